@@ -1,0 +1,53 @@
+"""The command line. One file a command; nothing here or at the top of a command's file is slow to import."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gantool import __version__
+from gantool.cli import bench, export, generate, inspect, plugins, train
+from gantool.errors import GantoolError
+
+app = typer.Typer(
+    name="gantool",
+    help="Train a GAN, export its generator verified, measure it, embed it in any program.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a bug of ours keeps its plain traceback
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(train.app, name="train")
+app.command("export")(export.command)
+app.command("inspect")(inspect.command)
+app.command("generate")(generate.command)
+app.command("bench")(bench.command)
+app.add_typer(plugins.app, name="plugins")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"gantool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a GantoolError is printed with its hint and exits 1."""
+    try:
+        app()
+    except GantoolError as error:
+        from gantool.cli.show import print_error
+
+        print_error(error)
+        sys.exit(1)

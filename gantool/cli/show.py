@@ -1,0 +1,53 @@
+"""How things are shown: tables, errors, sizes. Rich is imported only when something is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from gantool.errors import GantoolError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def print_error(error: GantoolError) -> None:
+    """The message, then the hint on a line of its own, on stderr; plain text, so that it can be searched for."""
+    from rich.text import Text
+
+    err = console(stderr=True)
+    err.print(Text("Error: ", style="bold red") + Text(error.message, style="none"))
+    if error.hint:
+        err.print(Text(error.hint, style="yellow"))
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout, and nothing else there."""
+    json.dump(value, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def print_table(columns: list[str], rows: list[list[str]], *, title: str = "", right: tuple[int, ...] = ()) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a cell are no markup
+    out = console()
+    out.soft_wrap = False
+    out.print(table)
+
+
+def megabytes(size: float) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -1,0 +1,161 @@
+"""A training as a person sees it: start or resume, live progress, Ctrl-C, and what to do next."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from gantool import plugins, rundir
+from gantool.cli.show import console
+from gantool.errors import GantoolError
+from gantool.training import curves, loop, session
+from gantool.training.session import Session
+
+_SESSION_OPTIONS = ("data", "size", "epochs", "seed", "device", "precision", "tick", "name")
+
+
+def run_training(name: str, given: dict[str, Any]) -> None:
+    """Train; exits 130 after Ctrl-C (everything saved)."""
+    opened = _open(name, given)
+    state, run, info = opened.state, opened.run, opened.info
+    out = console()
+    parameters = sum(p.numel() for p in state.game.generator.parameters())
+    out.print(
+        f"{info.architecture} ({parameters / 1e6:.2f} M parameters in the generator) on {len(opened.data):,} samples "
+        f"{opened.data.spec} of {info.data.name}, {info.device}, {info.precision}, seed {info.seed} → {run.path}"
+    )
+    for note in opened.data.notes:
+        out.print(f"note: {note}")
+    if state.step:
+        out.print(f"resumed at step {state.step} of {info.steps}")
+    with _interruptible() as interrupted, _view(state.step, info.steps) as listener:
+        status = loop.train(state, run, info, listener, interrupted)
+    curves.draw(run, loop.read_metrics(run))
+    out.print(f"{status} at step {state.step} after {state.seconds:,.0f} s of training")
+    out.print(f"samples  {run.sample(state.step)}\ncurves   {run.curves}\nweights  {run.checkpoint(state.step)}")
+    if status == "interrupted":
+        out.print(f"Resume with: gantool train {name} --resume {run.path}")
+        sys.exit(130)
+    out.print(f"Next: gantool export {run.path}")
+
+
+def _open(name: str, given: dict[str, Any]) -> Session:
+    runs = given.get("runs", Path("runs"))
+    if "resume" not in given:
+        common = {key: given[key] for key in _SESSION_OPTIONS if key in given}
+        own = {key: value for key, value in given.items() if key not in (*_SESSION_OPTIONS, "runs")}
+        return session.start(plugins.find(name), own, runs=runs, **common)
+    run = rundir.find(runs, given["resume"])
+    info = run.read()
+    if info.architecture != name:
+        raise GantoolError(
+            f"The run {run.path} is of {info.architecture!r}, not of {name!r}.",
+            f"Type: gantool train {info.architecture} --resume {run.path}",
+        )
+    changes = {key: given[key] for key in ("steps", "epochs", "device", "tick", "data") if key in given}
+    return session.resume(run, **changes)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Any]:
+    """The first Ctrl-C (or SIGTERM) lets the step end and saves; the second leaves at once."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(130)
+        asked = True
+        # a raw write: the signal may have come in the middle of a print
+        os.write(2, b"\nSaving; Ctrl-C again leaves at once.\n")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _view(step: int, steps: int) -> Any:
+    return _Live(step, steps) if console().is_terminal else _Plain(steps)
+
+
+class _Plain:
+    """A line a tick."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __enter__(self) -> _Plain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def stepped(self, step: int) -> None:
+        pass
+
+    def ticked(self, record: dict[str, float]) -> None:
+        speed = record["images_per_second"]
+        per_step = record["images"] / record["step"]
+        left = (self.steps - record["step"]) * per_step / speed if speed else 0.0
+        eta = time.strftime("%H:%M:%S", time.gmtime(left))
+        line = f"step {record['step']:.0f}/{self.steps}  {speed:,.0f} images/s  {_losses(record)}  ETA {eta}"
+        print(line, flush=True)
+
+
+class _Live:
+    """A progress bar that moves with every step; the losses beside it change at every tick."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self.progress = Progress(
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]} images/s"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=console(),
+            refresh_per_second=4,
+        )
+        self.task = self.progress.add_task("", total=steps, completed=step, speed="…", losses="")
+
+    def __enter__(self) -> _Live:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def stepped(self, step: int) -> None:
+        self.progress.update(self.task, completed=step)
+
+    def ticked(self, record: dict[str, float]) -> None:
+        self.progress.update(self.task, speed=f"{record['images_per_second']:,.0f}", losses=_losses(record))
+
+
+def _losses(record: dict[str, float]) -> str:
+    """`discriminator: real 0.41, fake 0.38, accuracy_real 85 %; generator: adversarial 1.20`."""
+    players: dict[str, list[str]] = {}
+    for key, value in record.items():
+        kind, _, rest = key.partition(".")
+        if kind in ("loss", "measure"):
+            player, _, term = rest.partition(".")
+            text = f"{term} {value:.0%}" if term.startswith("accuracy") else f"{term} {value:.3g}"
+            players.setdefault(player, []).append(text)
+    return "; ".join(f"{player}: {', '.join(terms)}" for player, terms in players.items())

@@ -1,0 +1,82 @@
+"""Data: the built-in digits, npz and IDX files, image folders; each becomes one `Dataset`. No torch."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from gantool.data.dataset import Dataset
+from gantool.errors import GantoolError
+
+__all__ = ["BUILT_IN", "Dataset", "load"]
+
+BUILT_IN = ("digits",)
+ACCEPTED = (
+    "Give `digits` (built in), a .npz file, an IDX file (…-ubyte or .idx, also .gz) or a folder of images."
+)
+_MEANT = {"digits": "digits", "mnist": "digits"}
+
+
+def load(source: str, size: int | None = None) -> Dataset:
+    """The data set that `source` names; `size` centre-crops and resizes its images to `size`×`size` pixels.
+
+    A bare name (no path separator, no suffix) is a built-in data set first and a path second: type
+    `./digits` for a folder of that name. Anything else is a path. GantoolError when there is no such thing,
+    or it can't be used.
+    """
+    if size is not None:
+        from gantool.data.checks import check_size
+
+        check_size(size)
+    path = Path(source)
+    exists = bool(source) and _exists(path)
+    if source in BUILT_IN:
+        from gantool.data.builtin import load_digits
+
+        return load_digits(size, shadows=path if exists else None)
+    if not exists:
+        raise _unknown(source)
+    if path.is_dir():
+        from gantool.data.folder import load_folder
+
+        return load_folder(path, size)
+    if not path.is_file():
+        raise GantoolError(f"{path} is neither a file nor a folder.", ACCEPTED)
+    if path.suffix.lower() == ".npz":
+        from gantool.data.npz import load_npz
+
+        return load_npz(path, size)
+    from gantool.data.idx import is_idx_name, load_idx
+
+    if is_idx_name(path.name):
+        return load_idx(path, size)
+    raise GantoolError(
+        f"{path} is a file of a kind that gantool does not read.", _how_to_convert(path) or ACCEPTED
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, a folder that may not be searched, a null byte
+        return False
+
+
+def _unknown(source: str) -> GantoolError:
+    if Path(source).suffix or os.sep in source or "/" in source:
+        return GantoolError(f"There is no file or folder {source!r}.", ACCEPTED)
+    near = difflib.get_close_matches(source.lower(), _MEANT, n=1)
+    meant = f"Did you mean `{_MEANT[near[0]]}`? " if near else ""
+    return GantoolError(f"There is no data set, file or folder {source!r}.", meant + ACCEPTED)
+
+
+def _how_to_convert(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return f'In Python: np.savez("{path.stem}.npz", images=np.load("{path.name}")); then give that.'
+    if suffix in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"):
+        return f"Give the folder that holds the images: {path.parent}{os.sep}"
+    if suffix in (".zip", ".tar", ".tgz", ".gz", ".7z", ".xz", ".bz2"):
+        return "Unpack it and give the folder of images."
+    return ""

@@ -1,0 +1,118 @@
+"""IDX files, the format of MNIST (http://yann.lecun.com/exdb/mnist/): a big-endian header, then bytes."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import struct
+import zlib
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+
+from gantool.data.checks import DEFLATE_RATIO, as_labels, check_bytes, read_exactly
+from gantool.data.dataset import Dataset
+from gantool.data.images import as_images, check_images, resize
+from gantool.errors import GantoolError
+
+LABELS, IMAGES = 0x00000801, 0x00000803  # two zero bytes, 08 for uint8, the number of axes
+_GZIP = b"\x1f\x8b"
+_NAME = re.compile(r"(-ubyte|\.idx)(\.gz)?$", re.IGNORECASE)
+_TAIL = re.compile(r"([-.]idx\d?-ubyte|-ubyte|\.idx)(\.gz)?$", re.IGNORECASE)
+
+
+def is_idx_name(name: str) -> bool:
+    return _NAME.search(name) is not None
+
+
+def load_idx(path: Path, size: int | None = None) -> Dataset:
+    """The images in `path`, uint8 (N, 1, H, W), with the labels of the file beside it when there is one.
+
+    The labels of `train-images-idx3-ubyte.gz` are in `train-labels-idx1-ubyte.gz` (or the same without
+    `.gz`). With `size` the images are centre-cropped and resized. GantoolError when a file is damaged, of
+    another type, or the two don't fit together.
+    """
+    where = str(path)
+    array = read_idx(path)
+    if array.ndim == 1:
+        raise GantoolError(f"{path} holds labels, not images.", _name_the_images(path))
+    check_images(array.shape, array.dtype, where)
+    arrays = {"images": resize(as_images(array, where)[0], size, where)}
+    notes: tuple[str, ...] = ()
+    labels_path = labels_beside(path)
+    if labels_path is None:
+        notes = (f"{path.name}: no file of labels lies beside it, so the images have none",)
+    else:
+        labels = read_idx(labels_path)
+        arrays["labels"] = as_labels(labels, len(array), str(labels_path))
+    return Dataset(_TAIL.sub("", path.name) or path.name, where, arrays, notes=notes)
+
+
+def labels_beside(path: Path) -> Path | None:
+    """The file of labels that belongs to the file of images `path`, by its name; None when there is none."""
+    name = path.name.replace("images", "labels").replace("idx3", "idx1")
+    plain = name.removesuffix(".gz")
+    found = (path.with_name(each) for each in (name, plain, plain + ".gz"))
+    return next((each for each in found if each.name != path.name and each.is_file()), None)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """uint8 (N,) from a file of labels, (N, H, W) from one of images; gzip or not is seen from the content.
+
+    Reads one byte more than the header declares, at most. GantoolError when the file is not exactly that.
+    """
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP
+            file.seek(0)
+            capacity = path.stat().st_size * (DEFLATE_RATIO if packed else 1)
+            if not packed:
+                return _parse(file, capacity, path)
+            with gzip.open(file) as stream:
+                return _parse(cast(IO[bytes], stream), capacity, path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise GantoolError(
+            f"{path} is damaged or cut short: {error}.", "Download or write it again."
+        ) from error
+    except OSError as error:
+        raise GantoolError(
+            f"{path} can't be read: {error.strerror or error}.", "Check the path and its permissions."
+        ) from error
+
+
+def _parse(stream: IO[bytes], capacity: int, path: Path) -> np.ndarray:
+    magic = int(struct.unpack(">I", read_exactly(stream, 4).tobytes())[0])
+    if magic not in (LABELS, IMAGES):
+        raise GantoolError(
+            f"{path} starts with 0x{magic:08X}; "
+            f"an IDX file of images starts with 0x{IMAGES:08X} (uint8, 3 axes).",
+            "Give an uncompressed or gzipped IDX file of uint8 images, or save the data as .npz.",
+        )
+    axes = magic & 0xFF
+    shape = struct.unpack(f">{axes}I", read_exactly(stream, 4 * axes).tobytes())
+    count = math.prod(shape)
+    if count > capacity:
+        raise GantoolError(
+            f"{path} is damaged or cut short: its header declares {count:,} bytes (shape {shape}), "
+            "more than the file can hold.",
+            "Download or write it again.",
+        )
+    check_bytes(count, f"{path}: what it declares")
+    data = read_exactly(stream, count)
+    if stream.read(1):
+        raise GantoolError(
+            f"{path} goes on after the {count:,} bytes that its header declares (shape {shape}).",
+            "Download or write it again.",
+        )
+    return data.reshape(shape)
+
+
+def _name_the_images(path: Path) -> str:
+    name = path.name.replace("labels", "images").replace("idx1", "idx3")
+    if name != path.name:
+        return (
+            f"Give the file of images, {path.with_name(name)}; the labels beside it are found by themselves."
+        )
+    return "Give the file of images (…-images-idx3-ubyte); the labels beside it are found by themselves."

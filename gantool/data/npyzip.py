@@ -1,0 +1,144 @@
+"""The container of .npz files, read without trust: headers first, sizes checked, no pickles."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+
+from gantool.data.checks import DEFLATE_RATIO, check_bytes, read_exactly
+from gantool.errors import GantoolError
+
+_HEADER_BYTES = 16_384  # numpy itself refuses longer ones
+# what zipfile, zlib and numpy's header parser (literal_eval, after a tokenizer) raise on damaged bytes
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, OSError, EOFError, ValueError,
+    TypeError, KeyError, IndexError, OverflowError, SyntaxError, RecursionError, NotImplementedError,
+)  # fmt: skip
+
+
+class Member(NamedTuple):
+    """What the header of one array declares, checked against its zip entry."""
+
+    entry: zipfile.ZipInfo
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+    offset: int  # of the first value, in bytes
+
+    @property
+    def rows(self) -> int | None:
+        return self.shape[0] if self.shape else None
+
+
+class Archive:
+    """The arrays of an .npz file by name: `members` at once, values with `read`. A context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.members: dict[str, Member] = {}
+        self.others: list[str] = []  # entries that are no arrays
+        with _damage(path):
+            self._bytes = path.stat().st_size
+            self._zip = zipfile.ZipFile(path)
+        try:
+            self._read_headers()
+        except GantoolError:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._zip.close()
+
+    def read(self, name: str) -> np.ndarray:
+        """The values of array `name`, in the machine's byte order; GantoolError when they are damaged."""
+        member = self.members[name]
+        count = math.prod(member.shape) * member.dtype.itemsize
+        with _damage(self.path, name), self._zip.open(member.entry) as stream:
+            stream.read(member.offset)
+            data = read_exactly(stream, count)
+            stream.read(1)  # reaching the end is what makes zipfile check the CRC
+            array = data.view(member.dtype)
+            array = array.reshape(member.shape[::-1]).T if member.fortran else array.reshape(member.shape)
+        return array.astype(member.dtype.newbyteorder("="), copy=False)
+
+    def _read_headers(self) -> None:
+        entries = self._zip.infolist()
+        check_bytes(sum(entry.file_size for entry in entries), f"{self.path}: what it declares")
+        for entry in entries:
+            if not entry.filename.endswith(".npy"):
+                self.others.append(entry.filename)
+                continue
+            name = entry.filename.removesuffix(".npy")
+            self._check_entry(entry, name)
+            with _damage(self.path, name):
+                self.members[name] = self._header(entry)
+
+    def _check_entry(self, entry: zipfile.ZipInfo, name: str) -> None:
+        if entry.flag_bits & 1:
+            raise GantoolError(f"{self.path}: array `{name}` is encrypted.", "Save it anew with np.savez.")
+        ratios = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO}
+        if entry.compress_type not in ratios:
+            raise GantoolError(
+                f"{self.path}: array `{name}` has compression method {entry.compress_type}, "
+                "which numpy never writes.",
+                "Save it anew with np.savez_compressed.",
+            )
+        if entry.file_size > ratios[entry.compress_type] * min(entry.compress_size, self._bytes):
+            raise GantoolError(
+                f"{self.path} is damaged: array `{name}` declares {entry.file_size:,} bytes, "
+                "more than the file can hold.",
+                "Save it anew with np.savez_compressed, or download it again.",
+            )
+
+    def _header(self, entry: zipfile.ZipInfo) -> Member:
+        with self._zip.open(entry) as stream:
+            start = io.BytesIO(stream.read(_HEADER_BYTES))
+        version = npy.read_magic(start)
+        if version == (1, 0):
+            shape, fortran, dtype = npy.read_array_header_1_0(start)
+        elif version == (2, 0):
+            shape, fortran, dtype = npy.read_array_header_2_0(start)
+        else:
+            raise ValueError(f"npy format version {version[0]}.{version[1]}; known are 1.0 and 2.0")
+        if any(side < 0 for side in shape):
+            raise ValueError(f"shape {shape}")
+        declared = start.tell() + math.prod(shape) * dtype.itemsize
+        if declared != entry.file_size and not dtype.hasobject:  # pickled objects have no size of their own
+            raise ValueError(
+                f"its header declares {declared:,} bytes (shape {shape}, {dtype}), "
+                f"its zip entry {entry.file_size:,}"
+            )
+        return Member(entry, shape, dtype, fortran, start.tell())
+
+
+@contextmanager
+def _damage(path: Path, name: str = "") -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, PermissionError) as error:
+        raise GantoolError(
+            f"{path} can't be read: {error.strerror}.", "Check the path and its permissions."
+        ) from error
+    except _DAMAGE as error:
+        where = f"array `{name}`: " if name else ""
+        raise GantoolError(
+            f"{path} is damaged or no .npz file: {where}{error}.",
+            'Save it anew with np.savez_compressed("data.npz", images=…), or download it again.',
+        ) from error

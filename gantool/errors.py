@@ -1,0 +1,18 @@
+"""The one error that users are meant to see."""
+
+from __future__ import annotations
+
+
+class GantoolError(Exception):
+    """What happened, with the value at fault, and what to type next.
+
+    The command line prints both and exits 1. Anything else that escapes is a bug of ours and keeps its traceback.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()

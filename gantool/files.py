@@ -1,0 +1,67 @@
+"""Files that are never half-written, and reads that are bounded. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gantool.errors import GantoolError
+
+MAX_JSON_BYTES = 16 * 2**20  # far above any file of ours: a larger one is not ours
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on a clean exit fsync it and rename it over `path`, else remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; results are for sharing
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in `path`; GantoolError when it is missing, larger than 16 MB or not JSON."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_JSON_BYTES + 1)
+    except OSError as error:
+        raise GantoolError(f"{path} can't be read: {error.strerror}.") from error
+    if len(data) > MAX_JSON_BYTES:
+        raise GantoolError(f"{path} is larger than {MAX_JSON_BYTES // 2**20} MB: not a file of gantool.")
+    return parse_json(data, path)
+
+
+def parse_json(data: bytes | str, origin: object) -> Any:
+    """Parse JSON that came from `origin` (named in the error)."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise GantoolError(f"{origin} does not hold valid JSON: {error}.") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,154 @@
+"""The adversarial game: players that each minimise a loss of their own, and the module that is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from gantool.architecture import Input, Role, SampleSpec
+from gantool.objectives import Objective, gradient_penalty
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a player's loss function returns: scalar terms, whose sum is minimised, and scalar measures.
+
+    Both are logged under the player's name; measures (an accuracy, a distance) are not minimised.
+    """
+
+    terms: Mapping[str, Tensor]
+    measures: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Player:
+    """One side of a game: it owns `modules` and minimises `loss`.
+
+    `loss(batch)` gets the inputs named in `draws`, freshly drawn; it never samples, zeroes, steps or reads a value
+    back. While a player moves, the parameters of all others are frozen by the loop, so a loss needs no `detach`.
+    `steps`: moves an iteration (None: the recipe's, for a discriminator; 1 for a generator). `every`: move in every
+    n-th iteration only (lazy regularisers). `after_step`: run without gradients after each move (weight clipping).
+    """
+
+    name: str
+    role: Role
+    modules: Mapping[str, nn.Module]
+    loss: Callable[[Batch], Loss]
+    draws: tuple[str, ...]
+    steps: int | None = None
+    every: int = 1
+    after_step: Callable[[], None] | None = None
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Trainable parameters of all modules, each once."""
+        unique: dict[int, nn.Parameter] = {}
+        for module in self.modules.values():
+            unique.update((id(p), p) for p in module.parameters() if p.requires_grad)
+        return list(unique.values())
+
+
+@dataclass(frozen=True)
+class Game:
+    """A generator and the players that train it.
+
+    `inputs`: what the generator takes, in call order; they become the artifact's inputs. `data`: what else a batch
+    can hold (the reals). `output`: the sample that the generator makes.
+    """
+
+    generator: nn.Module
+    players: tuple[Player, ...]
+    inputs: tuple[Input, ...]
+    data: tuple[Input, ...]
+    output: SampleSpec
+
+    def __post_init__(self) -> None:
+        known = [i.name for i in (*self.inputs, *self.data)]
+        for player in self.players:
+            missing = [name for name in player.draws if name not in known]
+            if missing:
+                raise ValueError(f"player {player.name!r} draws {missing}, but the game declares {known}")
+        if len({p.name for p in self.players}) != len(self.players):
+            raise ValueError("two players have one name")
+
+    @property
+    def draws(self) -> dict[str, Input]:
+        """Everything that a batch can hold, by name."""
+        return {i.name: i for i in (*self.data, *self.inputs)}
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Every module of the game under a stable name; one shared by several players appears once."""
+        named: dict[str, nn.Module] = {}
+        seen: set[int] = set()
+        for player in self.players:
+            for name, module in player.modules.items():
+                if id(module) not in seen:
+                    seen.add(id(module))
+                    named[f"{player.name}.{name}"] = module
+        if id(self.generator) not in seen and any(True for _ in self.generator.state_dict()):
+            named["generator"] = self.generator
+        return named
+
+
+def two_player(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    objective: Objective,
+    *,
+    spec: SampleSpec,
+    latent_dim: int,
+    penalty: float = 0.0,
+    clip: float = 0.0,
+) -> Game:
+    """The common game: z (N, latent_dim) → sample (N, *spec.shape), judged by a discriminator → score (N,).
+
+    `penalty`: weight of the gradient penalty (Gulrajani et al. 2017); `clip`: bound of the discriminator's weights
+    after each of its steps (Arjovsky et al. 2017); 0 turns either off.
+    """
+    separate = _has_batch_statistics(discriminator)
+
+    def discriminator_loss(batch: Batch) -> Loss:
+        real = batch["real"]
+        with torch.no_grad():
+            fake = generator(batch["z"])
+        if separate:  # batch statistics of reals and fakes must not mix: another algorithm
+            scores_real, scores_fake = discriminator(real), discriminator(fake)
+        else:  # the same result in one pass
+            scores_real, scores_fake = discriminator(torch.cat((real, fake))).split(len(real))
+        terms, measures = objective.discriminator(scores_real, scores_fake)
+        if penalty:
+            terms["gradient_penalty"] = penalty * gradient_penalty(discriminator, real, fake)
+        return Loss(terms, measures)
+
+    def generator_loss(batch: Batch) -> Loss:
+        return Loss({"adversarial": objective.generator(discriminator(generator(batch["z"])))})
+
+    def clip_weights() -> None:
+        for parameter in discriminator.parameters():
+            parameter.clamp_(-clip, clip)
+
+    return Game(
+        generator=generator,
+        players=(
+            Player(
+                "discriminator",
+                "discriminator",
+                {"discriminator": discriminator},
+                discriminator_loss,
+                draws=("real", "z"),
+                after_step=clip_weights if clip else None,
+            ),
+            Player("generator", "generator", {"generator": generator}, generator_loss, draws=("z",)),
+        ),
+        inputs=(Input("z", (latent_dim,), "normal"),),
+        data=(Input("real", spec.shape, "data"),),
+        output=spec,
+    )
+
+
+def _has_batch_statistics(module: nn.Module) -> bool:
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())

@@ -1,0 +1,19 @@
+"""The hooks that a plugin implements. Each returns values; discovery keeps where they came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from gantool.architecture import Architecture
+
+hookspec = pluggy.HookspecMarker("gantool")
+hookimpl = pluggy.HookimplMarker("gantool")
+
+
+@hookspec
+def gantool_architectures() -> list[Architecture]:
+    """Return the architectures that this plugin provides."""
+    raise NotImplementedError  # a specification: pluggy never calls it

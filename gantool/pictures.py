@@ -1,0 +1,66 @@
+"""Samples as pictures: grids for people to look at, whatever a sample is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gantool import latents
+from gantool.files import replacing
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def to_pictures(samples: np.ndarray) -> np.ndarray:
+    """Samples (N, C, …) float in [-1, 1] → uint8 (N, H, W, 1 or 3).
+
+    An image is shown as it is (its first channel when it has neither 1 nor 3), a volume by its middle slice, audio
+    by its waveform.
+    """
+    if samples.ndim == 5:
+        samples = samples[:, :, samples.shape[2] // 2]
+    if samples.ndim == 3:
+        samples = _waveforms(samples)
+    if samples.shape[1] not in (1, 3):
+        samples = samples[:, :1]
+    return latents.pixels(np.nan_to_num(samples))
+
+
+def grid(images: np.ndarray, columns: int | None = None, gap: int = 2, scale: int | None = None) -> Image:
+    """Images uint8 (N, H, W, 1 or 3) → one picture, row by row, as square as it goes.
+
+    Small images are enlarged without smoothing (`scale`, or what makes a tile at least 48 pixels wide).
+    """
+    from PIL import Image
+
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 64, np.uint8)
+    for i, image in enumerate(images):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    scale = scale or max(1, round(48 / width))
+    canvas = canvas.repeat(scale, 0).repeat(scale, 1)
+    return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def save_png(picture: Image, path: Path) -> None:
+    """Write a PNG; never a half one."""
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def _waveforms(samples: np.ndarray, height: int = 48, width: int = 96) -> np.ndarray:
+    """Audio (N, C, T) → (N, 1, height, width): the range of the first channel in each of `width` spans."""
+    spans = np.array_split(samples[:, 0], min(width, samples.shape[2]), axis=1)
+    low = np.stack([span.min(1) for span in spans], 1)[:, None, :]
+    high = np.stack([span.max(1) for span in spans], 1)[:, None, :]
+    level = np.linspace(1, -1, height)[None, :, None]
+    half_row = 1 / (height - 1)
+    inside = (level >= low - half_row) & (level <= high + half_row)
+    return np.where(inside, 1.0, -1.0)[:, None].astype(np.float32)

@@ -1,0 +1,107 @@
+"""Discovery: what is installed under the entry-point group `gantool`, and what is wrong with it.
+
+One path for everybody: first-party plugins are entry points like any other. A plugin that fails is reported with its
+cause and breaks nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from gantool import hookspecs
+from gantool.architecture import Architecture
+from gantool.errors import GantoolError
+from gantool.options import options_of
+
+GROUP = "gantool"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One architecture, or one entry point that could not provide any (`error` says why)."""
+
+    name: str
+    distribution: str
+    version: str
+    architecture: Architecture | None = None
+    error: str = ""
+
+
+@cache
+def discover() -> tuple[Plugin, ...]:
+    """Load every entry point of the group, each in its own `try`; sorted by name."""
+    found: list[Plugin] = []
+    for entry in sorted(set(entry_points(group=GROUP)), key=lambda e: (e.name, e.value)):
+        found += _load(entry)
+    return tuple(sorted(found, key=lambda plugin: plugin.name))
+
+
+def architecture_names() -> list[str]:
+    """Names that `gantool train` offers: sound and unclaimed by a second distribution."""
+    names = [plugin.name for plugin in discover() if plugin.architecture]
+    return sorted(name for name in set(names) if names.count(name) == 1)
+
+
+def find(name: str) -> Plugin:
+    """The plugin that provides architecture `name`; GantoolError when none, a broken one, or two do."""
+    claims = [plugin for plugin in discover() if plugin.name == name]
+    sound = [plugin for plugin in claims if plugin.architecture]
+    if len(sound) > 1:
+        owners = " and ".join(f"{plugin.distribution} {plugin.version}" for plugin in sound)
+        raise GantoolError(
+            f"Two plugins claim the architecture {name!r}: {owners}.",
+            f"Uninstall one of them: pip uninstall {sound[-1].distribution}",
+        )
+    if sound:
+        return sound[0]
+    if claims:
+        raise GantoolError(
+            f"The plugin {name!r} of {claims[0].distribution} {claims[0].version} is broken: {claims[0].error}",
+            "Mend or uninstall it; `gantool plugins` lists every plugin with its state.",
+        )
+    names = architecture_names()
+    close = difflib.get_close_matches(name, names, n=1)
+    raise GantoolError(
+        f"There is no architecture {name!r}.",
+        f"Did you mean {close[0]!r}?" if close else f"Installed: {', '.join(names)}.",
+    )
+
+
+def _load(entry: EntryPoint) -> list[Plugin]:
+    distribution = entry.dist.name if entry.dist else "unknown"
+    version = entry.dist.version if entry.dist else "?"
+
+    def broken(name: str, why: str) -> Plugin:
+        return Plugin(name, distribution, version, error=why)
+
+    try:
+        # a manager each: provenance is kept, and one plugin's misspelt hook can't be blamed on another
+        manager = pluggy.PluginManager(GROUP)
+        manager.add_hookspecs(hookspecs)
+        manager.register(entry.load(), entry.name)
+        manager.check_pending()
+        results = manager.hook.gantool_architectures()
+        if not results:
+            return [broken(entry.name, f"{entry.value} implements no hook gantool_architectures()")]
+        architectures = [item for result in results for item in result]
+    except Exception as error:  # noqa: BLE001 - whatever a third party's import raises must not break the others
+        return [broken(entry.name, f"{type(error).__name__}: {error}")]
+    except SystemExit as error:
+        return [broken(entry.name, f"it tried to exit with {error.code!r} when imported")]
+    loaded = []
+    for item in architectures:
+        if not isinstance(item, Architecture):
+            loaded.append(broken(entry.name, f"gantool_architectures() returned {item!r}, not an Architecture"))
+            continue
+        try:
+            options_of(item)
+        except (GantoolError, TypeError, ValueError) as error:
+            loaded.append(broken(item.name, str(error)))
+        else:
+            loaded.append(Plugin(item.name, distribution, version, item))
+    return loaded

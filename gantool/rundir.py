@@ -1,0 +1,169 @@
+"""A run on disk: the numbered folder, what is where in it, and how one is found again."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from gantool.errors import GantoolError
+from gantool.files import read_json, write_json
+
+SCHEMA = 1
+CHECKPOINT = re.compile(r"step-(\d{8})\.pt")
+_FOLDER = re.compile(r"(\d{4,})-[^/]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+Status = Literal["running", "interrupted", "failed", "finished"]
+
+
+class DataInfo(BaseModel, extra="forbid"):
+    source: str
+    name: str
+    size: int | None
+    shape: tuple[int, ...]
+    count: int
+    fingerprint: str
+    class_names: tuple[str, ...] = ()
+    licence: str = ""
+
+
+class RunInfo(BaseModel, extra="forbid"):
+    """`run.json`: everything that decided the run, and where it stands."""
+
+    schema_version: int = SCHEMA
+    created: str
+    status: Status
+    step: int
+    architecture: str
+    plugin: str
+    plugin_version: str
+    config: dict[str, Any]
+    recipe: dict[str, Any]
+    data: DataInfo
+    steps: int
+    seed: int
+    tick: int
+    precision: str
+    device: str
+    versions: dict[str, str]
+
+
+class RunDir:
+    """Paths inside one run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def export(self) -> Path:
+        return self.path / "export"
+
+    def sample(self, step: int) -> Path:
+        return self.path / "samples" / f"step-{step:08d}.png"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"step-{step:08d}.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first (a half-written one has another name)."""
+        folder = self.path / "checkpoints"
+        if not folder.is_dir():
+            return []
+        return sorted(p for p in folder.iterdir() if CHECKPOINT.fullmatch(p.name))
+
+    def latest_checkpoint(self) -> Path:
+        checkpoints = self.checkpoints()
+        if not checkpoints:
+            raise GantoolError(
+                f"The run {self.path} has no checkpoint.", "It stopped before its first tick: train again."
+            )
+        return checkpoints[-1]
+
+    def read(self) -> RunInfo:
+        path = self.path / "run.json"
+        value = read_json(path)
+        if isinstance(value, dict) and isinstance(v := value.get("schema_version"), int) and v > SCHEMA:
+            raise GantoolError(
+                f"{path} has schema {v}; this gantool reads up to {SCHEMA}.", "Upgrade: pip install -U gantool"
+            )
+        try:
+            return RunInfo.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise GantoolError(f"{path} is not a run's description: {where}: {first['msg']}.") from error
+
+    def write(self, info: RunInfo) -> None:
+        write_json(self.path / "run.json", info.model_dump(mode="json"))
+
+
+def create(runs: Path, label: str) -> RunDir:
+    """Make the next numbered folder, e.g. runs/0007-mlp-digits; safe when two start at once."""
+    if not _NAME.fullmatch(label):
+        raise GantoolError(
+            f"{label!r} can't be part of a folder's name.", "Use letters, digits, '.', '_' and '-', 100 at most."
+        )
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        number = max((int(run.name.split("-")[0]) for run in _folders(runs)), default=0)
+        while True:
+            number += 1
+            path = runs / f"{number:04d}-{label}"
+            if any(int(run.name.split("-")[0]) == number for run in _folders(runs)):
+                continue
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return RunDir(path)
+    except OSError as error:
+        raise GantoolError(
+            f"The runs folder {runs} can't be written: {error.strerror}.", "Name another with --runs DIR."
+        ) from error
+
+
+def list_runs(runs: Path) -> list[RunDir]:
+    """Runs in order of their numbers."""
+    return [RunDir(path) for path in _folders(runs)]
+
+
+def newest(runs: Path) -> RunDir:
+    """The newest run that has a checkpoint."""
+    for run in reversed(list_runs(runs)):
+        if run.checkpoints():
+            return run
+    raise GantoolError(f"There is no trained run in {runs}.", "Train one first: gantool train mlp")
+
+
+def find(runs: Path, name: str) -> RunDir:
+    """A run by path, by folder name, or by number (`7` or `0007`) inside `runs`."""
+    for candidate in (Path(name), runs / name):
+        if (candidate / "run.json").is_file():
+            return RunDir(candidate)
+    matches = [run for run in list_runs(runs) if name.isdigit() and int(run.name.split("-")[0]) == int(name)]
+    if len(matches) == 1:
+        return matches[0]
+    known = ", ".join(run.name for run in list_runs(runs)[-5:]) or "none"
+    raise GantoolError(f"There is no run {name!r}.", f"Newest runs in {runs}: {known}.")
+
+
+def _folders(runs: Path) -> list[Path]:
+    if not runs.is_dir():
+        return []
+    folders = [path for path in runs.iterdir() if path.is_dir() and _FOLDER.fullmatch(path.name)]
+    return sorted(folders, key=lambda path: (int(path.name.split("-")[0]), path.name))

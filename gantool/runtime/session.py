@@ -1,0 +1,92 @@
+"""An ONNX Runtime session that runs where it was asked to, or says why it can't."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from gantool.errors import GantoolError
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+# what ONNX Runtime raises; none has a common base of its own
+ORT_ERRORS: tuple[type[Exception], ...] = tuple(
+    error
+    for name in (
+        "Fail", "InvalidArgument", "NoSuchFile", "NoModel", "EngineError", "RuntimeException", "InvalidProtobuf",
+        "ModelLoaded", "NotImplemented", "InvalidGraph", "EPFail", "ModelLoadCanceled", "ModelRequiresCompilation",
+        "NotFound",
+    )
+    if isinstance(error := getattr(states, name, None), type)
+)  # fmt: skip
+MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit
+
+
+def open_session(path: Path, provider: str = "cpu", threads: int | None = None) -> ort.InferenceSession:
+    """A session whose provider took the whole graph; GantoolError otherwise. `threads`: of one operator."""
+    if provider not in PROVIDERS:
+        raise GantoolError(f"There is no provider {provider!r}.", f"Use one of {', '.join(PROVIDERS)}.")
+    wanted = PROVIDERS[provider]
+    if wanted not in ort.get_available_providers():
+        have = ", ".join(name for name, full in PROVIDERS.items() if full in ort.get_available_providers())
+        raise GantoolError(
+            f"The provider {provider!r} is not in the installed onnxruntime {ort.__version__}.",
+            f"It has: {have}. For OpenVINO: pip install onnxruntime-openvino in an environment of its own."
+            if provider == "openvino"
+            else f"It has: {have}.",
+        )
+    if threads is not None and threads < 1:
+        raise GantoolError(f"{threads} threads were asked for.", "Give 1 or more.")
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # its failures come back as exceptions; the rest is for its developers
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if provider != "cpu":
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        preload = getattr(ort, "preload_dlls", None)
+        if preload is not None and provider in ("cuda", "tensorrt"):
+            preload()  # CUDA and cuDNN from their wheels, so that no torch has to be there
+    _check_readable(path)
+    try:
+        session = ort.InferenceSession(str(path), options, providers=[wanted])
+    except ORT_ERRORS as error:
+        raise GantoolError(
+            f"The provider {provider!r} can't run {path}: {_first_line(error)}",
+            "Use --provider cpu." if provider != "cpu" else "Is it an ONNX file, and whole? Export it again.",
+        ) from error
+    if session.get_providers()[0] != wanted:
+        raise GantoolError(
+            f"The provider {provider!r} did not start; onnxruntime would have used {session.get_providers()[0]}.",
+            "Its libraries are missing or of another version: see onnxruntime's page on that provider.",
+        )
+    return session
+
+
+def run(session: ort.InferenceSession, feeds: dict[str, Any], path: Path) -> Any:
+    """The first output; a failure names the file."""
+    try:
+        return session.run(None, feeds)[0]
+    except ORT_ERRORS as error:
+        raise GantoolError(f"{path} failed to run: {_first_line(error)}") from error
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise GantoolError(f"{path} can't be read: {error.strerror}.", "Export a file: gantool export") from error
+    if path.is_dir():
+        raise GantoolError(f"{path} is a folder, not an ONNX file.")
+    if not 0 < size < MAX_MODEL_BYTES:
+        raise GantoolError(f"{path} has {size} bytes: not a model.", "Export it again.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]

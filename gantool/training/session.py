@@ -1,0 +1,166 @@
+"""Starting a run, and taking an old one up again."""
+
+from __future__ import annotations
+
+import math
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from gantool import __version__, plugins, rundir
+from gantool.architecture import Architecture, Recipe
+from gantool.data import Dataset, load
+from gantool.errors import GantoolError
+from gantool.options import resolve
+from gantool.plugins import Plugin
+from gantool.rundir import DataInfo, RunDir, RunInfo
+from gantool.training import checkpoint
+from gantool.training.loop import forget_after
+from gantool.training.state import State, pick_device
+
+
+@dataclass(frozen=True)
+class Session:
+    """A state, and the run folder that it is saved in."""
+
+    state: State
+    run: RunDir
+    info: RunInfo
+    data: Dataset
+
+
+def start(
+    plugin: Plugin,
+    given: dict[str, Any],
+    *,
+    data: str = "digits",
+    size: int | None = None,
+    epochs: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "fp32",
+    tick: int = 250,
+    runs: Path = Path("runs"),
+    name: str | None = None,
+) -> Session:
+    """Make a new run. `given`: the config and recipe values that differ from the plugin's defaults.
+
+    The folder is made last, when everything that can be wrong with the request has been found out.
+    """
+    architecture = plugin.architecture
+    assert architecture is not None
+    config, recipe = resolve(architecture, given)
+    target = pick_device(device)
+    dataset = load(data, size)
+    state = State(architecture, config, recipe, dataset, seed=seed, device=target, precision=precision)
+    steps = recipe.steps
+    if epochs is not None:
+        if not state.data_per_step():
+            raise GantoolError("--epochs means nothing to an architecture that draws no data.", "Use --steps.")
+        steps = max(1, math.ceil(epochs * len(dataset) / state.data_per_step()))
+    run = rundir.create(runs, name or f"{architecture.name}-{dataset.name}")
+    info = RunInfo(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        status="running",
+        step=0,
+        architecture=architecture.name,
+        plugin=plugin.distribution,
+        plugin_version=plugin.version,
+        config=config.model_dump(mode="json"),
+        recipe=recipe.model_dump(mode="json"),
+        data=DataInfo(
+            source=data,
+            name=dataset.name,
+            size=size,
+            shape=dataset.spec.shape,
+            count=len(dataset),
+            fingerprint=dataset.fingerprint,
+            class_names=dataset.class_names,
+            licence=dataset.licence,
+        ),
+        steps=steps,
+        seed=seed,
+        tick=tick,
+        precision=precision,
+        device=str(target),
+        versions=versions(),
+    )
+    run.write(info)
+    return Session(state, run, info, dataset)
+
+
+def resume(
+    run: RunDir,
+    *,
+    steps: int | None = None,
+    epochs: float | None = None,
+    device: str | None = None,
+    tick: int | None = None,
+    data: str | None = None,
+) -> Session:
+    """Take up a run from its newest checkpoint; on the same device exactly as if it had never stopped.
+
+    `data`: where the same data lies now, if it moved (its fingerprint must agree).
+    """
+    info = run.read()
+    plugin, recipe, config = described(info)
+    assert plugin.architecture is not None
+    path = run.latest_checkpoint()
+    saved = checkpoint.load(path)
+    if data:
+        info.data.source = data
+    dataset = load(info.data.source, info.data.size)
+    if dataset.fingerprint != info.data.fingerprint:
+        raise GantoolError(
+            f"The data {info.data.source!r} is not what the run was trained on "
+            f"(fingerprint {dataset.fingerprint[:12]}…, then {info.data.fingerprint[:12]}…).",
+            "Put the old data back, or start a new run.",
+        )
+    target = pick_device(device or info.device)
+    state = State(
+        plugin.architecture, config, recipe, dataset, seed=info.seed, device=target, precision=info.precision
+    )
+    try:
+        state.load_state_dict(saved)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise GantoolError(
+            f"The checkpoint {path} does not fit the architecture {info.architecture!r}: {error}",
+            f"It was made with {info.plugin} {info.plugin_version}; installed is {plugin.version}.",
+        ) from error
+    if epochs is not None:
+        steps = max(1, math.ceil(epochs * len(dataset) / max(1, state.data_per_step())))
+    info.steps = steps or info.steps
+    if info.steps < state.step:
+        raise GantoolError(
+            f"The run {run.name} is at step {state.step}, beyond the {info.steps} asked for.", "Ask for more --steps."
+        )
+    info.tick = tick or info.tick
+    info.device = str(target)
+    info.step = state.step
+    forget_after(run, state.step)
+    return Session(state, run, info, dataset)
+
+
+def described(info: RunInfo) -> tuple[Plugin, Recipe, Any]:
+    """Plugin, recipe and config of a run's description."""
+    plugin = plugins.find(info.architecture)
+    architecture: Architecture | None = plugin.architecture
+    assert architecture is not None
+    try:
+        return plugin, Recipe(**info.recipe), architecture.config(**info.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise GantoolError(
+            f"The run's config does not fit {info.architecture!r} of {plugin.distribution} {plugin.version}: "
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}.",
+            f"It was made with {info.plugin} {info.plugin_version}.",
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    return {"gantool": __version__, "torch": torch.__version__, "python": platform.python_version()}

@@ -1,0 +1,192 @@
+"""Everything that a step changes, in one place: what a checkpoint saves and a resume restores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from gantool import latents
+from gantool.architecture import Architecture, Recipe
+from gantool.data import Dataset
+from gantool.errors import GantoolError
+from gantool.games import Game, Player
+from gantool.training.ema import EMA, ready
+from gantool.training.meter import Meter
+from gantool.training.sampler import Sampler, noise
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+@dataclass(frozen=True)
+class Mover:
+    """A player with its optimizer and the number of moves it makes in one iteration."""
+
+    player: Player
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    moves: int
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Only this player's parameters take gradients: less work, and no loss needs a `detach`."""
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)
+        yield
+        for parameter in self.parameters:
+            parameter.requires_grad_(False)
+
+
+class State:
+    """A game being trained on one device."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        config: BaseModel,
+        recipe: Recipe,
+        data: Dataset,
+        *,
+        seed: int,
+        device: torch.device,
+        precision: str,
+    ) -> None:
+        _check_precision(precision, device)
+        self.device = device
+        self.precision = precision
+        self.seed = seed
+        torch.manual_seed(seed)
+        self.game: Game = architecture.build(config, data.spec)
+        self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device)
+        for module in self.game.modules().values():
+            module.to(device).train()
+            if any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in module.modules()):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                self.sampler.memory_format = torch.channels_last
+        self.ema = EMA(self.game.generator, recipe.ema_decay) if recipe.ema_decay else None
+        self.movers = [_mover(player, recipe) for player in self.game.players]
+        for mover in self.movers:
+            for parameter in mover.parameters:
+                parameter.requires_grad_(False)
+        self.meter = Meter()
+        self.step = 0
+        self.seconds = 0.0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def data_per_step(self) -> int:
+        """Rows of data that one iteration draws: the busiest player's."""
+        data = {i.name for i in self.game.data}
+        moves = [m.moves for m in self.movers if data & set(m.player.draws)]
+        return self.sampler.batch_size * sum(moves)
+
+    def sampling_generator(self) -> nn.Module:
+        """The averaged generator (the trained one without an average), ready to sample."""
+        source = self.ema.module if self.ema else self.game.generator
+        # a stream of its own: drawing samples must not change what training draws
+        stream = torch.Generator(self.device).manual_seed(self.seed)
+
+        def draw(count: int) -> list[Tensor]:
+            return [
+                self.sampler.first(i, count)
+                if i.distribution == "data"
+                else noise(i, count, stream, self.device)
+                for i in self.game.inputs
+            ]
+
+        return ready(source, draw)
+
+    def fixed_inputs(self, count: int) -> list[Tensor]:
+        """Inputs of the sample grids: the images 0 … count-1 of seed 0, as `gantool generate` numbers them."""
+        index = np.arange(count, dtype=np.int64)
+        normal = {i.name: i.shape for i in self.game.inputs if i.distribution == "normal"}
+        drawn = latents.draw(normal, 0, index)
+        inputs = []
+        for item in self.game.inputs:
+            if item.distribution == "normal":
+                inputs.append(torch.from_numpy(drawn[item.name]).to(self.device))
+            elif item.distribution == "label":
+                inputs.append(torch.arange(count, device=self.device) % item.classes)
+            else:
+                inputs.append(self.sampler.first(item, count))
+        return inputs
+
+    def broken_weights(self) -> str | None:
+        """The name of a player whose weights are not all finite."""
+        for mover in self.movers:
+            if not all(bool(p.isfinite().all()) for p in mover.parameters):
+                return mover.player.name
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "modules": {name: module.state_dict() for name, module in self.game.modules().items()},
+            "ema": self.ema.module.state_dict() if self.ema else None,
+            "optimizers": {m.player.name: m.optimizer.state_dict() for m in self.movers},
+            "sampler": self.sampler.state_dict(),
+            "rng": {"cpu": torch.get_rng_state(), "cuda": cuda},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, module in self.game.modules().items():
+            module.load_state_dict(state["modules"][name])
+        if self.ema:
+            self.ema.module.load_state_dict(state["ema"])
+        for mover in self.movers:
+            mover.optimizer.load_state_dict(state["optimizers"][mover.player.name])
+        self.sampler.load_state_dict(state["sampler"])
+        torch.set_rng_state(state["rng"]["cpu"])
+        if self.device.type == "cuda" and state["rng"]["cuda"] is not None:
+            torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` → a device that is there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()) or name.endswith(":"):
+        raise GantoolError(f"There is no device {name!r}.", "Use auto, cpu, cuda or cuda:N.")
+    if not torch.cuda.is_available():
+        raise GantoolError(
+            f"The device {name!r} was asked for, but torch {torch.__version__} sees no CUDA device.",
+            "Use --device cpu, or install a CUDA build of torch and a driver.",
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        raise GantoolError(f"The device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s).")
+    return torch.device(name)
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision not in PRECISIONS:
+        raise GantoolError(f"There is no precision {precision!r}.", f"Use {', '.join(PRECISIONS)}.")
+    if precision == "tf32" and device.type != "cuda":
+        raise GantoolError("The precision 'tf32' exists on CUDA devices only.", "Use --precision fp32.")
+    if device.type == "cuda":
+        # both said aloud: cuDNN's default is TF32 even where fp32 was asked for
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
+
+
+def _mover(player: Player, recipe: Recipe) -> Mover:
+    parameters = player.parameters()
+    rate = recipe.learning_rate_of(player.role)
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "adam":
+        optimizer = torch.optim.Adam(parameters, rate, recipe.betas, fused=True)
+    else:
+        optimizer = torch.optim.RMSprop(parameters, rate)
+    moves = player.steps or (recipe.discriminator_steps if player.role == "discriminator" else 1)
+    return Mover(player, parameters, optimizer, moves)

@@ -1,0 +1,57 @@
+"""`dcgan`: deep convolutional GAN (Radford, Metz & Chintala 2015, arXiv:1511.06434)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from gantool.architecture import Architecture, Recipe, SampleSpec
+from gantool.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from gantool.games import Game
+
+
+class DCGANConfig(BaseModel, frozen=True, extra="forbid"):
+    latent_dim: int = Field(100, ge=1, le=4096, description="size of z")
+    width: int = Field(64, ge=1, le=1024, description="channels of the layer next to the image")
+    max_width: int = Field(512, ge=1, le=4096, description="most channels of any layer; they double away from the image")
+    objective: Literal["nonsaturating", "lsgan", "hinge"] = Field("nonsaturating", description="pair of losses")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="one-sided: the target of reals is 1 minus this (nonsaturating only)"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.label_smoothing and self.objective != "nonsaturating":
+            raise ValueError(f"--label-smoothing belongs to --objective nonsaturating, not to {self.objective}")
+        return self
+
+
+def build(config: DCGANConfig, spec: SampleSpec) -> Game:
+    from gantool import objectives
+    from gantool.games import two_player
+    from gantool_dcgan.networks import Discriminator, Generator
+
+    return two_player(
+        Generator(spec, config.latent_dim, config.width, config.max_width),
+        Discriminator(spec, config.width, config.max_width),
+        objectives.make(config.objective, label_smoothing=config.label_smoothing),
+        spec=spec,
+        latent_dim=config.latent_dim,
+    )
+
+
+@hookimpl
+def gantool_architectures() -> list[Architecture]:
+    return [
+        Architecture(
+            name="dcgan",
+            summary="deep convolutional GAN; images of 16 to 256 pixels a side, or 28",
+            config=DCGANConfig,
+            recipe=Recipe(steps=5_000, batch_size=64, learning_rate=2e-4, betas=(0.5, 0.999), ema_decay=0.999),
+            build=build,
+            examples=(SampleSpec((1, 28, 28)), SampleSpec((3, 32, 32)), SampleSpec((1, 16, 16))),
+        )
+    ]

@@ -1,0 +1,77 @@
+"""Networks of `dcgan`: stride-2 (transposed) convolutions with batch normalisation, N(0, 0.02) weights."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gantool.architecture import SampleSpec
+from gantool.errors import GantoolError
+
+SIDES = (16, 28, 32, 64, 128, 256)
+
+
+def pyramid(spec: SampleSpec, width: int, max_width: int) -> tuple[int, list[int]]:
+    """Side of the smallest map, and channels from it towards the image: 32 px → 4, [256, 128, 64].
+
+    GantoolError for samples that aren't square images with a side in SIDES and 1 or 3 channels.
+    """
+    if not spec.is_image or spec.sides[0] != spec.sides[1] or spec.sides[0] not in SIDES or spec.channels not in (1, 3):
+        raise GantoolError(
+            f"A convolutional generator can't make samples of shape {spec}.",
+            f"It makes square images with 1 or 3 channels and {', '.join(map(str, SIDES))} pixels a side: "
+            "add --size, e.g. --size 32.",
+        )
+    side, depth = spec.sides[0], 0
+    while side % 2 == 0 and side > 4:
+        side, depth = side // 2, depth + 1
+    return side, [min(width * 2**level, max_width) for level in reversed(range(depth))]
+
+
+def initialise(module: nn.Module) -> None:
+    """N(0, 0.02) weights, N(1, 0.02) scales of normalisations, zero shifts (section 3 of the paper)."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(child.weight, 0.0, 0.02)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.BatchNorm2d):
+            nn.init.normal_(child.weight, 1.0, 0.02)
+            nn.init.zeros_(child.bias)
+
+
+class Generator(nn.Module):
+    """z (N, latent_dim) → image (N, C, S, S) in [-1, 1]."""
+
+    def __init__(self, spec: SampleSpec, latent_dim: int, width: int, max_width: int) -> None:
+        super().__init__()
+        side, channels = pyramid(spec, width, max_width)
+        # the same map as a transposed convolution of a 1×1 input, as one matrix product
+        self.project = nn.Linear(latent_dim, channels[0] * side * side, bias=False)
+        self.first = (channels[0], side, side)
+        layers: list[nn.Module] = [nn.BatchNorm2d(channels[0]), nn.ReLU()]
+        for before, after in zip(channels, channels[1:], strict=False):
+            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], spec.channels, 4, 2, 1), nn.Tanh())
+        initialise(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        images: Tensor = self.layers(self.project(z).unflatten(1, self.first))
+        return images
+
+
+class Discriminator(nn.Module):
+    """Image (N, C, S, S) → logit (N,); batch normalisation in all layers but the first and the last."""
+
+    def __init__(self, spec: SampleSpec, width: int, max_width: int) -> None:
+        super().__init__()
+        side, channels = pyramid(spec, width, max_width)
+        channels = channels[::-1]
+        layers: list[nn.Module] = [nn.Conv2d(spec.channels, channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        for before, after in zip(channels, channels[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, side))
+        initialise(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logit: Tensor = self.layers(image).flatten()
+        return logit

@@ -1,0 +1,64 @@
+"""`mlp`: the fully connected GAN of the tutorials (Goodfellow et al. 2014, arXiv:1406.2661)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from gantool.architecture import Architecture, Recipe, SampleSpec
+from gantool.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from gantool.games import Game
+
+
+class MLPConfig(BaseModel, frozen=True, extra="forbid"):
+    latent_dim: int = Field(100, ge=1, le=4096, description="size of z")
+    widths: tuple[int, ...] = Field(
+        (256, 512, 1024), min_length=1, description="hidden layers of the generator; reversed in the discriminator"
+    )
+    activation: Literal["relu", "leaky_relu"] = Field(
+        "leaky_relu", description="hidden activation of the generator"
+    )
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout in the discriminator")
+    objective: Literal["nonsaturating", "lsgan", "hinge"] = Field("nonsaturating", description="pair of losses")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="one-sided: the target of reals is 1 minus this (nonsaturating only)"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.label_smoothing and self.objective != "nonsaturating":
+            raise ValueError(f"--label-smoothing belongs to --objective nonsaturating, not to {self.objective}")
+        if min(self.widths) < 1:
+            raise ValueError("--widths must all be at least 1")
+        return self
+
+
+def build(config: MLPConfig, spec: SampleSpec) -> Game:
+    from gantool import objectives
+    from gantool.games import two_player
+    from gantool_mlp.networks import Discriminator, Generator
+
+    return two_player(
+        Generator(config, spec),
+        Discriminator(config, spec),
+        objectives.make(config.objective, label_smoothing=config.label_smoothing),
+        spec=spec,
+        latent_dim=config.latent_dim,
+    )
+
+
+@hookimpl
+def gantool_architectures() -> list[Architecture]:
+    return [
+        Architecture(
+            name="mlp",
+            summary="fully connected GAN of the tutorials; any sample shape, fast on a CPU",
+            config=MLPConfig,
+            recipe=Recipe(steps=5_000, batch_size=64, learning_rate=2e-4, betas=(0.5, 0.999), ema_decay=0.999),
+            build=build,
+            examples=(SampleSpec((1, 28, 28)), SampleSpec((3, 16, 16)), SampleSpec((1, 512)), SampleSpec((1, 8, 8, 8))),
+        )
+    ]

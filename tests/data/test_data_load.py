@@ -1,0 +1,132 @@
+"""The door: `gantool.data.load`, and the built-in digits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gantool.data import load
+from gantool.errors import GantoolError
+
+DIGITS = "6d7bb25dce16f7d8c11fb7c45b2f437a0f0fbb24655b60c05b485815f132408e"
+
+
+@pytest.fixture
+def empty_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_digits_are_mnist() -> None:
+    data = load("digits")
+    assert (data.name, len(data), data.spec.shape) == ("digits", 10_000, (1, 28, 28))
+    assert data.images.dtype == np.uint8
+    assert (data.images.min(), data.images.max()) == (0, 255)
+    assert data.labels is not None
+    assert data.labels.dtype == np.int64
+    assert np.unique(data.labels).tolist() == list(range(10))
+    assert data.class_names == tuple("0123456789")
+    assert data.licence == "MNIST digits, Y. LeCun, C. Cortes, C. Burges, CC BY-SA 3.0"
+
+
+def test_digits_licence_is_shipped() -> None:
+    import gantool.data
+
+    text = (Path(gantool.data.__file__).parent / "digits" / "LICENSE.md").read_text(encoding="utf-8")
+    assert "CC BY-SA 3.0" in text
+    assert "Yann LeCun, Corinna Cortes and Christopher Burges" in text
+
+
+def test_fingerprint_is_stable_and_sensitive() -> None:
+    data = load("digits")
+    assert data.fingerprint == DIGITS
+    assert replace(data, name="other", source="elsewhere").fingerprint == DIGITS
+    images = data.images.copy()
+    images[9_999, 0, 27, 27] ^= 1
+    prints = {
+        DIGITS,
+        replace(data, arrays={**data.arrays, "images": images}).fingerprint,
+        replace(data, arrays={**data.arrays, "images": data.images.reshape(10_000, 1, 14, 56)}).fingerprint,
+        replace(data, arrays={"images": data.images}).fingerprint,
+        replace(data, arrays={"pictures": data.images, "labels": data.arrays["labels"]}).fingerprint,
+    }
+    assert len(prints) == 5
+
+
+def test_digits_resized() -> None:
+    data = load("digits", size=32)
+    assert data.images.shape == (10_000, 1, 32, 32)
+    assert data.images.dtype == np.uint8
+    assert data.fingerprint != DIGITS
+
+
+def test_name_of_built_in_wins_over_path(empty_here: Path) -> None:
+    (empty_here / "digits").mkdir()
+    Image.new("L", (8, 8)).save(empty_here / "digits" / "a.png")
+    data = load("digits")
+    assert data.fingerprint == DIGITS
+    assert data.notes == ("these are the built-in digits; give ./digits for what lies there",)
+    assert load("./digits").spec.shape == (1, 8, 8)
+    assert load("digits/").spec.shape == (1, 8, 8)
+
+
+def test_bare_name_of_a_folder(empty_here: Path) -> None:
+    (empty_here / "faces").mkdir()
+    Image.new("RGB", (8, 8)).save(empty_here / "faces" / "a.png")
+    assert load("faces").name == "faces"
+
+
+@pytest.mark.parametrize("name", ["digit", "Digits", "didgits", "mnist", "MNIST"])
+def test_near_miss(name: str, empty_here: Path) -> None:
+    with pytest.raises(GantoolError, match=f"no data set, file or folder '{name}'.*Did you mean `digits`\\?"):
+        load(name)
+
+
+@pytest.mark.parametrize("name", ["horses", "", "x" * 5_000, "\0"])
+def test_unknown_name(name: str, empty_here: Path) -> None:
+    with pytest.raises(GantoolError, match="There is no data set, file or folder") as caught:
+        load(name)
+    assert repr(name) in caught.value.message
+    assert "Did you mean" not in caught.value.hint
+    assert "Give `digits` (built in), a .npz file, an IDX file" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["faces.npz", "some/where", "./digits"])
+def test_missing_path(name: str, empty_here: Path) -> None:
+    with pytest.raises(GantoolError, match=f"There is no file or folder '{name}'"):
+        load(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("a.npy", r"np.savez\(\"a.npz\", images=np.load\(\"a.npy\"\)\)"),
+        ("a.png", "Give the folder that holds the images"),
+        ("a.zip", "Unpack it"),
+        ("a.csv", "Give `digits`"),
+        ("a", "Give `digits`"),
+    ],
+)
+def test_other_files(name: str, hint: str, empty_here: Path) -> None:
+    (empty_here / name).write_bytes(b"x")
+    with pytest.raises(GantoolError, match=f"{name} is a file of a kind that gantool does not read. {hint}"):
+        load(name)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 3])
+def test_size_too_small(size: int) -> None:
+    with pytest.raises(GantoolError, match=f"A size of {size} is too small. Give --size 4 or more"):
+        load("digits", size=size)
+
+
+def test_package_is_cheap_to_import() -> None:
+    code = "import sys, gantool.data; print([m for m in ('PIL', 'torch', 'zipfile') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "PIL" not in done.stdout
+    assert "torch" not in done.stdout
