@@ -1,7 +1,7 @@
 """The latents of `squares32-table16/1`, bit-equal to those that an exported graph makes, and its pixels.
 
-The generator is "Squares" (Widynski 2020, arXiv:2004.06278): counter-based, so a latent needs no other one. Its
-numbers pick normals from a table of quantiles: no logarithm or cosine, hence the same bits on every host.
+The generator is "Squares" (Widynski 2020, arXiv:2004.06278): counter-based, so a latent needs no other one.
+Its numbers pick normals from a table of quantiles: no logarithm or cosine, hence the same bits on every host.
 `gantool.export.seeds` writes the same arithmetic as ONNX; a change of one number here is a new RNG_NAME.
 """
 
@@ -75,8 +75,9 @@ def integers(seed: int, index: ArrayLike, count: int) -> NDArray[np.uint32]:
 
 
 def normals(seed: int, index: ArrayLike, size: int) -> NDArray[np.float32]:
-    """Standard normals, |z| < 4.33: (n,) integers → float32 (n, size); row i depends on seed and index[i] alone.
+    """Standard normals, |z| < 4.33: index (n,) integers → float32 (n, size).
 
+    Row i depends on seed and index[i] alone. A shorter row is not the start of a longer one.
     Raises GantoolError unless 0 ≤ index < 2**47 and 1 ≤ size ≤ 131072.
     """
     count = counters(size)
@@ -92,7 +93,7 @@ def normals(seed: int, index: ArrayLike, size: int) -> NDArray[np.float32]:
 def draw(
     shapes: Mapping[str, tuple[int, ...]], seed: int, index: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
-    """All normal inputs of a generator, name → (n, *shape): one row of `normals`, split in the order of `shapes`."""
+    """All normal inputs of a generator, name → (n, *shape): rows of `normals`, split in the order of `shapes`."""
     sizes = [math.prod(shape) for shape in shapes.values()]
     if not sizes:
         return {}
@@ -155,7 +156,7 @@ def _rows(index: ArrayLike) -> NDArray[np.uint64]:
 
 
 def _draws(seed: int, rows: NDArray[np.uint64], count: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
-    """Blocks of rows, and their numbers; counter * key = index * 65536 * key + j * key is an addition each."""
+    """Slices of the rows, each with its numbers; counter * key = index * 65536 * key + j * key."""
     key = key_from_seed(seed)
     starts = (rows * np.uint64(STRIDE) * key)[:, None]
     offsets = np.arange(count, dtype=np.uint64) * key

@@ -82,9 +82,8 @@ def _decode_all(files: list[Path], mode: str, size: int | None, path: Path) -> n
             )
         images[row] = image
 
-    with ThreadPoolExecutor(
-        min(8, os.cpu_count() or 1)
-    ) as pool:  # Pillow decodes without the interpreter's lock
+    threads = min(8, os.cpu_count() or 1)  # of use, because Pillow decodes without the interpreter's lock
+    with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(len(files))):  # raises the first file's error and cancels the rest
             pass
     return images

@@ -52,10 +52,12 @@ def load_idx(path: Path, size: int | None = None) -> Dataset:
 
 def labels_beside(path: Path) -> Path | None:
     """The file of labels that belongs to the file of images `path`, by its name; None when there is none."""
+    if "images" not in path.name:
+        return None
     name = path.name.replace("images", "labels").replace("idx3", "idx1")
     plain = name.removesuffix(".gz")
     found = (path.with_name(each) for each in (name, plain, plain + ".gz"))
-    return next((each for each in found if each.name != path.name and each.is_file()), None)
+    return next((each for each in found if each.is_file()), None)
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -1,8 +1,8 @@
 """A generator that makes its own latents: the graph of `squares32-table16/1`, and its joining to a generator.
 
-It is `gantool.latents` in ONNX: uint64 Mul, Add, Sub and Div, which wrap as C's do and run on the CPU and on
-CUDA. Bit operators, Mod and float64 are left out: some provider or browser has no kernel of each. A graph can't
-refuse an index that `gantool.latents` refuses (negative, or 2**47 and above): there it repeats other latents.
+It is `gantool.latents` in ONNX: uint64 Mul, Add, Sub and Div, which wrap as C's do and run on the CPU and
+on CUDA. Bit operators, Mod and float64 are left out: some provider or browser has no kernel of each. A graph
+can't refuse an index that `gantool.latents` refuses (negative, or 2**47 and above): it repeats other latents.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SEED, INDEX, BATCH = "seed", "index", "batch"
 
 
 def latents_graph(inputs: Sequence[tuple[str, tuple[int, ...]]]) -> onnx.ModelProto:
-    """A model: `seed` int64 (1,), `index` int64 (batch,) → normal float32 (batch, *shape) for every (name, shape).
+    """`seed` int64 (1,), `index` int64 (batch,) → a normal float32 (batch, *shape) for every (name, shape).
 
     All share one draw, `gantool.latents.normals(seed, index, total)`, its columns dealt out in order. Raises
     GantoolError when a row is empty or has more than 131072 numbers.
@@ -52,16 +52,16 @@ def latents_graph(inputs: Sequence[tuple[str, tuple[int, ...]]]) -> onnx.ModelPr
     t = square(three_rounds(y, z), z)
     hashed = emit("Add", t, emit("Div", square(swap(t), y), two32))
     two, one = emit.constant("two", np.uint64(2)), emit.constant("one", np.uint64(1))
-    key = emit("Add", emit("Mul", emit("Div", hashed, two), two), one, name="key")
+    key = emit("Add", emit("Mul", emit("Div", hashed, two), two), one, name="latents/key")
 
     # one number a counter: latents.integers
     stride = emit.constant("stride", np.uint64(latents.STRIDE))
     starts = emit("Mul", emit("Mul", emit("Cast", INDEX, to=TensorProto.UINT64), stride), key)
     offsets = emit("Mul", emit.constant("columns", np.arange(count, dtype=np.uint64)), key)
-    axis1 = emit.constant("axis1", np.array([1]))
+    axis1 = emit.constant("axis1", np.array([1], np.int64))
     y = emit("Add", emit("Unsqueeze", starts, axis1), offsets)
     z = emit("Add", y, key)
-    bits = emit("Div", square(three_rounds(y, z), z), two32, name="bits")
+    bits = emit("Div", square(three_rounds(y, z), z), two32, name="latents/bits")
 
     # two normals a number: latents.normals
     levels = emit.constant("levels", np.uint64(1 << 16))
@@ -76,10 +76,12 @@ def latents_graph(inputs: Sequence[tuple[str, tuple[int, ...]]]) -> onnx.ModelPr
     for (name, shape), size, start in zip(inputs, sizes, starts_at, strict=False):
         part, flat = drawn, len(shape) == 1
         if size != 2 * count:
-            first, last = (emit.constant(f"{name}/{at}", np.array([at])) for at in (start, start + size))
+            first, last = (
+                emit.constant(f"{name}/{at}", np.array([at], np.int64)) for at in (start, start + size)
+            )
             part = emit("Slice", drawn, first, last, axis1, name=name if flat else "")
         if not flat:  # 0 keeps the batch
-            emit("Reshape", part, emit.constant(f"{name}/shape", np.array([0, *shape])), name=name)
+            emit("Reshape", part, emit.constant(f"{name}/shape", np.array([0, *shape], np.int64)), name=name)
 
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape]) for name, shape in inputs
@@ -94,8 +96,8 @@ def seeded_model(
 ) -> onnx.ModelProto:
     """The generator with its `normal_inputs` (name, shape without batch) made from `seed` and `index` inside.
 
-    Inputs: `seed` int64 (1,), `index` int64 (batch,), then the generator's others. The output keeps its name; with
-    `image_output` its float32 (batch, C, H, W) in [-1, 1] leaves as uint8 (batch, H, W, C). The generator's
+    Inputs: `seed` int64 (1,), `index` int64 (batch,), then the generator's others. The output keeps its name;
+    with `image_output` its float32 (batch, C, H, W) in [-1, 1] leaves as uint8 (batch, H, W, C). The generator's
     metadata is left out: it describes another file. Raises GantoolError for a generator that can't be joined.
     """
     _check(generator, normal_inputs, image_output)
@@ -109,7 +111,8 @@ def seeded_model(
 
     joined = _join(latents_graph(normal_inputs), inner, [(name, name) for name, _ in normal_inputs])
     if image_output:
-        joined = _join(joined, _pixels_graph(output), [(f"generator/{output}", "pixels/input")])
+        sides = [dim.dim_value or None for dim in inner.graph.output[0].type.tensor_type.shape.dim[1:]]
+        joined = _join(joined, _pixels_graph(output, sides), [(f"generator/{output}", "pixels/input")])
     joined.graph.name = "seeded"
     onnx.checker.check_model(joined, full_check=True)
     return joined
@@ -153,15 +156,15 @@ def _join(first: onnx.ModelProto, second: onnx.ModelProto, io_map: list[tuple[st
     return joined
 
 
-def _pixels_graph(output: str) -> onnx.ModelProto:
+def _pixels_graph(output: str, sides: Sequence[int | None]) -> onnx.ModelProto:
     """latents.pixels: float32 `pixels/input` (batch, C, H, W) → uint8 `output` (batch, H, W, C)."""
     emit = _Emitter("pixels")
     x = emit("Mul", "pixels/input", emit.constant("scale", np.float32(127.5)))
     x = emit("Add", x, emit.constant("offset", np.float32(128)))
     x = emit("Clip", x, emit.constant("black", np.float32(0)), emit.constant("white", np.float32(255)))
     emit("Cast", emit("Transpose", x, perm=[0, 2, 3, 1]), to=TensorProto.UINT8, name=output)
-    nchw = helper.make_tensor_value_info("pixels/input", TensorProto.FLOAT, [BATCH, None, None, None])
-    nhwc = helper.make_tensor_value_info(output, TensorProto.UINT8, [BATCH, None, None, None])
+    nchw = helper.make_tensor_value_info("pixels/input", TensorProto.FLOAT, [BATCH, *sides])
+    nhwc = helper.make_tensor_value_info(output, TensorProto.UINT8, [BATCH, *sides[1:], sides[0]])
     return emit.model([nchw], [nhwc])
 
 

@@ -132,9 +132,13 @@ class Sampler:
         picked = self._arrays[item.array].index_select(0, rows)
         if item.array == "labels":
             return picked
-        if picked.dtype == torch.uint8:
-            picked = picked.float().mul_(1 / 127.5).sub_(1)
+        picked = normalised(picked)
         return picked.contiguous(memory_format=self.memory_format) if picked.dim() == 4 else picked
+
+
+def normalised(samples: Tensor) -> Tensor:
+    """uint8 0…255 → float32 in [-1, 1]; floats are there already."""
+    return samples.float().mul_(1 / 127.5).sub_(1) if samples.dtype == torch.uint8 else samples
 
 
 def noise(item: Input, count: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -69,6 +69,11 @@ def test_gzip_is_seen_from_the_content(tmp_path: Path) -> None:
     assert load(str(tmp_path / "a.idx")).fingerprint == load(str(tmp_path / "b.idx.gz")).fingerprint
 
 
+def test_a_file_is_not_its_own_labels(tmp_path: Path) -> None:
+    write(tmp_path / "a.idx.gz", idx(LABELS))
+    assert load(write(tmp_path / "a.idx", idx(IMAGES))).labels is None
+
+
 def test_size(tmp_path: Path) -> None:
     data = load(write(tmp_path / "a.idx", idx(IMAGES)), size=5)
     np.testing.assert_array_equal(data.images[:, 0], IMAGES[:, :, 1:6])
@@ -125,14 +130,14 @@ def test_bad_files(tmp_path: Path, data: bytes, message: str, suffix: str) -> No
 
 def test_more_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "MAX_BYTES", 100)
-    with pytest.raises(GantoolError, match="a.idx.gz: what it declares would take"):
+    with pytest.raises(GantoolError, match=r"a.idx.gz: what it declares would take"):
         load(write(tmp_path / "a.idx.gz", idx(IMAGES)))
 
 
 def test_cut_gzip(tmp_path: Path) -> None:
     whole = gzip.compress(idx(IMAGES))
     (tmp_path / "a.idx.gz").write_bytes(whole[:-20])
-    with pytest.raises(GantoolError, match="a.idx.gz is damaged or cut short"):
+    with pytest.raises(GantoolError, match=r"a.idx.gz is damaged or cut short"):
         load(str(tmp_path / "a.idx.gz"))
 
 

@@ -106,7 +106,7 @@ def test_missing_path(name: str, empty_here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("a.npy", r"np.savez\(\"a.npz\", images=np.load\(\"a.npy\"\)\)"),
+        ("a.npy", r"In Python: np.savez\(\"a.npz\", images=np.load\(\"a.npy\"\)\)"),
         ("a.png", "Give the folder that holds the images"),
         ("a.zip", "Unpack it"),
         ("a.csv", "Give `digits`"),

@@ -1,0 +1,130 @@
+"""Export a run's generator: verified files that describe themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gantool.architecture import Input, SampleSpec
+from gantool.data import Dataset, load
+from gantool.errors import GantoolError
+from gantool.export.artifacts import FILES, Artifact, Source, about, write
+from gantool.games import Game
+from gantool.rundir import RunDir
+from gantool.training import checkpoint
+from gantool.training.ema import ready
+from gantool.training.sampler import noise, normalised
+from gantool.training.session import described
+
+__all__ = ["FILES", "Artifact", "Source", "export_run", "source_of", "write"]
+
+
+def export_run(run: RunDir, kinds: Sequence[str] | None = None, folder: Path | None = None) -> list[Artifact]:
+    """Export a run's newest checkpoint (its averaged generator) to `folder` (default: the run's `export/`).
+
+    `kinds`: keys of FILES; None: every one that fits. GantoolError, and no file, when a check fails.
+    """
+    source = source_of(run)
+    if kinds is None:
+        kinds = [kind for kind in FILES if source.seedable or kind != "onnx-seeded"]
+    if "onnx-seeded" in kinds and not source.seedable:
+        takes = ", ".join(f"{i.name} ({i.distribution})" for i in source.inputs)
+        raise GantoolError(
+            f"The generator of {run.path} takes {takes}: no seed decides its images.",
+            "Export it with --onnx or --torchscript.",
+        )
+    return write(source, kinds, folder or run.export)
+
+
+def source_of(run: RunDir) -> Source:
+    """The generator of a run's newest checkpoint on the CPU, its BatchNorm statistics re-estimated."""
+    info = run.read()
+    plugin, recipe, config = described(info)
+    assert plugin.architecture is not None
+    path = run.latest_checkpoint()
+    state = checkpoint.load(path)
+    spec = SampleSpec(info.data.shape)
+    game = plugin.architecture.build(config, spec)
+    try:
+        for name, module in game.modules().items():
+            module.load_state_dict(state["modules"][name])
+        if state["ema"] is not None:
+            game.generator.load_state_dict(state["ema"])
+    except (RuntimeError, KeyError) as error:
+        raise GantoolError(
+            f"The checkpoint {path} does not fit {info.architecture!r} of {plugin.distribution} {plugin.version}: {error}"
+        ) from error
+    game.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    needs_data = any(i.distribution == "data" for i in game.inputs)
+    return from_game(
+        game,
+        architecture={
+            "name": info.architecture,
+            "plugin": plugin.distribution,
+            "plugin_version": plugin.version,
+            "config": info.config,
+        },
+        training={
+            "run": run.name,
+            "step": int(state["step"]),
+            "seed": info.seed,
+            "ema_decay": recipe.ema_decay,
+            "recipe": info.recipe,
+            "precision": info.precision,
+        },
+        data={
+            "name": info.data.name,
+            "fingerprint": info.data.fingerprint,
+            "count": info.data.count,
+            "class_names": list(info.data.class_names),
+        },
+        licence=info.data.licence,
+        dataset=load(info.data.source, info.data.size) if needs_data else None,
+    )
+
+
+def from_game(
+    game: Game,
+    *,
+    architecture: dict[str, object],
+    training: dict[str, object],
+    data: dict[str, object],
+    licence: str = "",
+    dataset: Dataset | None = None,
+) -> Source:
+    """A game's generator, made ready. `dataset` is needed when the generator takes data."""
+    stream = torch.Generator().manual_seed(0)
+    cpu = torch.device("cpu")
+
+    def rows(item: Input, count: int) -> np.ndarray:
+        assert dataset is not None
+        array = dataset.arrays[item.array]
+        if item.label is not None and dataset.labels is not None:
+            array = array[dataset.labels == item.label]
+        picked = array[np.arange(count) % len(array)]
+        return picked if item.array == "labels" else normalised(torch.from_numpy(picked)).numpy()
+
+    def draw(count: int) -> list[Tensor]:
+        return [
+            torch.from_numpy(rows(i, count)) if i.distribution == "data" else noise(i, count, stream, cpu)
+            for i in game.inputs
+        ]
+
+    return Source(
+        generator=ready(game.generator.cpu(), draw),
+        inputs=game.inputs,
+        output=game.output,
+        about=about(
+            architecture=architecture,
+            training=training,
+            data=data,
+            licence=licence,
+            inputs=game.inputs,
+            output=game.output,
+        ),
+        rows=rows,
+    )

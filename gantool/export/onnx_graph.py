@@ -1,0 +1,201 @@
+"""A generator as an ONNX graph: exported by torch, BatchNorm folded, stripped, checked."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+from gantool.architecture import Input, SampleSpec
+from gantool.errors import GantoolError
+from gantool.export.seeds import BATCH, IR_VERSION, OPSET
+
+RANDOM_NODES = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+
+
+def output_name(spec: SampleSpec) -> str:
+    return "image" if spec.is_image else "sample"
+
+
+def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec) -> onnx.ModelProto:
+    """The generator in eval mode as ONNX: opset 18, batch dynamic, one file, no BatchNormalization left.
+
+    Inputs keep their names; the output is float32 `image` (batch, C, H, W), or `sample` for what is no image. Raises
+    GantoolError when torch can't export it, or when the graph draws random numbers.
+    """
+    example: tuple[Tensor, ...] = tuple(
+        torch.zeros(2, dtype=torch.int64) if i.dtype == "int64" else torch.randn(2, *i.shape) for i in inputs
+    )
+    batch = torch.export.Dim(BATCH)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                generator,
+                example,
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                input_names=[i.name for i in inputs],
+                output_names=[output_name(spec)],
+                external_data=False,
+                optimize=True,
+                verbose=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        raise GantoolError(
+            f"torch can't export this generator to ONNX: {str(error).strip().partition(chr(10))[0][:300]}",
+            "`gantool.testing.check_architecture` shows what in the plugin's forward is at fault.",
+        ) from error
+    assert program is not None
+    model = program.model_proto
+    _fold_batch_norm(model)
+    _strip(model)
+    _declare_batch(model)
+    model.ir_version = IR_VERSION
+    opsets = {o.domain: o.version for o in model.opset_import if o.domain in ("", "ai.onnx")}
+    if set(opsets.values()) != {OPSET}:  # the exporter was seen to return another one without an error
+        raise GantoolError(f"torch exported opset {sorted(opsets.values())}, not the {OPSET} that was asked for.")
+    random = sorted({node.op_type for node in model.graph.node} & RANDOM_NODES)
+    if random:
+        raise GantoolError(
+            f"The generator draws random numbers inside its graph ({', '.join(random)}): no seed could repeat its images.",
+            "Make the noise an input of the game: Input(name, shape, 'normal').",
+        )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def weights_sha256(model: onnx.ModelProto) -> str:
+    """SHA-256 over all initializers, sorted by name: dtype, shape and little-endian values."""
+    digest = hashlib.sha256()
+    for tensor in sorted(model.graph.initializer, key=lambda t: t.name):
+        array = numpy_helper.to_array(tensor)
+        digest.update(f"{tensor.name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress, and warns that torchvision is missing; neither is news to a user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _fold_batch_norm(model: onnx.ModelProto) -> None:
+    """Fold what the exporter left: into the Gemm before a Reshape, or else into a Mul and an Add.
+
+    The exporter itself folds a BatchNorm that directly follows a convolution or a Gemm.
+    """
+    graph = model.graph
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    uses: dict[str, int] = {}
+    for node in graph.node:
+        for name in node.input:
+            uses[name] = uses.get(name, 0) + 1
+    for node in [n for n in graph.node if n.op_type == "BatchNormalization"]:
+        gamma, beta, mean, variance = (values[name].astype(np.float64) for name in node.input[1:5])
+        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+        scale = gamma / np.sqrt(variance + epsilon)
+        shift = beta - mean * scale
+        source = node.input[0]
+        reshape = makers.get(source)
+        gemm = makers.get(reshape.input[0]) if reshape is not None and reshape.op_type == "Reshape" else None
+        alone = gemm is not None and uses[source] == 1 and uses[gemm.output[0]] == 1
+        if gemm is not None and gemm.op_type == "Gemm" and alone and gemm.input[1] in values and reshape is not None:
+            if _fold_into_gemm(graph, values, gemm, scale, shift):
+                _replace_input(graph, node.output[0], source)
+                graph.node.remove(node)
+                continue
+        rank = _rank(model, source)
+        shape = (1, -1) + (1,) * (rank - 2)
+        names = [f"{node.output[0]}/{part}" for part in ("scale", "shift")]
+        for name, array in zip(names, (scale, shift), strict=True):
+            graph.initializer.append(numpy_helper.from_array(array.reshape(shape).astype(np.float32), name))
+        middle = f"{node.output[0]}/scaled"
+        position = list(graph.node).index(node)
+        graph.node.remove(node)
+        graph.node.insert(position, helper.make_node("Mul", [source, names[0]], [middle]))
+        graph.node.insert(position + 1, helper.make_node("Add", [middle, names[1]], [node.output[0]]))
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [t for t in graph.initializer if t.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _fold_into_gemm(
+    graph: onnx.GraphProto, values: dict[str, np.ndarray], gemm: onnx.NodeProto, scale: np.ndarray, shift: np.ndarray
+) -> bool:
+    """Scale the Gemm's columns so that its reshaped output is already normalised; False when it does not fit."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in gemm.attribute}
+    weight = values[gemm.input[1]].astype(np.float64)
+    bias_name = gemm.input[2] if len(gemm.input) > 2 else ""
+    if attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0 or (bias_name and bias_name not in values):
+        return False
+    axis = 0 if attributes.get("transB", 0) else 1  # the axis of the outputs
+    outputs = weight.shape[axis]
+    if outputs % len(scale):
+        return False
+    repeat = outputs // len(scale)  # each channel is a run of H·W columns
+    columns, offsets = np.repeat(scale, repeat), np.repeat(shift, repeat)
+    bias = np.broadcast_to(values[bias_name].astype(np.float64), outputs) if bias_name else np.zeros(outputs)
+    folded = weight * (columns[:, None] if axis == 0 else columns)
+    for name, array in ((f"{gemm.output[0]}/weight", folded), (f"{gemm.output[0]}/bias", bias * columns + offsets)):
+        graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
+    del gemm.input[1:]
+    gemm.input.extend([f"{gemm.output[0]}/weight", f"{gemm.output[0]}/bias"])
+    return True
+
+
+def _replace_input(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            if name == old:
+                node.input[i] = new
+
+
+def _rank(model: onnx.ModelProto, name: str) -> int:
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for value in [*inferred.graph.value_info, *inferred.graph.input]:
+        if value.name == name:
+            return len(value.type.tensor_type.shape.dim)
+    raise GantoolError(f"The exported graph does not tell the shape of {name!r}.", "This is a fault of the exporter.")
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter says of itself: stack traces with the paths of this machine, graph signatures."""
+    graph = model.graph
+    del model.metadata_props[:], graph.metadata_props[:]
+    model.doc_string = graph.doc_string = ""
+    for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+        del item.metadata_props[:]
+        item.doc_string = ""
+    del graph.value_info[:]  # inferred again by whoever needs it; stale ones would be believed
+    model.producer_name, model.producer_version = "gantool", ""
+
+
+def _declare_batch(model: onnx.ModelProto) -> None:
+    for value in [*model.graph.input, *model.graph.output]:
+        first = value.type.tensor_type.shape.dim[0]
+        if not first.dim_param:
+            raise GantoolError(
+                f"The batch of {value.name!r} was frozen at {first.dim_value}.",
+                "The generator's forward must not turn the batch size into a Python number.",
+            )
+        first.dim_param = BATCH

@@ -1,0 +1,150 @@
+"""Is an exported file the generator? Checks that are part of every export and can't be turned off."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from gantool import latents
+from gantool.architecture import Input
+from gantool.errors import GantoolError
+from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
+from gantool.training.ema import BATCH_NORM
+
+Arrays = Mapping[str, np.ndarray]
+Run = Callable[[Arrays], np.ndarray]
+
+BATCHES = (1, 2, 7, 64)
+MAX_FLOAT = 1e-4
+MAX_DRIFT = 0.25  # of the samples' own deviation
+MAX_SATURATED = 0.999
+MIN_SPREAD = 1e-4
+STATISTICS = 256  # samples that drift, saturation and spread are measured on
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measure with its limit: `value` must be at most (`least`: at least) `limit`."""
+
+    artifact: str
+    measure: str
+    value: float
+    limit: float
+    least: bool = False
+
+    @property
+    def passed(self) -> bool:
+        # written so that NaN fails
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+
+def demand(checks: Sequence[Check]) -> None:
+    """GantoolError that names every measure that failed."""
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        what = "; ".join(
+            f"{c.artifact}: {c.measure} is {c.value:.3g}, {'at least' if c.least else 'at most'} {c.limit:g} is allowed"
+            for c in failed
+        )
+        raise GantoolError(f"The export failed its verification, and nothing was written: {what}.", _hint(failed[0]))
+
+
+def reference_inputs(inputs: Sequence[Input], count: int, rows: Callable[[Input, int], np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs that the checks use: latents of seed 1, labels in turn, `rows(input, count)` for data."""
+    normal = {i.name: i.shape for i in inputs if i.distribution == "normal"}
+    drawn = latents.draw(normal, 1, np.arange(count, dtype=np.int64))
+    arrays = {}
+    for item in inputs:
+        if item.distribution == "normal":
+            arrays[item.name] = drawn[item.name]
+        elif item.distribution == "label":
+            arrays[item.name] = np.arange(count, dtype=np.int64) % item.classes
+        else:
+            arrays[item.name] = rows(item, count)
+    return arrays
+
+
+def run_torch(module: Callable[..., torch.Tensor], inputs: Arrays) -> np.ndarray:
+    with torch.no_grad():
+        output = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()))
+    array: np.ndarray = output.float().numpy()
+    return array
+
+
+def check_generator(generator: nn.Module, inputs: Arrays) -> list[Check]:
+    """The generator itself, before any file: finite, not blank, and the same in eval as in train mode."""
+    samples = run_torch(generator, inputs)
+    finite = np.isfinite(samples).mean()
+    checks = [Check("generator", "share of finite values", float(finite), 1.0, least=True)]
+    if finite == 1:
+        checks += [
+            Check("generator", "share of saturated pixels", float((np.abs(samples) > 0.9999).mean()), MAX_SATURATED),
+            Check("generator", "deviation between samples", float(samples.std(0).mean()), MIN_SPREAD, least=True),
+            Check("generator", "eval against train drift", _drift(generator, inputs, samples), MAX_DRIFT),
+        ]
+    return checks
+
+
+def check_float(artifact: str, reference: nn.Module, run: Run, inputs: Arrays) -> list[Check]:
+    """Float samples against torch at every batch of BATCHES, and each alone against all together."""
+    checks = []
+    for batch in BATCHES:
+        part = _first(inputs, batch)
+        difference = np.abs(run(part) - run_torch(reference, part)).max()
+        checks.append(Check(artifact, f"max abs difference to torch, batch {batch}", float(difference), MAX_FLOAT))
+    together = run(_first(inputs, 7))
+    alone = np.concatenate([run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(7)])
+    checks.append(Check(artifact, "max abs difference, batch 1 to batch 7", float(np.abs(alone - together).max()), MAX_FLOAT))
+    return checks
+
+
+def check_pixels(artifact: str, reference: nn.Module, sample: Callable[[int, int], np.ndarray], inputs: Arrays) -> list[Check]:
+    """uint8 images `sample(first, n)` against torch on the same latents at every batch, and alone against together."""
+    checks = []
+    for batch in BATCHES:
+        wanted = latents.pixels(run_torch(reference, _first(inputs, batch)))
+        checks += _levels(artifact, f"to torch, batch {batch}", sample(0, batch), wanted)
+    alone = np.concatenate([sample(i, 1) for i in range(7)])
+    return checks + _levels(artifact, "batch 1 to batch 7", alone, sample(0, 7))
+
+
+def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray) -> Check:
+    """The number of pixels that differ at all must be zero."""
+    return Check(artifact, f"pixels different {what}", float((images != wanted).sum()), 0)
+
+
+def _levels(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray) -> list[Check]:
+    difference = np.abs(images.astype(int) - wanted.astype(int))
+    return [
+        Check(artifact, f"levels of difference {what}", float(difference.max()), MAX_LEVELS),
+        Check(artifact, f"share of pixels different {what}", float((difference > 0).mean()), MAX_SHARE),
+    ]
+
+
+def _drift(generator: nn.Module, inputs: Arrays, samples: np.ndarray) -> float:
+    """Mean |eval - train| over the deviation of the train samples; train means batch statistics, not dropout."""
+    training = copy.deepcopy(generator)
+    norms = [m for m in training.modules() if isinstance(m, BATCH_NORM)]
+    if not norms:
+        return 0.0
+    for norm in norms:
+        norm.train()
+    trained = run_torch(training, inputs)
+    return float(np.abs(samples - trained).mean() / max(trained.std(), 1e-12))
+
+
+def _first(inputs: Arrays, count: int) -> dict[str, np.ndarray]:
+    return {name: array[:count] for name, array in inputs.items()}
+
+
+def _hint(check: Check) -> str:
+    if "drift" in check.measure:
+        return "Its BatchNorm statistics do not describe its samples: train longer, or with a larger batch."
+    if check.artifact == "generator":
+        return "The generator itself makes no images: look at the run's newest samples, and train again."
+    return "`gantool.testing.check_architecture` narrows down what in the architecture does not export."
