@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -90,7 +90,10 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's decay rates")
     discriminator_steps: int = Field(1, ge=1, description="discriminator (critic) steps an iteration")
     ema_decay: float = Field(
-        0.999, ge=0, lt=1, description="decay of the generator's weight average, used for samples and export; 0: off"
+        0.999,
+        ge=0,
+        lt=1,
+        description="decay of the generator's weight average, used for samples and export; 0: off",
     )
 
     def learning_rate_of(self, role: Role) -> float:
@@ -112,7 +115,7 @@ class Architecture:
     summary: str
     config: type[BaseModel]
     build: Callable[[Any, SampleSpec], Game]
-    recipe: Recipe | Callable[[Any], Recipe] = Recipe()
+    recipe: Recipe | Callable[[Any], Recipe] = field(default_factory=Recipe)
     examples: tuple[SampleSpec, ...] = (SampleSpec((1, 28, 28)), SampleSpec((3, 32, 32)))
 
     def recipe_for(self, config: BaseModel) -> Recipe:

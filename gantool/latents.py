@@ -90,10 +90,8 @@ def normals(seed: int, index: ArrayLike, size: int) -> NDArray[np.float32]:
     return out
 
 
-def draw(
-    shapes: Mapping[str, tuple[int, ...]], seed: int, index: NDArray[np.int64]
-) -> dict[str, NDArray[np.float32]]:
-    """All normal inputs of a generator, name → (n, *shape): rows of `normals`, split in the order of `shapes`."""
+def draw(shapes: Mapping[str, tuple[int, ...]], seed: int, index: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+    """All normal inputs of a generator, name → (n, *shape): rows of `normals`, split in order."""
     sizes = [math.prod(shape) for shape in shapes.values()]
     if not sizes:
         return {}

@@ -97,7 +97,7 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
     if not isinstance(value, dict):
         raise GantoolError(f"The manifest of {origin} is not an object.")
     schema = value.get("schema_version")
-    if not _is_int(schema):
+    if not isinstance(schema, int) or isinstance(schema, bool):
         raise GantoolError(f"The manifest of {origin} has no schema_version: not a manifest of gantool.")
     if schema > SCHEMA:
         raise GantoolError(

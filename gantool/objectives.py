@@ -95,7 +95,8 @@ def make(name: str, *, label_smoothing: float = 0.0) -> Objective:
         return NonSaturating(label_smoothing)
     if label_smoothing:
         raise ValueError(f"label smoothing belongs to the nonsaturating objective, not to {name}")
-    return {"lsgan": LeastSquares, "hinge": Hinge, "wasserstein": Wasserstein}[name]()
+    others: dict[str, Objective] = {"lsgan": LeastSquares(), "hinge": Hinge(), "wasserstein": Wasserstein()}
+    return others[name]
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:

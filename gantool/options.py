@@ -118,7 +118,7 @@ def _option(name: str, field: FieldInfo, default: Any, of_recipe: bool) -> Optio
         raise GantoolError(f"The config field {name!r} has no description.", "Write Field(…, description=…).")
     annotation = field.annotation
     text, is_tuple = _type_text(name, annotation)
-    annotated = Annotated.__class_getitem__((annotation, *field.metadata)) if field.metadata else annotation
+    annotated: Any = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
     return Option(
         name=name,
         type=text,

@@ -99,7 +99,8 @@ class RunDir:
         value = read_json(path)
         if isinstance(value, dict) and isinstance(v := value.get("schema_version"), int) and v > SCHEMA:
             raise GantoolError(
-                f"{path} has schema {v}; this gantool reads up to {SCHEMA}.", "Upgrade: pip install -U gantool"
+                f"{path} has schema {v}; this gantool reads up to {SCHEMA}.",
+                "Upgrade: pip install -U gantool",
             )
         try:
             return RunInfo.model_validate(value)
@@ -112,11 +113,18 @@ class RunDir:
         write_json(self.path / "run.json", info.model_dump(mode="json"))
 
 
+def label(*parts: str) -> str:
+    """A folder label from names that may hold anything: `mlp`, `My pictures!` → mlp-My-pictures."""
+    kept = [re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-._") for part in parts]
+    return "-".join(part for part in kept if part)[:80] or "run"
+
+
 def create(runs: Path, label: str) -> RunDir:
     """Make the next numbered folder, e.g. runs/0007-mlp-digits; safe when two start at once."""
     if not _NAME.fullmatch(label):
         raise GantoolError(
-            f"{label!r} can't be part of a folder's name.", "Use letters, digits, '.', '_' and '-', 100 at most."
+            f"{label!r} can't be part of a folder's name.",
+            "Use letters, digits, '.', '_' and '-', 100 at most.",
         )
     try:
         runs.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,101 @@
+"""`gantool generate`: pictures from an exported file."""
+
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-def command() -> None:
-    raise NotImplementedError
+import typer
+
+from gantool.cli.show import console
+from gantool.errors import GantoolError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gantool.runtime import Generator
+
+PART = 1024  # images between two moves of the progress bar
+MAX_GRID = 10_000
+
+
+def command(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN|FILE]", help="An exported .onnx, or a run. Default: the newest export."),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option(help="The seed; image i of a seed is the same everywhere.")] = 0,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first image.")] = 0,
+    label: Annotated[int | None, typer.Option(min=0, help="Class, of a conditional generator.")] = None,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="A .png (a grid), a .npz (an array), or a folder (a PNG an image)."),
+    ] = Path("generated.png"),
+    provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt or openvino.")] = "cpu",
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+) -> None:
+    """Make images: a grid, a folder of PNGs, or an .npz."""
+    from gantool.cli.artifacts import find_artifact
+    from gantool.runtime import Generator
+
+    suffix = output.suffix.lower()
+    if suffix not in ("", ".png", ".npz"):
+        raise GantoolError(f"Images can't be written as {output.name!r}.", "Name a .png, a .npz or a folder.")
+    if suffix == ".png" and n > MAX_GRID:
+        raise GantoolError(f"A grid of {n} images is too large to look at.", "Write a folder or a .npz: -o images.npz")
+    path = find_artifact(source, runs)
+    generator = Generator(path, provider)
+    if generator.manifest.output.layout not in ("CHW", "HWC"):
+        raise GantoolError(
+            f"{path} makes no images but samples of {generator.manifest.output.shape}.",
+            "Use gantool.runtime.",
+        )
+    if suffix == "":
+        _write_folder(generator, n, seed, first, label, output)
+    else:
+        import numpy as np
+
+        images = np.concatenate(list(_parts(generator, n, seed, first, label)))
+        _write_grid(images, output) if suffix == ".png" else _write_npz(images, seed, first, output)
+    console().print(f"{n} image{'s' if n > 1 else ''} ({first} … {first + n - 1} of seed {seed}) of {path} → {output}")
+
+
+def _parts(generator: Generator, n: int, seed: int, first: int, label: int | None) -> Iterator[np.ndarray]:
+    from rich.progress import track
+
+    starts = range(0, n, PART)
+    shown = track(starts, "generating", console=console(stderr=True), transient=True, disable=len(starts) < 4)
+    for start in shown:
+        yield generator.sample(min(PART, n - start), seed, first + start, label)
+
+
+def _write_grid(images: np.ndarray, output: Path) -> None:
+    from gantool import pictures
+
+    pictures.save_png(pictures.grid(images), output)
+
+
+def _write_npz(images: np.ndarray, seed: int, first: int, output: Path) -> None:
+    import numpy as np
+
+    from gantool.files import replacing
+
+    with replacing(output) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, images=images, seed=np.int64(seed), first=np.int64(first))
+
+
+def _write_folder(generator: Generator, n: int, seed: int, first: int, label: int | None, output: Path) -> None:
+    from PIL import Image
+
+    from gantool import pictures
+
+    if output.exists() and not output.is_dir():
+        raise GantoolError(f"{output} exists and is no folder.", "Name a folder, a .png or a .npz.")
+    number: Any = first
+    for images in _parts(generator, n, seed, first, label):
+        for image in images:
+            picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+            pictures.save_png(picture, output / f"seed{seed}-{number:08d}.png")
+            number += 1

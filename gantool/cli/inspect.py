@@ -1,5 +1,87 @@
+"""`gantool inspect`: what an exported file says of itself."""
+
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-def command() -> None:
-    raise NotImplementedError
+import typer
+
+from gantool.cli.show import console, megabytes, print_json, print_table
+
+if TYPE_CHECKING:
+    from gantool.artifact import Inspection
+    from gantool.manifest import Manifest
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="An exported .onnx or .pt file, or the .json beside one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Show the manifest of an exported file."""
+    from gantool.artifact import inspect
+
+    found = inspect(file)
+    if as_json:
+        print_json(asdict(found.manifest) | {"bytes": found.bytes, "weights_match": found.weights_match})
+        return
+    _show(found)
+
+
+def _show(found: Inspection) -> None:
+    m = found.manifest
+    architecture, training, data = m.architecture, m.training, m.data
+    verdicts = {True: "match", False: "DO NOT MATCH the manifest", None: "not checked for this kind"}
+    weights = verdicts[found.weights_match]
+    golden = (
+        f"{sum(g.count for g in m.golden)} of seeds {', '.join(str(g.seed) for g in m.golden)}" if m.golden else "none"
+    )
+    run = ", ".join(f"{key} {training[key]}" for key in ("run", "step", "seed", "ema_decay") if key in training)
+    plugin = f"{architecture.get('plugin')} {architecture.get('plugin_version')}"
+    options = architecture.get("config")
+    pairs = options.items() if isinstance(options, dict) else ()
+    config = ", ".join(f"{key} {_value(value)}" for key, value in pairs)
+    rows = [
+        ["file", f"{found.path} ({megabytes(found.bytes)})"],
+        ["kind", m.kind + (f", opset {m.opset}" if m.opset else "")],
+        ["architecture", f"{architecture.get('name')} ({plugin})"],
+        ["config", config],
+        ["trained", run],
+        ["data", f"{data.get('name')}, {data.get('count')} samples, fingerprint {str(data.get('fingerprint'))[:12]}…"],
+        ["licence of the data", m.licence or "not stated"],
+        *([f"input {i.name}", f"{i.dtype} {_sides(i.shape)}, {i.distribution}"] for i in m.inputs),
+        [f"output {m.output.name}", f"{m.output.dtype} {_sides(m.output.shape)}, {m.output.layout}"],
+        ["latents", _latents(m)],
+        ["weights", f"SHA-256 {m.weights_sha256[:16]}…: {weights}"],
+        ["nodes", ", ".join(f"{count} {name}" for name, count in sorted(found.nodes.items())) or "–"],
+        ["golden images", golden],
+        ["made by", f"gantool {m.gantool}, {m.exporter}, {m.created}"],
+        ["versions", ", ".join(f"{name} {version}" for name, version in m.versions.items())],
+    ]  # fmt: skip
+    print_table(["", ""], rows)
+    if m.parity:
+        parity = [
+            [measure, f"{_number(v, 'value'):.3g}", f"{_number(v, 'limit'):g}"] for measure, v in m.parity.items()
+        ]
+        print_table(["verified at export", "value", "limit"], parity, right=(1, 2))
+    if found.weights_match is False:
+        console().print("The weights were changed since the export: do not trust this file.")
+
+
+def _latents(m: Manifest) -> str:
+    sizes = ", ".join(f"{i.name} {_sides(i.shape)}" for i in m.latents)
+    return f"{sizes}, standard normal, from a seed by {m.rng}" if m.latents else "none"
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _value(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _number(entry: object, key: str) -> float:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    return float(value) if isinstance(value, int | float) else float("nan")

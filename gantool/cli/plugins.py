@@ -13,9 +13,7 @@ app = typer.Typer(help="List the installed architectures, or show one's options.
 
 
 @app.callback(invoke_without_command=True)
-def _list(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the installed architectures, and what is wrong with those that can't be used."""
     if context.invoked_subcommand is not None:
         return

@@ -48,12 +48,24 @@ def _group() -> None:
 # every default is None, "not given": the real one comes from the run that is resumed, FILE, or the plugin
 _COMMON: dict[str, tuple[Any, str, str]] = {
     "data": (str | None, "digits", "`digits` (built in), a .npz file, an IDX file, or a folder of images."),
-    "size": (Annotated[int | None, typer.Option(min=4)], "the data's own", "Side in pixels: crop and resize to it."),
-    "epochs": (Annotated[float | None, typer.Option(min=1e-6)], "", "Passes over the data, instead of --steps."),
+    "size": (
+        Annotated[int | None, typer.Option(min=4)],
+        "the data's own",
+        "Side in pixels: crop and resize to it.",
+    ),
+    "epochs": (
+        Annotated[float | None, typer.Option(min=1e-6)],
+        "",
+        "Passes over the data, instead of --steps.",
+    ),
     "seed": (Annotated[int | None, typer.Option(min=0)], "0", "Decides weights, order and latents."),
     "device": (str | None, "auto", "auto, cpu, cuda or cuda:N."),
     "precision": (Precision | None, "fp32", "fp32, tf32 (CUDA) or bf16 (autocast)."),
-    "tick": (Annotated[int | None, typer.Option(min=1)], "250", "Steps between checkpoints, samples and metrics."),
+    "tick": (
+        Annotated[int | None, typer.Option(min=1)],
+        "250",
+        "Steps between checkpoints, samples and metrics.",
+    ),
     "runs": (Path | None, "runs", "Folder of the runs."),
     "name": (str | None, "NAME-DATA", "Label of the run's folder."),
     "resume": (str | None, "", "Go on with a run: its path, folder name or number."),

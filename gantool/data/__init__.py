@@ -12,9 +12,7 @@ from gantool.errors import GantoolError
 __all__ = ["BUILT_IN", "Dataset", "load"]
 
 BUILT_IN = ("digits",)
-ACCEPTED = (
-    "Give `digits` (built in), a .npz file, an IDX file (…-ubyte or .idx, also .gz) or a folder of images."
-)
+ACCEPTED = "Give `digits` (built in), a .npz file, an IDX file (…-ubyte or .idx, also .gz) or a folder of images."
 _MEANT = {"digits": "digits", "mnist": "digits"}
 
 
@@ -51,9 +49,7 @@ def load(source: str, size: int | None = None) -> Dataset:
 
     if is_idx_name(path.name):
         return load_idx(path, size)
-    raise GantoolError(
-        f"{path} is a file of a kind that gantool does not read.", _how_to_convert(path) or ACCEPTED
-    )
+    raise GantoolError(f"{path} is a file of a kind that gantool does not read.", _how_to_convert(path) or ACCEPTED)
 
 
 def _exists(path: Path) -> bool:

@@ -21,6 +21,4 @@ def load_digits(size: int | None = None, *, shadows: Path | None = None) -> Data
         data = load_npz(path, size)
     notes = (f"these are the built-in digits; give ./{shadows} for what lies there",) if shadows else ()
     names = tuple(map(str, range(10)))
-    return replace(
-        data, name="digits", source="digits", class_names=names, licence=DIGITS_LICENCE, notes=notes
-    )
+    return replace(data, name="digits", source="digits", class_names=names, licence=DIGITS_LICENCE, notes=notes)

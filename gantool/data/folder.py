@@ -76,8 +76,7 @@ def _decode_all(files: list[Path], mode: str, size: int | None, path: Path) -> n
         image = decode(files[row], mode, size)
         if image.shape != first.shape:
             raise GantoolError(
-                f"The images differ in size: {files[0]} is {_pixels(first)}, "
-                f"{files[row]} is {_pixels(image)}.",
+                f"The images differ in size: {files[0]} is {_pixels(first)}, {files[row]} is {_pixels(image)}.",
                 "Add --size N (64, say) to crop and resize them all to N×N.",
             )
         images[row] = image

@@ -75,9 +75,7 @@ def read_idx(path: Path) -> np.ndarray:
             with gzip.open(file) as stream:
                 return _parse(cast(IO[bytes], stream), capacity, path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise GantoolError(
-            f"{path} is damaged or cut short: {error}.", "Download or write it again."
-        ) from error
+        raise GantoolError(f"{path} is damaged or cut short: {error}.", "Download or write it again.") from error
     except OSError as error:
         raise GantoolError(
             f"{path} can't be read: {error.strerror or error}.", "Check the path and its permissions."
@@ -88,8 +86,7 @@ def _parse(stream: IO[bytes], capacity: int, path: Path) -> np.ndarray:
     magic = int(struct.unpack(">I", read_exactly(stream, 4).tobytes())[0])
     if magic not in (LABELS, IMAGES):
         raise GantoolError(
-            f"{path} starts with 0x{magic:08X}; "
-            f"an IDX file of images starts with 0x{IMAGES:08X} (uint8, 3 axes).",
+            f"{path} starts with 0x{magic:08X}; an IDX file of images starts with 0x{IMAGES:08X} (uint8, 3 axes).",
             "Give an uncompressed or gzipped IDX file of uint8 images, or save the data as .npz.",
         )
     axes = magic & 0xFF
@@ -114,7 +111,5 @@ def _parse(stream: IO[bytes], capacity: int, path: Path) -> np.ndarray:
 def _name_the_images(path: Path) -> str:
     name = path.name.replace("labels", "images").replace("idx1", "idx3")
     if name != path.name:
-        return (
-            f"Give the file of images, {path.with_name(name)}; the labels beside it are found by themselves."
-        )
+        return f"Give the file of images, {path.with_name(name)}; the labels beside it are found by themselves."
     return "Give the file of images (…-images-idx3-ubyte); the labels beside it are found by themselves."

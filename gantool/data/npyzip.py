@@ -96,8 +96,7 @@ class Archive:
         ratios = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO}
         if entry.compress_type not in ratios:
             raise GantoolError(
-                f"{self.path}: array `{name}` has compression method {entry.compress_type}, "
-                "which numpy never writes.",
+                f"{self.path}: array `{name}` has compression method {entry.compress_type}, which numpy never writes.",
                 "Save it anew with np.savez_compressed.",
             )
         if entry.file_size > ratios[entry.compress_type] * min(entry.compress_size, self._bytes):
@@ -122,8 +121,7 @@ class Archive:
         declared = start.tell() + math.prod(shape) * dtype.itemsize
         if declared != entry.file_size and not dtype.hasobject:  # pickled objects have no size of their own
             raise ValueError(
-                f"its header declares {declared:,} bytes (shape {shape}, {dtype}), "
-                f"its zip entry {entry.file_size:,}"
+                f"its header declares {declared:,} bytes (shape {shape}, {dtype}), its zip entry {entry.file_size:,}"
             )
         return Member(entry, shape, dtype, fortran, start.tell())
 
@@ -133,9 +131,7 @@ def _damage(path: Path, name: str = "") -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, PermissionError) as error:
-        raise GantoolError(
-            f"{path} can't be read: {error.strerror}.", "Check the path and its permissions."
-        ) from error
+        raise GantoolError(f"{path} can't be read: {error.strerror}.", "Check the path and its permissions.") from error
     except _DAMAGE as error:
         where = f"array `{name}`: " if name else ""
         raise GantoolError(

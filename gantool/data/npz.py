@@ -85,8 +85,7 @@ class _Reader:
                 return self.image(name)
             if self.size is not None and self.sides != (self.size, self.size):
                 raise GantoolError(
-                    f"{self._where(name)} has the images' sides but dtype {member.dtype}, "
-                    "which can't be resized.",
+                    f"{self._where(name)} has the images' sides but dtype {member.dtype}, which can't be resized.",
                     f"Convert it to uint8, resize it yourself, or leave out --size {self.size}.",
                 )
         array = self.archive.read(name)

@@ -56,7 +56,8 @@ def source_of(run: RunDir) -> Source:
             game.generator.load_state_dict(state["ema"])
     except (RuntimeError, KeyError) as error:
         raise GantoolError(
-            f"The checkpoint {path} does not fit {info.architecture!r} of {plugin.distribution} {plugin.version}: {error}"
+            f"The checkpoint {path} does not fit {info.architecture!r}: {error}",
+            f"It was made with {info.plugin} {info.plugin_version}; installed is {plugin.version}.",
         ) from error
     game.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     needs_data = any(i.distribution == "data" for i in game.inputs)

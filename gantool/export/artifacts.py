@@ -18,7 +18,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from gantool import __version__, latents, manifest
+from gantool import __version__, artifact, latents, manifest
 from gantool.architecture import Input, SampleSpec
 from gantool.export import onnx_graph, torchscript, verify
 from gantool.export.seeds import INDEX, OPSET, SEED, seeded_model
@@ -26,7 +26,11 @@ from gantool.export.verify import Check
 from gantool.manifest import Golden, InputInfo, Manifest, OutputInfo
 from gantool.runtime import Generator
 
-FILES = {"onnx": "generator.onnx", "onnx-seeded": "generator.seeded.onnx", "torchscript": "generator.torchscript.pt"}
+FILES = {
+    "onnx": "generator.onnx",
+    "onnx-seeded": "generator.seeded.onnx",
+    "torchscript": "generator.torchscript.pt",
+}
 GOLDEN_SEEDS = (0, 1, 2**40 + 7)
 GOLDEN_COUNT = 4
 
@@ -112,15 +116,15 @@ def write(source: Source, kinds: Sequence[str], folder: Path) -> list[Artifact]:
             made.append(_write_seeded(source, inputs, temporary, plain.path))
         if "torchscript" in kinds:
             made.append(_write_torchscript(source, inputs, temporary, plain.manifest.golden))
-        for artifact in made:
-            verify.demand(artifact.checks)
-        return [_place(a, folder, (*generator_checks, *a.checks)) for a in made]
+        for item in made:
+            verify.demand(item.checks)
+        return [_place(item, folder, (*generator_checks, *item.checks)) for item in made]
 
 
 def _write_plain(source: Source, inputs: verify.Arrays, folder: Path) -> Artifact:
     path = folder / FILES["onnx"]
     model = onnx_graph.to_onnx(source.generator, source.inputs, source.output)
-    described = dataclasses.replace(source.about, weights_sha256=onnx_graph.weights_sha256(model))
+    described = dataclasses.replace(source.about, weights_sha256=artifact.weights_sha256(model))
     _save_onnx(model, described, path)
     runtime = Generator(path)
     checks = verify.check_float("onnx", source.generator, runtime.run, inputs)
@@ -142,10 +146,8 @@ def _write_seeded(source: Source, inputs: verify.Arrays, folder: Path, plain: Pa
         source.about,
         kind="onnx-seeded",
         inputs=drawn + tuple(i for i in source.about.inputs if i.distribution != "normal"),
-        output=OutputInfo(
-            source.about.output.name, shape, "uint8" if image else "float32", "HWC" if image else "C…"
-        ),
-        weights_sha256=onnx_graph.weights_sha256(model),
+        output=OutputInfo(source.about.output.name, shape, "uint8" if image else "float32", "HWC" if image else "C…"),
+        weights_sha256=artifact.weights_sha256(model),
     )
     _save_onnx(model, described, path)
     seeded, twin = Generator(path), Generator(plain)
@@ -177,7 +179,7 @@ def _write_torchscript(source: Source, inputs: verify.Arrays, folder: Path, gold
         kind="torchscript",
         opset=None,
         exporter=f"torch.jit.trace + freeze, torch {torch.__version__}",
-        weights_sha256=torchscript.weights_sha256(source.generator),
+        weights_sha256=artifact.digest({k: v.numpy() for k, v in source.generator.state_dict().items()}),
         golden=golden,
     )
     torchscript.save(traced, path, described.to_json())
@@ -236,13 +238,10 @@ def _aside(folder: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _place(artifact: Artifact, folder: Path, checks: tuple[Check, ...]) -> Artifact:
-    target = folder / artifact.path.name
-    artifact.manifest.write_beside(artifact.path)
-    for path in (artifact.path, manifest.beside(artifact.path)):
+def _place(made: Artifact, folder: Path, checks: tuple[Check, ...]) -> Artifact:
+    made.manifest.write_beside(made.path)
+    for path in (made.path, manifest.beside(made.path)):
         with path.open("rb") as file:
             os.fsync(file.fileno())
         path.replace(folder / path.name)
-    return Artifact(target, artifact.manifest, checks)
-
-
+    return Artifact(folder / made.path.name, made.manifest, checks)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +19,14 @@ from gantool.architecture import Input, SampleSpec
 from gantool.errors import GantoolError
 from gantool.export.seeds import BATCH, IR_VERSION, OPSET
 
-RANDOM_NODES = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+RANDOM_NODES = {
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+}
 
 
 def output_name(spec: SampleSpec) -> str:
@@ -67,21 +74,11 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec) -> 
     random = sorted({node.op_type for node in model.graph.node} & RANDOM_NODES)
     if random:
         raise GantoolError(
-            f"The generator draws random numbers inside its graph ({', '.join(random)}): no seed could repeat its images.",
+            f"The generator draws random numbers inside its graph ({', '.join(random)}): no seed repeats its images.",
             "Make the noise an input of the game: Input(name, shape, 'normal').",
         )
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def weights_sha256(model: onnx.ModelProto) -> str:
-    """SHA-256 over all initializers, sorted by name: dtype, shape and little-endian values."""
-    digest = hashlib.sha256()
-    for tensor in sorted(model.graph.initializer, key=lambda t: t.name):
-        array = numpy_helper.to_array(tensor)
-        digest.update(f"{tensor.name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).tobytes())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -119,11 +116,11 @@ def _fold_batch_norm(model: onnx.ModelProto) -> None:
         reshape = makers.get(source)
         gemm = makers.get(reshape.input[0]) if reshape is not None and reshape.op_type == "Reshape" else None
         alone = gemm is not None and uses[source] == 1 and uses[gemm.output[0]] == 1
-        if gemm is not None and gemm.op_type == "Gemm" and alone and gemm.input[1] in values and reshape is not None:
-            if _fold_into_gemm(graph, values, gemm, scale, shift):
-                _replace_input(graph, node.output[0], source)
-                graph.node.remove(node)
-                continue
+        fits = alone and gemm is not None and gemm.op_type == "Gemm" and gemm.input[1] in values
+        if fits and _fold_into_gemm(graph, values, gemm, scale, shift):
+            _replace_input(graph, node.output[0], source)
+            graph.node.remove(node)
+            continue
         rank = _rank(model, source)
         shape = (1, -1) + (1,) * (rank - 2)
         names = [f"{node.output[0]}/{part}" for part in ("scale", "shift")]
@@ -140,13 +137,21 @@ def _fold_batch_norm(model: onnx.ModelProto) -> None:
 
 
 def _fold_into_gemm(
-    graph: onnx.GraphProto, values: dict[str, np.ndarray], gemm: onnx.NodeProto, scale: np.ndarray, shift: np.ndarray
+    graph: onnx.GraphProto,
+    values: dict[str, np.ndarray],
+    gemm: Any,
+    scale: np.ndarray,
+    shift: np.ndarray,
 ) -> bool:
     """Scale the Gemm's columns so that its reshaped output is already normalised; False when it does not fit."""
     attributes = {a.name: helper.get_attribute_value(a) for a in gemm.attribute}
     weight = values[gemm.input[1]].astype(np.float64)
     bias_name = gemm.input[2] if len(gemm.input) > 2 else ""
-    if attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0 or (bias_name and bias_name not in values):
+    if (
+        attributes.get("alpha", 1.0) != 1.0
+        or attributes.get("beta", 1.0) != 1.0
+        or (bias_name and bias_name not in values)
+    ):
         return False
     axis = 0 if attributes.get("transB", 0) else 1  # the axis of the outputs
     outputs = weight.shape[axis]
@@ -156,7 +161,10 @@ def _fold_into_gemm(
     columns, offsets = np.repeat(scale, repeat), np.repeat(shift, repeat)
     bias = np.broadcast_to(values[bias_name].astype(np.float64), outputs) if bias_name else np.zeros(outputs)
     folded = weight * (columns[:, None] if axis == 0 else columns)
-    for name, array in ((f"{gemm.output[0]}/weight", folded), (f"{gemm.output[0]}/bias", bias * columns + offsets)):
+    for name, array in (
+        (f"{gemm.output[0]}/weight", folded),
+        (f"{gemm.output[0]}/bias", bias * columns + offsets),
+    ):
         graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
     del gemm.input[1:]
     gemm.input.extend([f"{gemm.output[0]}/weight", f"{gemm.output[0]}/bias"])
@@ -183,7 +191,8 @@ def _strip(model: onnx.ModelProto) -> None:
     graph = model.graph
     del model.metadata_props[:], graph.metadata_props[:]
     model.doc_string = graph.doc_string = ""
-    for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+    items: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.initializer]
+    for item in items:
         del item.metadata_props[:]
         item.doc_string = ""
     del graph.value_info[:]  # inferred again by whoever needs it; stale ones would be believed

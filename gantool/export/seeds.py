@@ -69,23 +69,17 @@ def latents_graph(inputs: Sequence[tuple[str, tuple[int, ...]]]) -> onnx.ModelPr
     low = emit("Sub", bits, emit("Mul", high, levels))
     places = emit("Cast", emit("Concat", high, low, axis=1), to=TensorProto.INT64)
     single = len(inputs) == 1 and sizes[0] == 2 * count and len(inputs[0][1]) == 1
-    drawn = emit(
-        "Gather", emit.constant("table", latents.table()), places, name=inputs[0][0] if single else ""
-    )
+    drawn = emit("Gather", emit.constant("table", latents.table()), places, name=inputs[0][0] if single else "")
     starts_at = itertools.accumulate(sizes, initial=0)
     for (name, shape), size, start in zip(inputs, sizes, starts_at, strict=False):
         part, flat = drawn, len(shape) == 1
         if size != 2 * count:
-            first, last = (
-                emit.constant(f"{name}/{at}", np.array([at], np.int64)) for at in (start, start + size)
-            )
+            first, last = (emit.constant(f"{name}/{at}", np.array([at], np.int64)) for at in (start, start + size))
             part = emit("Slice", drawn, first, last, axis1, name=name if flat else "")
         if not flat:  # 0 keeps the batch
             emit("Reshape", part, emit.constant(f"{name}/shape", np.array([0, *shape], np.int64)), name=name)
 
-    outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape]) for name, shape in inputs
-    ]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape]) for name, shape in inputs]
     seed = helper.make_tensor_value_info(SEED, TensorProto.INT64, [1])
     index = helper.make_tensor_value_info(INDEX, TensorProto.INT64, [BATCH])
     return emit.model([seed, index], outputs)
@@ -97,8 +91,8 @@ def seeded_model(
     """The generator with its `normal_inputs` (name, shape without batch) made from `seed` and `index` inside.
 
     Inputs: `seed` int64 (1,), `index` int64 (batch,), then the generator's others. The output keeps its name;
-    with `image_output` its float32 (batch, C, H, W) in [-1, 1] leaves as uint8 (batch, H, W, C). The generator's
-    metadata is left out: it describes another file. Raises GantoolError for a generator that can't be joined.
+    with `image_output` its float32 (batch, C, H, W) in [-1, 1] leaves as uint8 (batch, H, W, C). Metadata is
+    left out: it describes the other file. Raises GantoolError for a generator that can't be joined.
     """
     _check(generator, normal_inputs, image_output)
     output = generator.graph.output[0].name
@@ -124,12 +118,8 @@ def _check(
     opsets = {entry.version for entry in generator.opset_import if entry.domain in ("", "ai.onnx")}
     if opsets != {OPSET}:
         versions = ", ".join(map(str, sorted(opsets))) or "none"
-        raise GantoolError(
-            f"The generator's opset is {versions}, not {OPSET}.", f"Export it with opset {OPSET}."
-        )
-    declared = {
-        value.name: value.type.tensor_type for value in [*generator.graph.input, *generator.graph.output]
-    }
+        raise GantoolError(f"The generator's opset is {versions}, not {OPSET}.", f"Export it with opset {OPSET}.")
+    declared = {value.name: value.type.tensor_type for value in [*generator.graph.input, *generator.graph.output]}
     wanted = {name: len(shape) + 1 for name, shape in normal_inputs}
     if image_output:
         wanted[generator.graph.output[0].name] = 4
@@ -186,11 +176,7 @@ class _Emitter:
         self.nodes.append(helper.make_node(operator, inputs, [name or label], name=label, **attributes))
         return name or label
 
-    def model(
-        self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
-    ) -> onnx.ModelProto:
-        graph = helper.make_graph(
-            self.nodes, self.prefix, list(inputs), list(outputs), list(self.constants.values())
-        )
+    def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
+        graph = helper.make_graph(self.nodes, self.prefix, list(inputs), list(outputs), list(self.constants.values()))
         opset = helper.make_opsetid("", OPSET)
         return helper.make_model(graph, producer_name="gantool", opset_imports=[opset], ir_version=IR_VERSION)

@@ -7,7 +7,6 @@ load today. Its deprecation warnings are quieted here and nowhere else.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +22,9 @@ def to_torchscript(generator: nn.Module, example: Sequence[Tensor]) -> torch.jit
     """Trace the generator in eval mode with a batch of two, and freeze it. GantoolError when it can't be traced."""
     with _quiet():
         try:
-            traced = torch.jit.trace(generator, tuple(example), check_trace=False)  # verified afterwards, harder
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                generator, tuple(example), check_trace=False
+            )
             frozen: torch.jit.ScriptModule = torch.jit.freeze(traced.eval())
         except RuntimeError as error:
             first = str(error).strip().partition("\n")[0]
@@ -38,18 +39,10 @@ def save(module: torch.jit.ScriptModule, path: Path, manifest: str) -> None:
 
 def load(path: Path) -> torch.jit.ScriptModule:
     with _quiet():
-        loaded: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")
+        loaded: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
+            str(path), map_location="cpu"
+        )
     return loaded
-
-
-def weights_sha256(generator: nn.Module) -> str:
-    """SHA-256 over the state dict, sorted by name: dtype, shape and little-endian values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(generator.state_dict().items()):
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -54,11 +54,13 @@ def demand(checks: Sequence[Check]) -> None:
         raise GantoolError(f"The export failed its verification, and nothing was written: {what}.", _hint(failed[0]))
 
 
-def reference_inputs(inputs: Sequence[Input], count: int, rows: Callable[[Input, int], np.ndarray]) -> dict[str, np.ndarray]:
+def reference_inputs(
+    inputs: Sequence[Input], count: int, rows: Callable[[Input, int], np.ndarray]
+) -> dict[str, np.ndarray]:
     """Inputs that the checks use: latents of seed 1, labels in turn, `rows(input, count)` for data."""
     normal = {i.name: i.shape for i in inputs if i.distribution == "normal"}
     drawn = latents.draw(normal, 1, np.arange(count, dtype=np.int64))
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for item in inputs:
         if item.distribution == "normal":
             arrays[item.name] = drawn[item.name]
@@ -83,7 +85,12 @@ def check_generator(generator: nn.Module, inputs: Arrays) -> list[Check]:
     checks = [Check("generator", "share of finite values", float(finite), 1.0, least=True)]
     if finite == 1:
         checks += [
-            Check("generator", "share of saturated pixels", float((np.abs(samples) > 0.9999).mean()), MAX_SATURATED),
+            Check(
+                "generator",
+                "share of saturated pixels",
+                float((np.abs(samples) > 0.9999).mean()),
+                MAX_SATURATED,
+            ),
             Check("generator", "deviation between samples", float(samples.std(0).mean()), MIN_SPREAD, least=True),
             Check("generator", "eval against train drift", _drift(generator, inputs, samples), MAX_DRIFT),
         ]
@@ -99,11 +106,20 @@ def check_float(artifact: str, reference: nn.Module, run: Run, inputs: Arrays) -
         checks.append(Check(artifact, f"max abs difference to torch, batch {batch}", float(difference), MAX_FLOAT))
     together = run(_first(inputs, 7))
     alone = np.concatenate([run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(7)])
-    checks.append(Check(artifact, "max abs difference, batch 1 to batch 7", float(np.abs(alone - together).max()), MAX_FLOAT))
+    checks.append(
+        Check(
+            artifact,
+            "max abs difference, batch 1 to batch 7",
+            float(np.abs(alone - together).max()),
+            MAX_FLOAT,
+        )
+    )
     return checks
 
 
-def check_pixels(artifact: str, reference: nn.Module, sample: Callable[[int, int], np.ndarray], inputs: Arrays) -> list[Check]:
+def check_pixels(
+    artifact: str, reference: nn.Module, sample: Callable[[int, int], np.ndarray], inputs: Arrays
+) -> list[Check]:
     """uint8 images `sample(first, n)` against torch on the same latents at every batch, and alone against together."""
     checks = []
     for batch in BATCHES:

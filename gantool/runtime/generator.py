@@ -50,13 +50,14 @@ class Generator:
         text = self.session.get_modelmeta().custom_metadata_map.get(manifest.KEY)
         if text is None:
             raise GantoolError(
-                f"{self.path} has no gantool manifest.", "It was not made by `gantool export`, or was rewritten since."
+                f"{self.path} has no gantool manifest.",
+                "It was not made by `gantool export`, or was rewritten since.",
             )
         self.manifest: Manifest = manifest.from_json(text, self.path)
         self._check_names()
         if self.seeded and provider == "openvino":
             raise GantoolError(
-                f"{self.path} draws its latents with 64-bit integers, which OpenVINO narrows: its images would be wrong.",
+                f"{self.path} draws its latents with 64-bit integers; OpenVINO narrows them: wrong images.",
                 "Use generator.onnx with this provider: gantool export --onnx",
             )
 
@@ -71,9 +72,7 @@ class Generator:
         shape = self.manifest.output.shape
         return shape if self.manifest.output.layout == "HWC" else (*shape[1:], shape[0])
 
-    def sample(
-        self, n: int, seed: int = 0, first: int = 0, labels: int | Sequence[int] | None = None
-    ) -> np.ndarray:
+    def sample(self, n: int, seed: int = 0, first: int = 0, labels: int | Sequence[int] | None = None) -> np.ndarray:
         """Images `first … first+n-1` of `seed`: uint8 (n, H, W, C).
 
         `labels`: of a conditional generator, one for all or one each; without them, image i has class i mod classes.
@@ -109,7 +108,8 @@ class Generator:
         """Your own latents (n, latent_dim) → float32 (n, C, H, W) in [-1, 1]; `generator.onnx` only."""
         if self.seeded:
             raise GantoolError(
-                f"{self.path} draws its latents itself.", "Open generator.onnx to give your own: gantool export --onnx"
+                f"{self.path} draws its latents itself.",
+                "Open generator.onnx to give your own: gantool export --onnx",
             )
         if len(self.manifest.latents) != 1:
             raise GantoolError(f"{self.path} takes {self._input_names()}, not one latent.", "Use .run(inputs).")
@@ -127,7 +127,9 @@ class Generator:
         if set(inputs) != names:
             raise GantoolError(f"{self.path} takes {self._input_names()}; given were {', '.join(sorted(inputs))}.")
         arrays = {i.name: np.ascontiguousarray(inputs[i.name], i.dtype) for i in self.manifest.inputs}
-        count = max(len(a) for i, a in zip(self.manifest.inputs, arrays.values(), strict=True) if i.distribution != "seed")
+        count = max(
+            len(a) for i, a in zip(self.manifest.inputs, arrays.values(), strict=True) if i.distribution != "seed"
+        )
         parts = [
             self._run({k: a if self._is_seed(k) else a[part] for k, a in arrays.items()}) for part in _chunks(count)
         ]
@@ -158,7 +160,9 @@ class Generator:
             try:
                 pixel = images[image, row, column].astype(int)
             except IndexError as error:
-                raise GantoolError(f"{self.path}: a golden pixel lies outside its images.", "Export it again.") from error
+                raise GantoolError(
+                    f"{self.path}: a golden pixel lies outside its images.", "Export it again."
+                ) from error
             worst = max(worst, int(np.abs(pixel - np.array(values)).max()))
         return worst
 
@@ -182,7 +186,9 @@ class Generator:
             return {item.name: index % item.classes}
         values = np.broadcast_to(np.asarray(labels, np.int64), index.shape)
         if len(values) and not 0 <= values.min() <= values.max() < item.classes:
-            raise GantoolError(f"The labels run from {values.min()} to {values.max()}; there are {item.classes} classes.")
+            raise GantoolError(
+                f"The labels run from {values.min()} to {values.max()}; there are {item.classes} classes."
+            )
         return {item.name: values}
 
     def _is_seed(self, name: str) -> bool:

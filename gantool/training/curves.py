@@ -27,7 +27,13 @@ def draw(run: RunDir, records: list[dict[str, Any]]) -> None:
         for name in names:
             rows = [record for record in records if name in record]
             marker = "o" if len(rows) < 30 else ""
-            ax.plot([r["step"] for r in rows], [r[name] for r in rows], label=name.removeprefix(f"{panel}."), marker=marker, markersize=3)
+            ax.plot(
+                [r["step"] for r in rows],
+                [r[name] for r in rows],
+                label=name.removeprefix(f"{panel}."),
+                marker=marker,
+                markersize=3,
+            )
         ax.set_ylabel(panel)
         ax.grid(alpha=0.3)
         ax.legend(fontsize="small")

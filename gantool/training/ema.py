@@ -26,8 +26,8 @@ class EMA:
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards `module` after iteration `step` (0, 1, …)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        averages, currents = list(self.module.parameters()), list(module.parameters())
-        torch._foreach_lerp_(averages, [p.detach() for p in currents], weight)
+        averages = [p.detach() for p in self.module.parameters()]
+        torch._foreach_lerp_(averages, [p.detach() for p in module.parameters()], weight)
         for average, current in zip(self.module.buffers(), module.buffers(), strict=True):
             average.copy_(current)
 

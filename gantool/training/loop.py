@@ -32,7 +32,11 @@ class Listener(Protocol):
 
 
 def train(
-    state: State, run: RunDir, info: RunInfo, listener: Listener, interrupted: Callable[[], bool] = lambda: False
+    state: State,
+    run: RunDir,
+    info: RunInfo,
+    listener: Listener,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Status:
     """Train until `info.steps`; at every tick read metrics, draw samples, save.
 
@@ -110,9 +114,7 @@ def _not_finite(what: str, run: RunDir) -> GantoolError:
     return GantoolError(f"Training stopped: {what}.", f"{good} Try a smaller --learning-rate.")
 
 
-def _maintain(
-    state: State, run: RunDir, info: RunInfo, means: dict[str, float], speed: float
-) -> dict[str, float]:
+def _maintain(state: State, run: RunDir, info: RunInfo, means: dict[str, float], speed: float) -> dict[str, float]:
     """Samples, metrics, then the checkpoint: it comes last, so that what it promises is there."""
     draw_samples(state, run)
     record = {

@@ -94,7 +94,7 @@ class Sampler:
             else:
                 if data.labels is None or not (data.labels == item.label).any():
                     raise GantoolError(
-                        f"The architecture draws from class {item.label}, of which the data {data.source!r} has nothing.",
+                        f"The architecture draws from class {item.label}; the data {data.source!r} has none of it.",
                         "Give data with labels: a sub-folder a class, or an array 'labels'.",
                     )
                 labels = torch.from_numpy(data.labels)

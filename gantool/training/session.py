@@ -63,7 +63,7 @@ def start(
         if not state.data_per_step():
             raise GantoolError("--epochs means nothing to an architecture that draws no data.", "Use --steps.")
         steps = max(1, math.ceil(epochs * len(dataset) / state.data_per_step()))
-    run = rundir.create(runs, name or f"{architecture.name}-{dataset.name}")
+    run = rundir.create(runs, name or rundir.label(architecture.name, dataset.name))
     info = RunInfo(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
@@ -122,9 +122,7 @@ def resume(
             "Put the old data back, or start a new run.",
         )
     target = pick_device(device or info.device)
-    state = State(
-        plugin.architecture, config, recipe, dataset, seed=info.seed, device=target, precision=info.precision
-    )
+    state = State(plugin.architecture, config, recipe, dataset, seed=info.seed, device=target, precision=info.precision)
     try:
         state.load_state_dict(saved)
     except (RuntimeError, KeyError, ValueError) as error:
@@ -137,7 +135,8 @@ def resume(
     info.steps = steps or info.steps
     if info.steps < state.step:
         raise GantoolError(
-            f"The run {run.name} is at step {state.step}, beyond the {info.steps} asked for.", "Ask for more --steps."
+            f"The run {run.name} is at step {state.step}, beyond the {info.steps} asked for.",
+            "Ask for more --steps.",
         )
     info.tick = tick or info.tick
     info.device = str(target)

@@ -95,9 +95,7 @@ class State:
 
         def draw(count: int) -> list[Tensor]:
             return [
-                self.sampler.first(i, count)
-                if i.distribution == "data"
-                else noise(i, count, stream, self.device)
+                self.sampler.first(i, count) if i.distribution == "data" else noise(i, count, stream, self.device)
                 for i in self.game.inputs
             ]
 

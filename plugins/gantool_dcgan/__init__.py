@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class DCGANConfig(BaseModel, frozen=True, extra="forbid"):
     latent_dim: int = Field(100, ge=1, le=4096, description="size of z")
     width: int = Field(64, ge=1, le=1024, description="channels of the layer next to the image")
-    max_width: int = Field(512, ge=1, le=4096, description="most channels of any layer; they double away from the image")
+    max_width: int = Field(
+        512, ge=1, le=4096, description="most channels of any layer; they double away from the image"
+    )
     objective: Literal["nonsaturating", "lsgan", "hinge"] = Field("nonsaturating", description="pair of losses")
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="one-sided: the target of reals is 1 minus this (nonsaturating only)"

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class MLPConfig(BaseModel, frozen=True, extra="forbid"):
     latent_dim: int = Field(100, ge=1, le=4096, description="size of z")
     widths: tuple[int, ...] = Field(
-        (256, 512, 1024), min_length=1, description="hidden layers of the generator; reversed in the discriminator"
+        (256, 512, 1024),
+        min_length=1,
+        description="hidden layers of the generator; reversed in the discriminator",
     )
-    activation: Literal["relu", "leaky_relu"] = Field(
-        "leaky_relu", description="hidden activation of the generator"
-    )
+    activation: Literal["relu", "leaky_relu"] = Field("leaky_relu", description="hidden activation of the generator")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout in the discriminator")
     objective: Literal["nonsaturating", "lsgan", "hinge"] = Field("nonsaturating", description="pair of losses")
     label_smoothing: float = Field(
@@ -57,8 +57,13 @@ def gantool_architectures() -> list[Architecture]:
             name="mlp",
             summary="fully connected GAN of the tutorials; any sample shape, fast on a CPU",
             config=MLPConfig,
-            recipe=Recipe(steps=5_000, batch_size=64, learning_rate=2e-4, betas=(0.5, 0.999), ema_decay=0.999),
+            recipe=Recipe(steps=7_000, batch_size=64, learning_rate=2e-4, betas=(0.5, 0.999), ema_decay=0.999),
             build=build,
-            examples=(SampleSpec((1, 28, 28)), SampleSpec((3, 16, 16)), SampleSpec((1, 512)), SampleSpec((1, 8, 8, 8))),
+            examples=(
+                SampleSpec((1, 28, 28)),
+                SampleSpec((3, 16, 16)),
+                SampleSpec((1, 512)),
+                SampleSpec((1, 8, 8, 8)),
+            ),
         )
     ]

@@ -20,7 +20,10 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         before = config.latent_dim
         for width in config.widths:
-            layers += [nn.Linear(before, width), nn.ReLU() if config.activation == "relu" else nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Linear(before, width),
+                nn.ReLU() if config.activation == "relu" else nn.LeakyReLU(0.2),
+            ]
             before = width
         self.layers = nn.Sequential(*layers, nn.Linear(before, spec.elements), nn.Tanh())
         self.shape = spec.shape

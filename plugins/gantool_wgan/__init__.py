@@ -20,18 +20,22 @@ if TYPE_CHECKING:
 class WGANConfig(BaseModel, frozen=True, extra="forbid"):
     latent_dim: int = Field(100, ge=1, le=4096, description="size of z")
     width: int = Field(64, ge=1, le=1024, description="channels of the layer next to the image")
-    max_width: int = Field(512, ge=1, le=4096, description="most channels of any layer; they double away from the image")
+    max_width: int = Field(
+        512, ge=1, le=4096, description="most channels of any layer; they double away from the image"
+    )
     loss: Literal["gp", "clip"] = Field(
-        "gp", description="how the critic is kept Lipschitz: gradient penalty, or weight clipping (changes the recipe)"
+        "gp",
+        description="how the critic is kept Lipschitz: gradient penalty, or weight clipping (changes the recipe)",
     )
     penalty: float = Field(10.0, gt=0, description="weight of the gradient penalty (loss gp)")
     clip: float = Field(0.01, gt=0, description="bound of the critic's weights (loss clip)")
 
 
 def build(config: WGANConfig, spec: SampleSpec) -> Game:
+    from gantool_dcgan.networks import Generator
+
     from gantool.games import two_player
     from gantool.objectives import Wasserstein
-    from gantool_dcgan.networks import Generator
     from gantool_wgan.networks import Critic
 
     return two_player(

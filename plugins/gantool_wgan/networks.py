@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gantool_dcgan.networks import pyramid
 from torch import Tensor, nn
 
 from gantool.architecture import SampleSpec
-from gantool_dcgan.networks import pyramid
 
 
 class Critic(nn.Module):

@@ -1,0 +1,70 @@
+# The two commands: `make demo` and `make test`; each makes .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# for the isolated environment in which pip builds the package, too
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.PHONY: help setup demo test test-all lint format constraints clean
+
+help:
+	@echo "make demo      train, export, verify, generate and bench, in about four minutes on two CPU cores"
+	@echo "make setup     create .venv and install gantool in it"
+	@echo "make test      the test suite (under 10 minutes on two cores)"
+	@echo "make test-all  the test suite with its slow matrices"
+	@echo "make lint      ruff check, ruff format --check, mypy"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "gantool needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	rm -rf demo
+	$(BIN)/gantool train mlp --runs demo/runs
+	$(BIN)/gantool export --runs demo/runs -o demo
+	$(BIN)/gantool generate demo/generator.seeded.onnx -n 64 -o demo/digits.png
+	$(BIN)/gantool bench demo/generator.seeded.onnx
+	$(BIN)/python docs/embed.py demo/generator.seeded.onnx demo/embedded.png
+	@echo
+	@echo "Where everything is:"
+	@echo "  demo/digits.png                 64 generated digits: look at them"
+	@echo "  demo/generator.seeded.onnx      seed, index -> uint8 images, for any program with ONNX Runtime"
+	@echo "  demo/generator.onnx             latents -> float32 images"
+	@echo "  demo/generator.torchscript.pt   the same for LibTorch"
+	@echo "  demo/embedded.png               made by docs/embed.py, which loads no torch"
+	@echo "  demo/runs/0001-mlp-digits/      the run: checkpoints, samples, metrics.jsonl, curves.png"
+
+test: setup
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: setup
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# uv resolves for all platforms and Python versions at once; torch's CUDA packages are Linux's only
+constraints: setup
+	$(BIN)/python -m pip install --quiet uv
+	echo 'torch==2.13.0' > .venv/torch.txt
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate \
+	  --quiet --constraint .venv/torch.txt -o .venv/resolved.txt
+	sed -E -e 's/^(torch==[0-9.]+).*/\1/' -e "s/^((nvidia|cuda|triton)[^ ]*) ;.*/\1 ; sys_platform == 'linux'/" \
+	  .venv/resolved.txt | sort -u > .venv/pins.txt
+	{ head -n 2 constraints.txt; cat .venv/pins.txt; } > .venv/constraints.txt
+	mv .venv/constraints.txt constraints.txt
+
+clean:
+	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

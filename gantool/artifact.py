@@ -1,0 +1,103 @@
+"""Exported files as files: the manifest inside any kind of them, and the digest of an ONNX file's weights. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gantool import manifest
+from gantool.errors import GantoolError
+from gantool.files import MAX_JSON_BYTES
+from gantool.manifest import Manifest
+
+if TYPE_CHECKING:
+    import onnx
+
+MAX_BYTES = 2 * 2**30  # protobuf's own limit
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file says (`manifest`) and what it is: its size, and whether its weights are those it speaks of."""
+
+    path: Path
+    manifest: Manifest
+    bytes: int
+    weights_match: bool | None  # None: not checked without torch
+    nodes: dict[str, int]
+
+
+def inspect(path: Path) -> Inspection:
+    """Read an exported .onnx, .pt or manifest .json; GantoolError when it is none of ours, or damaged."""
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise GantoolError(f"{path} is a folder.", f"Name a file in it: gantool inspect {path}/generator.onnx")
+        if path.suffix == ".onnx":
+            return _inspect_onnx(path, size)
+        data = path.read_bytes() if path.suffix == ".json" and size <= MAX_JSON_BYTES else _torchscript_extra(path)
+    except OSError as error:
+        raise GantoolError(f"{path} can't be read: {error.strerror}.") from error
+    return Inspection(path, manifest.from_json(data, path), size, None, {})
+
+
+def _inspect_onnx(path: Path, size: int) -> Inspection:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if size > MAX_BYTES:
+        raise GantoolError(f"{path} has {size} bytes: more than an ONNX file can.")
+    try:
+        # external data could name any file of this machine: ours has none
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise GantoolError(f"{path} is not an ONNX file, or is damaged: {error}.", "Export it again.") from error
+    text = next((entry.value for entry in model.metadata_props if entry.key == manifest.KEY), None)
+    if text is None:
+        raise GantoolError(
+            f"{path} has no gantool manifest.", "It was not made by `gantool export`, or was rewritten since."
+        )
+    described = manifest.from_json(text, path)
+    nodes: dict[str, int] = {}
+    for node in model.graph.node:
+        nodes[node.op_type] = nodes.get(node.op_type, 0) + 1
+    return Inspection(path, described, size, weights_sha256(model) == described.weights_sha256, nodes)
+
+
+def _torchscript_extra(path: Path) -> bytes:
+    """The manifest among the extra files of a TorchScript archive, which is a zip file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith(f"/extra/{manifest.KEY}"):
+                    if entry.file_size > MAX_JSON_BYTES:
+                        raise GantoolError(f"The manifest of {path} is larger than {MAX_JSON_BYTES // 2**20} MB.")
+                    return archive.read(entry)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise GantoolError(
+            f"{path} is not an exported file, or is damaged: {error}.",
+            "gantool inspect reads generator.onnx, generator.seeded.onnx, generator.torchscript.pt and their .json.",
+        ) from error
+    raise GantoolError(f"{path} has no gantool manifest.", "It was not made by `gantool export`.")
+
+
+def weights_sha256(model: onnx.ModelProto) -> str:
+    """SHA-256 over all initializers, sorted by name: dtype, shape and little-endian values."""
+    from onnx import numpy_helper
+
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return digest(arrays)
+
+
+def digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over named arrays, sorted by name: dtype, shape and little-endian values."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        total.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).tobytes())
+    return total.hexdigest()
