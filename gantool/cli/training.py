@@ -17,6 +17,7 @@ from gantool.cli.show import console
 from gantool.errors import GantoolError
 from gantool.training import curves, loop, session
 from gantool.training.session import Session
+from gantool.training.state import State
 
 _SESSION_OPTIONS = ("data", "size", "epochs", "seed", "device", "precision", "tick", "name")
 
@@ -35,7 +36,7 @@ def run_training(name: str, given: dict[str, Any]) -> None:
         out.print(f"note: {note}")
     if state.step:
         out.print(f"resumed at step {state.step} of {info.steps}")
-    with _interruptible() as interrupted, _view(state.step, info.steps) as listener:
+    with _interruptible() as interrupted, _view(state, info.steps) as listener:
         status = loop.train(state, run, info, listener, interrupted)
     curves.draw(run, loop.read_metrics(run))
     out.print(f"{status} at step {state.step} after {state.seconds:,.0f} s of training")
@@ -84,8 +85,8 @@ def _interruptible() -> Iterator[Any]:
             signal.signal(number, handler)
 
 
-def _view(step: int, steps: int) -> Any:
-    return _Live(step, steps) if console().is_terminal else _Plain(steps)
+def _view(state: State, steps: int) -> _Live | _Plain:
+    return _Live(state, steps) if console().is_terminal else _Plain(steps)
 
 
 class _Plain:
@@ -105,52 +106,52 @@ class _Plain:
 
     def ticked(self, record: dict[str, float]) -> None:
         speed = record["images_per_second"]
-        per_step = record["images"] / record["step"]
-        left = (self.steps - record["step"]) * per_step / speed if speed else 0.0
+        left = (self.steps - record["step"]) * record["images"] / record["step"] / speed if speed else 0.0
         eta = time.strftime("%H:%M:%S", time.gmtime(left))
         line = f"step {record['step']:.0f}/{self.steps}  {speed:,.0f} images/s  {_losses(record)}  ETA {eta}"
         print(line, flush=True)
 
 
 class _Live:
-    """A progress bar that moves with every step; the losses beside it change at every tick."""
+    """A progress bar that moves with every step; the losses below it change at every tick."""
 
-    def __init__(self, step: int, steps: int) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+    def __init__(self, state: State, steps: int) -> None:
+        from rich.console import Group
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.text import Text
 
         self.progress = Progress(
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]} images/s"),
+            TextColumn("ETA"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            console=console(),
-            refresh_per_second=4,
         )
-        self.task = self.progress.add_task("", total=steps, completed=step, speed="…", losses="")
+        self.per_step = state.data_per_step()
+        self.task = self.progress.add_task("", total=steps, completed=state.step, speed="…")
+        self.losses = Text("")
+        self.live = Live(Group(self.progress, self.losses), console=console(), refresh_per_second=4)
 
     def __enter__(self) -> _Live:
-        self.progress.start()
+        self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        self.live.stop()
 
     def stepped(self, step: int) -> None:
         self.progress.update(self.task, completed=step)
+        speed = self.progress.tasks[0].speed  # the bar's own estimate, between ticks
+        if speed:
+            self.progress.update(self.task, speed=f"{speed * self.per_step:,.0f}")
 
     def ticked(self, record: dict[str, float]) -> None:
-        self.progress.update(self.task, speed=f"{record['images_per_second']:,.0f}", losses=_losses(record))
+        self.losses.plain = _losses(record).replace("; ", "\n")
 
 
 def _losses(record: dict[str, float]) -> str:
-    """`discriminator: real 0.41, fake 0.38, accuracy_real 85 %; generator: adversarial 1.20`."""
+    """`discriminator: real 0.41, fake 0.38, accuracy_real 85%; generator: adversarial 1.20`."""
     players: dict[str, list[str]] = {}
     for key, value in record.items():
         kind, _, rest = key.partition(".")

@@ -1,0 +1,68 @@
+"""Images by their index from any generator, and how two makings of them compare."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from gantool import latents
+from gantool.manifest import InputInfo
+from gantool.runtime import Generator
+
+Make = Callable[[], np.ndarray]
+
+
+def maker(generator: Generator, seed: int, first: int, count: int) -> Make:
+    """A call that makes images `first … first+count-1` of `seed`; what only feeds it is done here, untimed.
+
+    Whatever a seed decides goes through `Generator.sample`, as in an app: uint8 (count, H, W, C), its latents drawn
+    within the call. A generator that takes data (an image to translate) gets uniform noise in [-1, 1] made from
+    (seed, index), and gives what its graph gives.
+    """
+    inputs = generator.manifest.inputs
+    if generator.seeded or (generator.manifest.latents and all(i.distribution != "data" for i in inputs)):
+        return partial(generator.sample, count, seed, first)
+    index = np.arange(first, first + count, dtype=np.int64)
+    normal = {i.name: i.shape for i in inputs if i.distribution == "normal"}
+    feeds: dict[str, np.ndarray] = dict(latents.draw(normal, seed, index))
+    feeds |= {i.name: _rows(i, seed, index) for i in inputs if i.distribution != "normal"}
+    return partial(generator.run, feeds)
+
+
+def digests(images: np.ndarray) -> list[bytes]:
+    """One a image; equal digests mean equal bytes."""
+    return [hashlib.sha256(np.ascontiguousarray(image)).digest() for image in images]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`worst`: in levels of 255; `share`: of values that differ by one or more."""
+
+    worst: float
+    share: float
+
+
+def difference(images: np.ndarray, wanted: np.ndarray) -> Difference:
+    """Two makings of the same images, uint8 or float in [-1, 1]; other shapes, NaN and infinity are infinitely far."""
+    if images.shape != wanted.shape:
+        return Difference(float("inf"), 1.0)
+    levels = np.abs(_levels(images) - _levels(wanted))
+    if not np.isfinite(levels).all():
+        return Difference(float("inf"), 1.0)
+    # floats are not yet rounded: what would round to another level at most by chance is not counted as one
+    return Difference(float(levels.max(initial=0)), float((levels > 0.5).mean()) if levels.size else 0.0)
+
+
+def _levels(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) * np.float32(1 if images.dtype == np.uint8 else 127.5)
+
+
+def _rows(item: InputInfo, seed: int, index: np.ndarray) -> np.ndarray:
+    if item.dtype == "int64":
+        return np.broadcast_to((index % max(1, item.classes)).reshape(-1, *[1] * len(item.shape)), (len(index), *item.shape))
+    rows = [np.random.default_rng((seed, int(i))).random(item.shape, np.float32) for i in index]
+    return np.stack(rows) * np.float32(2) - np.float32(1)

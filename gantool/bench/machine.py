@@ -1,0 +1,50 @@
+"""The machine and the process that were measured. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+MEGABYTE = 1e6
+
+
+def describe() -> dict[str, str | int]:
+    """`cpu`: its name; `cores`: logical ones that this process may use; `system`: e.g. Linux x86_64."""
+    return {"cpu": _cpu(), "cores": _cores(), "system": f"{platform.system()} {platform.machine()}"}
+
+
+def peak_memory_mb() -> float | None:
+    """Most resident memory of this process so far, in megabytes (10^6 bytes); None where it can't be known."""
+    # On Linux getrusage also counts what the parent held when it started this process: the kernel's own mark does not.
+    for line in _lines("/proc/self/status"):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / MEGABYTE
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / MEGABYTE
+
+
+def _cpu() -> str:
+    for line in _lines("/proc/cpuinfo"):
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,144 @@
+"""Was it right? New images, made by the very session that was timed, against what they must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from gantool.bench.images import difference, digests, maker
+from gantool.errors import GantoolError
+from gantool.runtime import Generator, SelfTest
+from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
+
+FRESH_SEED = 0x6E657721  # neither timed nor among the golden seeds
+TOGETHER = 7  # a batch that is checked even when it was not timed: else batch 1 would only be compared with itself
+
+_HINT = "The times of such a runtime mean nothing: try --provider cpu, or another build of onnxruntime."
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The exporter's images, made again: `exact` to the byte, else at most `worst_level` on the known pixels."""
+
+    images: int
+    exact: bool
+    worst_level: int
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Each batch of `batches` against the same images made one at a time."""
+
+    batches: tuple[int, ...]
+    images: int
+    worst_level: float
+    worst_share: float
+
+
+@dataclass(frozen=True)
+class Proof:
+    """`golden` is None when nothing recorded says what the images should be. `repeated`: new images that equal
+    another one, which a session of its own makes equal as well."""
+
+    golden: Golden | None
+    alone: Alone
+    fresh_images: int
+    repeated: int
+
+    def as_dict(self) -> dict[str, object]:
+        return {**asdict(self), "words": self.words()}
+
+    def words(self) -> list[str]:
+        """What was proven, and what was not, in sentences."""
+        batches = ", ".join(map(str, self.alone.batches))
+        if self.alone.worst_share or self.alone.worst_level > 0.5:
+            equal = f"within 1 level (on {self.alone.worst_share:.2%} of the values)"
+        else:
+            equal = "the same"
+        words = [
+            f"{self.fresh_images} images of a seed never used before, made after the timing by the same session, are "
+            f"new, and {equal} at batch {batches} as one at a time."
+        ]
+        if self.repeated:
+            words.append(
+                f"{self.repeated} of them repeat another one; a session of its own repeats them too: the generator does."
+            )
+        if self.golden is None:
+            words.append(
+                "Not provable: that they equal the exporter's, for this file has no golden images (it takes more than "
+                "a seed, or makes no images)."
+            )
+        elif self.golden.exact:
+            words.append(f"Its {self.golden.images} golden images are equal to the exporter's, byte for byte.")
+        else:
+            words.append(
+                f"Its {self.golden.images} golden images differ from the exporter's by {self.golden.worst_level} level "
+                "at most on the pixels on record."
+            )
+        return words
+
+
+def prove(
+    generator: Generator,
+    timed: Mapping[int, np.ndarray],
+    reopen: Callable[[], Generator],
+    alive: Callable[[], None] = lambda: None,
+) -> Proof:
+    """Check the session of `generator` after timing. `timed`: batch → the last images that were timed at it.
+
+    GantoolError when golden images come out different, when a batch differs from the same images made one at a
+    time (more than 1 level, or on more than 0.1 % of the values), or when new images are old ones and `reopen()`,
+    which opens the file in a session of its own, does not repeat them too.
+    """
+    golden = _golden(generator)
+    batches = tuple(sorted({*timed, TOGETHER}))
+    together = {batch: maker(generator, FRESH_SEED, 0, batch)() for batch in batches}
+    alone = _one_at_a_time(generator, max(batches), alive)
+    worst_level, worst_share = 0.0, 0.0
+    for batch, images in together.items():
+        off = difference(images, alone[:batch])
+        if not (off.worst <= MAX_LEVELS and off.share <= MAX_SHARE):
+            raise GantoolError(
+                f"{generator.path} on {generator.provider!r} makes other images in a batch of {batch} than one at a "
+                f"time (by up to {off.worst:.3g} levels, on {off.share:.2%} of the values): stale or wrong output.",
+                _HINT,
+            )
+        worst_level, worst_share = max(worst_level, off.worst), max(worst_share, off.share)
+        alive()
+    repeated = _repeated([alone, *together.values()], timed.values())
+    if repeated:
+        _demand_repeats(generator, reopen(), alone, alive)
+    return Proof(golden, Alone(batches, len(alone), worst_level, worst_share), len(alone), repeated)
+
+
+def _golden(generator: Generator) -> Golden | None:
+    if not generator.manifest.golden:
+        return None
+    test: SelfTest = generator.self_test()
+    return Golden(test.images, test.exact, test.worst)
+
+
+def _one_at_a_time(generator: Generator, count: int, alive: Callable[[], None]) -> np.ndarray:
+    images = []
+    for index in range(count):
+        images.append(maker(generator, FRESH_SEED, index, 1)())
+        alive()
+    return np.concatenate(images)
+
+
+def _repeated(fresh: Sequence[np.ndarray], timed: Sequence[np.ndarray] | object) -> int:
+    """How many of the fresh images equal a timed one, or another fresh one of the same making; the worst making."""
+    old = {digest for images in timed for digest in digests(images)}  # type: ignore[attr-defined]
+    return max(len(images) - len(set(digests(images)) - old) for images in fresh)
+
+
+def _demand_repeats(generator: Generator, other: Generator, alone: np.ndarray, alive: Callable[[], None]) -> None:
+    """A generator may repeat itself; a session that never ran before tells that from a stale output."""
+    again = _one_at_a_time(other, len(alone), alive)
+    off = difference(again, alone)
+    if not (off.worst <= MAX_LEVELS and off.share <= MAX_SHARE):
+        raise GantoolError(
+            f"{generator.path} on {generator.provider!r} gives old images for new seeds: a stale output.", _HINT
+        )

@@ -1,0 +1,45 @@
+"""Generators of a few weights, as what `gantool.export` takes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gantool import export
+from gantool.architecture import Input, SampleSpec
+from gantool.games import Game
+
+Z = Input("z", (4,), "normal")
+
+
+class Tiny(nn.Module):
+    """z (N, 4) → image (N, *shape); `wild` is applied to the image before the tanh, for planted faults."""
+
+    def __init__(self, shape: tuple[int, ...] = (1, 8, 8)) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.shape = shape
+        self.linear = nn.Linear(4, SampleSpec(shape).elements)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.wild(self.linear(z).unflatten(1, self.shape)).tanh()
+
+    def wild(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Conditional(Tiny):
+    """z and a label of 3 classes → image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(3, 64)
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return (self.linear(z) + self.embed(label)).unflatten(1, self.shape).tanh()
+
+
+def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8, 8)) -> export.Source:
+    game = Game(generator, (), inputs or (Z,), (), SampleSpec(shape))
+    about = {"name": "tiny", "plugin": "tests", "plugin_version": "1", "config": {}}
+    return export.from_game(game, architecture=about, training={"run": "none", "step": 0}, data={"name": "none"})
