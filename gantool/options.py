@@ -48,8 +48,6 @@ class Option:
 
     def parse(self, value: Any) -> Any:
         """Validate a value from the command line (text) or TOML; ValueError says what is wrong with it."""
-        if isinstance(value, self.__class__):
-            return value
         raw = value
         if self.is_tuple and isinstance(value, str):
             raw = [part.strip() for part in value.split(",") if part.strip()]
@@ -57,7 +55,7 @@ class Option:
             return self.adapter.validate_python(raw)
         except ValidationError as error:
             first = error.errors()[0]
-            raise ValueError(f"{value!r} is not valid: {first['msg'].lower()}") from error
+            raise ValueError(f"{value!r} is not valid: {said(first['msg'])}") from error
 
 
 def options_of(architecture: Architecture) -> list[Option]:
@@ -103,9 +101,15 @@ def resolve(architecture: Architecture, given: Mapping[str, Any]) -> tuple[BaseM
         first = error.errors()[0]
         where = ", ".join("--" + str(part).replace("_", "-") for part in first["loc"] if isinstance(part, str))
         raise GantoolError(
-            f"{where or 'The options'}: {first['msg']}.",
+            f"{where}: {said(first['msg'])}." if where else f"The options don't fit: {said(first['msg'])}.",
             f"`gantool plugins show {architecture.name}` lists every option with its bounds.",
         ) from error
+
+
+def said(message: str) -> str:
+    """A pydantic message inside a sentence."""
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
 
 
 def closest(name: str, names: list[str]) -> str:

@@ -35,7 +35,7 @@ def maker(generator: Generator, seed: int, first: int, count: int) -> Make:
 
 def digests(images: np.ndarray) -> list[bytes]:
     """One a image; equal digests mean equal bytes."""
-    return [hashlib.sha256(np.ascontiguousarray(image)).digest() for image in images]
+    return [hashlib.sha256(image.tobytes()).digest() for image in images]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def _levels(images: np.ndarray) -> np.ndarray:
 
 def _rows(item: InputInfo, seed: int, index: np.ndarray) -> np.ndarray:
     if item.dtype == "int64":
-        return np.broadcast_to((index % max(1, item.classes)).reshape(-1, *[1] * len(item.shape)), (len(index), *item.shape))
+        return np.broadcast_to(
+            (index % max(1, item.classes)).reshape(-1, *[1] * len(item.shape)), (len(index), *item.shape)
+        )
     rows = [np.random.default_rng((seed, int(i))).random(item.shape, np.float32) for i in index]
     return np.stack(rows) * np.float32(2) - np.float32(1)

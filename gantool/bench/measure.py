@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,7 @@ class Request:
         return Generator(self.path, self.provider, self.threads)
 
 
-def measure(
-    request: Request, emit: Emit = lambda stage: None, open_generator: Open | None = None
-) -> dict[str, Any]:
+def measure(request: Request, emit: Emit = lambda stage: None, open_generator: Open | None = None) -> dict[str, Any]:
     """Time and prove; a report as in `gantool.bench.runner`, without the start of the process.
 
     `emit(stage)` is called at least once a run. `open_generator` takes the place of `request.open`.
@@ -58,9 +57,9 @@ def measure(
     first = time.perf_counter()
     rows, timed, index = [], {}, 1
     for batch in request.batches:
-        row, timed[batch], index = _time(generator, batch, index, request.seconds, lambda b=batch: emit(f"batch {b}"))
+        row, timed[batch], index = _time(generator, batch, index, request.seconds, partial(emit, f"batch {batch}"))
         rows.append(row)
-    proof = prove(generator, timed, opener, lambda: emit("proof"))
+    proof = prove(generator, timed, opener, partial(emit, "proof"))
     architecture = generator.manifest.architecture
     return {
         "schema_version": SCHEMA,

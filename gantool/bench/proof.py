@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ class Golden:
 
 
 @dataclass(frozen=True)
-class Alone:
+class OneAtATime:
     """Each batch of `batches` against the same images made one at a time."""
 
     batches: tuple[int, ...]
@@ -43,7 +43,7 @@ class Proof:
     another one, which a session of its own makes equal as well."""
 
     golden: Golden | None
-    alone: Alone
+    one_at_a_time: OneAtATime
     fresh_images: int
     repeated: int
 
@@ -52,9 +52,9 @@ class Proof:
 
     def words(self) -> list[str]:
         """What was proven, and what was not, in sentences."""
-        batches = ", ".join(map(str, self.alone.batches))
-        if self.alone.worst_share or self.alone.worst_level > 0.5:
-            equal = f"within 1 level (on {self.alone.worst_share:.2%} of the values)"
+        batches = ", ".join(map(str, self.one_at_a_time.batches))
+        if self.one_at_a_time.worst_share or self.one_at_a_time.worst_level > 0.5:
+            equal = f"within 1 level (on {self.one_at_a_time.worst_share:.2%} of the values)"
         else:
             equal = "the same"
         words = [
@@ -63,7 +63,7 @@ class Proof:
         ]
         if self.repeated:
             words.append(
-                f"{self.repeated} of them repeat another one; a session of its own repeats them too: the generator does."
+                f"{self.repeated} of them repeat another one; so they do in a session of its own: the generator repeats."
             )
         if self.golden is None:
             words.append(
@@ -110,7 +110,7 @@ def prove(
     repeated = _repeated([alone, *together.values()], timed.values())
     if repeated:
         _demand_repeats(generator, reopen(), alone, alive)
-    return Proof(golden, Alone(batches, len(alone), worst_level, worst_share), len(alone), repeated)
+    return Proof(golden, OneAtATime(batches, len(alone), worst_level, worst_share), len(alone), repeated)
 
 
 def _golden(generator: Generator) -> Golden | None:
@@ -128,9 +128,9 @@ def _one_at_a_time(generator: Generator, count: int, alive: Callable[[], None]) 
     return np.concatenate(images)
 
 
-def _repeated(fresh: Sequence[np.ndarray], timed: Sequence[np.ndarray] | object) -> int:
+def _repeated(fresh: Iterable[np.ndarray], timed: Iterable[np.ndarray]) -> int:
     """How many of the fresh images equal a timed one, or another fresh one of the same making; the worst making."""
-    old = {digest for images in timed for digest in digests(images)}  # type: ignore[attr-defined]
+    old = {digest for images in timed for digest in digests(images)}
     return max(len(images) - len(set(digests(images)) - old) for images in fresh)
 
 

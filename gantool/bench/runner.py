@@ -48,7 +48,7 @@ def bench(
         batches         a row each, ascending: batch, first_ms (first call at that batch), runs, seconds,
                         images_per_second, p50_ms, p90_ms, p99_ms (nearest rank), peak_memory_mb (resident, so far;
                         null where the system does not tell)
-        proof           golden {images, exact, worst_level} or null (not provable), alone {batches, images,
+        proof           golden {images, exact, worst_level} or null (not provable), one_at_a_time {batches, images,
                         worst_level, worst_share}, fresh_images, repeated, words (the same in sentences)
         machine         cpu, cores, system
         versions        gantool, onnxruntime, numpy, python
@@ -76,26 +76,24 @@ def bench(
         )
         try:
             report = _listen(worker, timeout, listener)
-            # it has said all: what it still does is leaving
-            code = worker.wait(timeout)
+            if report is None:
+                code = worker.wait(timeout)
+                raise GantoolError(
+                    f"The measured process {_how(code)}.{_tail(errors)}",
+                    "Out of memory? Try smaller --batches." if code == -9 else "Try --provider cpu.",
+                )
         except (TimeoutError, subprocess.TimeoutExpired) as error:
+            _stop(worker)
             raise GantoolError(
                 f"The measured process was silent for {timeout:g} s and was stopped.{_tail(errors)}",
                 "If one run of this generator takes that long, give a longer --timeout or smaller --batches.",
             ) from error
         finally:
             _stop(worker)
-        if report is None or code != 0:
-            raise GantoolError(
-                f"The measured process {_how(code)}.{_tail(errors)}",
-                "Out of memory? Try smaller --batches." if code in (-9, 137) else "Try --provider cpu.",
-            )
     return report
 
 
-def _listen(
-    worker: subprocess.Popen[bytes], timeout: float, listener: Callable[[str], None]
-) -> dict[str, Any] | None:
+def _listen(worker: subprocess.Popen[bytes], timeout: float, listener: Callable[[str], None]) -> dict[str, Any] | None:
     """The report, or None when the process ended without one; TimeoutError after `timeout` seconds of silence."""
     lines: queue.Queue[bytes | None] = queue.Queue()
     assert worker.stdout is not None
@@ -108,7 +106,10 @@ def _listen(
             raise TimeoutError from error
         if line is None:
             return None
-        message = json.loads(line)
+        try:
+            message = json.loads(line)
+        except ValueError:  # it died in the middle of a line
+            return None
         if "error" in message:
             raise GantoolError(message["error"], message["hint"])
         if "report" in message:
@@ -127,6 +128,7 @@ def _forward(pipe: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
 
 
 def _stop(worker: subprocess.Popen[bytes]) -> None:
+    """Whatever it still does (it has reported, failed or hung) is of no use."""
     if worker.poll() is None:
         worker.kill()
         worker.wait()

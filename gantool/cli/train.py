@@ -200,12 +200,14 @@ def _read_toml(path: Path, options: list[Option]) -> dict[str, Any]:
 def _common_value(name: str, value: Any) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
+    from gantool.options import said
+
     kind = _COMMON[name][0]
     base = kind.__origin__ if hasattr(kind, "__metadata__") else kind
     try:
         parsed = TypeAdapter(base).validate_python(value)
     except ValidationError as error:
-        raise ValueError(f"{value!r} is not valid: {error.errors()[0]['msg'].lower()}") from error
+        raise ValueError(f"{value!r} is not valid: {said(error.errors()[0]['msg'])}") from error
     least = kind.__metadata__[0].min if hasattr(kind, "__metadata__") else None
     if least is not None and parsed is not None and parsed < least:
         raise ValueError(f"{value!r} is less than {least}")

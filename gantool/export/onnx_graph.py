@@ -26,6 +26,7 @@ RANDOM_NODES = {
     "RandomUniformLike",
     "Multinomial",
     "Bernoulli",
+    "Dropout",  # one that is off leaves no node
 }
 
 
@@ -113,13 +114,18 @@ def _fold_batch_norm(model: onnx.ModelProto) -> None:
         scale = gamma / np.sqrt(variance + epsilon)
         shift = beta - mean * scale
         source = node.input[0]
-        reshape = makers.get(source)
-        gemm = makers.get(reshape.input[0]) if reshape is not None and reshape.op_type == "Reshape" else None
-        alone = gemm is not None and uses[source] == 1 and uses[gemm.output[0]] == 1
-        fits = alone and gemm is not None and gemm.op_type == "Gemm" and gemm.input[1] in values
-        if fits and _fold_into_gemm(graph, values, gemm, scale, shift):
-            _replace_input(graph, node.output[0], source)
+        reshape: Any = makers.get(source)
+        gemm: Any = makers.get(reshape.input[0]) if reshape is not None and reshape.op_type == "Reshape" else None
+        fits = (
+            gemm is not None
+            and gemm.op_type == "Gemm"
+            and uses[source] == uses[gemm.output[0]] == 1
+            and gemm.input[1] in values
+            and reshape.input[1] in values
+        )
+        if fits and _fold_into_gemm(graph, values, gemm, values[reshape.input[1]], scale, shift):
             graph.node.remove(node)
+            reshape.output[0] = node.output[0]
             continue
         rank = _rank(model, source)
         shape = (1, -1) + (1,) * (rank - 2)
@@ -140,10 +146,14 @@ def _fold_into_gemm(
     graph: onnx.GraphProto,
     values: dict[str, np.ndarray],
     gemm: Any,
+    shape: np.ndarray,
     scale: np.ndarray,
     shift: np.ndarray,
 ) -> bool:
-    """Scale the Gemm's columns so that its reshaped output is already normalised; False when it does not fit."""
+    """Scale the Gemm's columns so that its output, reshaped to `shape`, is already normalised.
+
+    False when it does not fit, as when the reshape moves columns into the batch.
+    """
     attributes = {a.name: helper.get_attribute_value(a) for a in gemm.attribute}
     weight = values[gemm.input[1]].astype(np.float64)
     bias_name = gemm.input[2] if len(gemm.input) > 2 else ""
@@ -155,7 +165,7 @@ def _fold_into_gemm(
         return False
     axis = 0 if attributes.get("transB", 0) else 1  # the axis of the outputs
     outputs = weight.shape[axis]
-    if outputs % len(scale):
+    if shape[1] != len(scale) or int(np.prod(shape[1:])) != outputs:
         return False
     repeat = outputs // len(scale)  # each channel is a run of H·W columns
     columns, offsets = np.repeat(scale, repeat), np.repeat(shift, repeat)
@@ -169,13 +179,6 @@ def _fold_into_gemm(
     del gemm.input[1:]
     gemm.input.extend([f"{gemm.output[0]}/weight", f"{gemm.output[0]}/bias"])
     return True
-
-
-def _replace_input(graph: onnx.GraphProto, old: str, new: str) -> None:
-    for node in graph.node:
-        for i, name in enumerate(node.input):
-            if name == old:
-                node.input[i] = new
 
 
 def _rank(model: onnx.ModelProto, name: str) -> int:

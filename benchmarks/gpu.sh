@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# All that only a GPU shows, in one go, without a network: the `gpu` tests, training speed of every architecture, and the
+# CUDA provider's bench. usage: benchmarks/gpu.sh OUT   (an empty folder for what it finds)
+# PYTHON names the interpreter; without an installed gantool, PYTHONPATH=.:plugins does.
+set -euo pipefail
+out=$(mkdir -p "$1" && cd "$1" && pwd)
+python=${PYTHON:-python}
+cd "$(dirname "$0")/.."
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$out/gpu.txt"
+$python -m pytest -m gpu -rs | tee "$out/tests.txt"
+for name in mlp dcgan wgan; do
+  $python -m gantool train "$name" --device cuda --steps 1000 --tick 250 --runs "$out/runs" | tee "$out/train-$name.txt"
+  $python -m gantool export --runs "$out/runs" -o "$out/$name" >"$out/export-$name.txt"
+  for file in generator generator.seeded; do
+    for provider in cpu cuda; do
+      $python -m gantool bench "$out/$name/$file.onnx" --provider $provider --json >"$out/bench-$name-$file-$provider.json"
+    done
+  done
+done
+rm -rf "$out/runs"

@@ -1,0 +1,106 @@
+"""The README is run: its commands in order, its Python blocks, its plugin. Only training is cut short."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.distributions import make_distribution
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands(block: str) -> list[str]:
+    return [line.split("#")[0].strip() for line in block.splitlines() if line.split("#")[0].strip()]
+
+
+def shell(command: str, folder: Path, pythonpath: str = "") -> str:
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": pythonpath}
+    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tour was taken."""
+    folder = tmp_path_factory.mktemp("tour")
+    for command in commands(blocks("sh")[1]):
+        short = {"gantool train": " --steps 60 --tick 30", "gantool bench": " --seconds 0.05"}
+        extra = next((words for start, words in short.items() if command.startswith(start)), "")
+        shell(command + extra, folder)
+    return folder
+
+
+def test_the_two_commands_are_targets() -> None:
+    for command in commands(blocks("sh")[0]):
+        assert command.startswith("make ")
+        shell(f"{command} --dry-run", ROOT)
+
+
+def test_the_tour(tour: Path) -> None:
+    export = tour / "runs" / "0001-mlp-digits" / "export"
+    assert {p.name for p in export.iterdir()} == {
+        f"{name}{beside}"
+        for name in ("generator.onnx", "generator.seeded.onnx", "generator.torchscript.pt")
+        for beside in ("", ".json")
+    }
+    with Image.open(tour / "digits.png") as picture:
+        assert picture.width > 400
+
+
+def test_own_data_resume_and_inspect(tour: Path) -> None:
+    pictures = tour / "my-pictures"
+    pictures.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(8):
+        Image.fromarray(random.integers(0, 256, (70, 80, 3), np.uint8)).save(pictures / f"{number}.png")
+    train, resume, inspect = commands(blocks("sh")[2])
+    assert "--size 64" in train
+    shell(f"{train} --steps 1 --batch-size 4 --width 4", tour)
+    assert "resumed at step 1 of 2" in shell(resume.replace("20000", "2"), tour)
+    assert "mlp" in shell(inspect, tour)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_python_blocks(tour: Path, number: int) -> None:
+    code = blocks("python")[number]
+    script = tour / "runs" / "0001-mlp-digits" / "export" / f"block{number}.py"
+    script.write_text(code + "\nimport sys\nassert 'torch' not in sys.modules\n")
+    shell(f"python {script.name}", script.parent)
+
+
+def test_embedding_takes_twelve_lines() -> None:
+    lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    assert len(lines) <= 12
+
+
+def test_the_plugin(tmp_path: Path) -> None:
+    source, project = blocks("python")[2], tomllib.loads(blocks("toml")[0])["project"]
+    entry_points = project["entry-points"]["gantool"]
+    make_distribution(
+        tmp_path, project["name"], project["version"], module_source={"gantool_tiny": source}, entry_points=entry_points
+    )
+    command = next(c for c in re.findall(r"`(gantool train tiny[^`]*)`", README))
+    shell(f"{command} --steps 30", tmp_path, str(tmp_path))
+    shell("gantool export", tmp_path, str(tmp_path))
+    check = "import gantool_tiny as t; from gantool.testing import check_architecture as c; c(t.gantool_architectures()[0])"
+    shell(f'python -c "{check}"', tmp_path, str(tmp_path))
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
