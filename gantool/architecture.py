@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 if TYPE_CHECKING:
     from gantool.games import Game
@@ -95,6 +95,13 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         lt=1,
         description="decay of the generator's weight average, used for samples and export; 0: off",
     )
+
+    @field_validator("betas")
+    @classmethod
+    def _decay_rates(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("both must be at least 0 and less than 1")
+        return betas
 
     def learning_rate_of(self, role: Role) -> float:
         if role == "discriminator" and self.discriminator_rate is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +64,8 @@ def _inspect_onnx(path: Path, size: int) -> Inspection:
             f"{path} has no gantool manifest.", "It was not made by `gantool export`, or was rewritten since."
         )
     described = manifest.from_json(text, path)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise GantoolError(f"{path} keeps weights in other files: no export of ours does.", "Export it again.")
     nodes: dict[str, int] = {}
     for node in model.graph.node:
         nodes[node.op_type] = nodes.get(node.op_type, 0) + 1
@@ -78,7 +81,7 @@ def _torchscript_extra(path: Path) -> bytes:
                     if entry.file_size > MAX_JSON_BYTES:
                         raise GantoolError(f"The manifest of {path} is larger than {MAX_JSON_BYTES // 2**20} MB.")
                     return archive.read(entry)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise GantoolError(
             f"{path} is not an exported file, or is damaged: {error}.",
             "gantool inspect reads generator.onnx, generator.seeded.onnx, generator.torchscript.pt and their .json.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -56,9 +57,18 @@ def read_json(path: Path) -> Any:
 def parse_json(data: bytes | str, origin: object) -> Any:
     """Parse JSON that came from `origin` (named in the error)."""
     try:
-        return json.loads(data)
+        return json.loads(data, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise GantoolError(f"{origin} does not hold valid JSON: {error}.") from error
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
 
 
 def _umask() -> int:

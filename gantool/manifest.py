@@ -17,6 +17,9 @@ from gantool.files import parse_json, write_bytes
 SCHEMA = 1
 KEY = "gantool.manifest"  # the ONNX metadata key, and the name of TorchScript's extra file
 KINDS = ("onnx", "onnx-seeded", "torchscript")
+MAX_GOLDEN = 1024  # images of one golden entry: a damaged count must not become hours of work
+_DTYPES = ("float32", "int64", "uint8")
+_LAYOUTS = ("CHW", "HWC", "C…")
 _DISTRIBUTIONS = ("normal", "label", "data", "seed", "index")
 
 
@@ -97,7 +100,7 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
     if not isinstance(value, dict):
         raise GantoolError(f"The manifest of {origin} is not an object.")
     schema = value.get("schema_version")
-    if not isinstance(schema, int) or isinstance(schema, bool):
+    if not _is_int(schema) or schema < 1:
         raise GantoolError(f"The manifest of {origin} has no schema_version: not a manifest of gantool.")
     if schema > SCHEMA:
         raise GantoolError(
@@ -105,7 +108,7 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
             "Upgrade: pip install -U gantool",
         )
     read = _Reader(value, origin)
-    return Manifest(
+    parsed = Manifest(
         schema_version=schema,
         kind=read.choice("kind", KINDS),
         gantool=read.text("gantool"),
@@ -125,32 +128,42 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
         golden=tuple(_golden(read.inside("golden", item)) for item in read.sequence("golden")),
         versions=read.mapping("versions"),
     )
+    drawn = [item.name for item in parsed.inputs if item.distribution in ("seed", "index")]
+    normal = tuple(item for item in parsed.inputs if item.distribution == "normal")
+    seeded = parsed.kind == "onnx-seeded"
+    if drawn != (["seed", "index"] if seeded else []) or normal != (() if seeded else parsed.latents):
+        raise read.wrong("inputs", f"the inputs of kind {parsed.kind}")
+    return parsed
 
 
 def _input(read: _Reader) -> InputInfo:
     return InputInfo(
         name=read.text("name"),
         shape=read.integers("shape"),
-        dtype=read.text("dtype"),
+        dtype=read.choice("dtype", _DTYPES),
         distribution=read.choice("distribution", _DISTRIBUTIONS),
         classes=read.integer("classes"),
     )
 
 
 def _output(read: _Reader) -> OutputInfo:
-    return OutputInfo(read.text("name"), read.integers("shape"), read.text("dtype"), read.text("layout"))
+    layout, shape = read.choice("layout", _LAYOUTS), read.integers("shape")
+    if layout != "C…" and len(shape) != 3:
+        raise read.wrong("shape", f"the 3 sides of {layout}")
+    return OutputInfo(read.text("name"), shape, read.choice("dtype", _DTYPES), layout)
 
 
 def _golden(read: _Reader) -> Golden:
     pixels = []
     for pixel in read.sequence("pixels"):
-        sound = isinstance(pixel, list) and len(pixel) == 4 and all(_is_int(v) for v in pixel[:3])
-        if not sound or not isinstance(pixel[3], list) or not all(_is_int(v) for v in pixel[3]):
+        sound = isinstance(pixel, list) and len(pixel) == 4 and all(_is_int(v) and v >= 0 for v in pixel[:3])
+        if not sound or not isinstance(pixel[3], list) or not all(_is_int(v) and 0 <= v < 256 for v in pixel[3]):
             raise read.wrong("pixels", "pixels [image, row, column, [values]]")
         pixels.append((pixel[0], pixel[1], pixel[2], tuple(pixel[3])))
-    return Golden(
-        read.integer("seed"), read.integer("first"), read.integer("count"), read.text("sha256"), tuple(pixels)
-    )
+    count = read.integer("count")
+    if not 1 <= count <= MAX_GOLDEN:
+        raise read.wrong("count", f"1 to {MAX_GOLDEN} images")
+    return Golden(read.integer("seed"), read.integer("first"), count, read.text("sha256"), tuple(pixels))
 
 
 def _is_int(value: object) -> bool:

@@ -33,6 +33,7 @@ class Option:
     of_recipe: bool
     adapter: TypeAdapter[Any]
     is_tuple: bool
+    takes_none: bool
 
     @property
     def flag(self) -> str:
@@ -48,8 +49,12 @@ class Option:
 
     def parse(self, value: Any) -> Any:
         """Validate a value from the command line (text) or TOML; ValueError says what is wrong with it."""
+        if isinstance(value, bool) and self.type != "BOOLEAN":  # pydantic would take TOML's true for 1
+            raise ValueError(f"{value!r} is not valid: input should be {self.type}")
         raw = value
-        if self.is_tuple and isinstance(value, str):
+        if self.takes_none and value == "none":
+            raw = None
+        elif self.is_tuple and isinstance(value, str):
             raw = [part.strip() for part in value.split(",") if part.strip()]
         try:
             return self.adapter.validate_python(raw)
@@ -133,6 +138,7 @@ def _option(name: str, field: FieldInfo, default: Any, of_recipe: bool) -> Optio
         of_recipe=of_recipe,
         adapter=TypeAdapter(annotated),
         is_tuple=is_tuple,
+        takes_none=type(None) in get_args(annotation),
     )
 
 

@@ -27,7 +27,7 @@ def to_pictures(samples: np.ndarray) -> np.ndarray:
         samples = _waveforms(samples)
     if samples.shape[1] not in (1, 3):
         samples = samples[:, :1]
-    return latents.pixels(np.nan_to_num(samples))
+    return latents.pixels(np.nan_to_num(samples, posinf=1, neginf=-1))
 
 
 def grid(images: np.ndarray, columns: int | None = None, gap: int = 2, scale: int | None = None) -> Image:
@@ -61,6 +61,6 @@ def _waveforms(samples: np.ndarray, height: int = 48, width: int = 96) -> np.nda
     low = np.stack([span.min(1) for span in spans], 1)[:, None, :]
     high = np.stack([span.max(1) for span in spans], 1)[:, None, :]
     level = np.linspace(1, -1, height)[None, :, None]
-    half_row = 1 / (height - 1)
+    half_row = 1.001 / (height - 1)  # a little more, or rounding would hide what lies between two rows
     inside = (level >= low - half_row) & (level <= high + half_row)
     return np.where(inside, 1.0, -1.0)[:, None].astype(np.float32)

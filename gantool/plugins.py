@@ -100,8 +100,10 @@ def _load(entry: EntryPoint) -> list[Plugin]:
             continue
         try:
             options_of(item)
-        except (GantoolError, TypeError, ValueError) as error:
+        except GantoolError as error:
             loaded.append(broken(item.name, str(error)))
+        except Exception as error:  # noqa: BLE001 - its config's validators and recipe are third-party code too
+            loaded.append(broken(item.name, f"{type(error).__name__}: {error}"))
         else:
             loaded.append(Plugin(item.name, distribution, version, item))
     return loaded

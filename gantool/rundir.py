@@ -131,14 +131,18 @@ def create(runs: Path, label: str) -> RunDir:
         number = max((int(run.name.split("-")[0]) for run in _folders(runs)), default=0)
         while True:
             number += 1
-            path = runs / f"{number:04d}-{label}"
-            if any(int(run.name.split("-")[0]) == number for run in _folders(runs)):
-                continue
+            claim = runs / f".{number:04d}"  # labels differ, so only a folder of the number alone can be fought for
             try:
-                path.mkdir()
+                claim.mkdir()
             except FileExistsError:
                 continue
-            return RunDir(path)
+            try:
+                if all(int(run.name.split("-")[0]) != number for run in _folders(runs)):
+                    path = runs / f"{number:04d}-{label}"
+                    path.mkdir()
+                    return RunDir(path)
+            finally:
+                claim.rmdir()
     except OSError as error:
         raise GantoolError(
             f"The runs folder {runs} can't be written: {error.strerror}.", "Name another with --runs DIR."
@@ -163,7 +167,7 @@ def find(runs: Path, name: str) -> RunDir:
     for candidate in (Path(name), runs / name):
         if (candidate / "run.json").is_file():
             return RunDir(candidate)
-    matches = [run for run in list_runs(runs) if name.isdigit() and int(run.name.split("-")[0]) == int(name)]
+    matches = [run for run in list_runs(runs) if name.isdecimal() and int(run.name.split("-")[0]) == int(name)]
     if len(matches) == 1:
         return matches[0]
     known = ", ".join(run.name for run in list_runs(runs)[-5:]) or "none"

@@ -66,8 +66,11 @@ def _state(architecture: Architecture, config: BaseModel, recipe: Recipe, spec: 
 def _check_samples(state: State, what: str) -> None:
     game = state.game
     assert game.inputs, f"{what}: the game declares no inputs of its generator"
-    with torch.no_grad():
-        samples = state.sampling_generator()(*state.fixed_inputs(3))
+    try:
+        with torch.no_grad():
+            samples = state.sampling_generator()(*state.fixed_inputs(3))
+    except RuntimeError as error:
+        raise AssertionError(f"{what}: no 3 samples: {error}. Is a batch size fixed in the forward?") from error
     assert samples.shape == (3, *game.output.shape), (
         f"{what}: 3 samples have shape {tuple(samples.shape)}, declared is {game.output.shape}"
     )
@@ -85,7 +88,7 @@ def _check_gradients(state: State, what: str) -> None:
             assert loss.terms, f"{name} returns no loss term"
             for term, value in {**loss.terms, **loss.measures}.items():
                 assert value.dim() == 0, f"{name}: {term} has shape {tuple(value.shape)}, not a scalar"
-                assert bool(value.isfinite()), f"{name}: {term} is {float(value)}"
+                assert bool(value.isfinite()), f"{name}: {term} is {float(value.detach())}"
             torch.stack(list(loss.terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             unreached = sum(p.grad is None for p in mover.parameters)
             assert not unreached, f"{name}: no gradient reaches {unreached} of its {len(mover.parameters)} parameters"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from gantool.rundir import RunDir
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for every subprocess
 
@@ -19,3 +23,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="torch sees no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def exported_run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """runs/0001-tiny: an mlp of a few weights after two steps, exported to every format. Tests only read it."""
+    from support.trainings import run_until
+
+    from gantool import export, plugins
+    from gantool.training import session
+
+    runs = tmp_path_factory.mktemp("exported") / "runs"
+    small = {"widths": (8,), "latent_dim": 4, "batch_size": 4, "steps": 2}
+    opened = session.start(plugins.find("mlp"), small, size=8, device="cpu", runs=runs, name="tiny")
+    run_until(opened)
+    export.export_run(opened.run)
+    return opened.run

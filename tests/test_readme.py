@@ -91,13 +91,13 @@ def test_embedding_takes_twelve_lines() -> None:
 def test_the_plugin(tmp_path: Path) -> None:
     source, project = blocks("python")[2], tomllib.loads(blocks("toml")[0])["project"]
     entry_points = project["entry-points"]["gantool"]
-    make_distribution(
-        tmp_path, project["name"], project["version"], module_source={"gantool_tiny": source}, entry_points=entry_points
-    )
+    make_distribution(tmp_path, project["name"], project["version"], source, entry_points)
     command = next(c for c in re.findall(r"`(gantool train tiny[^`]*)`", README))
     shell(f"{command} --steps 30", tmp_path, str(tmp_path))
     shell("gantool export", tmp_path, str(tmp_path))
-    check = "import gantool_tiny as t; from gantool.testing import check_architecture as c; c(t.gantool_architectures()[0])"
+    check = (
+        "import gantool_tiny as t; from gantool.testing import check_architecture as c; c(t.gantool_architectures()[0])"
+    )
     shell(f'python -c "{check}"', tmp_path, str(tmp_path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +13,10 @@ import numpy as np
 from gantool import latents
 from gantool.manifest import InputInfo
 from gantool.runtime import Generator
+from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
 
 Make = Callable[[], np.ndarray]
+FEW = 8  # values: in one small image a single one is already more than 0.1 %
 
 
 def maker(generator: Generator, seed: int, first: int, count: int) -> Make:
@@ -40,21 +43,31 @@ def digests(images: np.ndarray) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Difference:
-    """`worst`: in levels of 255; `share`: of values that differ by one or more."""
+    """`worst`: in levels of 255; `count`: of the `values` that differ by about one or more."""
 
     worst: float
-    share: float
+    count: int
+    values: int
+
+    @property
+    def share(self) -> float:
+        return self.count / max(1, self.values)
+
+    @property
+    def close(self) -> bool:
+        """At most what another order of the same sums gives: 1 level on 0.1 % of the values, or on FEW of them."""
+        return self.worst <= MAX_LEVELS and self.count <= max(FEW, MAX_SHARE * self.values)
 
 
 def difference(images: np.ndarray, wanted: np.ndarray) -> Difference:
     """Two makings of the same images, uint8 or float in [-1, 1]; other shapes, NaN and infinity are infinitely far."""
     if images.shape != wanted.shape:
-        return Difference(float("inf"), 1.0)
+        return Difference(math.inf, images.size, images.size)
     levels = np.abs(_levels(images) - _levels(wanted))
     if not np.isfinite(levels).all():
-        return Difference(float("inf"), 1.0)
+        return Difference(math.inf, images.size, images.size)
     # floats are not yet rounded: what would round to another level at most by chance is not counted as one
-    return Difference(float(levels.max(initial=0)), float((levels > 0.5).mean()) if levels.size else 0.0)
+    return Difference(float(levels.max(initial=0)), int((levels > 0.5).sum()), levels.size)
 
 
 def _levels(images: np.ndarray) -> np.ndarray:

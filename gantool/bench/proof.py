@@ -10,7 +10,6 @@ import numpy as np
 from gantool.bench.images import difference, digests, maker
 from gantool.errors import GantoolError
 from gantool.runtime import Generator, SelfTest
-from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
 
 FRESH_SEED = 0x6E657721  # neither timed nor among the golden seeds
 TOGETHER = 7  # a batch that is checked even when it was not timed: else batch 1 would only be compared with itself
@@ -52,30 +51,29 @@ class Proof:
 
     def words(self) -> list[str]:
         """What was proven, and what was not, in sentences."""
-        batches = ", ".join(map(str, self.one_at_a_time.batches))
-        if self.one_at_a_time.worst_share or self.one_at_a_time.worst_level > 0.5:
-            equal = f"within 1 level (on {self.one_at_a_time.worst_share:.2%} of the values)"
-        else:
-            equal = "the same"
+        parity = self.one_at_a_time
+        differs = parity.worst_share > 0 or parity.worst_level > 0.5
+        equal = f"within 1 level (on {parity.worst_share:.2%} of the values)" if differs else "the same"
+        new = f"{self.fresh_images - self.repeated} of them new" if self.repeated else "all of them new"
         words = [
-            f"{self.fresh_images} images of a seed never used before, made after the timing by the same session, are "
-            f"new, and {equal} at batch {batches} as one at a time."
+            f"The timed session then made {self.fresh_images} images of a seed it never had, {new}, and {equal} at "
+            f"batch {', '.join(map(str, parity.batches))} as one at a time."
         ]
         if self.repeated:
             words.append(
-                f"{self.repeated} of them repeat another one; so they do in a session of its own: the generator repeats."
+                "The others repeat an image, and do so in a session of its own: it is the generator that repeats."
             )
         if self.golden is None:
             words.append(
-                "Not provable: that they equal the exporter's, for this file has no golden images (it takes more than "
-                "a seed, or makes no images)."
+                "Not provable: that they equal the exporter's. This file has no golden images (it takes more than a "
+                "seed, or makes no images)."
             )
         elif self.golden.exact:
             words.append(f"Its {self.golden.images} golden images are equal to the exporter's, byte for byte.")
         else:
             words.append(
-                f"Its {self.golden.images} golden images differ from the exporter's by {self.golden.worst_level} level "
-                "at most on the pixels on record."
+                f"Its {self.golden.images} golden images are not byte-equal to the exporter's, but at most "
+                f"{self.golden.worst_level} level off on the pixels on record."
             )
         return words
 
@@ -89,7 +87,7 @@ def prove(
     """Check the session of `generator` after timing. `timed`: batch → the last images that were timed at it.
 
     GantoolError when golden images come out different, when a batch differs from the same images made one at a
-    time (more than 1 level, or on more than 0.1 % of the values), or when new images are old ones and `reopen()`,
+    time (`Difference.close`), or when new images are old ones and `reopen()`,
     which opens the file in a session of its own, does not repeat them too.
     """
     golden = _golden(generator)
@@ -99,7 +97,7 @@ def prove(
     worst_level, worst_share = 0.0, 0.0
     for batch, images in together.items():
         off = difference(images, alone[:batch])
-        if not (off.worst <= MAX_LEVELS and off.share <= MAX_SHARE):
+        if not off.close:
             raise GantoolError(
                 f"{generator.path} on {generator.provider!r} makes other images in a batch of {batch} than one at a "
                 f"time (by up to {off.worst:.3g} levels, on {off.share:.2%} of the values): stale or wrong output.",
@@ -137,8 +135,7 @@ def _repeated(fresh: Iterable[np.ndarray], timed: Iterable[np.ndarray]) -> int:
 def _demand_repeats(generator: Generator, other: Generator, alone: np.ndarray, alive: Callable[[], None]) -> None:
     """A generator may repeat itself; a session that never ran before tells that from a stale output."""
     again = _one_at_a_time(other, len(alone), alive)
-    off = difference(again, alone)
-    if not (off.worst <= MAX_LEVELS and off.share <= MAX_SHARE):
+    if not difference(again, alone).close:
         raise GantoolError(
             f"{generator.path} on {generator.provider!r} gives old images for new seeds: a stale output.", _HINT
         )

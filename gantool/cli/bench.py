@@ -19,12 +19,14 @@ def _batches(text: str) -> list[int]:
 
 def command(
     file: Annotated[
-        str | None, typer.Argument(help="An exported ONNX file, or a run (path, name or number). [newest export]")
+        str | None,
+        typer.Argument(help="An exported ONNX file, or a run (path, name or number); without it, the newest export."),
     ] = None,
     provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt or openvino; never replaced by another.")] = "cpu",
     batches: Annotated[str, typer.Option(help="Batch sizes to time.", metavar="N,N,…")] = "1,8,64,256",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of one operator. [onnxruntime's: one a core]", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Threads of one operator; without it, onnxruntime's: one a core.", show_default=False),
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=0, max=3600, help="Time each batch at least this long, and 10 runs.")

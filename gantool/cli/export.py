@@ -54,7 +54,7 @@ def _show(artifacts: list[Artifact]) -> None:
         ]
         for c in checks
     ]
-    print_table(["what", "measure", "value", "limit", ""], rows, right=(2, 3))
+    print_table(["what", "measure", "value", "limit", ""], rows, right=(2, 3), wrap=(1,))
     files = []
     for artifact in artifacts:
         described = artifact.manifest
@@ -63,8 +63,9 @@ def _show(artifacts: list[Artifact]) -> None:
             for i in described.inputs
         )
         gives = f"{described.output.name} {described.output.dtype} {_shape(('n', *described.output.shape))}"
-        files.append([str(artifact.path), megabytes(artifact.path.stat().st_size), f"{takes} → {gives}"])
-    print_table(["file (its manifest beside it as .json)", "size", "inputs → output"], files, right=(1,))
+        files.append([artifact.path.name, megabytes(artifact.path.stat().st_size), f"{takes} → {gives}"])
+    title = f"In {artifacts[0].path.parent}, each with its manifest beside it as .json"
+    print_table(["file", "size", "inputs → output"], files, title=title, right=(1,))
     onnx = [a.path for a in artifacts if a.path.suffix == ".onnx"]
     if onnx:
         console().print(f"Next: gantool generate {onnx[-1]}, gantool bench {onnx[-1]}")

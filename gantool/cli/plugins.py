@@ -33,7 +33,7 @@ def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json"
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        print_table(columns, rows)
+        print_table(columns, rows, wrap=(1, 4))
 
 
 @app.command("show")
@@ -70,5 +70,5 @@ def show(
         return
     console().print(f"{plugin.name}: {plugin.architecture.summary}\n({plugin.distribution} {plugin.version})")
     for title, of_recipe in (("Architecture", False), ("Recipe", True)):
-        rows = [[o.flag, o.type, o.bounds, o.default_text, o.help] for o in options if o.of_recipe is of_recipe]
-        print_table(["option", "type", "bounds", "default", "help"], rows, title=title)
+        rows = [[o.flag, o.metavar, o.default_text, o.help] for o in options if o.of_recipe is of_recipe]
+        print_table(["option", "type and bounds", "default", "help"], rows, title=title, wrap=(1, 3))

@@ -34,14 +34,23 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
-def print_table(columns: list[str], rows: list[list[str]], *, title: str = "", right: tuple[int, ...] = ()) -> None:
+def print_table(
+    columns: list[str],
+    rows: list[list[str]],
+    *,
+    title: str = "",
+    right: tuple[int, ...] = (),
+    wrap: tuple[int, ...] | None = None,
+) -> None:
+    """A table on stdout. `right`: columns aligned so; `wrap`: columns that may break lines (default: the last)."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    wrap = (len(columns) - 1,) if wrap is None else wrap
     table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i in right else "left", overflow="fold")
+        table.add_column(column, justify="right" if i in right else "left", overflow="fold", no_wrap=i not in wrap)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a cell are no markup
     out = console()

@@ -54,11 +54,11 @@ _COMMON: dict[str, tuple[Any, str, str]] = {
         "Side in pixels: crop and resize to it.",
     ),
     "epochs": (
-        Annotated[float | None, typer.Option(min=1e-6)],
+        Annotated[float | None, typer.Option(min=1e-6, max=1e6)],
         "",
         "Passes over the data, instead of --steps.",
     ),
-    "seed": (Annotated[int | None, typer.Option(min=0)], "0", "Decides weights, order and latents."),
+    "seed": (Annotated[int | None, typer.Option(min=0, max=2**63 - 1)], "0", "Decides weights, order and latents."),
     "device": (str | None, "auto", "auto, cpu, cuda or cuda:N."),
     "precision": (Precision | None, "fp32", "fp32, tf32 (CUDA) or bf16 (autocast)."),
     "tick": (
@@ -139,7 +139,7 @@ class _Given:
 
 def _common(key: str) -> Any:
     kind, default, text = _COMMON[key]
-    extra = {"min": kind.__metadata__[0].min} if hasattr(kind, "__metadata__") else {}
+    extra = {"min": kind.__metadata__[0].min, "max": kind.__metadata__[0].max} if hasattr(kind, "__metadata__") else {}
     base = kind.__origin__ if hasattr(kind, "__metadata__") else kind
     return Annotated[base, typer.Option("--" + key, help=_with_default(text, default), show_default=False, **extra)]
 
@@ -153,8 +153,9 @@ def _train(name: str, options: list[Option], flags: dict[str, Any]) -> None:
     flags = {key: value.value if isinstance(value, _Given) else value for key, value in flags.items()}
     config = flags.pop("config", None)
     given = {**_read_toml(config, options), **flags} if config else flags
-    if "steps" in flags:
-        given.pop("epochs", None) if "epochs" not in flags else None
+    for flag, other in (("steps", "epochs"), ("epochs", "steps")):
+        if flag in flags and other not in flags:
+            given.pop(other, None)
     if "epochs" in given and "steps" in given:
         raise typer.BadParameter("give --steps or --epochs, not both")
     from gantool.cli.training import run_training
@@ -208,7 +209,10 @@ def _common_value(name: str, value: Any) -> Any:
         parsed = TypeAdapter(base).validate_python(value)
     except ValidationError as error:
         raise ValueError(f"{value!r} is not valid: {said(error.errors()[0]['msg'])}") from error
-    least = kind.__metadata__[0].min if hasattr(kind, "__metadata__") else None
-    if least is not None and parsed is not None and parsed < least:
-        raise ValueError(f"{value!r} is less than {least}")
+    if hasattr(kind, "__metadata__"):
+        least, most = kind.__metadata__[0].min, kind.__metadata__[0].max
+        if least is not None and not parsed >= least:
+            raise ValueError(f"{value!r} is less than {least}")
+        if most is not None and not parsed <= most:
+            raise ValueError(f"{value!r} is more than {most}")
     return parsed

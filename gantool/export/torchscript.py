@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,6 +36,17 @@ def to_torchscript(generator: nn.Module, example: Sequence[Tensor]) -> torch.jit
 def save(module: torch.jit.ScriptModule, path: Path, manifest: str) -> None:
     with _quiet():
         torch.jit.save(module, str(path), _extra_files={KEY: manifest})
+    _strip(path)
+
+
+def _strip(path: Path) -> None:
+    """Leave out the source ranges: stack traces with the paths of this machine, which no loader needs."""
+    stripped = path.with_name(path.name + ".stripped")
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(stripped, "w") as kept:
+        for entry in archive.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                kept.writestr(entry, archive.read(entry))
+    stripped.replace(path)
 
 
 def load(path: Path) -> torch.jit.ScriptModule:

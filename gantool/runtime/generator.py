@@ -13,8 +13,8 @@ import numpy as np
 
 from gantool import latents, manifest
 from gantool.errors import GantoolError
-from gantool.manifest import Golden, Manifest
-from gantool.runtime.session import open_session, run
+from gantool.manifest import Golden, InputInfo, Manifest
+from gantool.runtime.session import metadata, open_session, run, signature
 
 CHUNK = 64  # images a call: larger batches were slower an image on CPUs, for they leave the cache
 # What a host may differ by: its kernels round sums in another order.
@@ -47,7 +47,7 @@ class Generator:
         self.path = Path(path)
         self.provider = provider
         self.session = open_session(self.path, provider, threads)
-        text = self.session.get_modelmeta().custom_metadata_map.get(manifest.KEY)
+        text = metadata(self.session, self.path).get(manifest.KEY)
         if text is None:
             raise GantoolError(
                 f"{self.path} has no gantool manifest.",
@@ -70,7 +70,7 @@ class Generator:
     def shape(self) -> tuple[int, ...]:
         """Shape of one image as `sample` returns it: (H, W, C)."""
         shape = self.manifest.output.shape
-        return shape if self.manifest.output.layout == "HWC" else (*shape[1:], shape[0])
+        return (*shape[1:], shape[0]) if self.manifest.output.layout == "CHW" else shape
 
     def sample(self, n: int, seed: int = 0, first: int = 0, labels: int | Sequence[int] | None = None) -> np.ndarray:
         """Images `first … first+n-1` of `seed`: uint8 (n, H, W, C).
@@ -80,6 +80,11 @@ class Generator:
         """
         if n < 0:
             raise GantoolError(f"{n} images were asked for.", "Give 0 or more.")
+        if not 0 <= first <= latents.MAX_INDEX - n:
+            raise GantoolError(
+                f"There is no image {first + n - 1 if first >= 0 else first}.", "They run from 0 to 2**47 - 1."
+            )
+        latents.key_from_seed(seed)  # refuses what a graph would cut to 64 bits
         index = np.arange(first, first + n, dtype=np.int64)
         conditions = self._conditions(index, labels)
         parts = []
@@ -94,7 +99,7 @@ class Generator:
                 parts.append(latents.pixels(output) if output.ndim == 4 else output)
         if not parts:
             image = self.manifest.output.layout in ("HWC", "CHW")
-            return np.empty((0, *(self.shape if image else self.manifest.output.shape)), np.uint8 if image else "f4")
+            return np.empty((0, *self.shape), np.uint8 if image else np.float32)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def latents(self, n: int, seed: int = 0, first: int = 0) -> np.ndarray:
@@ -126,10 +131,13 @@ class Generator:
         names = {i.name for i in self.manifest.inputs}
         if set(inputs) != names:
             raise GantoolError(f"{self.path} takes {self._input_names()}; given were {', '.join(sorted(inputs))}.")
-        arrays = {i.name: np.ascontiguousarray(inputs[i.name], i.dtype) for i in self.manifest.inputs}
-        count = max(
-            len(a) for i, a in zip(self.manifest.inputs, arrays.values(), strict=True) if i.distribution != "seed"
-        )
+        arrays = {i.name: _input(i, inputs[i.name]) for i in self.manifest.inputs}
+        counts = {name: len(array) for name, array in arrays.items() if not self._is_seed(name)}
+        count = max(counts.values())
+        if set(counts.values()) != {count}:
+            raise GantoolError(
+                f"The inputs have different lengths: {', '.join(f'{k} {v}' for k, v in counts.items())}."
+            )
         parts = [
             self._run({k: a if self._is_seed(k) else a[part] for k, a in arrays.items()}) for part in _chunks(count)
         ]
@@ -157,12 +165,10 @@ class Generator:
     def _worst(self, golden: Golden, images: np.ndarray) -> int:
         worst = 0
         for image, row, column, values in golden.pixels:
-            try:
-                pixel = images[image, row, column].astype(int)
-            except IndexError as error:
-                raise GantoolError(
-                    f"{self.path}: a golden pixel lies outside its images.", "Export it again."
-                ) from error
+            place = (image, row, column, len(values) - 1)
+            if images.ndim != 4 or any(i >= side for i, side in zip(place, images.shape, strict=True)):
+                raise GantoolError(f"{self.path}: a golden pixel lies outside its images.", "Export it again.")
+            pixel = images[image, row, column, : len(values)].astype(int)
             worst = max(worst, int(np.abs(pixel - np.array(values)).max()))
         return worst
 
@@ -170,9 +176,19 @@ class Generator:
         shapes = {i.name: i.shape for i in self.manifest.latents}
         if not shapes:
             raise GantoolError(f"{self.path} takes no latents: its inputs are {self._input_names()}.")
+        if self.manifest.rng != latents.RNG_NAME:
+            raise GantoolError(
+                f"The seeds of {self.path} are for {self.manifest.rng}; this gantool draws by {latents.RNG_NAME}.",
+                "Upgrade: pip install -U gantool",
+            )
         return latents.draw(shapes, seed, np.arange(first, first + n, dtype=np.int64))
 
     def _run(self, feeds: dict[str, Any]) -> np.ndarray:
+        missing = [i.name for i in self.manifest.inputs if i.name not in feeds]
+        if missing:
+            raise GantoolError(
+                f"{self.path} takes {self._input_names()}: no seed gives {', '.join(missing)}.", "Use .run(inputs)."
+            )
         output: np.ndarray = run(self.session, feeds, self.path)
         return output
 
@@ -184,7 +200,12 @@ class Generator:
             return {}
         if labels is None:
             return {item.name: index % item.classes}
-        values = np.broadcast_to(np.asarray(labels, np.int64), index.shape)
+        values = np.asarray(labels)
+        if values.shape not in ((), index.shape) or (values.size and values.dtype.kind not in "iu"):
+            raise GantoolError(
+                f"The labels are {values.dtype} {values.shape}; wanted: one whole number, or {len(index)}."
+            )
+        values = np.broadcast_to(values, index.shape).astype(np.int64)
         if len(values) and not 0 <= values.min() <= values.max() < item.classes:
             raise GantoolError(
                 f"The labels run from {values.min()} to {values.max()}; there are {item.classes} classes."
@@ -198,12 +219,28 @@ class Generator:
         return ", ".join(i.name for i in self.manifest.inputs)
 
     def _check_names(self) -> None:
-        found = {i.name for i in self.session.get_inputs()}
-        if found != {i.name for i in self.manifest.inputs}:
-            raise GantoolError(
-                f"{self.path} has the inputs {', '.join(sorted(found))}; its manifest says {self._input_names()}.",
-                "The file was changed since its export: export it again.",
-            )
+        inputs, outputs = signature(self.session, self.path)
+        output = self.manifest.output
+        for what, found, said in (
+            ("inputs", inputs, {(i.name, i.dtype) for i in self.manifest.inputs}),
+            ("outputs", outputs, {(output.name, output.dtype)}),
+        ):
+            if found != said:
+                has, says = (", ".join(f"{name} {dtype}" for name, dtype in sorted(pairs)) for pairs in (found, said))
+                raise GantoolError(
+                    f"{self.path} has the {what} {has}; its manifest says {says}.",
+                    "The file was changed since its export: export it again.",
+                )
+
+
+def _input(item: InputInfo, given: Any) -> np.ndarray:
+    """An input as the graph takes it; GantoolError for another shape, or for what are no numbers."""
+    array = np.asarray(given)
+    sound = array.dtype.kind in "biuf" and (item.dtype == "float32" or array.dtype.kind in "iu")
+    if not sound or array.ndim != 1 + len(item.shape) or array.shape[1:] != item.shape:
+        wanted = ", ".join(map(str, ("n" if item.distribution != "seed" else 1, *item.shape)))
+        raise GantoolError(f"{item.name} is {array.dtype} {array.shape}; wanted: {item.dtype} ({wanted}).")
+    return np.ascontiguousarray(array, item.dtype)
 
 
 def _chunks(count: int) -> Iterator[slice]:

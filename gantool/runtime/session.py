@@ -26,6 +26,9 @@ ORT_ERRORS: tuple[type[Exception], ...] = tuple(
     )
     if isinstance(error := getattr(states, name, None), type)
 )  # fmt: skip
+# a damaged name in one of its messages arrives as a UnicodeDecodeError instead
+ORT_ERRORS += (UnicodeDecodeError,)
+_DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit
 
 
@@ -59,7 +62,9 @@ def open_session(path: Path, provider: str = "cpu", threads: int | None = None) 
     except ORT_ERRORS as error:
         raise GantoolError(
             f"The provider {provider!r} can't run {path}: {_first_line(error)}",
-            "Use --provider cpu." if provider != "cpu" else "Is it an ONNX file, and whole? Export it again.",
+            "Is there a device for it, with a driver and libraries that fit (nvidia-smi tells)? Or: --provider cpu."
+            if provider != "cpu"
+            else "Is it an ONNX file, and whole? Export it again.",
         ) from error
     if session.get_providers()[0] != wanted:
         raise GantoolError(
@@ -75,6 +80,27 @@ def run(session: ort.InferenceSession, feeds: dict[str, Any], path: Path) -> Any
         return session.run(None, feeds)[0]
     except ORT_ERRORS as error:
         raise GantoolError(f"{path} failed to run: {_first_line(error)}") from error
+
+
+def metadata(session: ort.InferenceSession, path: Path) -> dict[str, str]:
+    """The file's own key-value pairs."""
+    try:
+        pairs: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except ORT_ERRORS as error:
+        raise GantoolError(f"The metadata of {path} is damaged: {_first_line(error)}", "Export it again.") from error
+    return pairs
+
+
+def signature(session: ort.InferenceSession, path: Path) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """Names and dtypes of the inputs, and of the outputs."""
+    try:
+        inputs, outputs = (
+            {(value.name, _DTYPES.get(value.type, value.type)) for value in values}
+            for values in (session.get_inputs(), session.get_outputs())
+        )
+    except ORT_ERRORS as error:
+        raise GantoolError(f"A name in {path} is damaged: {_first_line(error)}", "Export it again.") from error
+    return inputs, outputs
 
 
 def _check_readable(path: Path) -> None:

@@ -31,6 +31,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path) -> dict[str, Any]:
     """The state in `path`, on the CPU. Never unpickles code (`weights_only`)."""
     try:
+        _check_sums(path)  # torch.load does not: it would return flipped bits as weights
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise GantoolError(f"There is no checkpoint {path}.") from error
@@ -55,6 +56,13 @@ def load(path: Path) -> dict[str, Any]:
         )
     assert isinstance(state, dict)
     return state
+
+
+def _check_sums(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+    if wrong:
+        raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")
 
 
 def prune(run: RunDir) -> None:

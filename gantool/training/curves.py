@@ -18,7 +18,9 @@ def draw(run: RunDir, records: list[dict[str, Any]]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    groups = {panel: [name for name in records[-1] if name.startswith(f"{panel}.")] for panel in PANELS}
+    # a player that moves rarely is not in every record
+    known = dict.fromkeys(name for record in records for name in record)
+    groups = {panel: [name for name in known if name.startswith(f"{panel}.")] for panel in PANELS}
     panels = [(panel, names) for panel, names in groups.items() if names]
     figure = Figure(figsize=(8, 3 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)

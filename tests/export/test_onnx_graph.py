@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from export_support import Conditional, Tiny, Z
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
+from support.exports import Conditional, Tiny, Z
 from torch import Tensor, nn
 
 from gantool.architecture import Input, SampleSpec
@@ -81,9 +81,7 @@ NORMALISED = {
     "before a convolution": ThroughMaps(
         nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 3, 1), first=nn.Conv2d(6, 6, 3, padding=1)
     ),
-    "before anything": nn.Sequential(
-        nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 96), nn.Unflatten(1, (6, 4, 4))
-    ),
+    "before anything": nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 96), nn.Unflatten(1, (6, 4, 4))),
     "after an activation": ThroughMaps(nn.LeakyReLU(0.2), nn.BatchNorm2d(6), nn.Conv2d(6, 3, 1)),
     "without weights of its own": ThroughMaps(nn.BatchNorm2d(6, affine=False)),
     "of an output used twice": UsedTwice(),

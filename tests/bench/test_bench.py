@@ -1,0 +1,354 @@
+"""The measured process, its report, and the proof that catches a runtime which gives old or wrong images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from gantool import __version__, manifest
+from gantool.bench import images, machine, runner
+from gantool.bench.measure import Request, measure, percentile
+from gantool.bench.proof import prove
+from gantool.bench.runner import bench
+from gantool.errors import GantoolError
+from gantool.manifest import InputInfo, Manifest, OutputInfo
+from gantool.runtime import Generator
+
+KINDS = ("generator.onnx", "generator.seeded.onnx")
+REPORT = {
+    "schema_version", "file", "provider", "threads", "chunk", "cold", "batches", "proof", "machine", "versions",
+    "torch_loaded",
+}  # fmt: skip
+ROW = {"batch", "first_ms", "runs", "seconds", "images_per_second", "p50_ms", "p90_ms", "p99_ms", "peak_memory_mb"}
+COLD = {"interpreter_ms", "import_ms", "session_ms", "first_image_ms", "total_ms"}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both ONNX files of a small `mlp`."""
+    import torch
+
+    from gantool import plugins
+    from gantool.architecture import SampleSpec
+    from gantool.export import from_game, write
+
+    torch.manual_seed(0)
+    architecture = plugins.find("mlp").architecture
+    assert architecture is not None
+    game = architecture.build(architecture.config(latent_dim=8, widths=(16,)), SampleSpec((1, 8, 8)))
+    about = {"name": "mlp", "plugin": "gantool", "plugin_version": __version__, "config": {}}
+    source = from_game(game, architecture=about, training={}, data={})
+    folder = tmp_path_factory.mktemp("export")
+    write(source, ["onnx", "onnx-seeded"], folder)
+    return folder
+
+
+def graph(path: Path, op: str, *, distribution: str = "data", shape: tuple[int, ...] = (3, 4, 4)) -> Path:
+    """A generator of one operator, input `x` → output `image`, without golden images."""
+    axes = ["n", *shape]
+    node = helper.make_node(op, ["x"], ["image"])
+    described = Manifest(
+        kind="onnx", gantool=__version__, created="now", architecture={"name": op}, training={}, data={},
+        inputs=(InputInfo("x", shape, "float32", distribution),),
+        latents=(InputInfo("x", shape, "float32", "normal"),) if distribution == "normal" else (),
+        output=OutputInfo("image", shape, "float32", "CHW"),
+        rng=None, opset=18, exporter="a test", licence="", weights_sha256="",
+    )  # fmt: skip
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, axes) for name in ("x", "image"))
+    model = helper.make_model(
+        helper.make_graph([node], "g", [x], [y]), opset_imports=[helper.make_opsetid("", 18)], ir_version=10
+    )
+    helper.set_model_props(model, {manifest.KEY: described.to_json()})
+    onnx.save_model(model, str(path))
+    return path
+
+
+class Planted:
+    """A session with a fault: `spoil(output, batch, run)` gives what it returns instead."""
+
+    def __init__(self, session: Any, spoil: Callable[[np.ndarray, int, int], np.ndarray]) -> None:
+        self.session, self.spoil, self.runs = session, spoil, 0
+
+    def run(self, names: Any, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        output = self.session.run(names, feeds)[0]
+        self.runs += 1
+        return [self.spoil(output, len(output), self.runs)]
+
+
+def opener(path: Path, spoil: Callable[[], Callable[[np.ndarray, int, int], np.ndarray]]) -> Callable[[], Generator]:
+    def opened() -> Generator:
+        generator = Generator(path)
+        generator.session = Planted(generator.session, spoil())
+        return generator
+
+    return opened
+
+
+def previous_of_shape() -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """Always one call late, a shape at a time."""
+    kept: dict[int, np.ndarray] = {}
+
+    def spoil(output: np.ndarray, batch: int, run: int) -> np.ndarray:
+        late = kept.get(batch, output)
+        kept[batch] = output
+        return late
+
+    return spoil
+
+
+def frozen_after_timing(batch_at_fault: int) -> Callable[[], Callable[[np.ndarray, int, int], np.ndarray]]:
+    """Right at first; from the 12th run of one batch on, what it gave then (the timing takes 13 runs)."""
+
+    def make() -> Callable[[np.ndarray, int, int], np.ndarray]:
+        kept: list[np.ndarray] = []
+
+        def spoil(output: np.ndarray, batch: int, run: int) -> np.ndarray:
+            if batch != batch_at_fault:
+                return output
+            kept.append(output)
+            return kept[min(len(kept), 12) - 1]
+
+        return spoil
+
+    return make
+
+
+def same_for_ever() -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """The first image, whatever was asked for."""
+    kept: list[np.ndarray] = []
+
+    def spoil(output: np.ndarray, batch: int, run: int) -> np.ndarray:
+        kept.append(output[:1])
+        return np.repeat(kept[0], batch, axis=0)
+
+    return spoil
+
+
+def wrong_pixels() -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """The same wrong images at every batch: only the golden ones tell."""
+    return lambda output, batch, run: output[:, ::-1] if output.dtype == np.uint8 else -output
+
+
+def wrong_in_batches() -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """Two images of a batch of 8 swapped."""
+    return lambda output, batch, run: output[[1, 0, *range(2, 8)]] if batch == 8 else output
+
+
+def wrong_alone() -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """New images every time, and wrong ones, at batch 1 only."""
+    return lambda output, batch, run: -output if batch == 1 else output
+
+
+def request(path: Path, *batches: int) -> Request:
+    return Request(str(path), "cpu", batches or (1, 8), 1, 0.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_report(exported: Path, kind: str) -> None:
+    heard: list[str] = []
+    report = bench(exported / kind, batches=(70, 1, 8, 8), threads=1, seconds=0, listener=heard.append)
+    assert set(report) == REPORT
+    assert set(report["cold"]) == COLD
+    assert report["cold"]["total_ms"] == pytest.approx(sum(report["cold"].values()) - report["cold"]["total_ms"])
+    assert min(report["cold"].values()) > 0
+    assert [row["batch"] for row in report["batches"]] == [1, 8, 70]
+    for row in report["batches"]:
+        assert set(row) == ROW
+        assert row["runs"] == 10
+        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
+        assert row["images_per_second"] == pytest.approx(row["batch"] * row["runs"] / row["seconds"])
+    assert report["file"]["kind"] == Generator(exported / kind).manifest.kind
+    assert report["file"]["architecture"] == "mlp"
+    assert (report["provider"], report["threads"], report["chunk"]) == ("cpu", 1, 64)
+    assert report["versions"]["gantool"] == __version__
+    assert report["versions"]["onnxruntime"] == ort.__version__
+    assert report["proof"]["golden"] == {"images": 12, "exact": True, "worst_level": 0}
+    assert report["proof"]["one_at_a_time"]["batches"] == [1, 7, 8, 70]
+    assert (report["proof"]["fresh_images"], report["proof"]["repeated"]) == (70, 0)
+    assert heard == ["first image", "batch 1", "batch 8", "batch 70", "proof"]
+    json.dumps(report, allow_nan=False)
+
+
+def test_measured_process_has_no_torch(exported: Path) -> None:
+    import torch  # here it is loaded, and large
+
+    report = bench(exported / KINDS[1], batches=(1,), seconds=0)
+    assert torch.__version__
+    assert report["torch_loaded"] is False
+    peak = report["batches"][0]["peak_memory_mb"]
+    assert peak is None or 10 < peak < 250, "the memory is that of the process, not of the one that started it"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "spoil",
+    [previous_of_shape, frozen_after_timing(1), frozen_after_timing(8), same_for_ever, wrong_pixels, wrong_in_batches],
+    ids=["one call late", "batch 1 stale", "batch 8 stale", "one image", "wrong pixels", "wrong in batches"],
+)
+def test_planted_fault_is_caught(exported: Path, kind: str, spoil: Any) -> None:
+    with pytest.raises(GantoolError, match=r"stale|makes other images"):
+        measure(request(exported / kind), open_generator=opener(exported / kind, spoil))
+
+
+@pytest.mark.parametrize(
+    "spoil", [previous_of_shape, frozen_after_timing(1), wrong_alone], ids=["one call late", "frozen", "wrong"]
+)
+@pytest.mark.parametrize("distribution", ["data", "normal"])
+def test_faulty_batch_of_one_is_caught_without_golden_images(tmp_path: Path, distribution: str, spoil: Any) -> None:
+    path = graph(tmp_path / "g.onnx", "Tanh", distribution=distribution)
+    with pytest.raises(GantoolError, match="stale"):
+        measure(request(path, 1), open_generator=opener(path, spoil))
+
+
+def test_sound_planted_session_passes(exported: Path) -> None:
+    path = exported / KINDS[0]
+    report = measure(request(path), open_generator=opener(path, lambda: lambda output, batch, run: output))
+    assert report["proof"]["golden"]["exact"]
+
+
+def test_old_images_for_new_seeds_are_told_from_a_generator_that_repeats(tmp_path: Path) -> None:
+    # ceil(|x|) of a value in (-1, 1) is 1: one white image for ever, and rightly so
+    path = graph(tmp_path / "white.onnx", "Tanh")
+    model = onnx.load(path)
+    del model.graph.node[:]
+    model.graph.node.extend([helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Ceil", ["a"], ["image"])])
+    onnx.save_model(model, str(path))
+    report = measure(request(path))
+    assert report["proof"]["repeated"] == report["proof"]["fresh_images"] == 8
+    assert "it is the generator that repeats" in " ".join(report["proof"]["words"])
+    # the same images from a session that gives its first one for ever, where a session of its own gives others
+    sound = graph(tmp_path / "sound.onnx", "Tanh")
+    generator = opener(sound, same_for_ever)()
+    timed = {1: images.maker(generator, 1, 0, 1)()}
+    with pytest.raises(GantoolError, match="old images for new seeds"):
+        prove(generator, timed, lambda: Generator(sound))
+
+
+def test_generator_that_takes_an_image(tmp_path: Path) -> None:
+    report = bench(graph(tmp_path / "g.onnx", "Tanh"), batches=(1, 8), seconds=0)
+    assert report["proof"]["golden"] is None
+    assert report["proof"]["repeated"] == 0
+    assert any(word.startswith("Not provable") for word in report["proof"]["words"])
+
+
+def test_not_a_number_is_wrong(tmp_path: Path) -> None:
+    path = graph(tmp_path / "g.onnx", "Log")  # of negative values
+    with pytest.raises(GantoolError, match="stale or wrong"):
+        measure(request(path))
+
+
+@pytest.mark.parametrize(
+    ("images_", "wanted", "worst", "share"),
+    [
+        (np.uint8([[0, 255]]), np.uint8([[1, 255]]), 1, 0.5),
+        (np.uint8([[0, 255]]), np.uint8([[255, 255]]), 255, 0.5),
+        (np.float32([[-1, 1]]), np.float32([[1, 1]]), 255, 0.5),
+        (np.float32([[0, 1e-5]]), np.float32([[0, 0]]), 1e-5 * 127.5, 0),
+        (np.float32([[np.nan, 0]]), np.float32([[np.nan, 0]]), np.inf, 1),
+        (np.uint8([[0]]), np.uint8([[0], [0]]), np.inf, 1),
+        (np.empty((0, 2), np.uint8), np.empty((0, 2), np.uint8), 0, 0),
+    ],
+)
+def test_difference(images_: np.ndarray, wanted: np.ndarray, worst: float, share: float) -> None:
+    found = images.difference(images_, wanted)
+    assert found.worst == pytest.approx(worst)
+    assert found.share == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("size", "off", "level", "close"),
+    [
+        (64, 8, 1, True),
+        (64, 9, 1, False),
+        (64, 1, 2, False),
+        (100_000, 100, 1, True),
+        (100_000, 101, 1, False),
+        (64, 0, 0, True),
+    ],
+)
+def test_close_is_one_level_on_few_values(size: int, off: int, level: int, close: bool) -> None:
+    wanted = np.zeros((1, size), np.uint8)
+    made = wanted.copy()
+    made[0, :off] = level
+    assert images.difference(made, wanted).close is close
+
+
+@pytest.mark.parametrize(("percent", "value"), [(50, 5), (90, 9), (99, 10), (100, 10), (1, 1)])
+def test_percentile_is_a_measured_value(percent: int, value: float) -> None:
+    assert percentile([float(i) for i in range(1, 11)], percent) == value
+
+
+def test_data_inputs_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
+    generator = Generator(graph(tmp_path / "g.onnx", "Identity"))
+    together = images.maker(generator, 5, 0, 4)()
+    assert np.array_equal(images.maker(generator, 5, 2, 1)()[0], together[2])
+    assert len(set(images.digests(together))) == 4
+    assert not np.array_equal(images.maker(generator, 6, 0, 4)(), together)
+    assert -1 <= together.min() < -0.5 < 0.5 < together.max() <= 1
+
+
+def test_missing_provider_is_said_as_in_process(exported: Path) -> None:
+    if "OpenVINOExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this build of onnxruntime has OpenVINO")
+    with pytest.raises(GantoolError) as inside:
+        Generator(exported / KINDS[0], "openvino")
+    with pytest.raises(GantoolError) as outside:
+        bench(exported / KINDS[0], provider="openvino")
+    assert (outside.value.message, outside.value.hint) == (inside.value.message, inside.value.hint)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_gpu_provider_without_a_gpu_never_falls_back(exported: Path, provider: str) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(GantoolError, match=provider):
+        bench(exported / KINDS[0], provider=provider, batches=(1,), seconds=0)
+
+
+@pytest.mark.parametrize("batches", [(), (0,), (1, -3), (runner.MAX_BATCH + 1,)])
+def test_batches_are_checked(exported: Path, batches: tuple[int, ...]) -> None:
+    with pytest.raises(GantoolError, match="batch"):
+        bench(exported / KINDS[0], batches=batches)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import sys; sys.exit('the reason, last')", ["exit code 1", "the reason, last"]),
+        ('import os; os.write(1, b\'{"stage": "batch\'); os.abort()', ["killed by signal 6", "It said nothing"]),
+        ("1 / 0", ["exit code 1", "ZeroDivisionError"]),
+    ],
+)
+def test_crash_is_told_with_its_last_words(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, code: str, says: list[str]
+) -> None:
+    monkeypatch.setattr(runner, "WORKER", (sys.executable, "-S", "-c", code))
+    with pytest.raises(GantoolError) as caught:
+        bench(exported / KINDS[0])
+    assert all(part in caught.value.message for part in says)
+
+
+def test_hang_is_stopped(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys, time; print('waiting for a lock', file=sys.stderr, flush=True); time.sleep(60)"
+    monkeypatch.setattr(runner, "WORKER", (sys.executable, "-S", "-c", code))
+    with pytest.raises(GantoolError, match=r"silent for 0\.5 s") as caught:
+        bench(exported / KINDS[0], timeout=0.5)
+    assert "waiting for a lock" in caught.value.message
+
+
+def test_machine() -> None:
+    described = machine.describe()
+    assert set(described) == {"cpu", "cores", "system"}
+    assert described["cpu"]
+    assert int(described["cores"]) >= 1

@@ -1,0 +1,129 @@
+"""`gantool bench`, and the file that it means."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxruntime as ort
+import pytest
+from typer.testing import CliRunner
+
+from gantool import __version__
+from gantool.cli import app
+from gantool.cli.artifacts import ONNX_FILES, TORCHSCRIPT_FILE, find_artifact
+from gantool.errors import GantoolError
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs 1 (both ONNX files and TorchScript) and 2 (trained later, not exported)."""
+    import torch
+
+    from gantool import plugins
+    from gantool.architecture import SampleSpec
+    from gantool.export import FILES, from_game, write
+
+    torch.manual_seed(0)
+    architecture = plugins.find("mlp").architecture
+    assert architecture is not None
+    game = architecture.build(architecture.config(latent_dim=8, widths=(16,)), SampleSpec((1, 8, 8)))
+    about = {"name": "mlp", "plugin": "gantool", "plugin_version": __version__, "config": {}}
+    folder = tmp_path_factory.mktemp("here") / "runs"
+    write(from_game(game, architecture=about, training={}, data={}), list(FILES), folder / "0001-mlp-a" / "export")
+    (folder / "0002-mlp-b").mkdir()
+    for run in folder.iterdir():
+        (run / "run.json").write_text("{}")
+    return folder
+
+
+def export(run: Path, *names: str) -> None:
+    """Files that look exported."""
+    (run / "export").mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    for name in names:
+        (run / "export" / name).write_bytes(b"PK\x03\x04" if name.endswith(".pt") else b"onnx")
+
+
+def test_names_are_those_of_the_export() -> None:
+    from gantool.export import FILES
+
+    assert {*ONNX_FILES, TORCHSCRIPT_FILE} == set(FILES.values())
+
+
+@pytest.mark.parametrize("given", [None, "1", "0001", "0001-mlp-a", "RUNS/0001-mlp-a", "RUNS/0001-mlp-a/export"])
+def test_artifact_is_found(runs: Path, given: str | None) -> None:
+    named = given and given.replace("RUNS", str(runs))
+    assert find_artifact(named, runs) == runs / "0001-mlp-a" / "export" / "generator.seeded.onnx"
+
+
+def test_plain_file_where_there_is_no_seeded_one(tmp_path: Path) -> None:
+    export(tmp_path / "0001-mlp", *ONNX_FILES)
+    export(tmp_path / "0002-cycle", "generator.onnx")
+    export(tmp_path / "0003-mlp", TORCHSCRIPT_FILE)
+    assert find_artifact(None, tmp_path) == tmp_path / "0002-cycle" / "export" / "generator.onnx"
+    plain = tmp_path / "0001-mlp" / "export" / "generator.onnx"
+    assert find_artifact(str(plain), tmp_path) == plain
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        (None, "is exported to ONNX yet", "gantool export"),
+        ("1", "not exported yet", "gantool export "),
+        ("2", "TorchScript only", "--onnx"),
+        ("7", "There is no run '7'", "Newest runs"),
+        ("gone.onnx", "There is no file gone.onnx", "newest export"),
+        ("RUNS/0002-mlp/export/generator.torchscript.pt", "take ONNX files", "gantool export --onnx"),
+    ],
+)
+def test_artifact_is_missing(tmp_path: Path, given: str | None, message: str, hint: str) -> None:
+    export(tmp_path / "0001-mlp")
+    export(tmp_path / "0002-mlp", TORCHSCRIPT_FILE)
+    with pytest.raises(GantoolError) as caught:
+        find_artifact(given and given.replace("RUNS", str(tmp_path)), tmp_path)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_no_runs_at_all(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match="nothing is exported") as caught:
+        find_artifact(None, tmp_path / "runs")
+    assert "gantool train" in caught.value.hint
+
+
+def test_table(runs: Path) -> None:
+    result = CliRunner().invoke(app, ["bench", "--runs", str(runs), "--seconds", "0", "--batches", "1, 70"])
+    assert result.exit_code == 0, result.output
+    for part in ("Cold", "interpreter", "images/s", "p99 ms", "peak MB", "chunks of 64", "Proof:", "byte for byte"):
+        assert part in result.stdout
+    assert "0001-mlp-a" in result.stdout
+
+
+def test_json_alone_on_stdout(runs: Path) -> None:
+    command = [sys.executable, "-m", "gantool", "bench", "1", "--runs", str(runs), "--seconds", "0", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    report = json.loads(done.stdout)
+    assert [row["batch"] for row in report["batches"]] == [1, 8, 64, 256]
+    assert done.stderr == ""
+
+
+def test_missing_provider_exits_1(runs: Path) -> None:
+    if "OpenVINOExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this build of onnxruntime has OpenVINO")
+    command = [sys.executable, "-m", "gantool", "bench", "--runs", str(runs), "--provider", "openvino"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "'openvino' is not in the installed onnxruntime" in done.stderr
+    assert "pip install onnxruntime-openvino" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("value", ["0", "1,,2", "x", "", "-1", "65537", "1.5", "99999999999"])
+def test_batches_are_a_usage_error(value: str) -> None:
+    result = CliRunner().invoke(app, ["bench", "--batches", value])
+    assert result.exit_code == 2
+    assert "whole numbers" in result.output

@@ -1,0 +1,433 @@
+"""`gantool train`: options from flags and files, what is refused and how, and what a terminal sees."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from support.commands import TIMEOUT, environment, gantool, start_gantool
+from support.distributions import make_distribution
+from support.trainings import save_npz
+from typer.testing import CliRunner, Result
+
+from gantool.cli import app
+from gantool.errors import GantoolError
+from gantool.plugins import architecture_names
+from gantool.rundir import RunDir
+from gantool.training import checkpoint, loop
+
+TINY = ("--data", "noise.npz", "--widths", "8", "--batch-size", "8", "--device", "cpu")
+
+# A plugin whose generator's loss does first what {planted} says.
+PLANTED = """
+import time
+import torch
+from pydantic import BaseModel
+from torch import nn
+from gantool import objectives
+from gantool.architecture import Architecture, Recipe
+from gantool.games import Game, Loss, Player, two_player
+from gantool.hookspecs import hookimpl
+
+class Generator(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.shape = spec.shape
+        self.linear = nn.Linear(4, spec.elements)
+        self.register_buffer("moves", torch.zeros(()))
+    def forward(self, z):
+        return self.linear(z).tanh().unflatten(1, self.shape)
+
+class Judge(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.linear = nn.Linear(spec.elements, 1)
+    def forward(self, x):
+        return self.linear(x.flatten(1)).squeeze(1)
+
+def build(config, spec):
+    generator = Generator(spec)
+    game = two_player(generator, Judge(spec), objectives.NonSaturating(), spec=spec, latent_dim=4)
+    judge, maker = game.players
+    def loss(batch):
+        generator.moves += 1
+        value = maker.loss(batch).terms["adversarial"]
+        {planted}
+        return Loss({{"adversarial": value}})
+    player = Player("generator", "generator", maker.modules, loss, maker.draws)
+    return Game(generator, (judge, player), game.inputs, game.data, game.output)
+
+class Config(BaseModel):
+    pass
+
+@hookimpl
+def gantool_architectures():
+    return [Architecture("planted", "for a test", Config, build, Recipe(batch_size=8))]
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands run in an empty folder with a small data set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")  # no message is wrapped
+    save_npz(tmp_path / "noise.npz")
+    return tmp_path
+
+
+def train(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def sound(*arguments: object) -> Result:
+    result = train(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*arguments: object) -> GantoolError:
+    """The GantoolError of a command that must not start a run."""
+    result = train(*arguments)
+    assert isinstance(result.exception, GantoolError), (result.output, result.exception)
+    return result.exception
+
+
+def run_json(number: int = 1) -> Any:
+    (folder,) = Path("runs").glob(f"{number:04d}-*")
+    return json.loads((folder / "run.json").read_text())
+
+
+def planted(here: Path, line: str) -> Path:
+    return make_distribution(here / "site", "planted", "1", PLANTED.format(planted=line), {"planted": "planted"})
+
+
+# --- help
+
+
+def test_help_loads_neither_torch_nor_a_plugin_nor_pydantic() -> None:
+    assert _imported("--help") & {"torch", "pydantic", "numpy", *_modules()} == set()
+
+
+def test_help_of_an_architecture_does_not_load_torch() -> None:
+    loaded = _imported("train", "dcgan", "--help")
+    assert "gantool_dcgan" in loaded
+    assert loaded & {"torch", "onnx", "onnxruntime", "matplotlib", "PIL"} == set()
+
+
+def _modules() -> set[str]:
+    return {f"gantool_{name}" for name in architecture_names()}
+
+
+def _imported(*arguments: str) -> set[str]:
+    """The modules that a command has loaded when it ends."""
+    code = f"""
+import sys
+from gantool.cli import app
+try:
+    app({list(arguments)!r})
+except SystemExit as end:
+    assert not end.code, end.code
+print("modules:", *sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=True
+    )
+    return set(done.stdout.rpartition("modules:")[2].split())
+
+
+def test_help_lists_every_option_with_bounds_and_default() -> None:
+    text = " ".join(sound("dcgan", "--help").output.split())
+    for words in (
+        "--latent-dim",
+        "INTEGER [≥ 1, ≤ 4096]",
+        "--learning-rate",
+        "NUMBER [> 0, ≤ 1]",
+        "Channels of the layer next to the image. [default: 64]",
+        "nonsaturating|lsgan|hinge",
+        "[default: 0.5,0.999]",
+        "--resume",
+        "TOML file of options; flags win.",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("name", architecture_names())
+def test_every_architecture_is_offered(name: str) -> None:
+    assert f"Train {name}:" in sound("--help").output
+    assert "--ema-decay" in sound(name, "--help").output
+
+
+# --- a run
+
+
+def test_a_run_leaves_what_it_says() -> None:
+    result = sound("mlp", *TINY, "--steps", 7, "--tick", 3, "--seed", 5, "--latent-dim", 6)
+    run = RunDir(Path("runs/0001-mlp-noise"))
+    info = run.read()
+    assert (info.status, info.step, info.steps, info.tick, info.seed) == ("finished", 7, 7, 3, 5)
+    assert (info.config["widths"], info.config["latent_dim"], info.recipe["batch_size"]) == ([8], 6, 8)
+    assert info.versions["torch"] == torch.__version__
+    assert info.data.class_names == ()
+    records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [record["step"] for record in records] == [3, 6, 7]
+    terms = {"loss.discriminator.real", "loss.discriminator.fake", "loss.generator.adversarial"}
+    assert {"images_per_second", "epoch", "measure.discriminator.accuracy_fake", *terms} <= records[0].keys()
+    assert f"weights  {run.checkpoint(7)}" in result.output
+    assert checkpoint.load(run.checkpoint(7))["step"] == 7
+    for picture in (run.sample(3), run.sample(7), run.curves):
+        with Image.open(picture) as opened:
+            opened.load()
+            assert opened.format == "PNG"
+    assert "step 6/7" in result.output
+    assert f"Next: gantool export {run.path}" in result.output
+
+
+def test_runs_are_numbered_and_can_be_labelled() -> None:
+    sound("mlp", *TINY, "--steps", 1)
+    sound("mlp", *TINY, "--steps", 1, "--name", "first-try")
+    sound("mlp", *TINY, "--steps", 1, "--runs", "else where")
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["0001-mlp-noise", "0002-first-try"]
+    assert Path("else where/0001-mlp-noise/run.json").is_file()
+
+
+def test_epochs_in_place_of_steps() -> None:
+    sound("mlp", *TINY, "--epochs", 0.5)
+    assert run_json()["steps"] == 4  # 25 of 50 rows in batches of 8
+
+
+def test_data_are_resized() -> None:
+    sound("mlp", *TINY, "--steps", 1, "--size", 8)
+    assert run_json()["data"]["shape"] == [1, 8, 8]
+    assert run_json()["data"]["size"] == 8
+
+
+def test_bf16_trains_on_a_cpu() -> None:
+    sound("mlp", *TINY, "--steps", 2, "--precision", "bf16")
+    assert run_json()["precision"] == "bf16"
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--latent-dim", "0"),
+        ("--latent-dim", "many"),
+        ("--dropout", "1"),
+        ("--objective", "best"),
+        ("--widths", "8,x"),
+        ("--batch-size", "0"),
+        ("--learning-rate", "nan"),
+        ("--size", "3"),
+        ("--seed", "-1"),
+        ("--seed", str(2**63)),
+        ("--epochs", "0"),
+        ("--epochs", "inf"),
+        ("--epochs", "nan"),
+        ("--precision", "fp8"),
+        ("--unknown", "1"),
+    ],
+)
+def test_an_option_out_of_range_is_a_usage_error_that_names_it(flag: str, value: str) -> None:
+    result = train("mlp", "--data", "noise.npz", flag, value)
+    assert result.exit_code == 2, result.output
+    assert flag in result.output
+    assert not Path("runs").exists()
+
+
+def test_steps_and_epochs_together_are_a_usage_error() -> None:
+    result = train("mlp", *TINY, "--steps", 1, "--epochs", 1)
+    assert result.exit_code == 2
+    assert "give --steps or --epochs, not both" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("mpl",), "There is no architecture 'mpl'", "Did you mean 'mlp'?"),
+        (("mlp", "--data", "nowhere/at/all"), "There is no file or folder 'nowhere/at/all'", "digits"),
+        (("mlp", "--data", "digit"), "There is no data set, file or folder 'digit'", "Did you mean `digits`?"),
+        (("mlp", *TINY, "--device", "gpu"), "There is no device 'gpu'", "auto, cpu, cuda"),
+        (("mlp", *TINY, "--device", "cuda:"), "There is no device 'cuda:'", "auto, cpu, cuda"),
+        (("mlp", *TINY, "--precision", "tf32"), "'tf32' exists on CUDA devices only", "fp32"),
+        (("mlp", *TINY, "--name", "a/b"), "'a/b' can't be part of a folder's name", "letters"),
+        (("mlp", "--resume", "7"), "There is no run '7'", "none"),
+        (("mlp", *TINY, "--label-smoothing", "0.1", "--objective", "hinge"), "not to hinge", "plugins show mlp"),
+        (("mlp", *TINY, "--betas", "2,3"), "--betas", "plugins show mlp"),
+        (("dcgan", "--data", "noise.npz", "--size", "20"), "can't make samples of shape 1×20×20", "--size 32"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else "",
+)
+def test_what_can_not_be_done_says_what_to_type(arguments: tuple[str, ...], message: str, hint: str) -> None:
+    error = refused(*arguments)
+    assert message in error.message
+    assert hint in error.hint
+    assert not Path("runs").exists()  # nothing is left of a run that never was
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a CUDA device")
+def test_a_gpu_that_is_not_there_is_an_error_not_a_cpu() -> None:
+    error = refused("mlp", "--data", "noise.npz", "--device", "cuda")
+    assert "'cuda' was asked for" in error.message
+    assert "--device cpu" in error.hint
+
+
+def test_errors_are_two_lines_on_stderr_and_exit_1(here: Path) -> None:
+    done = gantool("train", "mlpp", cwd=here)
+    assert done.returncode == 1
+    assert done.stderr == "Error: There is no architecture 'mlpp'.\nDid you mean 'mlp'?\n"
+    assert done.stdout == ""
+
+
+# --- options from a file
+
+
+def _config(text: str) -> Path:
+    path = Path("options.toml")
+    path.write_text(text)
+    return path
+
+
+def test_a_file_gives_options_and_flags_win() -> None:
+    config = _config('data = "noise.npz"\nwidths = [8, 9]\nbatch-size = 8\nsteps = 3\nseed = 4\nlatent_dim = 7\n')
+    sound("mlp", "--config", config, "--latent-dim", 5, "--steps", 2)
+    info = run_json()
+    assert (info["config"]["widths"], info["config"]["latent_dim"]) == ([8, 9], 5)
+    assert (info["steps"], info["seed"], info["recipe"]["batch_size"]) == (2, 4, 8)
+
+
+def test_a_length_on_the_command_line_wins_over_the_other_kind_in_the_file() -> None:
+    sound("mlp", *TINY, "--config", _config("steps = 1000\n"), "--epochs", 0.1)
+    assert run_json(1)["steps"] == 1
+    sound("mlp", *TINY, "--config", _config("epochs = 100\n"), "--steps", 2)
+    assert run_json(2)["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("latent_dims = 5", ["options.toml: there is no option 'latent_dims'", "Did you mean 'latent_dim'?"]),
+        ("resume = '1'", ["options.toml: there is no option 'resume'"]),
+        ("latent_dim = 'many'", ["options.toml: latent_dim: 'many' is not valid"]),
+        ("latent_dim = 0", ["options.toml: latent_dim: 0 is not valid", "greater than or equal to 1"]),
+        ("batch_size = true", ["options.toml: batch_size: True is not valid"]),
+        ("widths = 8", ["options.toml: widths: 8 is not valid"]),
+        ("seed = -1", ["options.toml: seed: -1 is less than 0"]),
+        ("seed = 9223372036854775808", ["options.toml: seed: 9223372036854775808 is more than"]),
+        ("epochs = inf", ["options.toml: epochs: inf is more than"]),
+        ("epochs = nan", ["options.toml: epochs: nan is"]),
+        ("tick = 'often'", ["options.toml: tick: 'often' is not valid"]),
+        ("precision = 'fp8'", ["options.toml: precision: 'fp8' is not valid"]),
+        ("[mlp]\nsteps = 1", ["options.toml: there is no option 'mlp'"]),
+        ("seed = 1\nsteps = x", ["options.toml is not valid TOML", "line 2"]),
+        ("steps = 1\nsteps = 2", ["options.toml is not valid TOML"]),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named_with_the_file(text: str, words: list[str]) -> None:
+    error = refused("mlp", "--data", "noise.npz", "--config", _config(text))
+    assert all(word in str(error) for word in words), str(error)
+    assert not Path("runs").exists()
+
+
+def test_a_file_that_is_not_there_or_no_text_is_named(here: Path) -> None:
+    assert "none.toml can't be read: No such file" in refused("mlp", "--config", "none.toml").message
+    (here / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    assert "binary.toml is not valid TOML" in refused("mlp", "--config", "binary.toml").message
+
+
+# --- going on
+
+
+@pytest.mark.parametrize("name", ["1", "0001-mlp-noise", "runs/0001-mlp-noise"])
+def test_a_run_is_resumed_by_number_name_or_path(name: str) -> None:
+    sound("mlp", *TINY, "--steps", 2)
+    result = sound("mlp", "--resume", name, "--steps", 4, "--tick", 1)
+    assert "resumed at step 2 of 4" in result.output
+    assert [record["step"] for record in loop.read_metrics(RunDir(Path("runs/0001-mlp-noise")))] == [2, 3, 4]
+    assert (run_json()["step"], run_json()["steps"], run_json()["tick"]) == (4, 4, 1)
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--batch-size", 4), ("--seed", 1), ("--widths", "9"), ("--size", 8)])
+def test_what_would_make_it_another_run_can_not_change(flag: str, value: object) -> None:
+    sound("mlp", *TINY, "--steps", 2)
+    before = run_json()
+    result = train("mlp", "--resume", 1, "--steps", 4, flag, value)
+    assert result.exit_code == 2
+    assert f"{flag} can't change when a run is resumed" in result.output
+    assert run_json() == before
+
+
+def test_a_run_of_another_architecture_says_the_right_command() -> None:
+    sound("mlp", *TINY, "--steps", 2)
+    error = refused("dcgan", "--resume", 1)
+    assert "is of 'mlp', not of 'dcgan'" in error.message
+    assert error.hint == "Type: gantool train mlp --resume runs/0001-mlp-noise"
+
+
+def test_fewer_steps_than_were_made_are_refused() -> None:
+    sound("mlp", *TINY, "--steps", 3)
+    assert "is at step 3, beyond the 2 asked for" in refused("mlp", "--resume", 1, "--steps", 2).message
+
+
+# --- ends
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(here: Path) -> None:
+    process = start_gantool("train", "mlp", *TINY, "--steps", 10**7, "--tick", 200, cwd=here)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step "):
+            break
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130, errors
+    assert "Saving; Ctrl-C again leaves at once." in errors
+    assert "Traceback" not in errors
+    run = RunDir(here / "runs/0001-mlp-noise")
+    info = run.read()
+    assert info.status == "interrupted"
+    assert run.latest_checkpoint() == run.checkpoint(info.step)
+    command = output.rpartition("Resume with: gantool ")[2].split()
+    assert command == ["train", "mlp", "--resume", "runs/0001-mlp-noise"]
+    resumed = sound(*command[1:], "--steps", info.step + 1)
+    assert f"resumed at step {info.step} of {info.step + 1}" in resumed.output
+    assert run.read().status == "finished"
+
+
+def test_a_second_ctrl_c_leaves_at_once(here: Path) -> None:
+    """Out of a step that would take minutes, and nothing is saved."""
+    site = planted(here, "print('in the step', flush=True); time.sleep(600)")
+    process = start_gantool("train", "planted", "--data", "noise.npz", cwd=here, paths=(site,))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    for line in process.stdout:
+        if "in the step" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    for line in process.stderr:
+        if "Saving" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    assert RunDir(here / "runs/0001-planted-noise").checkpoints() == []
+
+
+def test_a_loss_gone_nan_exits_1_and_leaves_the_last_good_checkpoint(here: Path) -> None:
+    site = planted(here, "value = value * torch.where(generator.moves == 25, torch.nan, 1.0)")
+    done = gantool("train", "planted", "--data", "noise.npz", "--tick", 10, cwd=here, paths=(site,))
+    assert done.returncode == 1
+    assert "loss.generator.adversarial became NaN or infinite at step 25" in done.stderr
+    assert "The last good checkpoint is runs/0001-planted-noise/checkpoints/step-00000020.pt" in done.stderr
+    assert "Traceback" not in done.stderr
+    run = RunDir(here / "runs/0001-planted-noise")
+    assert run.read().status == "failed"
+    assert checkpoint.load(run.latest_checkpoint())["step"] == 20

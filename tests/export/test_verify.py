@@ -1,0 +1,184 @@
+"""What export refuses: planted faults, each found by the measure that is for it, none leaving a file behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from support.exports import Tiny, source
+from torch import Tensor, nn
+
+from gantool import export
+from gantool.errors import GantoolError
+from gantool.export import artifacts, onnx_graph, torchscript, verify
+from gantool.export.verify import Check
+from gantool.manifest import Golden
+
+
+class BatchMean(Tiny):
+    """Each image depends on its neighbours."""
+
+    def wild(self, x: Tensor) -> Tensor:
+        return x - x.mean(0, keepdim=True)
+
+
+class Normalised(nn.Module):
+    """A BatchNorm whose statistics can be spoiled after they were estimated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 64), nn.BatchNorm2d(1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.norm(self.linear(z).unflatten(1, (1, 8, 8))).tanh()
+
+
+def with_weights(change: Callable[[Tiny], object]) -> export.Source:
+    generator = Tiny()
+    with torch.no_grad():
+        change(generator)
+    return source(generator)
+
+
+def spoiled_statistics() -> export.Source:
+    made = source(Normalised())
+    made.generator.norm.running_mean.add_(5)
+    return made
+
+
+def one_weight_nan(generator: Tiny) -> None:
+    generator.linear.weight[3, 1] = torch.nan
+
+
+def saturated(generator: Tiny) -> None:
+    generator.linear.bias.fill_(50)
+
+
+def blank(generator: Tiny) -> None:
+    generator.linear.weight.zero_()
+
+
+GENERATORS = {
+    "share of finite values": lambda: with_weights(one_weight_nan),
+    "share of saturated pixels": lambda: with_weights(saturated),
+    "deviation between samples": lambda: with_weights(blank),
+    "eval against train drift": spoiled_statistics,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An export of before, which a failing one must not touch."""
+    export.write(source(Tiny()), ["onnx", "torchscript"], tmp_path)
+    return tmp_path
+
+
+def refused(made: export.Source, kinds: list[str], folder: Path) -> GantoolError:
+    """The error of an export that must fail and leave the folder as it was."""
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    with pytest.raises(GantoolError) as error:
+        export.write(made, kinds, folder)
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    assert after == before
+    return error.value
+
+
+@pytest.mark.parametrize("measure", GENERATORS)
+def test_a_generator_without_images(measure: str, folder: Path) -> None:
+    error = refused(GENERATORS[measure](), list(export.FILES), folder)
+    assert f"generator: {measure} is" in error.message
+    assert "nothing was written" in error.message
+    assert error.hint
+
+
+@pytest.mark.parametrize("kinds", [["onnx"], ["onnx-seeded"], ["torchscript"]])
+def test_images_that_depend_on_their_neighbours(kinds: list[str], folder: Path) -> None:
+    error = refused(source(BatchMean()), kinds, folder)
+    assert "batch 1 to batch 7" in error.message
+
+
+def tamper(model: onnx.ModelProto, by: float) -> onnx.ModelProto:
+    weight = next(t for t in model.graph.initializer if len(t.dims) == 2)
+    array = onnx.numpy_helper.to_array(weight).copy()
+    array[0, 0] += by
+    weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+    return model
+
+
+@pytest.mark.parametrize("kinds", [["onnx"], list(export.FILES)])
+def test_weights_changed_on_the_way_to_onnx(kinds: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = onnx_graph.to_onnx
+    monkeypatch.setattr(onnx_graph, "to_onnx", lambda *arguments: tamper(honest(*arguments), 0.01))
+    error = refused(source(Tiny()), kinds, folder)
+    assert "onnx: max abs difference to torch, batch 64 is" in error.message
+
+
+def test_weights_changed_on_the_way_to_the_seeded_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = artifacts.seeded_model
+    monkeypatch.setattr(artifacts, "seeded_model", lambda *arguments: tamper(honest(*arguments), 0.5))
+    error = refused(source(Tiny()), list(export.FILES), folder)
+    assert "onnx-seeded: levels of difference to torch, batch 64 is" in error.message
+    assert "pixels different to generator.onnx" in error.message
+
+
+def test_weights_changed_on_the_way_to_torchscript(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = torchscript.to_torchscript
+
+    def changed(generator: nn.Module, example: list[Tensor]) -> torch.jit.ScriptModule:
+        other = Tiny()
+        with torch.no_grad():
+            other.linear.bias += 0.01
+        return honest(other.eval(), example)
+
+    monkeypatch.setattr(torchscript, "to_torchscript", changed)
+    error = refused(source(Tiny()), list(export.FILES), folder)
+    assert "torchscript: max abs difference to torch" in error.message
+
+
+def test_golden_images_that_the_shipped_file_does_not_make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = artifacts._golden
+
+    def other(*arguments: Any) -> tuple[Golden, ...]:
+        first, *rest = honest(*arguments)
+        (image, row, column, (value,)), *pixels = first.pixels
+        return (replace(first, pixels=((image, row, column, (value ^ 16,)), *pixels)), *rest)
+
+    monkeypatch.setattr(artifacts, "_golden", other)
+    error = refused(source(Tiny()), ["onnx"], folder)
+    assert "makes other images here" in error.message
+
+
+def test_a_failing_first_export_leaves_no_file(tmp_path: Path) -> None:
+    refused(with_weights(blank), list(export.FILES), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2.0])
+def test_a_check_fails_above_its_limit_and_for_nan(value: float) -> None:
+    assert not Check("a", "b", value, 1.0).passed
+    assert not Check("a", "b", -value, -1.0, least=True).passed
+    with pytest.raises(GantoolError, match="a: b is"):
+        verify.demand([Check("a", "good", 0.0, 1.0), Check("a", "b", value, 1.0)])
+
+
+def test_a_check_passes_at_its_limit() -> None:
+    assert Check("a", "b", 1.0, 1.0).passed
+    assert Check("a", "b", 1.0, 1.0, least=True).passed
+    verify.demand([])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_an_infinite_image_is_no_parity() -> None:
+    """Infinity minus infinity is NaN, which must fail."""
+    infinite = nn.Sequential(nn.Linear(4, 2))
+    with torch.no_grad():
+        infinite[0].bias.fill_(torch.inf)
+    inputs = {"z": np.zeros((64, 4), np.float32)}
+    checks = verify.check_float("onnx", infinite, lambda part: verify.run_torch(infinite, part), inputs)
+    assert not any(check.passed for check in checks)

@@ -1,0 +1,1 @@
+"""What tests share: tiny architectures, third-party distributions, runs, the command line."""

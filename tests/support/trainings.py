@@ -1,0 +1,163 @@
+"""Trainings small enough for a test: data of a few dozen pixels, networks of a few weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from gantool import objectives, plugins
+from gantool.architecture import Architecture, Recipe, SampleSpec
+from gantool.data import Dataset
+from gantool.games import Game, two_player
+from gantool.plugins import Plugin
+from gantool.rundir import Status
+from gantool.training import loop, session
+from gantool.training.session import Session
+from gantool.training.state import State
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+
+SMALL: dict[str, dict[str, Any]] = {
+    "mlp": {"widths": (16, 24), "latent_dim": 5},
+    "dcgan": {"width": 4, "max_width": 8, "latent_dim": 5},
+    "wgan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
+}
+
+
+class Silent:
+    """A listener that keeps the records."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, float]] = []
+
+    def stepped(self, step: int) -> None:
+        pass
+
+    def ticked(self, record: dict[str, float]) -> None:
+        self.records.append(record)
+
+
+def dataset(rows: int = 50, shape: tuple[int, ...] = (1, 16, 16), classes: int = 2) -> Dataset:
+    """Random uint8 samples with labels in turn."""
+    images = np.random.default_rng(0).integers(0, 256, (rows, *shape), dtype=np.uint8)
+    return Dataset("noise", "noise", {"images": images, "labels": np.arange(rows) % classes})
+
+
+def save_npz(path: Path, rows: int = 50, side: int = 16, channels: int = 1) -> Path:
+    """The same as a file that `gantool train --data` takes."""
+    data = dataset(rows, (channels, side, side))
+    np.savez(path, **data.arrays)
+    return path
+
+
+def run_until(opened: Session, stop: int | None = None) -> Status:
+    """Train `opened` to its end, or as if Ctrl-C came in step `stop`."""
+    state, run, info, _ = opened.state, opened.run, opened.info, opened.data
+    return loop.train(state, run, info, Silent(), lambda: state.step == stop)
+
+
+def start(plugin: str | Plugin, folder: Path, **given: Any) -> Session:
+    """A new run of 40 steps on noise in `folder`/runs, on the CPU unless told; options as in `gantool train`."""
+    common = {k: given.pop(k) for k in ("seed", "tick", "epochs", "device", "precision", "size", "name") if k in given}
+    data = folder / "noise.npz"
+    if not data.exists():
+        save_npz(data)
+    found = plugins.find(plugin) if isinstance(plugin, str) else plugin
+    own = {"steps": 40, "batch_size": 8, **SMALL.get(found.name, {}), **given}
+    return session.start(found, own, data=str(data), runs=folder / "runs", **{"device": "cpu", "tick": 20, **common})
+
+
+def flat(state: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    """The leaves of a nested state, by their paths; seconds, which no seed decides, left out."""
+    leaves: dict[str, Any] = {}
+    for key, value in state.items():
+        if isinstance(value, Mapping):
+            leaves |= flat(value, f"{name}{key}.")
+        elif isinstance(value, list):
+            leaves |= flat(dict(enumerate(value)), f"{name}{key}.")
+        elif key != "seconds":
+            leaves[f"{name}{key}"] = value
+    return leaves
+
+
+def different(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
+    """Names of the leaves that are not bit-equal in both states; [] when all are."""
+    first, second = flat(one), flat(two)
+    wrong = sorted(first.keys() ^ second.keys())
+    for name in first.keys() & second.keys():
+        a, b = first[name], second[name]
+        equal = torch.equal(a, b) if isinstance(a, Tensor) else a == b
+        if not equal:
+            wrong.append(name)
+    return wrong
+
+
+class NoOptions(BaseModel, frozen=True, extra="forbid"):
+    """The config of an architecture without options."""
+
+
+class TinyGenerator(nn.Module):
+    """z (N, 4) → sample in [-1, 1], by one linear layer."""
+
+    def __init__(self, spec: SampleSpec) -> None:
+        super().__init__()
+        self.shape = spec.shape
+        self.linear = nn.Linear(4, spec.elements)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.linear(z).tanh().unflatten(1, self.shape)
+
+
+class TinyDiscriminator(nn.Module):
+    """Sample → logit (N,), by one linear layer."""
+
+    def __init__(self, spec: SampleSpec) -> None:
+        super().__init__()
+        self.linear = nn.Linear(spec.elements, 1)
+
+    def forward(self, sample: Tensor) -> Tensor:
+        return self.linear(sample.flatten(1)).squeeze(1)
+
+
+def tiny_game(
+    spec: SampleSpec, generator: nn.Module | None = None, discriminator: nn.Module | None = None, latent_dim: int = 4
+) -> Game:
+    """The common two-player game of the tiny networks, or of others in their place."""
+    return two_player(
+        generator or TinyGenerator(spec),
+        discriminator or TinyDiscriminator(spec),
+        objectives.NonSaturating(),
+        spec=spec,
+        latent_dim=latent_dim,
+    )
+
+
+def architecture(build: Any, name: str = "planted", examples: tuple[SampleSpec, ...] = ()) -> Architecture:
+    """An architecture without options from `build(spec)`."""
+    return Architecture(
+        name=name,
+        summary="for a test",
+        config=NoOptions,
+        recipe=Recipe(batch_size=8),
+        build=lambda config, spec: build(spec),
+        examples=examples or (SampleSpec((1, 8, 8)),),
+    )
+
+
+def plugin(build: Any, name: str = "planted") -> Plugin:
+    return Plugin(name, "tests", "1", architecture(build, name))
+
+
+def tiny_state(data: Dataset | None = None, build: Any = tiny_game, **changes: Any) -> State:
+    """A state of the tiny game on the CPU, not in any run."""
+    recipe = Recipe(**{"batch_size": 8, **changes})
+    made = architecture(build)
+    cpu = torch.device("cpu")
+    return State(made, NoOptions(), recipe, data or dataset(), seed=0, device=cpu, precision="fp32")

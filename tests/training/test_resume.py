@@ -1,0 +1,178 @@
+"""A run that was stopped, or killed, and resumed ends with the very bits of one that never was."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.commands import TIMEOUT, gantool, start_gantool
+from support.trainings import Silent, different, needs_cuda, run_until, save_npz, start
+
+from gantool import plugins
+from gantool.errors import GantoolError
+from gantool.rundir import RunDir
+from gantool.training import checkpoint, loop, session
+
+GAMES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mlp": ("mlp", {}),
+    "dcgan": ("dcgan", {}),
+    "wgan-gp": ("wgan", {}),
+    "wgan-clip": ("wgan", {"loss": "clip", "optimizer": "rmsprop"}),
+    "no average": ("mlp", {"ema_decay": 0.0}),
+}
+
+
+def _final(run: RunDir) -> dict[str, Any]:
+    return checkpoint.load(run.latest_checkpoint())
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_stopped_and_resumed_is_bit_equal_to_never_stopped(game: str, tmp_path: Path) -> None:
+    name, options = GAMES[game]
+    whole = start(name, tmp_path, **options)
+    assert run_until(whole) == "finished"
+
+    half = start(name, tmp_path, **options)
+    assert run_until(half, stop=20) == "interrupted"
+    assert half.run.read().status == "interrupted"
+    assert half.run.latest_checkpoint() == half.run.checkpoint(20)
+    torch.manual_seed(999)  # whatever the process did meanwhile
+    resumed = session.resume(half.run)
+    assert resumed.state.step == 20
+    assert run_until(resumed) == "finished"
+
+    assert different(_final(whole.run), _final(resumed.run)) == []
+    one, two = (loop.read_metrics(run) for run in (whole.run, resumed.run))
+    timing = ("seconds", "images_per_second")
+    assert [{k: v for k, v in r.items() if k not in timing} for r in one] == [
+        {k: v for k, v in r.items() if k not in timing} for r in two
+    ]
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
+    one, two = start("mlp", tmp_path, seed=0, steps=1), start("mlp", tmp_path, seed=1, steps=1)
+    run_until(one)
+    run_until(two)
+    assert "modules.generator.generator.layers.0.weight" in different(_final(one.run), _final(two.run))
+
+
+def test_looking_on_more_often_changes_nothing(tmp_path: Path) -> None:
+    often, seldom = start("dcgan", tmp_path, tick=3, steps=12), start("dcgan", tmp_path, tick=12, steps=12)
+    run_until(often)
+    run_until(seldom)
+    assert different(_final(often.run), _final(seldom.run)) == []
+
+
+def test_resuming_a_finished_run_goes_on_to_more_steps(tmp_path: Path) -> None:
+    whole = start("mlp", tmp_path, steps=40)
+    run_until(whole)
+    first = start("mlp", tmp_path, steps=20)
+    run_until(first)
+    resumed = session.resume(first.run, steps=40)
+    run_until(resumed)
+    assert different(_final(whole.run), _final(resumed.run)) == []
+    with pytest.raises(GantoolError, match="is at step 40, beyond the 30 asked for"):
+        session.resume(first.run, steps=30)
+
+
+def test_a_process_killed_while_training_loses_only_what_came_after_its_checkpoint(tmp_path: Path) -> None:
+    save_npz(tmp_path / "noise.npz")
+    options = ("--data", "noise.npz", "--widths", "16,24", "--batch-size", 8, "--device", "cpu", "--tick", 20)
+    process = start_gantool("train", "mlp", *options, "--steps", 10**6, "--latent-dim", 5, cwd=tmp_path)
+    run = RunDir(tmp_path / "runs/0001-mlp-noise")
+    deadline = time.monotonic() + TIMEOUT
+    while not run.checkpoints() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    killed_at = int(run.latest_checkpoint().stem.removeprefix("step-"))
+    assert run.read().status == "running"
+
+    resumed = gantool("train", "mlp", "--resume", 1, "--steps", killed_at + 20, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"resumed at step {killed_at} of {killed_at + 20}" in resumed.stdout
+    whole = start("mlp", tmp_path, steps=killed_at + 20)
+    run_until(whole)
+    assert run.latest_checkpoint() == run.checkpoint(killed_at + 20)
+    assert different(_final(whole.run), _final(run)) == []
+    steps = [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()]
+    assert steps == list(range(20, killed_at + 21, 20))
+
+
+def test_what_a_killed_run_wrote_after_its_checkpoint_is_forgotten(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path, steps=40)
+    run_until(opened)
+    run = opened.run
+    run.checkpoint(40).unlink()  # as if killed between the metrics of step 40 and its checkpoint
+    with run.metrics.open("a") as file:
+        file.write('{"step": 60, "loss.gen')
+    resumed = session.resume(run)
+    assert resumed.state.step == 20
+    assert [record["step"] for record in loop.read_metrics(run)] == [20]
+    assert run.metrics.read_text().endswith("}\n")
+    assert [path.name for path in sorted(run.sample(0).parent.iterdir())] == ["step-00000020.png"]
+
+
+def test_resume_refuses_other_data_and_names_both(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path, steps=1)
+    run_until(opened)
+    moved = (tmp_path / "noise.npz").rename(tmp_path / "moved.npz")
+    with pytest.raises(GantoolError, match=r"noise\.npz"):
+        session.resume(opened.run)
+    assert session.resume(opened.run, steps=2, data=str(moved)).info.data.source == str(moved)
+    save_npz(moved, rows=49)
+    with pytest.raises(GantoolError, match="is not what the run was trained on"):
+        session.resume(opened.run, data=str(moved))
+
+
+def test_resume_refuses_a_checkpoint_of_another_network(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path, steps=1)
+    run_until(opened)
+    info = opened.run.read()
+    info.config["widths"] = [7]
+    opened.run.write(info)
+    with pytest.raises(GantoolError, match=r"does not fit the architecture 'mlp'") as caught:
+        session.resume(opened.run)
+    assert "It was made with gantool" in caught.value.hint
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_serves(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path)
+    run_until(opened)
+    newest = opened.run.latest_checkpoint()
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.raises(GantoolError, match=r"step-00000040\.pt is damaged") as caught:
+        session.resume(opened.run)
+    assert "Delete it to go on from the one before it" in caught.value.hint
+    newest.unlink()
+    assert session.resume(opened.run).state.step == 20
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("name", plugins.architecture_names())
+def test_a_run_of_a_gpu_goes_on_on_a_cpu(name: str, tmp_path: Path) -> None:
+    opened = start(name, tmp_path, device="cuda")
+    assert run_until(opened, stop=20) == "interrupted"
+    assert all(p.is_cuda for p in opened.state.game.generator.parameters())
+    again = session.resume(opened.run)  # on the device it was on
+    assert again.state.device.type == "cuda"
+    resumed = session.resume(opened.run, device="cpu")
+    listener = Silent()
+    assert loop.train(resumed.state, resumed.run, resumed.info, listener) == "finished"
+    assert resumed.run.read().device == "cpu"
+    assert [record["step"] for record in listener.records] == [40]
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_every_precision_trains_on_a_gpu(precision: str, tmp_path: Path) -> None:
+    opened = start("dcgan", tmp_path, device="cuda", precision=precision)
+    assert run_until(opened) == "finished"
