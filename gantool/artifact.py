@@ -69,7 +69,11 @@ def _inspect_onnx(path: Path, size: int) -> Inspection:
     nodes: dict[str, int] = {}
     for node in model.graph.node:
         nodes[node.op_type] = nodes.get(node.op_type, 0) + 1
-    return Inspection(path, described, size, weights_sha256(model) == described.weights_sha256, nodes)
+    try:
+        match = weights_sha256(model) == described.weights_sha256
+    except (TypeError, ValueError, KeyError) as error:  # a shape or dtype that does not fit its bytes
+        raise GantoolError(f"The weights of {path} are damaged: {error}.", "Export it again.") from error
+    return Inspection(path, described, size, match, nodes)
 
 
 def _torchscript_extra(path: Path) -> bytes:

@@ -100,7 +100,7 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
     if not isinstance(value, dict):
         raise GantoolError(f"The manifest of {origin} is not an object.")
     schema = value.get("schema_version")
-    if not _is_int(schema) or schema < 1:
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise GantoolError(f"The manifest of {origin} has no schema_version: not a manifest of gantool.")
     if schema > SCHEMA:
         raise GantoolError(
@@ -157,9 +157,10 @@ def _golden(read: _Reader) -> Golden:
     pixels = []
     for pixel in read.sequence("pixels"):
         sound = isinstance(pixel, list) and len(pixel) == 4 and all(_is_int(v) and v >= 0 for v in pixel[:3])
-        if not sound or not isinstance(pixel[3], list) or not all(_is_int(v) and 0 <= v < 256 for v in pixel[3]):
+        values = pixel[3] if sound and isinstance(pixel[3], list) else []
+        if not values or not all(_is_int(v) and 0 <= v < 256 for v in values):
             raise read.wrong("pixels", "pixels [image, row, column, [values]]")
-        pixels.append((pixel[0], pixel[1], pixel[2], tuple(pixel[3])))
+        pixels.append((pixel[0], pixel[1], pixel[2], tuple(values)))
     count = read.integer("count")
     if not 1 <= count <= MAX_GOLDEN:
         raise read.wrong("count", f"1 to {MAX_GOLDEN} images")
@@ -214,7 +215,7 @@ class _Reader:
 
     def integers(self, name: str) -> tuple[int, ...]:
         value = self.value.get(name)
-        if not isinstance(value, list) or not all(_is_int(item) and item > 0 for item in value):
+        if not isinstance(value, list) or not all(_is_int(item) and 0 < item < 2**31 for item in value):
             raise self.wrong(name, "a list of positive whole numbers")
         return tuple(value)
 

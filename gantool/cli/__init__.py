@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -44,6 +45,9 @@ def _top(
 
 def main() -> None:
     """Run the command line; a GantoolError is printed with its hint and exits 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without “≥” gets a question mark, not a traceback
     try:
         app()
     except GantoolError as error:

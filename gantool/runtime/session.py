@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = tuple(
     )
     if isinstance(error := getattr(states, name, None), type)
 )  # fmt: skip
-# a damaged name in one of its messages arrives as a UnicodeDecodeError instead
-ORT_ERRORS += (UnicodeDecodeError,)
+# TensorRT without its libraries raises a plain RuntimeError; a damaged name in a message, a UnicodeDecodeError
+ORT_ERRORS += (RuntimeError, UnicodeDecodeError)
 _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit
 
@@ -55,10 +57,12 @@ def open_session(path: Path, provider: str = "cpu", threads: int | None = None) 
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         preload = getattr(ort, "preload_dlls", None)
         if preload is not None and provider in ("cuda", "tensorrt"):
-            preload()  # CUDA and cuDNN from their wheels, so that no torch has to be there
+            with contextlib.redirect_stdout(sys.stderr):  # where it prints what it does not find
+                preload()  # CUDA and cuDNN from their wheels, so that no torch has to be there
     _check_readable(path)
     try:
-        session = ort.InferenceSession(str(path), options, providers=[wanted])
+        # else it goes on with another provider, at the start or in the middle, with no more than a print
+        session = ort.InferenceSession(str(path), options, providers=[wanted], enable_fallback=0)
     except ORT_ERRORS as error:
         raise GantoolError(
             f"The provider {provider!r} can't run {path}: {_first_line(error)}",

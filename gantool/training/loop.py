@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -49,7 +50,8 @@ def train(
         status = _loop(state, run, info, listener, interrupted)
     except BaseException:
         info.status = "failed"
-        run.write(info)
+        with contextlib.suppress(OSError):  # a full disk may be why: its own error says more
+            run.write(info)
         raise
     info.status = status
     run.write(info)
@@ -67,7 +69,14 @@ def _loop(state: State, run: RunDir, info: RunInfo, listener: Listener, interrup
             elapsed = time.perf_counter() - began
             state.seconds += elapsed
             speed = (state.sampler.seen - first) / elapsed
-            listener.ticked(_maintain(state, run, info, means, speed))
+            try:
+                record = _maintain(state, run, info, means, speed)
+            except OSError as error:
+                raise GantoolError(
+                    f"The run {run.path} can't be written: {error}.",
+                    "Free space or mend the folder, then --resume the run.",
+                ) from error
+            listener.ticked(record)
             began, first = time.perf_counter(), state.sampler.seen
     return "finished" if state.step >= info.steps else "interrupted"
 

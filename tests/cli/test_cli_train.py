@@ -287,6 +287,21 @@ def test_errors_are_two_lines_on_stderr_and_exit_1(here: Path) -> None:
     assert done.stdout == ""
 
 
+def test_a_plugin_with_a_broken_config_breaks_no_other(here: Path) -> None:
+    source = PLANTED.format(planted="pass").replace(
+        "Config(BaseModel):\n    pass", "Config(BaseModel):\n    x: 1 / 0 = 1"
+    )
+    late = PLANTED.format(planted="pass").replace("Recipe(batch_size=8)", "lambda config: config.nothing")
+    site = make_distribution(here / "site", "early", "1", source, {"early": "early"})
+    make_distribution(site, "late", "2", late, {"late": "late"})
+    assert gantool("train", "mlp", *TINY, "--steps", 1, cwd=here, paths=(site,)).returncode == 0
+    for name, cause in (("early", "ZeroDivisionError"), ("planted", "AttributeError: 'Config' object")):
+        done = gantool("train", name, "--data", "noise.npz", cwd=here, paths=(site,))
+        assert done.returncode == 1
+        assert "is broken: " in done.stderr
+        assert cause in done.stderr
+
+
 # --- options from a file
 
 

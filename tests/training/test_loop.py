@@ -99,6 +99,20 @@ def test_a_bug_in_a_plugin_keeps_its_own_error_and_marks_the_run_failed(tmp_path
     assert opened.run.read().status == "failed"
 
 
+def test_a_folder_that_can_no_longer_be_written_is_named(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path)
+    assert run_until(opened, stop=20) == "interrupted"
+    resumed = session.resume(opened.run)
+    folder = opened.run.sample(0).parent
+    folder.rename(tmp_path / "away")
+    folder.write_text("in the way")
+    with pytest.raises(GantoolError, match=r"0001-mlp-noise can't be written: .*samples") as caught:
+        run_until(resumed)
+    assert "--resume" in caught.value.hint
+    assert opened.run.read().status == "failed"
+    assert opened.run.latest_checkpoint() == opened.run.checkpoint(20)
+
+
 def test_a_tick_leaves_metrics_samples_and_a_checkpoint_and_keeps_the_last_two(tmp_path: Path) -> None:
     opened = start("mlp", tmp_path, steps=50)
     assert run_until(opened) == "finished"
