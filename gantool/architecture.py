@@ -17,12 +17,14 @@ Role = Literal["generator", "discriminator"]
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """Shape of one sample without its batch: image (C, H, W), audio (C, T), volume (C, D, H, W).
+    """What one sample is, without its batch: its shape, and how many classes the data tells apart.
 
-    Inside the tool samples are float32 in [-1, 1].
+    Shapes: image (C, H, W), audio (C, T), volume (C, D, H, W). Inside the tool samples are float32 in [-1, 1].
+    `classes`: 0 when the data has no labels.
     """
 
     shape: tuple[int, ...]
+    classes: int = 0
 
     def __post_init__(self) -> None:
         if len(self.shape) < 2 or min(self.shape) < 1:

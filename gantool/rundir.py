@@ -24,6 +24,7 @@ class DataInfo(BaseModel, extra="forbid"):
     name: str
     size: int | None
     shape: tuple[int, ...]
+    classes: int
     count: int
     fingerprint: str
     class_names: tuple[str, ...] = ()

@@ -55,7 +55,9 @@ def synthetic(spec: SampleSpec, rows: int = ROWS) -> Dataset:
     phase = random.uniform(0, 2 * math.pi, (rows, spec.channels) + (1,) * len(spec.sides))
     waves = np.sin(np.sum(axes, axis=0)[None, None] + phase)
     images = ((waves + 1) * 127.5).astype(np.uint8)
-    return Dataset("synthetic", "synthetic", {"images": images, "labels": np.arange(rows, dtype=np.int64) % 2})
+    return Dataset(
+        "synthetic", "synthetic", {"images": images, "labels": np.arange(rows, dtype=np.int64) % max(2, spec.classes)}
+    )
 
 
 def _state(architecture: Architecture, config: BaseModel, recipe: Recipe, spec: SampleSpec) -> State:

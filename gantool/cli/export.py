@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,7 +69,8 @@ def _show(artifacts: list[Artifact]) -> None:
     print_table(["file", "size", "inputs → output"], files, title=title, right=(1,))
     onnx = [a.path for a in artifacts if a.path.suffix == ".onnx"]
     if onnx:
-        console().print(f"Next: gantool generate {onnx[-1]}, gantool bench {onnx[-1]}")
+        name = shlex.quote(str(onnx[-1]))
+        console().print(f"Next: gantool generate {name}\n      gantool bench {name}")
 
 
 def _shape(sides: tuple[object, ...]) -> str:

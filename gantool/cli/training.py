@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -42,9 +43,9 @@ def run_training(name: str, given: dict[str, Any]) -> None:
     out.print(f"{status} at step {state.step} after {state.seconds:,.0f} s of training")
     out.print(f"samples  {run.sample(state.step)}\ncurves   {run.curves}\nweights  {run.checkpoint(state.step)}")
     if status == "interrupted":
-        out.print(f"Resume with: gantool train {name} --resume {run.path}")
+        out.print(f"Resume with: gantool train {name} --resume {shlex.quote(str(run.path))}")
         sys.exit(130)
-    out.print(f"Next: gantool export {run.path}")
+    out.print(f"Next: gantool export {shlex.quote(str(run.path))}")
 
 
 def _open(name: str, given: dict[str, Any]) -> Session:

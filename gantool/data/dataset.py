@@ -40,7 +40,8 @@ class Dataset:
 
     @property
     def spec(self) -> SampleSpec:
-        return SampleSpec(tuple(self.images.shape[1:]))
+        classes = 0 if self.labels is None else max(len(self.class_names), int(self.labels.max()) + 1)
+        return SampleSpec(tuple(self.images.shape[1:]), classes)
 
     @cached_property
     def fingerprint(self) -> str:

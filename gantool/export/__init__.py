@@ -47,7 +47,7 @@ def source_of(run: RunDir) -> Source:
     assert plugin.architecture is not None
     path = run.latest_checkpoint()
     state = checkpoint.load(path)
-    spec = SampleSpec(info.data.shape)
+    spec = SampleSpec(info.data.shape, info.data.classes)
     game = plugin.architecture.build(config, spec)
     try:
         for name, module in game.modules().items():

@@ -176,7 +176,7 @@ class Generator:
         shapes = {i.name: i.shape for i in self.manifest.latents}
         if not shapes:
             raise GantoolError(f"{self.path} takes no latents: its inputs are {self._input_names()}.")
-        if self.manifest.rng != latents.RNG_NAME:
+        if self.manifest.rng not in (None, latents.RNG_NAME):
             raise GantoolError(
                 f"The seeds of {self.path} are for {self.manifest.rng}; this gantool draws by {latents.RNG_NAME}.",
                 "Upgrade: pip install -U gantool",

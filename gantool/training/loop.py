@@ -120,7 +120,7 @@ def _means(state: State, run: RunDir) -> dict[str, float]:
 def _not_finite(what: str, run: RunDir) -> GantoolError:
     kept = run.checkpoints()
     good = f"The last good checkpoint is {kept[-1]}." if kept else "It happened before the first checkpoint."
-    return GantoolError(f"Training stopped: {what}.", f"{good} Try a smaller --learning-rate.")
+    return GantoolError(f"Training stopped: {what}.", f"{good} Start a new run with a smaller --learning-rate.")
 
 
 def _maintain(state: State, run: RunDir, info: RunInfo, means: dict[str, float], speed: float) -> dict[str, float]:

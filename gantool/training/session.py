@@ -78,6 +78,7 @@ def start(
             name=dataset.name,
             size=size,
             shape=dataset.spec.shape,
+            classes=dataset.spec.classes,
             count=len(dataset),
             fingerprint=dataset.fingerprint,
             class_names=dataset.class_names,

@@ -15,7 +15,7 @@ from support.distributions import make_distribution
 from support.trainings import dataset, run_until, save_npz, start
 
 from gantool import artifact, data, export
-from gantool.architecture import Architecture
+from gantool.architecture import Architecture, SampleSpec
 from gantool.errors import GantoolError
 from gantool.games import Game
 from gantool.plugins import Plugin
@@ -113,7 +113,7 @@ def test_sample_grids_of_a_translator_show_each_image_beside_its_translation(tmp
 
 
 def test_a_conditional_gan_samples_the_class_asked_for_alike_from_both_files(tmp_path: Path) -> None:
-    game = CGAN.build(CGAN.config(classes=3), CGAN.examples[0])
+    game = CGAN.build(CGAN.config(), SampleSpec((1, 8, 8), classes=3))
     made = export.write(_source(game), ["onnx", "onnx-seeded"], tmp_path)
     plain, seeded = (Generator(item.path) for item in made)
     for labels in (2, [0, 1, 2, 0, 1], None):
@@ -142,7 +142,7 @@ def test_the_labels_of_a_conditional_gan_belong_to_its_images() -> None:
 def test_data_without_labels_is_refused_with_what_is_missing() -> None:
     source = dataset()
     bare = type(source)("bare", "bare", {"images": source.images})
-    for architecture, words in ((CGAN, "needs 'labels'"), (CYCLEGAN, r"draws from class \d")):
+    for architecture, words in ((CGAN, "needs labelled data"), (CYCLEGAN, r"draws from class \d")):
         config = architecture.config()
         recipe = architecture.recipe_for(config)
         with pytest.raises(GantoolError, match=words):

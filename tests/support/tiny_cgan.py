@@ -7,13 +7,13 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from gantool.architecture import Architecture, Input, Recipe, SampleSpec
+from gantool.errors import GantoolError
 from gantool.games import Batch, Game, Loss, Player
 from gantool.hookspecs import hookimpl
 from gantool.objectives import NonSaturating
 
 
 class Config(BaseModel, frozen=True, extra="forbid"):
-    classes: int = Field(2, ge=1, description="classes of the data")
     latent_dim: int = Field(6, ge=1, description="size of z")
 
 
@@ -23,7 +23,7 @@ class Generator(nn.Module):
     def __init__(self, config: Config, spec: SampleSpec) -> None:
         super().__init__()
         self.shape = spec.shape
-        self.embed = nn.Embedding(config.classes, config.latent_dim)
+        self.embed = nn.Embedding(spec.classes, config.latent_dim)
         self.layers = nn.Sequential(
             nn.Linear(2 * config.latent_dim, 32), nn.ReLU(), nn.Linear(32, spec.elements), nn.Tanh()
         )
@@ -35,10 +35,10 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Sample and label → logit (N,), by projection (Miyato & Koyama 2018, arXiv:1802.05637)."""
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, spec: SampleSpec) -> None:
         super().__init__()
         self.features = nn.Sequential(nn.Flatten(), nn.Linear(spec.elements, 16), nn.LeakyReLU(0.2))
-        self.embed = nn.Embedding(config.classes, 16)
+        self.embed = nn.Embedding(spec.classes, 16)
         self.score = nn.Linear(16, 1)
 
     def forward(self, sample: Tensor, label: Tensor) -> Tensor:
@@ -47,7 +47,9 @@ class Discriminator(nn.Module):
 
 
 def build(config: Config, spec: SampleSpec) -> Game:
-    generator, discriminator = Generator(config, spec), Discriminator(config, spec)
+    if not spec.classes:
+        raise GantoolError("A conditional GAN needs labelled data.", "Give a sub-folder a class, or an array 'labels'.")
+    generator, discriminator = Generator(config, spec), Discriminator(spec)
     objective = NonSaturating()
 
     def discriminator_loss(batch: Batch) -> Loss:
@@ -71,7 +73,7 @@ def build(config: Config, spec: SampleSpec) -> Game:
             ),
             Player("generator", "generator", {"generator": generator}, generator_loss, draws=("z", "label")),
         ),
-        inputs=(Input("z", (config.latent_dim,), "normal"), Input("label", (), "label", classes=config.classes)),
+        inputs=(Input("z", (config.latent_dim,), "normal"), Input("label", (), "label", classes=spec.classes)),
         data=(Input("real", spec.shape, "data"), Input("real_label", (), "data", array="labels")),
         output=spec,
     )
@@ -86,6 +88,6 @@ def gantool_architectures() -> list[Architecture]:
             config=Config,
             recipe=Recipe(steps=100, batch_size=8),
             build=build,
-            examples=(SampleSpec((1, 8, 8)),),
+            examples=(SampleSpec((1, 8, 8), classes=2),),
         )
     ]

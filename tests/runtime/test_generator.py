@@ -1,0 +1,311 @@
+"""gantool.runtime.Generator: equal images from either file, in any chunks, and errors that say what was given."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from support.exports import Conditional, Tiny, Z, source
+
+from gantool import export, latents, manifest
+from gantool.architecture import Input
+from gantool.artifact import inspect
+from gantool.errors import GantoolError
+from gantool.manifest import Manifest
+from gantool.rundir import RunDir
+from gantool.runtime import Generator
+
+KINDS = ["onnx", "onnx-seeded"]
+
+
+@pytest.fixture(scope="module")
+def plain(exported_run: RunDir) -> Generator:
+    return Generator(exported_run.export / "generator.onnx")
+
+
+@pytest.fixture(scope="module")
+def seeded(exported_run: RunDir) -> Generator:
+    return Generator(exported_run.export / "generator.seeded.onnx")
+
+
+@pytest.fixture(scope="module")
+def both(plain: Generator, seeded: Generator) -> list[Generator]:
+    return [plain, seeded]
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> list[Generator]:
+    folder = tmp_path_factory.mktemp("conditional")
+    made = export.write(source(Conditional(), Z, Input("label", (), "label", classes=3)), KINDS, folder)
+    return [Generator(item.path) for item in made]
+
+
+def described_as(path: Path, to: Path, change: Callable[[Manifest], Manifest]) -> Path:
+    """A copy of an exported file that says something else of itself."""
+    model = onnx.load(path)
+    text = change(inspect(path).manifest).to_json()
+    onnx.helper.set_model_props(model, {manifest.KEY: text})
+    onnx.save(model, to)
+    return to
+
+
+# images of a seed
+
+
+def test_images_are_bytes_in_rows_of_pixels(both: list[Generator]) -> None:
+    for generator in both:
+        images = generator.sample(5, seed=7)
+        assert images.dtype == np.uint8
+        assert images.shape == (5, *generator.shape) == (5, 8, 8, 1)
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 130])
+@pytest.mark.parametrize("first", [0, 100])
+def test_both_files_give_equal_images_however_many(plain: Generator, seeded: Generator, n: int, first: int) -> None:
+    images = plain.sample(n, seed=3, first=first)
+    np.testing.assert_array_equal(images, seeded.sample(n, seed=3, first=first))
+
+
+def test_an_image_does_not_depend_on_its_neighbours(both: list[Generator]) -> None:
+    for generator in both:
+        together = generator.sample(130, seed=5)
+        alone = [generator.sample(1, seed=5, first=number)[0] for number in (0, 1, 63, 64, 129)]
+        np.testing.assert_array_equal(together[[0, 1, 63, 64, 129]], alone)
+
+
+@pytest.mark.parametrize("seed", [-1, -(2**63), 2**63 - 1, 2**40])
+def test_any_64_bit_seed_will_do(plain: Generator, seeded: Generator, seed: int) -> None:
+    images = plain.sample(4, seed)
+    np.testing.assert_array_equal(images, seeded.sample(4, seed))
+    assert (images != plain.sample(4, seed + 1 if seed < 0 else seed - 1)).any()
+
+
+def test_the_last_image_there_is(plain: Generator, seeded: Generator) -> None:
+    last = 2**47 - 1
+    np.testing.assert_array_equal(plain.sample(1, 0, last), seeded.sample(1, 0, last))
+
+
+def test_no_image_at_all(both: list[Generator]) -> None:
+    for generator in both:
+        assert generator.sample(0).shape == (0, 8, 8, 1)
+        assert generator.sample(0).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"n": -1}, "-1 images were asked for"),
+        ({"n": 1, "seed": 2**63}, "seed 9223372036854775808 does not fit 64 bits"),
+        ({"n": 1, "seed": -(2**63) - 1}, "does not fit 64 bits"),
+        ({"n": 1, "first": -1}, "no image -1"),
+        ({"n": 2, "first": 2**47 - 1}, f"no image {2**47}"),
+        ({"n": 1, "labels": 0}, "takes no labels"),
+    ],
+)
+def test_what_can_not_be_asked_of_either_file(both: list[Generator], asked: dict[str, int], message: str) -> None:
+    for generator in both:
+        with pytest.raises(GantoolError, match=message):
+            generator.sample(**asked)
+
+
+# labels
+
+
+def test_without_labels_the_classes_come_in_turn(conditional: list[Generator]) -> None:
+    for generator in conditional:
+        in_turn = generator.sample(100, seed=1, first=2)
+        given = generator.sample(100, seed=1, first=2, labels=[(2 + i) % 3 for i in range(100)])
+        np.testing.assert_array_equal(in_turn, given)
+
+
+def test_a_label_decides_the_image(conditional: list[Generator]) -> None:
+    plain, seeded = conditional
+    images = [plain.sample(70, labels=label) for label in (0, 1)]
+    assert (images[0] != images[1]).any()
+    np.testing.assert_array_equal(images[1], seeded.sample(70, labels=np.ones(70, int)))
+    np.testing.assert_array_equal(
+        plain.from_latents(plain.latents(3), labels=2), plain.run({"z": plain.latents(3), "label": np.full(3, 2)})
+    )
+    assert plain.sample(0, labels=[]).shape == (0, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (3, "from 3 to 3; there are 3 classes"),
+        ([0, -1], "from -1 to 0"),
+        ([0, 1, 2], r"wanted: one whole number, or 2"),
+        ([0.5, 1.0], "float64"),
+        ("one", "wanted: one whole number"),
+        (2**70, "object"),
+    ],
+)
+def test_labels_that_are_none(conditional: list[Generator], labels: object, message: str) -> None:
+    for generator in conditional:
+        with pytest.raises(GantoolError, match=message):
+            generator.sample(2, labels=labels)
+
+
+# own latents, and the graph itself
+
+
+def test_own_latents_are_the_twin_of_the_graph(plain: Generator, seeded: Generator) -> None:
+    z = plain.latents(70, seed=9, first=3)
+    np.testing.assert_array_equal(z, latents.normals(9, np.arange(3, 73), 4))
+    made = plain.from_latents(z)
+    assert made.dtype == np.float32
+    assert made.shape == (70, 1, 8, 8)
+    assert np.abs(made).max() <= 1
+    np.testing.assert_array_equal(latents.pixels(made), seeded.sample(70, seed=9, first=3))
+    np.testing.assert_array_equal(made, plain.run({"z": z}))
+    assert plain.from_latents(z[:0]).shape == (0, 1, 8, 8)
+    np.testing.assert_allclose(plain.from_latents(z.astype(np.float64)), made)
+
+
+@pytest.mark.parametrize(
+    ("z", "message"),
+    [
+        (np.zeros(4, np.float32), r"float32 \(4,\); wanted: float32 \(n, 4\)"),
+        (np.zeros((2, 5), np.float32), r"\(2, 5\); wanted"),
+        (np.zeros((2, 4), np.int64), "int64"),
+        (np.array([["a"] * 4]), "wanted: float32"),
+    ],
+)
+def test_latents_of_another_shape(plain: Generator, z: np.ndarray, message: str) -> None:
+    with pytest.raises(GantoolError, match=message):
+        plain.from_latents(z)
+
+
+def test_a_seeded_file_takes_no_latents(seeded: Generator) -> None:
+    with pytest.raises(GantoolError, match="draws its latents itself") as error:
+        seeded.from_latents(np.zeros((2, 4), np.float32))
+    assert "--onnx" in error.value.hint
+
+
+def test_the_graph_of_a_seeded_file(seeded: Generator) -> None:
+    index = np.array([5, 70, 3] * 30)
+    images = seeded.run({"seed": [2], "index": index})
+    np.testing.assert_array_equal(images, seeded.sample(71, seed=2)[index])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "takes z, label; given were"),
+        ({"z": np.zeros((2, 4))}, "given were z"),
+        ({"z": np.zeros((2, 4)), "label": [0, 1], "seed": [0]}, "given were label, seed, z"),
+        ({"z": np.zeros((2, 4)), "label": [0]}, "different lengths: z 2, label 1"),
+        ({"z": np.zeros((2, 4)), "label": [[0], [1]]}, r"label is int64 \(2, 1\); wanted: int64 \(n\)"),
+        ({"z": np.zeros((2, 4)), "label": [0.0, 1.0]}, "label is float64"),
+        ({"z": np.zeros((2, 3)), "label": [0, 1]}, r"z is float64 \(2, 3\); wanted: float32 \(n, 4\)"),
+        ({"z": "noise", "label": [0, 1]}, "z is <U5"),
+        ({"z": np.zeros((2, 4)), "label": [0, 3]}, "failed to run"),
+    ],
+)
+def test_inputs_that_the_graph_does_not_take(
+    conditional: list[Generator], inputs: dict[str, object], message: str
+) -> None:
+    with pytest.raises(GantoolError, match=message):
+        conditional[0].run(inputs)
+
+
+def test_a_generator_of_images_is_run_by_hand(plain: Generator, tmp_path: Path) -> None:
+    """An input from data, as Pix2Pix has, is given by nobody's seed."""
+
+    def from_data(described: Manifest) -> Manifest:
+        inputs = (dataclasses.replace(described.inputs[0], distribution="data"),)
+        return dataclasses.replace(described, inputs=inputs, latents=(), golden=())
+
+    generator = Generator(described_as(plain.path, tmp_path / "data.onnx", from_data))
+    for ask in (lambda: generator.sample(2), lambda: generator.latents(2), generator.self_test):
+        with pytest.raises(GantoolError):
+            ask()
+    assert generator.run({"z": np.zeros((2, 4))}).shape == (2, 1, 8, 8)
+
+
+# audio, threads, self-test
+
+
+def test_audio_keeps_its_axes(tmp_path: Path) -> None:
+    (made,) = export.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], tmp_path)
+    generator = Generator(made.path)
+    assert generator.shape == (2, 16)
+    assert generator.sample(0).shape == (0, 2, 16)
+    assert generator.sample(3).dtype == generator.sample(0).dtype == np.float32
+    with pytest.raises(GantoolError, match="no golden images"):
+        generator.self_test()
+
+
+def test_threads_change_no_more_than_roundings(plain: Generator) -> None:
+    one, two = (Generator(plain.path, threads=threads).sample(64, seed=1) for threads in (1, 2))
+    assert np.abs(one.astype(int) - two).max() <= 1
+    with pytest.raises(GantoolError, match="0 threads"):
+        Generator(plain.path, threads=0)
+
+
+def test_the_self_test_is_exact_here(both: list[Generator]) -> None:
+    for generator in both:
+        test = generator.self_test()
+        assert (test.exact, test.images, test.worst) == (True, 12, 0)
+
+
+def other_pixel(by: int) -> Callable[[Manifest], Manifest]:
+    def change(described: Manifest) -> Manifest:
+        first, *rest = described.golden
+        (image, row, column, (value,)), *pixels = first.pixels
+        value = value + by if value + by < 256 else value - by
+        first = dataclasses.replace(first, sha256="0" * 64, pixels=((image, row, column, (value,)), *pixels))
+        return dataclasses.replace(described, golden=(first, *rest))
+
+    return change
+
+
+def test_the_self_test_allows_one_level_and_says_so(plain: Generator, tmp_path: Path) -> None:
+    test = Generator(described_as(plain.path, tmp_path / "g.onnx", other_pixel(1))).self_test()
+    assert (test.exact, test.worst) == (False, 1)
+
+
+def test_the_self_test_finds_other_images(plain: Generator, tmp_path: Path) -> None:
+    generator = Generator(described_as(plain.path, tmp_path / "g.onnx", other_pixel(2)))
+    with pytest.raises(GantoolError, match=r"makes other images here .*by up to 2 levels"):
+        generator.self_test()
+
+
+def test_the_self_test_finds_changed_weights(plain: Generator, tmp_path: Path) -> None:
+    model = onnx.load(plain.path)
+    bias = next(t for t in model.graph.initializer if len(t.dims) == 1 and t.dims[0] == 64)
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
+    onnx.save(model, tmp_path / "g.onnx")
+    with pytest.raises(GantoolError, match="makes other images here"):
+        Generator(tmp_path / "g.onnx").self_test()
+
+
+def test_a_golden_pixel_outside_the_image(plain: Generator, tmp_path: Path) -> None:
+    def outside(described: Manifest) -> Manifest:
+        golden = dataclasses.replace(described.golden[0], pixels=((0, 8, 0, (0,)),))
+        return dataclasses.replace(described, golden=(golden,))
+
+    with pytest.raises(GantoolError, match="lies outside its images"):
+        Generator(described_as(plain.path, tmp_path / "g.onnx", outside)).self_test()
+
+
+def test_latents_of_another_generation_are_not_guessed(plain: Generator, tmp_path: Path) -> None:
+    path = described_as(plain.path, tmp_path / "g.onnx", lambda m: dataclasses.replace(m, rng="squares32-table16/2"))
+    with pytest.raises(GantoolError, match="squares32-table16/2; this gantool draws by squares32-table16/1") as error:
+        Generator(path).sample(1)
+    assert "Upgrade" in error.value.hint
+
+
+def test_the_runtime_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from gantool.runtime import Generator;"
+        "print(sorted({'torch', 'typer', 'pydantic', 'pluggy', 'onnx', 'rich', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
