@@ -52,13 +52,20 @@ def command(
             f"{path} makes no images but samples of {generator.manifest.output.shape}.",
             "Use gantool.runtime.",
         )
-    if suffix == "":
-        _write_folder(generator, n, seed, first, label, output)
-    else:
-        import numpy as np
+    if suffix != ".npz" and generator.shape[2] not in (1, 3):
+        raise GantoolError(
+            f"{path} makes images of {generator.shape[2]} channels.", "Write them to a .npz: -o images.npz"
+        )
+    try:
+        if suffix == "":
+            _write_folder(generator, n, seed, first, label, output)
+        else:
+            import numpy as np
 
-        images = np.concatenate(list(_parts(generator, n, seed, first, label)))
-        _write_grid(images, output) if suffix == ".png" else _write_npz(images, seed, first, output)
+            images = np.concatenate(list(_parts(generator, n, seed, first, label)))
+            _write_grid(images, output) if suffix == ".png" else _write_npz(images, seed, first, output)
+    except OSError as error:
+        raise GantoolError(f"{output} can't be written: {error.strerror}.", "Name another with -o.") from error
     console().print(f"{n} image{'s' if n > 1 else ''} ({first} … {first + n - 1} of seed {seed}) of {path} → {output}")
 
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from gantool import __version__, artifact, latents, manifest
 from gantool.architecture import Input, SampleSpec
+from gantool.errors import GantoolError
 from gantool.export import onnx_graph, torchscript, verify
 from gantool.export.seeds import INDEX, OPSET, SEED, seeded_model
 from gantool.export.verify import Check
@@ -233,8 +234,12 @@ def _info(item: Input) -> InputInfo:
 @contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
     """A temporary folder beside the final place, so that files can be renamed into it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as name:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=".export-", dir=folder)
+    except OSError as error:
+        raise GantoolError(f"{folder} can't be written: {error.strerror}.", "Name another folder with -o.") from error
+    with temporary as name:
         yield Path(name)
 
 

@@ -1,0 +1,165 @@
+"""`gantool generate`: grids, folders and arrays, from a file, a run or the newest export."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Run
+from PIL import Image
+from support.exports import Conditional, Tiny, Z, source
+
+from gantool import export
+from gantool.architecture import Input
+from gantool.rundir import RunDir
+from gantool.runtime import Generator
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def file(exported_run: RunDir) -> Path:
+    return exported_run.export / "generator.seeded.onnx"
+
+
+@pytest.mark.parametrize(("n", "tiles"), [(1, (1, 1)), (9, (3, 3)), (10, (4, 3))])
+def test_a_grid(cli: Run, here: Path, file: Path, n: int, tiles: tuple[int, int]) -> None:
+    code, out, _ = cli("generate", file, "-n", n, "-o", "grid.png")
+    assert code == 0
+    assert f"{n} image" in out
+    assert "grid.png" in out
+    with Image.open("grid.png") as picture:
+        # 8×8 pixels with 2 around, six times enlarged
+        assert picture.size == tuple((count * 10 + 2) * 6 for count in tiles)
+        assert picture.mode == "L"
+        shown = np.array(picture)[12:60:6, 12:60:6]
+    np.testing.assert_array_equal(shown, Generator(file).sample(1)[0, :, :, 0])
+
+
+def test_the_default_is_a_grid_of_64(cli: Run, here: Path, file: Path) -> None:
+    assert cli("generate", file)[0] == 0
+    with Image.open("generated.png") as picture:
+        assert picture.size == (82 * 6, 82 * 6)
+
+
+def test_a_folder(cli: Run, here: Path, file: Path) -> None:
+    assert cli("generate", file, "-n", 3, "--seed", 7, "--first", 10, "-o", "new/pictures")[0] == 0
+    paths = sorted((here / "new" / "pictures").iterdir())
+    assert [p.name for p in paths] == [f"seed7-000000{number}.png" for number in (10, 11, 12)]
+    images = [np.array(Image.open(path)) for path in paths]
+    np.testing.assert_array_equal(images, Generator(file).sample(3, seed=7, first=10)[:, :, :, 0])
+
+
+def test_an_array(cli: Run, here: Path, file: Path) -> None:
+    code, out, _ = cli("generate", file, "-n", 70, "--seed", 7, "--first", 10, "-o", "images.npz")
+    assert code == 0
+    assert "70 images (10 … 79 of seed 7)" in out
+    with np.load("images.npz") as arrays:
+        np.testing.assert_array_equal(arrays["images"], Generator(file).sample(70, seed=7, first=10))
+        assert (arrays["seed"], arrays["first"]) == (7, 10)
+
+
+def test_an_array_in_parts_is_the_same(cli: Run, here: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gantool.cli.generate.PART", 3)
+    assert cli("generate", file, "-n", 14, "-o", "images.npz")[0] == 0
+    np.testing.assert_array_equal(np.load("images.npz")["images"], Generator(file).sample(14))
+
+
+def test_colours_and_labels(cli: Run, here: Path) -> None:
+    label = Input("label", (), "label", classes=3)
+    (made,) = export.write(source(Conditional(), Z, label), ["onnx"], here / "conditional")
+    assert cli("generate", made.path, "-n", 4, "--label", 2, "-o", "i.npz")[0] == 0
+    np.testing.assert_array_equal(np.load("i.npz")["images"], Generator(made.path).sample(4, labels=2))
+    (made,) = export.write(source(Tiny((3, 8, 8)), shape=(3, 8, 8)), ["onnx"], here / "colours")
+    assert cli("generate", made.path, "-n", 4, "-o", "g.png")[0] == 0
+    assert Image.open("g.png").mode == "RGB"
+
+
+@pytest.mark.parametrize("named", [None, "1", "0001-tiny", "RUN"])
+def test_a_run_means_its_export(cli: Run, here: Path, exported_run: RunDir, named: str | None) -> None:
+    given = [] if named is None else [named.replace("RUN", str(exported_run.path))]
+    code, out, _ = cli("generate", *given, "-n", 2, "-o", "i.npz", "--runs", exported_run.path.parent)
+    assert code == 0
+    assert "generator.seeded.onnx" in out
+
+
+def test_the_plain_file_makes_the_same(cli: Run, here: Path, exported_run: RunDir) -> None:
+    for name in ("generator.onnx", "generator.seeded.onnx"):
+        assert cli("generate", exported_run.export / name, "-n", 9, "-o", f"{name}.png")[0] == 0
+    assert Path("generator.onnx.png").read_bytes() == Path("generator.seeded.onnx.png").read_bytes()
+
+
+# what goes wrong leaves the folder as it was
+
+
+def left(here: Path) -> set[str]:
+    return {str(path.relative_to(here)) for path in here.rglob("*")}
+
+
+def fails(cli: Run, here: Path, *arguments: object, code: int = 1) -> str:
+    before = left(here)
+    got, out, err = cli("generate", *arguments)
+    assert (got, out) == (code, "")
+    assert left(here) == before
+    return err
+
+
+def test_nothing_is_exported_yet(cli: Run, here: Path, exported_run: RunDir) -> None:
+    assert "gantool train" in fails(cli, here)
+    bare = RunDir(here / "runs" / "0001-tiny")
+    shutil.copytree(exported_run.path, bare.path, ignore=shutil.ignore_patterns("export"))
+    assert "gantool export" in fails(cli, here)
+    assert "gantool export" in fails(cli, here, "1")
+
+
+def test_torchscript_is_not_for_this(cli: Run, here: Path, exported_run: RunDir) -> None:
+    err = fails(cli, here, exported_run.export / "generator.torchscript.pt")
+    assert "TorchScript" in err
+    assert "gantool export --onnx" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "images.jpg"], "can't be written as 'images.jpg'"),
+        (["-o", "grid.png", "-n", 10_001], "too large to look at"),
+        (["--label", 1], "takes no labels"),
+        (["--first", 2**47], "no image"),
+        (["--seed", 2**63], "does not fit 64 bits"),
+        (["--provider", "gpu"], "no provider 'gpu'"),
+        (["-o", "taken/g.png"], "can't be written"),
+        (["-o", "taken/folder"], "can't be written"),
+        (["-o", "taken"], "exists and is no folder"),
+        (["-o", "folder.png"], "can't be written"),
+    ],
+)
+def test_what_can_not_be_made(cli: Run, here: Path, file: Path, arguments: list[object], message: str) -> None:
+    (here / "taken").touch()
+    (here / "folder.png").mkdir()
+    assert message in fails(cli, here, file, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["-n", 0], ["-n", -3], ["--first", -1], ["-n", "many"], ["--sead", 1]])
+def test_usage_errors_exit_2(cli: Run, here: Path, file: Path, arguments: list[object]) -> None:
+    fails(cli, here, file, *arguments, code=2)
+
+
+def test_a_file_that_is_none(cli: Run, here: Path) -> None:
+    (here / "noise.onnx").write_bytes(b"nothing")
+    assert "noise.onnx" in fails(cli, here, "noise.onnx")
+    assert "no.onnx" in fails(cli, here, "no.onnx")
+
+
+def test_what_is_no_picture(cli: Run, here: Path) -> None:
+    (audio,) = export.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], here / "audio")
+    assert "makes no images" in fails(cli, here, audio.path)
+    (two,) = export.write(source(Tiny((2, 8, 8)), shape=(2, 8, 8)), ["onnx"], here / "two")
+    assert "2 channels" in fails(cli, here, two.path)
+    assert cli("generate", two.path, "-n", 3, "-o", "two.npz")[0] == 0
+    assert np.load("two.npz")["images"].shape == (3, 8, 8, 2)
