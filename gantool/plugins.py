@@ -7,6 +7,7 @@ cause and breaks nothing else.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -19,6 +20,7 @@ from gantool.errors import GantoolError
 from gantool.options import options_of
 
 GROUP = "gantool"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,10 @@ def _load(entry: EntryPoint) -> list[Plugin]:
     for item in architectures:
         if not isinstance(item, Architecture):
             loaded.append(broken(entry.name, f"gantool_architectures() returned {item!r}, not an Architecture"))
+            continue
+        if not isinstance(item.summary, str) or not _NAME.fullmatch(str(item.name)):
+            why = "a name has letters, digits, '.', '_' and '-', and a summary is a text"
+            loaded.append(broken(entry.name, f"its architecture is {item.name!r}, {item.summary!r}: {why}"))
             continue
         try:
             options_of(item)

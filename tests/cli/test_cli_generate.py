@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run
 from PIL import Image
 from support.exports import Conditional, Tiny, Z, source
+from support.inprocess import Run
 
 from gantool import export
 from gantool.architecture import Input

@@ -1,0 +1,133 @@
+"""`gantool export`: a run becomes verified files, or says why not and writes none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+from support.commands import gantool
+from support.inprocess import Run
+
+from gantool import export
+from gantool.export import onnx_graph
+from gantool.rundir import RunDir
+
+
+@pytest.fixture
+def run(exported_run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """A copy in runs/ of the current folder, not exported yet."""
+    monkeypatch.chdir(tmp_path)
+    copy = RunDir(tmp_path / "runs" / exported_run.name)
+    shutil.copytree(exported_run.path, copy.path, ignore=shutil.ignore_patterns("export"))
+    return copy
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.suffix != ".json"}
+
+
+def test_without_flags_the_newest_run_in_every_format(cli: Run, run: RunDir) -> None:
+    code, out, _ = cli("export")
+    assert code == 0
+    assert names(run.export) == set(export.FILES.values())
+    for text in (
+        "eval against train drift",
+        "max abs difference to torch, batch 64",
+        "pixels different to generator.onnx",
+        "z float32 (n, 4) → image float32 (n, 1, 8, 8)",
+        "seed int64 (1,), index int64 (n,) → image uint8 (n, 8, 8, 1)",
+        "gantool generate",
+        "gantool bench",
+    ):
+        assert text in out
+    assert "FAILED" not in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "files"),
+    [
+        (["--onnx"], {"generator.onnx"}),
+        (["--seeded"], {"generator.seeded.onnx"}),
+        (["--onnx", "--torchscript"], {"generator.onnx", "generator.torchscript.pt"}),
+    ],
+    ids=str,
+)
+def test_a_flag_a_format(cli: Run, run: RunDir, flags: list[str], files: set[str]) -> None:
+    assert cli("export", "1", *flags, "-o", "out")[0] == 0
+    assert names(Path("out")) == files
+    assert not run.export.exists()
+
+
+def test_json_is_all_there_is_on_stdout(cli: Run, run: RunDir) -> None:
+    code, out, _ = cli("export", run.path, "--json")
+    assert code == 0
+    files = json.loads(out)
+    assert [f["kind"] for f in files] == list(export.FILES)
+    for file in files:
+        assert Path(file["file"]).stat().st_size == file["bytes"]
+        assert all(check["passed"] for check in file["checks"])
+        measures = {check["measure"] for check in file["checks"]}
+        assert "share of finite values" in measures
+        assert any("to torch, batch 7" in measure for measure in measures)
+
+
+def test_an_export_that_fails_exits_1_and_touches_nothing(
+    cli: Run, run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("export", "--onnx")[0] == 0
+    before = {path.name: path.read_bytes() for path in run.export.iterdir()}
+    honest = onnx_graph.to_onnx
+
+    def tampered(*arguments: object) -> onnx.ModelProto:
+        model = honest(*arguments)
+        weight = model.graph.initializer[0]
+        array = onnx.numpy_helper.to_array(weight) + 1
+        weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+        return model
+
+    monkeypatch.setattr(onnx_graph, "to_onnx", tampered)
+    code, out, err = cli("export")
+    assert (code, out) == (1, "")
+    assert "failed its verification, and nothing was written" in err
+    assert "max abs difference to torch, batch 1" in err
+    assert {path.name: path.read_bytes() for path in run.export.iterdir()} == before
+
+
+def test_nothing_is_trained_yet(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli("export")
+    assert code == 1
+    assert "no trained run in runs" in err
+    assert "gantool train mlp" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_not_there(cli: Run, run: RunDir) -> None:
+    code, _, err = cli("export", "7")
+    assert code == 1
+    assert "no run '7'" in err
+    assert run.name in err
+
+
+@pytest.mark.parametrize("taken", ["taken", "taken/inside"])
+def test_a_folder_that_can_not_be(cli: Run, run: RunDir, taken: str) -> None:
+    Path("taken").touch()
+    code, _, err = cli("export", "--onnx", "-o", taken)
+    assert code == 1
+    assert f"{taken} can't be written" in err
+
+
+def test_usage_errors_exit_2(cli: Run, run: RunDir) -> None:
+    assert cli("export", "--tflite")[0] == 2
+    assert not run.export.exists()
+
+
+def test_a_process_of_its_own_is_quiet(run: RunDir) -> None:
+    """No warning or progress of a library beside our own lines."""
+    done = gantool("export", "--json", cwd=run.path.parent.parent)
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)) == 3
+    assert done.stderr.splitlines() == [f"exporting {Path('runs') / run.name} and verifying what comes out …"]

@@ -1,0 +1,169 @@
+"""The wheel: what is in it, and that an exported file runs where there is numpy, onnxruntime and nothing else."""
+
+from __future__ import annotations
+
+import email
+import importlib.util
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from email.message import Message
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from gantool.rundir import RunDir
+from gantool.runtime import Generator
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ["gantool", "plugins", "pyproject.toml", "README.md", "LICENSE"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that nothing is left in the checkout."""
+    folder = tmp_path_factory.mktemp("packaging")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / "source" / name)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, folder / "source"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+def test_the_wheel_holds_everything(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (points,) = (archive.read(n).decode() for n in names if n.endswith("entry_points.txt"))
+    written = {p.relative_to(ROOT).as_posix() for p in (ROOT / "gantool").rglob("*.py")}
+    written |= {p.relative_to(ROOT / "plugins").as_posix() for p in (ROOT / "plugins").rglob("*.py")}
+    data = {"gantool/py.typed", "gantool/data/digits/mnist10k.npz", "gantool/data/digits/LICENSE.md"}
+    assert written | data <= names
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {
+        "gantool",
+        "gantool_dcgan",
+        "gantool_mlp",
+        "gantool_wgan",
+    }
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "[console_scripts]\ngantool = gantool.cli:main" in points
+    for name in ("dcgan", "mlp", "wgan"):
+        assert f"{name} = gantool_{name}" in points
+
+
+@pytest.mark.parametrize(
+    ("platform", "machine", "wanted"),
+    [
+        ("linux", "x86_64", "onnxruntime-gpu"),
+        ("win32", "AMD64", "onnxruntime-gpu"),
+        ("linux", "aarch64", "onnxruntime"),
+        ("darwin", "arm64", "onnxruntime"),
+        ("darwin", "x86_64", "onnxruntime"),
+        ("win32", "ARM64", "onnxruntime"),
+    ],
+)
+def test_every_platform_gets_one_onnxruntime(metadata: Message, platform: str, machine: str, wanted: str) -> None:
+    environment = {**default_environment(), "sys_platform": platform, "platform_machine": machine, "extra": ""}
+    needed = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+    runtimes = [
+        r.name for r in needed if r.name.startswith("onnxruntime") and (not r.marker or r.marker.evaluate(environment))
+    ]
+    assert runtimes == [wanted]
+
+
+def test_the_range_of_pythons(metadata: Message) -> None:
+    """torch.jit is not supported on Python 3.14."""
+    allowed = SpecifierSet(metadata["Requires-Python"])
+    assert [minor for minor in range(9, 16) if f"3.{minor}.1" in allowed] == [11, 12, 13]
+    assert metadata["License-Expression"] == "MIT"
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with the wheel, numpy, onnxruntime and what onnxruntime needs."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, with_pip=False, symlinks=sys.platform != "win32")
+    scripts = "Scripts" if sys.platform == "win32" else "bin"
+    python = folder / scripts / Path(sys.executable).name
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    # links to the copies that are here: an installation without the network, or minutes of unpacking
+    here = Path(sysconfig.get_path("purelib"))
+    for name in runtime_packages():
+        for path in top_level(name):
+            (site / path).symlink_to(here / path)
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return python
+
+
+def runtime_packages() -> set[str]:
+    """numpy, onnxruntime and everything that it requires in turn."""
+    onnxruntime = next(
+        n for n in ("onnxruntime-gpu", "onnxruntime") if importlib.util.find_spec("onnxruntime") and has(n)
+    )
+    found, waiting = set(), ["numpy", onnxruntime]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            needed = [Requirement(text) for text in distribution(name).requires or []]
+            waiting += [r.name for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
+    return found
+
+
+def has(name: str) -> bool:
+    try:
+        distribution(name)
+    except ImportError:
+        return False
+    return True
+
+
+def top_level(name: str) -> set[str]:
+    """The files and folders of a distribution, directly under site-packages."""
+    files = distribution(name).files or []
+    return {file.parts[0] for file in files if file.parts[0] not in ("..", "__pycache__")}
+
+
+def test_an_exported_file_runs_without_torch(bare: Path, exported_run: RunDir, tmp_path: Path) -> None:
+    code = """
+import sys
+import numpy as np
+from gantool.runtime import Generator
+for name in sys.argv[1:]:
+    generator = Generator(name)
+    assert generator.self_test().exact
+    np.save("images.npy", generator.sample(70, seed=5))
+for name in ("torch", "typer", "pydantic", "pluggy", "onnx", "rich"):
+    try:
+        __import__(name)
+    except ImportError:
+        continue
+    sys.exit(f"{name} is there")
+"""
+    files = [exported_run.export / name for name in ("generator.onnx", "generator.seeded.onnx")]
+    done = subprocess.run([bare, "-I", "-c", code, *files], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    images = np.load(tmp_path / "images.npy")
+    np.testing.assert_array_equal(images, Generator(files[0]).sample(70, seed=5))
