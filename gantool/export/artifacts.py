@@ -220,7 +220,7 @@ def _self_test(path: Path, described: Manifest) -> None:
     """The file as it will be shipped, opened anew."""
     if described.golden:
         test = Generator(path).self_test()
-        verify.demand([Check(described.kind, "levels of difference to its golden images", test.worst, 0)])
+        verify.demand([Check(described.kind, "levels off its golden images", test.worst, 0)])
 
 
 def _parity(checks: Sequence[Check]) -> dict[str, object]:

@@ -109,7 +109,7 @@ def check_float(artifact: str, reference: nn.Module, run: Run, inputs: Arrays) -
     checks.append(
         Check(
             artifact,
-            "max abs difference, batch 1 to batch 7",
+            "max abs difference, alone to batch 7",
             float(np.abs(alone - together).max()),
             MAX_FLOAT,
         )
@@ -120,13 +120,21 @@ def check_float(artifact: str, reference: nn.Module, run: Run, inputs: Arrays) -
 def check_pixels(
     artifact: str, reference: nn.Module, sample: Callable[[int, int], np.ndarray], inputs: Arrays
 ) -> list[Check]:
-    """uint8 images `sample(first, n)` against torch on the same latents at every batch, and alone against together."""
-    checks = []
-    for batch in BATCHES:
-        wanted = latents.pixels(run_torch(reference, _first(inputs, batch)))
-        checks += _levels(artifact, f"to torch, batch {batch}", sample(0, batch), wanted)
-    alone = np.concatenate([sample(i, 1) for i in range(7)])
-    return checks + _levels(artifact, "batch 1 to batch 7", alone, sample(0, 7))
+    """uint8 images `sample(first, n)` against torch on the same latents at every batch, and alone against together.
+
+    The share of pixels is one of all batches: of a single small image, one pixel is more than MAX_SHARE already.
+    """
+    differences = [_levels(sample(0, batch), _torch_pixels(reference, inputs, batch)) for batch in BATCHES]
+    checks = [
+        Check(artifact, f"levels off torch, batch {batch}", float(difference.max()), MAX_LEVELS)
+        for batch, difference in zip(BATCHES, differences, strict=True)
+    ]
+    checks.append(Check(artifact, "share of pixels off torch", _share(differences), MAX_SHARE))
+    most = max(BATCHES)
+    alone = _levels(np.concatenate([sample(i, 1) for i in range(most)]), sample(0, most))
+    checks.append(Check(artifact, f"levels off, alone to batch {most}", float(alone.max()), MAX_LEVELS))
+    checks.append(Check(artifact, f"share of pixels off, alone to batch {most}", _share([alone]), MAX_SHARE))
+    return checks
 
 
 def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray) -> Check:
@@ -134,12 +142,16 @@ def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray
     return Check(artifact, f"pixels different {what}", float((images != wanted).sum()), 0)
 
 
-def _levels(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray) -> list[Check]:
-    difference = np.abs(images.astype(int) - wanted.astype(int))
-    return [
-        Check(artifact, f"levels of difference {what}", float(difference.max()), MAX_LEVELS),
-        Check(artifact, f"share of pixels different {what}", float((difference > 0).mean()), MAX_SHARE),
-    ]
+def _torch_pixels(reference: nn.Module, inputs: Arrays, batch: int) -> np.ndarray:
+    return latents.pixels(run_torch(reference, _first(inputs, batch)))
+
+
+def _levels(images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return np.abs(images.astype(int) - wanted.astype(int))
+
+
+def _share(differences: Sequence[np.ndarray]) -> float:
+    return float(np.concatenate([difference.ravel() > 0 for difference in differences]).mean())
 
 
 def _drift(generator: nn.Module, inputs: Arrays, samples: np.ndarray) -> float:

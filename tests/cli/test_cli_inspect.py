@@ -30,7 +30,7 @@ def test_people_read_a_table(cli: Run, exported_run: RunDir, name: str) -> None:
         described.licence,
         described.weights_sha256[:16],
         described.rng or "",
-        "max abs difference to torch" if "seeded" not in name else "levels of difference to torch",
+        "max abs difference to torch" if "seeded" not in name else "levels off torch",
         *described.versions.values(),
     ):
         assert text in out

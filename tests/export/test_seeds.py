@@ -20,9 +20,7 @@ from gantool.export import seeds
 Inputs = tuple[tuple[str, tuple[int, ...]], ...]
 
 SEEDS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), 1 << 32])
-INDEXES = st.lists(
-    st.integers(0, latents.MAX_INDEX - 1) | st.just(latents.MAX_INDEX - 1), min_size=1, max_size=5
-)
+INDEXES = st.lists(st.integers(0, latents.MAX_INDEX - 1) | st.just(latents.MAX_INDEX - 1), min_size=1, max_size=5)
 EVERYWHERE = {"Cast", "Mul", "Add", "Sub", "Div", "Gather", "Concat", "Slice", "Unsqueeze", "Reshape"}
 LAYOUTS: list[Inputs] = [
     (("z", (1,)),),
@@ -47,9 +45,7 @@ def session(model: onnx.ModelProto, optimise: bool = True) -> ort.InferenceSessi
 def runners(inputs: Inputs) -> list[Any]:
     """The graph, its integers shown: on ONNX Runtime, the same unoptimised, on ONNX's reference."""
     model = seeds.latents_graph(inputs)
-    model.graph.output.append(
-        helper.make_tensor_value_info("latents/bits", TensorProto.UINT64, ["batch", None])
-    )
+    model.graph.output.append(helper.make_tensor_value_info("latents/bits", TensorProto.UINT64, ["batch", None]))
     model.graph.output.append(helper.make_tensor_value_info("latents/key", TensorProto.UINT64, [1]))
     return [session(model), session(model, optimise=False), ReferenceEvaluator(model)]
 
@@ -105,9 +101,7 @@ def test_graph(inputs: Inputs) -> None:
     assert len(model.graph.node) < 80
     assert not {t.data_type for t in model.graph.initializer} & {TensorProto.DOUBLE, TensorProto.FLOAT16}
     assert [(v.name, dims(v)) for v in model.graph.input] == [("seed", [1]), ("index", ["batch"])]
-    assert [(v.name, dims(v)) for v in model.graph.output] == [
-        (name, ["batch", *shape]) for name, shape in inputs
-    ]
+    assert [(v.name, dims(v)) for v in model.graph.output] == [(name, ["batch", *shape]) for name, shape in inputs]
 
 
 def test_nothing_is_moved_that_need_not_be() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +101,34 @@ def test_a_generator_without_images(measure: str, folder: Path) -> None:
 @pytest.mark.parametrize("kinds", [["onnx"], ["onnx-seeded"], ["torchscript"]])
 def test_images_that_depend_on_their_neighbours(kinds: list[str], folder: Path) -> None:
     error = refused(source(BatchMean()), kinds, folder)
-    assert "batch 1 to batch 7" in error.message
+    assert "alone to batch 7" in error.message
+
+
+class Noisy(Tiny):
+    def wild(self, x: Tensor) -> Tensor:
+        return x + torch.randn_like(x)
+
+
+class Frozen(Tiny):
+    def wild(self, x: Tensor) -> Tensor:
+        return x + torch.arange(int(x.shape[0])).reshape(2, 1, 1, 1) if len(x) == 2 else x
+
+
+@pytest.mark.parametrize(("faulty", "message"), [(Noisy, "draws random numbers"), (Frozen, "frozen at 2|can't export")])
+def test_graphs_that_no_seed_or_batch_fits(faulty: type[Tiny], message: str, folder: Path) -> None:
+    assert re.search(message, refused(source(faulty()), list(export.FILES), folder).message)
+
+
+def test_another_opset_than_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = torch.onnx.export
+
+    def other(*arguments: Any, **options: Any) -> Any:
+        program = honest(*arguments, **options)
+        program.model.opset_imports[""] = 20
+        return program
+
+    monkeypatch.setattr(torch.onnx, "export", other)
+    assert "opset [20], not the 18" in refused(source(Tiny()), ["onnx"], folder).message
 
 
 def tamper(model: onnx.ModelProto, by: float) -> onnx.ModelProto:
@@ -123,7 +151,7 @@ def test_weights_changed_on_the_way_to_the_seeded_file(folder: Path, monkeypatch
     honest = artifacts.seeded_model
     monkeypatch.setattr(artifacts, "seeded_model", lambda *arguments: tamper(honest(*arguments), 0.5))
     error = refused(source(Tiny()), list(export.FILES), folder)
-    assert "onnx-seeded: levels of difference to torch, batch 64 is" in error.message
+    assert "onnx-seeded: levels off torch, batch 64 is" in error.message
     assert "pixels different to generator.onnx" in error.message
 
 
