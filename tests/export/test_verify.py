@@ -101,7 +101,7 @@ def test_a_generator_without_images(measure: str, folder: Path) -> None:
 @pytest.mark.parametrize("kinds", [["onnx"], ["onnx-seeded"], ["torchscript"]])
 def test_images_that_depend_on_their_neighbours(kinds: list[str], folder: Path) -> None:
     error = refused(source(BatchMean()), kinds, folder)
-    assert "alone to batch 7" in error.message
+    assert "alone to batch" in error.message
 
 
 class Noisy(Tiny):
