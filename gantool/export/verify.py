@@ -147,7 +147,8 @@ def _torch_pixels(reference: nn.Module, inputs: Arrays, batch: int) -> np.ndarra
 
 
 def _levels(images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    return np.abs(images.astype(int) - wanted.astype(int))
+    difference: np.ndarray = np.abs(images.astype(int) - wanted.astype(int))
+    return difference
 
 
 def _share(differences: Sequence[np.ndarray]) -> float:

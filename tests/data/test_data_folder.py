@@ -185,9 +185,7 @@ def test_broken_files(tmp_path: Path) -> None:
     colour(64, 64).save(stream, "png")
     bad = tmp_path / "b.png"
     bad.write_bytes(stream.getvalue()[:2000])
-    with pytest.raises(
-        GantoolError, match=r"b.png can't be decoded: .*truncated.*replace it, or move it out"
-    ):
+    with pytest.raises(GantoolError, match=r"b.png can't be decoded: .*truncated.*replace it, or move it out"):
         load(str(tmp_path), size=8)
     bad.write_bytes(b"hello")
     with pytest.raises(GantoolError, match=r"b.png can't be decoded: cannot identify image file"):

@@ -88,9 +88,7 @@ def test_labels_of_another_count(tmp_path: Path) -> None:
 
 def test_labels_file_of_images(tmp_path: Path) -> None:
     write(tmp_path / "train-labels-idx1-ubyte", idx(IMAGES))
-    with pytest.raises(
-        GantoolError, match=r"train-labels-idx1-ubyte has shape \(6, 5, 7\); labels have one axis"
-    ):
+    with pytest.raises(GantoolError, match=r"train-labels-idx1-ubyte has shape \(6, 5, 7\); labels have one axis"):
         load(write(tmp_path / "train-images-idx3-ubyte", idx(IMAGES)))
 
 
@@ -155,9 +153,7 @@ RAW = {True: gzip.compress(idx(IMAGES)), False: idx(IMAGES)}
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    packed=st.booleans(), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans()
-)
+@given(packed=st.booleans(), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
 def test_damage_is_never_a_crash(
     tmp_path_factory: pytest.TempPathFactory, packed: bool, place: float, bit: int, cut: bool
 ) -> None:

@@ -132,9 +132,7 @@ def test_size_resizes_images_and_their_pairs(save: Any) -> None:
     data = load(path, size=4)
     shapes = {name: array.shape for name, array in data.arrays.items()}
     assert shapes == {"images": (5, 3, 4, 4), "edges": (5, 1, 4, 4), "depth": (5, 1, 4, 4), "pose": (5, 7)}
-    with pytest.raises(
-        GantoolError, match="`mask` has the images' sides but dtype int64, which can't be resized"
-    ):
+    with pytest.raises(GantoolError, match="`mask` has the images' sides but dtype int64, which can't be resized"):
         load(save(images=COLOUR, mask=GREY.astype(np.int64)), size=4)
     assert "mask" in load(save(images=COLOUR[:, :6], mask=GREY[:, :6].astype(np.int64)), size=6).arrays
 
@@ -176,9 +174,7 @@ def test_bad_images(save: Any, images: np.ndarray, message: str) -> None:
 def test_not_finite(save: Any) -> None:
     images = SIGNED.copy()
     images[3, 0, 0], images[4, 1, 1], images[4, 2, 2] = np.nan, np.inf, -np.inf
-    with pytest.raises(
-        GantoolError, match=r"`images` holds 3 values that are NaN or infinite.*first in row 3"
-    ):
+    with pytest.raises(GantoolError, match=r"`images` holds 3 values that are NaN or infinite.*first in row 3"):
         load(save(images=images))
     with pytest.raises(GantoolError, match=r"`pose` holds 1 values that are NaN .*first in row 1"):
         load(save(images=GREY, pose=np.array([0, np.nan, 0, 0, 0])))
@@ -249,9 +245,7 @@ def test_entry_that_declares_more_than_it_can_hold(tmp_path: Path) -> None:
     raw = path.read_bytes()
     at = raw.index(b"PK\x01\x02") + 24  # the uncompressed size in the central directory
     path.write_bytes(raw[:at] + struct.pack("<I", 3 * 2**30) + raw[at + 4 :])
-    with pytest.raises(
-        GantoolError, match="`images` declares 3,221,225,472 bytes, more than the file can hold"
-    ):
+    with pytest.raises(GantoolError, match="`images` declares 3,221,225,472 bytes, more than the file can hold"):
         load(str(path))
 
 
@@ -276,9 +270,7 @@ def test_damaged_values(tmp_path: Path) -> None:
 
 
 def test_size_over_the_limit(save: Any) -> None:
-    with pytest.raises(
-        GantoolError, match=r"`images` at size 1000000 would take .* GiB of memory.*smaller --size"
-    ):
+    with pytest.raises(GantoolError, match=r"`images` at size 1000000 would take .* GiB of memory.*smaller --size"):
         load(save(images=GREY), size=1_000_000)
 
 
@@ -315,9 +307,7 @@ RAW = {compress: _raw(compress) for compress in (False, True)}
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    compress=st.booleans(), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans()
-)
+@given(compress=st.booleans(), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
 def test_damage_is_never_a_crash(
     tmp_path_factory: pytest.TempPathFactory, compress: bool, place: float, bit: int, cut: bool
 ) -> None:
