@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 if TYPE_CHECKING:
     from gantool.games import Game
@@ -77,6 +77,24 @@ class Input:
     def dtype(self) -> Literal["float32", "int64"]:
         integral = self.distribution == "label" or (self.distribution == "data" and self.array == "labels")
         return "int64" if integral else "float32"
+
+
+class ObjectiveOptions(BaseModel, frozen=True, extra="forbid"):
+    """Options of architectures whose discriminator gives a logit: inherit them, and call `gantool.objectives.make`."""
+
+    objective: Literal["nonsaturating", "lsgan", "hinge"] = Field("nonsaturating", description="pair of losses")
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="one-sided: the target of reals is 1 minus this (nonsaturating only)",
+    )
+
+    @model_validator(mode="after")
+    def _smoothing_fits(self) -> Self:
+        if self.label_smoothing and self.objective != "nonsaturating":
+            raise ValueError(f"--label-smoothing belongs to --objective nonsaturating, not to {self.objective}")
+        return self
 
 
 class Recipe(BaseModel, frozen=True, extra="forbid"):

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field
 
-from gantool.architecture import Architecture, Recipe, SampleSpec
+from gantool.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
 from gantool.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from gantool.games import Game
 
 
-class DCGANConfig(BaseModel, frozen=True, extra="forbid"):
+class DCGANConfig(ObjectiveOptions):
     latent_dim: int = Field(100, ge=1, le=4096, description="size of z")
     width: int = Field(64, ge=1, le=1024, description="channels of the layer next to the image")
     max_width: int = Field(
         512, ge=1, le=4096, description="most channels of any layer; they double away from the image"
     )
-    objective: Literal["nonsaturating", "lsgan", "hinge"] = Field("nonsaturating", description="pair of losses")
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description="one-sided: the target of reals is 1 minus this (nonsaturating only)"
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.label_smoothing and self.objective != "nonsaturating":
-            raise ValueError(f"--label-smoothing belongs to --objective nonsaturating, not to {self.objective}")
-        return self
 
 
 def build(config: DCGANConfig, spec: SampleSpec) -> Game:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from gantool.architecture import Architecture, Recipe, SampleSpec
+from gantool.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
 from gantool.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from gantool.games import Game
 
 
-class MLPConfig(BaseModel, frozen=True, extra="forbid"):
+class MLPConfig(ObjectiveOptions):
     latent_dim: int = Field(100, ge=1, le=4096, description="size of z")
     widths: tuple[int, ...] = Field(
         (256, 512, 1024),
@@ -22,15 +22,9 @@ class MLPConfig(BaseModel, frozen=True, extra="forbid"):
     )
     activation: Literal["relu", "leaky_relu"] = Field("leaky_relu", description="hidden activation of the generator")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout in the discriminator")
-    objective: Literal["nonsaturating", "lsgan", "hinge"] = Field("nonsaturating", description="pair of losses")
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description="one-sided: the target of reals is 1 minus this (nonsaturating only)"
-    )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.label_smoothing and self.objective != "nonsaturating":
-            raise ValueError(f"--label-smoothing belongs to --objective nonsaturating, not to {self.objective}")
+    def _widths_fit(self) -> Self:
         if min(self.widths) < 1:
             raise ValueError("--widths must all be at least 1")
         return self

@@ -35,20 +35,12 @@ COLD = {"interpreter_ms", "import_ms", "session_ms", "first_image_ms", "total_ms
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both ONNX files of a small `mlp`."""
-    import torch
+    from support.exports import source_of
 
-    from gantool import plugins
-    from gantool.architecture import SampleSpec
-    from gantool.export import from_game, write
+    from gantool.export import write
 
-    torch.manual_seed(0)
-    architecture = plugins.find("mlp").architecture
-    assert architecture is not None
-    game = architecture.build(architecture.config(latent_dim=8, widths=(16,)), SampleSpec((1, 8, 8)))
-    about = {"name": "mlp", "plugin": "gantool", "plugin_version": __version__, "config": {}}
-    source = from_game(game, architecture=about, training={}, data={})
     folder = tmp_path_factory.mktemp("export")
-    write(source, ["onnx", "onnx-seeded"], folder)
+    write(source_of("mlp", 8, latent_dim=8, widths=(16,)), ["onnx", "onnx-seeded"], folder)
     return folder
 
 

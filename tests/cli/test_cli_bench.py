@@ -11,7 +11,6 @@ import onnxruntime as ort
 import pytest
 from typer.testing import CliRunner
 
-from gantool import __version__
 from gantool.cli import app
 from gantool.cli.artifacts import ONNX_FILES, TORCHSCRIPT_FILE, find_artifact
 from gantool.errors import GantoolError
@@ -20,19 +19,12 @@ from gantool.errors import GantoolError
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs 1 (both ONNX files and TorchScript) and 2 (trained later, not exported)."""
-    import torch
+    from support.exports import source_of
 
-    from gantool import plugins
-    from gantool.architecture import SampleSpec
-    from gantool.export import FILES, from_game, write
+    from gantool.export import FILES, write
 
-    torch.manual_seed(0)
-    architecture = plugins.find("mlp").architecture
-    assert architecture is not None
-    game = architecture.build(architecture.config(latent_dim=8, widths=(16,)), SampleSpec((1, 8, 8)))
-    about = {"name": "mlp", "plugin": "gantool", "plugin_version": __version__, "config": {}}
     folder = tmp_path_factory.mktemp("here") / "runs"
-    write(from_game(game, architecture=about, training={}, data={}), list(FILES), folder / "0001-mlp-a" / "export")
+    write(source_of("mlp", 8, latent_dim=8, widths=(16,)), list(FILES), folder / "0001-mlp-a" / "export")
     (folder / "0002-mlp-b").mkdir()
     for run in folder.iterdir():
         (run / "run.json").write_text("{}")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.exports import source_of
 
-from gantool import export, plugins
-from gantool.architecture import SampleSpec
+from gantool import export
 from gantool.export import torchscript
 from gantool.runtime import Generator
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
@@ -19,13 +19,8 @@ pytestmark = pytest.mark.gpu
 
 @pytest.fixture(scope="module", params=["mlp", "dcgan"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    architecture = plugins.find(request.param).architecture
-    assert architecture is not None
-    torch.manual_seed(0)
-    game = architecture.build(architecture.config(), SampleSpec((1, 28, 28)))
     made: Path = tmp_path_factory.mktemp(request.param)
-    source = export.from_game(game, architecture={"name": request.param}, training={}, data={})
-    export.write(source, list(export.FILES), made)
+    export.write(source_of(request.param, 28), list(export.FILES), made)
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gantool import export
+from gantool import __version__, export, plugins
 from gantool.architecture import Input, SampleSpec
 from gantool.games import Game
 
@@ -43,3 +43,13 @@ def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8,
     game = Game(generator, (), inputs or (Z,), (), SampleSpec(shape))
     about = {"name": "tiny", "plugin": "tests", "plugin_version": "1", "config": {}}
     return export.from_game(game, architecture=about, training={"run": "none", "step": 0}, data={"name": "none"})
+
+
+def source_of(name: str, side: int, **options: object) -> export.Source:
+    """An installed architecture with its first weights of seed 0, for one channel of `side` pixels."""
+    architecture = plugins.find(name).architecture
+    assert architecture is not None
+    torch.manual_seed(0)
+    game = architecture.build(architecture.config(**options), SampleSpec((1, side, side)))
+    about = {"name": name, "plugin": "gantool", "plugin_version": __version__, "config": {}}
+    return export.from_game(game, architecture=about, training={}, data={})

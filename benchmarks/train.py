@@ -1,0 +1,224 @@
+"""Training speed: gantool's loop against the loop that people copy from tutorials.
+
+    python benchmarks/train.py --json benchmarks/results/train-cpu.json
+
+The rival reads each sample through PIL and a transform in a DataLoader, puts a sigmoid before BCELoss, makes a separate
+pass for reals, fakes and the generator's turn, uses plain Adam and calls `.item()` on every loss in every step. Both
+train the same networks from the same first weights, with the same batch and the same number of optimizer steps.
+They run in turn in one process, a few seconds each; a ratio is taken within its round, and the median of all is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from gantool import data, plugins
+from gantool.bench import machine
+from gantool.data import Dataset
+from gantool.files import write_json
+from gantool.training.loop import iterate
+from gantool.training.state import State, pick_device
+
+CASES = {"mlp 28": ("mlp", None), "dcgan 32": ("dcgan", 32), "dcgan 64": ("dcgan", 64), "wgan gp 32": ("wgan", 32)}
+
+
+class Pictures(TorchDataset[Tensor]):
+    """Per-sample transforms, as torchvision's ToTensor and Normalize do them."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.images = dataset.images.transpose(0, 2, 3, 1)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = self.images[index]
+        picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+        tensor = torch.from_numpy(np.array(picture, np.uint8, copy=True)).reshape(image.shape)
+        tensor = tensor.permute(2, 0, 1).contiguous().float().div(255)
+        return tensor.sub(0.5).div(0.5)
+
+
+def tutorial(name: str, dataset: Dataset, device: torch.device, batch: int) -> Iterator[None]:
+    """The tutorial's loop; each `next` is one iteration."""
+    architecture = plugins.find(name).architecture
+    assert architecture is not None
+    config = architecture.config()
+    recipe = architecture.recipe_for(config)
+    torch.manual_seed(0)
+    game = architecture.build(config, dataset.spec)
+    generator = game.generator.to(device).train()
+    discriminator = game.players[0].modules["discriminator"].to(device).train()
+    latent_dim = game.inputs[0].shape[0]
+    steps = {
+        player: torch.optim.Adam(module.parameters(), lr=recipe.learning_rate, betas=recipe.betas)
+        for player, module in (("g", generator), ("d", discriminator))
+    }
+    loader = DataLoader(Pictures(dataset), batch_size=batch, shuffle=True, drop_last=True)
+    loss = nn.BCELoss()
+    reals = _forever(loader, device)
+    while True:
+        if name == "wgan":
+            for _ in range(recipe.discriminator_steps):
+                real = next(reals)
+                fake = generator(torch.randn(batch, latent_dim, device=device)).detach()
+                steps["d"].zero_grad()
+                difference = discriminator(fake).mean() - discriminator(real).mean()
+                critic_loss = difference + config.penalty * _penalty(discriminator, real, fake)
+                critic_loss.backward()
+                steps["d"].step()
+                critic_loss.item()
+            steps["g"].zero_grad()
+            generator_loss = -discriminator(generator(torch.randn(batch, latent_dim, device=device))).mean()
+        else:
+            real = next(reals)
+            ones, zeros = torch.ones(batch, device=device), torch.zeros(batch, device=device)
+            steps["d"].zero_grad()
+            real_loss = loss(torch.sigmoid(discriminator(real)), ones)
+            fake = generator(torch.randn(batch, latent_dim, device=device))
+            fake_loss = loss(torch.sigmoid(discriminator(fake.detach())), zeros)
+            discriminator_loss = real_loss + fake_loss
+            discriminator_loss.backward()
+            steps["d"].step()
+            discriminator_loss.item()
+            steps["g"].zero_grad()
+            generator_loss = loss(torch.sigmoid(discriminator(fake)), ones)
+        generator_loss.backward()
+        steps["g"].step()
+        generator_loss.item()
+        yield
+
+
+def gantool(name: str, dataset: Dataset, device: torch.device, batch: int, precision: str) -> Iterator[None]:
+    """gantool's loop; each `next` is one iteration, with its EMA and its meter."""
+    architecture = plugins.find(name).architecture
+    assert architecture is not None
+    config = architecture.config()
+    recipe = architecture.recipe_for(config).model_copy(update={"batch_size": batch})
+    state = State(architecture, config, recipe, dataset, seed=0, device=device, precision=precision)
+    while True:
+        iterate(state)
+        yield
+
+
+def _forever(loader: DataLoader[Tensor], device: torch.device) -> Iterator[Tensor]:
+    while True:
+        for real in loader:
+            yield real.to(device)
+
+
+def _penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    mix = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = (mix * real + (1 - mix) * fake).requires_grad_(True)
+    scores = critic(between)
+    gradient = torch.autograd.grad(scores, between, torch.ones_like(scores), create_graph=True, retain_graph=True)[0]
+    penalty: Tensor = ((gradient.view(len(real), -1).norm(2, dim=1) - 1) ** 2).mean()
+    return penalty
+
+
+def rate(loop: Iterator[None], seconds: float, device: torch.device) -> float:
+    """Iterations a second over at least `seconds`."""
+    count, start = 0, time.perf_counter()
+    while True:
+        next(loop)
+        count += 1
+        if time.perf_counter() - start >= seconds:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            return count / (time.perf_counter() - start)
+
+
+def profile(loop: Iterator[None], iterations: int = 5) -> list[dict[str, Any]]:
+    """Where the time of a step goes: the ten operators with the most time of their own."""
+    with torch.profiler.profile() as recorded:
+        for _ in range(iterations):
+            next(loop)
+    events = recorded.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    top = sorted(events, key=lambda event: -event.self_cpu_time_total)[:10]
+    return [
+        {"operator": e.key, "share": round(e.self_cpu_time_total / total, 4), "calls_a_step": e.count / iterations}
+        for e in top
+    ]
+
+
+def compare(case: str, device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:
+    name, size = CASES[case]
+    dataset = data.load("digits", size)
+    contenders: dict[str, Callable[[], Iterator[None]]] = {
+        "tutorial": lambda: tutorial(name, dataset, device, arguments.batch),
+        "gantool": lambda: gantool(name, dataset, device, arguments.batch, arguments.precision),
+    }
+    loops = {key: make() for key, make in contenders.items()}
+    for loop in loops.values():
+        rate(loop, min(1.0, arguments.seconds), device)  # warm-up
+    rounds: list[dict[str, float]] = []
+    for number in range(arguments.rounds):
+        order = list(loops) if number % 2 == 0 else list(reversed(loops))
+        rounds.append({key: rate(loops[key], arguments.seconds, device) for key in order})
+    ratios = sorted(r["gantool"] / r["tutorial"] for r in rounds)
+    row = {
+        "case": case,
+        "batch": arguments.batch,
+        "steps_per_second": {key: statistics.median(r[key] for r in rounds) for key in loops},
+        "ratio": {"median": statistics.median(ratios), "lowest": ratios[0], "highest": ratios[-1]},
+        "rounds": rounds,
+    }
+    if arguments.profile:
+        row["profile"] = {key: profile(loop) for key, loop in loops.items()}
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each contender in each round")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--json", default=None, metavar="FILE")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = pick_device(arguments.device)
+    rows = []
+    for case in arguments.cases:
+        row = compare(case, device, arguments)
+        rows.append(row)
+        speed, ratio = row["steps_per_second"], row["ratio"]
+        print(
+            f"{case}: tutorial {speed['tutorial']:.2f} steps/s, gantool {speed['gantool']:.2f}: "
+            f"{ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})",
+            flush=True,
+        )
+        for key, operators in row.get("profile", {}).items():
+            print(f"  {key}: " + ", ".join(f"{o['operator']} {o['share']:.0%}" for o in operators))
+    if arguments.json:
+        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+        about = {**machine.describe(), "gpu": gpu, "threads": torch.get_num_threads()}
+        versions = {"torch": torch.__version__, "python": platform.python_version()}
+        from pathlib import Path
+
+        write_json(
+            Path(arguments.json), {"machine": about, "versions": versions, "cases": json.loads(json.dumps(rows))}
+        )
+
+
+if __name__ == "__main__":
+    main()
