@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from gantool import data, plugins
+from gantool.architecture import SampleSpec
 from gantool.bench import machine
 from gantool.data import Dataset
 from gantool.files import write_json
@@ -35,31 +36,40 @@ from gantool.training.state import State, pick_device
 CASES = {"mlp 28": ("mlp", None), "dcgan 32": ("dcgan", 32), "dcgan 64": ("dcgan", 64), "wgan gp 32": ("wgan", 32)}
 
 
-class Pictures(TorchDataset[Tensor]):
-    """Per-sample transforms, as torchvision's ToTensor and Normalize do them."""
+class Pictures(TorchDataset[tuple[Tensor, int]]):
+    """What a tutorial's data set does for each sample: PIL, resize, to a tensor, normalise, one operation at a time."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.images = dataset.images.transpose(0, 2, 3, 1)
+    def __init__(self, dataset: Dataset, size: int | None) -> None:
+        self.images = torch.from_numpy(dataset.images)
+        self.labels = torch.from_numpy(dataset.labels if dataset.labels is not None else np.zeros(len(dataset), int))
+        self.size = size
+        self.mean, self.deviation = [0.5], [0.5]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Tensor:
-        image = self.images[index]
-        picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-        tensor = torch.from_numpy(np.array(picture, np.uint8, copy=True)).reshape(image.shape)
-        tensor = tensor.permute(2, 0, 1).contiguous().float().div(255)
-        return tensor.sub(0.5).div(0.5)
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        picture, label = Image.fromarray(self.images[index, 0].numpy()), int(self.labels[index])
+        if self.size and picture.size != (self.size, self.size):
+            picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        array = np.array(picture, np.uint8, copy=True)
+        tensor = torch.from_numpy(array).view(picture.height, picture.width, 1).permute(2, 0, 1).contiguous()
+        tensor = tensor.to(torch.float32).div(255).clone()
+        mean, deviation = torch.as_tensor(self.mean), torch.as_tensor(self.deviation)
+        if (deviation == 0).any():
+            raise ValueError("a deviation of zero")
+        return tensor.sub_(mean.view(-1, 1, 1)).div_(deviation.view(-1, 1, 1)), label
 
 
-def tutorial(name: str, dataset: Dataset, device: torch.device, batch: int) -> Iterator[None]:
+def tutorial(name: str, dataset: Dataset, size: int | None, device: torch.device, batch: int) -> Iterator[None]:
     """The tutorial's loop; each `next` is one iteration."""
     architecture = plugins.find(name).architecture
     assert architecture is not None
     config = architecture.config()
     recipe = architecture.recipe_for(config)
     torch.manual_seed(0)
-    game = architecture.build(config, dataset.spec)
+    side = size or dataset.spec.sides[0]
+    game = architecture.build(config, SampleSpec((1, side, side)))
     generator = game.generator.to(device).train()
     discriminator = game.players[0].modules["discriminator"].to(device).train()
     latent_dim = game.inputs[0].shape[0]
@@ -67,7 +77,7 @@ def tutorial(name: str, dataset: Dataset, device: torch.device, batch: int) -> I
         player: torch.optim.Adam(module.parameters(), lr=recipe.learning_rate, betas=recipe.betas)
         for player, module in (("g", generator), ("d", discriminator))
     }
-    loader = DataLoader(Pictures(dataset), batch_size=batch, shuffle=True, drop_last=True)
+    loader = DataLoader(Pictures(dataset, size), batch_size=batch, shuffle=True, drop_last=True)
     loss = nn.BCELoss()
     reals = _forever(loader, device)
     while True:
@@ -114,9 +124,9 @@ def gantool(name: str, dataset: Dataset, device: torch.device, batch: int, preci
         yield
 
 
-def _forever(loader: DataLoader[Tensor], device: torch.device) -> Iterator[Tensor]:
+def _forever(loader: DataLoader[tuple[Tensor, int]], device: torch.device) -> Iterator[Tensor]:
     while True:
-        for real in loader:
+        for real, _ in loader:
             yield real.to(device)
 
 
@@ -157,9 +167,10 @@ def profile(loop: Iterator[None], iterations: int = 5) -> list[dict[str, Any]]:
 
 def compare(case: str, device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:
     name, size = CASES[case]
-    dataset = data.load("digits", size)
+    # the tutorial's loader resizes each sample each time, gantool once
+    raw, dataset = data.load("digits"), data.load("digits", size)
     contenders: dict[str, Callable[[], Iterator[None]]] = {
-        "tutorial": lambda: tutorial(name, dataset, device, arguments.batch),
+        "tutorial": lambda: tutorial(name, raw, size, device, arguments.batch),
         "gantool": lambda: gantool(name, dataset, device, arguments.batch, arguments.precision),
     }
     loops = {key: make() for key, make in contenders.items()}

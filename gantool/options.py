@@ -15,7 +15,10 @@ from gantool.architecture import Architecture, Recipe
 from gantool.errors import GantoolError
 
 # Options of `gantool train` itself; a config field can't take these names.
-COMMON = ("data", "size", "epochs", "seed", "device", "precision", "tick", "runs", "name", "resume", "config")
+COMMON = (
+    "data", "size", "epochs", "seed", "device", "precision", "tick", "keep", "keep_every", "on_nan", "runs", "name",
+    "resume", "config",
+)  # fmt: skip
 _NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "BOOLEAN"}
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 

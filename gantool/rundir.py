@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from gantool.errors import GantoolError
 from gantool.files import read_json, write_json
 
-SCHEMA = 1
+SCHEMA = 2
 CHECKPOINT = re.compile(r"step-(\d{8})\.pt")
 _FOLDER = re.compile(r"(\d{4,})-[^/]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Status = Literal["running", "interrupted", "failed", "finished"]
+OnNan = Literal["stop", "rollback"]
 
 
 class DataInfo(BaseModel, extra="forbid"):
@@ -50,6 +53,11 @@ class RunInfo(BaseModel, extra="forbid"):
     precision: str
     device: str
     versions: dict[str, str]
+    # new in schema 2, with what schema 1 did
+    keep: int = Field(2, ge=1)
+    keep_every: int = Field(0, ge=0)
+    on_nan: OnNan = "stop"
+    rollbacks: int = 0
 
 
 class RunDir:
@@ -74,6 +82,11 @@ class RunDir:
     def export(self) -> Path:
         return self.path / "export"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains the run; exporting needs none."""
+        return self.path / ".lock"
+
     def sample(self, step: int) -> Path:
         return self.path / "samples" / f"step-{step:08d}.png"
 
@@ -85,7 +98,13 @@ class RunDir:
         folder = self.path / "checkpoints"
         if not folder.is_dir():
             return []
-        return sorted(p for p in folder.iterdir() if CHECKPOINT.fullmatch(p.name))
+        return sorted(p for p in folder.iterdir() if CHECKPOINT.fullmatch(p.name) and p.is_file())
+
+    def step_of(self, checkpoint: Path) -> int:
+        """The step in a checkpoint's name."""
+        found = CHECKPOINT.fullmatch(checkpoint.name)
+        assert found
+        return int(found[1])
 
     def latest_checkpoint(self) -> Path:
         checkpoints = self.checkpoints()
@@ -104,14 +123,34 @@ class RunDir:
                 "Upgrade: pip install -U gantool",
             )
         try:
-            return RunInfo.model_validate(value)
+            info = RunInfo.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise GantoolError(f"{path} is not a run's description: {where}: {first['msg']}.") from error
+        info.schema_version = SCHEMA  # the defaults of its new fields are the migration
+        return info
 
     def write(self, info: RunInfo) -> None:
-        write_json(self.path / "run.json", info.model_dump(mode="json"))
+        with self.writing():
+            write_json(self.path / "run.json", info.model_dump(mode="json"))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """An OSError inside becomes a GantoolError that names the run and says what to do."""
+        try:
+            yield
+        except OSError as error:
+            raise GantoolError(
+                f"The run {self.path} can't be written: {error}.",
+                "Free space or mend the folder, then --resume the run.",
+            ) from error
+
+    def sweep(self) -> None:
+        """Remove the temporary files of a killed process. Only for who holds the lock: no other is writing then."""
+        for folder in (self.path, self.checkpoint(0).parent, self.sample(0).parent):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
 
 
 def label(*parts: str) -> str:

@@ -134,7 +134,7 @@ def _changed(tmp_path: Path, **changes: object) -> RunDir:
 def test_a_newer_schema_asks_for_an_upgrade(tmp_path: Path) -> None:
     # what a newer gantool wrote may look different altogether: the schema is read first
     run = _changed(tmp_path, schema_version=rundir.SCHEMA + 1, status="new", more=1)
-    with pytest.raises(GantoolError, match=r"run\.json has schema 2; this gantool reads up to 1") as caught:
+    with pytest.raises(GantoolError, match=r"run\.json has schema 3; this gantool reads up to 2") as caught:
         run.read()
     assert caught.value.hint == "Upgrade: pip install -U gantool"
 

@@ -34,8 +34,9 @@ def command(
     chosen = rundir.find(runs, run) if run else rundir.newest(runs)
     flags = {"onnx": onnx, "onnx-seeded": seeded, "torchscript": torchscript}
     kinds = [kind for kind, wanted in flags.items() if wanted]
-    console(stderr=True).print(f"exporting {chosen.path} and verifying what comes out …")
-    artifacts = export_run(chosen, kinds or None, output)
+    progress = console(stderr=True)
+    progress.print(f"exporting {chosen.path} and verifying what comes out …")
+    artifacts = export_run(chosen, kinds or None, output, lambda note: progress.print(f"note: {note}"))
     if as_json:
         print_json([_as_json(artifact) for artifact in artifacts])
         return

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gantool.options import Option
 
 Precision = Literal["fp32", "tf32", "bf16"]
+OnNan = Literal["stop", "rollback"]
 
 
 class _Architectures(TyperGroup):
@@ -66,12 +67,24 @@ _COMMON: dict[str, tuple[Any, str, str]] = {
         "250",
         "Steps between checkpoints, samples and metrics.",
     ),
+    "keep": (Annotated[int | None, typer.Option(min=1)], "2", "Newest checkpoints to keep."),
+    "keep_every": (
+        Annotated[int | None, typer.Option(min=0)],
+        "0: none",
+        "Keep a checkpoint of every so many steps, too.",
+    ),
+    "on_nan": (
+        OnNan | None,
+        "stop",
+        "When a loss or weight is NaN: stop, or go back to the last checkpoint at half the learning rates (3 times).",
+    ),
     "runs": (Path | None, "runs", "Folder of the runs."),
     "name": (str | None, "NAME-DATA", "Label of the run's folder."),
     "resume": (str | None, "", "Go on with a run: its path, folder name or number."),
     "config": (Path | None, "", "TOML file of options; flags win."),
 }
-_ON_RESUME = {"steps", "epochs", "device", "tick", "data", "runs", "resume", "config"}
+_CHANGEABLE = ("steps", "epochs", "tick", "keep", "keep_every", "on_nan", "device", "data")
+_ON_RESUME = {*_CHANGEABLE, "runs", "resume", "config"}
 
 
 def _command_for(name: str) -> Any:
@@ -141,7 +154,11 @@ def _common(key: str) -> Any:
     kind, default, text = _COMMON[key]
     extra = {"min": kind.__metadata__[0].min, "max": kind.__metadata__[0].max} if hasattr(kind, "__metadata__") else {}
     base = kind.__origin__ if hasattr(kind, "__metadata__") else kind
-    return Annotated[base, typer.Option("--" + key, help=_with_default(text, default), show_default=False, **extra)]
+    return Annotated[base, typer.Option(_flag(key), help=_with_default(text, default), show_default=False, **extra)]
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
 
 
 def _with_default(text: str, default: str) -> str:
@@ -163,10 +180,8 @@ def _train(name: str, options: list[Option], flags: dict[str, Any]) -> None:
     if "resume" in given:
         wrong = sorted(set(given) - _ON_RESUME)
         if wrong:
-            flag = "--" + wrong[0].replace("_", "-")
-            raise typer.BadParameter(
-                f"{flag} can't change when a run is resumed; --steps, --epochs, --tick, --device and --data can"
-            )
+            can = ", ".join(map(_flag, _CHANGEABLE))
+            raise typer.BadParameter(f"{_flag(wrong[0])} can't change when a run is resumed; these can: {can}")
     run_training(name, given)
 
 

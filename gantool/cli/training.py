@@ -16,11 +16,14 @@ from typing import Any
 from gantool import plugins, rundir
 from gantool.cli.show import console
 from gantool.errors import GantoolError
-from gantool.training import curves, loop, session
+from gantool.training import curves, log, loop, session
 from gantool.training.session import Session
 from gantool.training.state import State
 
-_SESSION_OPTIONS = ("data", "size", "epochs", "seed", "device", "precision", "tick", "name")
+_SESSION_OPTIONS = (
+    "data", "size", "epochs", "seed", "device", "precision", "tick", "keep", "keep_every", "on_nan", "name"
+)  # fmt: skip
+_CHANGES = ("steps", "epochs", "device", "tick", "keep", "keep_every", "on_nan", "data")
 
 
 def run_training(name: str, given: dict[str, Any]) -> None:
@@ -33,13 +36,14 @@ def run_training(name: str, given: dict[str, Any]) -> None:
         f"{info.architecture} ({parameters / 1e6:.2f} M parameters in the generator) on {len(opened.data):,} samples "
         f"{opened.data.spec} of {info.data.name}, {info.device}, {info.precision}, seed {info.seed} → {run.path}"
     )
-    for note in opened.data.notes:
+    for note in opened.notes:
         out.print(f"note: {note}")
     if state.step:
         out.print(f"resumed at step {state.step} of {info.steps}")
     with _interruptible() as interrupted, _view(state, info.steps) as listener:
         status = loop.train(state, run, info, listener, interrupted)
-    curves.draw(run, loop.read_metrics(run))
+    with run.writing():
+        curves.draw(run, log.read_metrics(run))
     out.print(f"{status} at step {state.step} after {state.seconds:,.0f} s of training")
     out.print(f"samples  {run.sample(state.step)}\ncurves   {run.curves}\nweights  {run.checkpoint(state.step)}")
     if status == "interrupted":
@@ -61,8 +65,7 @@ def _open(name: str, given: dict[str, Any]) -> Session:
             f"The run {run.path} is of {info.architecture!r}, not of {name!r}.",
             f"Type: gantool train {info.architecture} --resume {run.path}",
         )
-    changes = {key: given[key] for key in ("steps", "epochs", "device", "tick", "data") if key in given}
-    return session.resume(run, **changes)
+    return session.resume(run, **{key: given[key] for key in _CHANGES if key in given})
 
 
 @contextmanager
@@ -112,6 +115,9 @@ class _Plain:
         line = f"step {record['step']:.0f}/{self.steps}  {speed:,.0f} images/s  {_losses(record)}  ETA {eta}"
         print(line, flush=True)
 
+    def noted(self, text: str) -> None:
+        print(text, flush=True)
+
 
 class _Live:
     """A progress bar that moves with every step; the losses below it change at every tick."""
@@ -149,6 +155,9 @@ class _Live:
 
     def ticked(self, record: dict[str, float]) -> None:
         self.losses.plain = _losses(record).replace("; ", "\n")
+
+    def noted(self, text: str) -> None:
+        self.live.console.print(text)
 
 
 def _losses(record: dict[str, float]) -> str:

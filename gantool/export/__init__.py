@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,18 @@ from gantool.training.session import described
 __all__ = ["FILES", "Artifact", "Source", "export_run", "source_of", "write"]
 
 
-def export_run(run: RunDir, kinds: Sequence[str] | None = None, folder: Path | None = None) -> list[Artifact]:
-    """Export a run's newest checkpoint (its averaged generator) to `folder` (default: the run's `export/`).
+def export_run(
+    run: RunDir,
+    kinds: Sequence[str] | None = None,
+    folder: Path | None = None,
+    say: Callable[[str], None] = lambda note: None,
+) -> list[Artifact]:
+    """Export a run's newest sound checkpoint (its averaged generator) to `folder` (default: the run's `export/`).
 
-    `kinds`: keys of FILES; None: every one that fits. GantoolError, and no file, when a check fails.
+    `kinds`: keys of FILES; None: every one that fits. `say` is told of damaged checkpoints that were passed over.
+    GantoolError, and no file, when a check fails.
     """
-    source = source_of(run)
+    source = source_of(run, say)
     if kinds is None:
         kinds = [kind for kind in FILES if source.seedable or kind != "onnx-seeded"]
     if "onnx-seeded" in kinds and not source.seedable:
@@ -40,13 +46,14 @@ def export_run(run: RunDir, kinds: Sequence[str] | None = None, folder: Path | N
     return write(source, kinds, folder or run.export)
 
 
-def source_of(run: RunDir) -> Source:
-    """The generator of a run's newest checkpoint on the CPU, its BatchNorm statistics re-estimated."""
+def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None) -> Source:
+    """The generator of a run's newest sound checkpoint on the CPU, its BatchNorm statistics re-estimated."""
     info = run.read()
     plugin, recipe, config = described(info)
     assert plugin.architecture is not None
-    path = run.latest_checkpoint()
-    state = checkpoint.load(path)
+    path, state, notes = checkpoint.load_newest(run)
+    for note in notes:
+        say(note)
     spec = SampleSpec(info.data.shape, info.data.classes)
     game = plugin.architecture.build(config, spec)
     try:

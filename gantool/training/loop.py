@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from gantool import pictures
 from gantool.errors import GantoolError
-from gantool.files import write_bytes
 from gantool.rundir import RunDir, RunInfo, Status
-from gantool.training import checkpoint
+from gantool.training import checkpoint, log
 from gantool.training.meter import NonFinite
+from gantool.training.rollback import Diverged, recover, snapshot
 from gantool.training.state import State
 
 SAMPLES = 64
@@ -31,6 +30,9 @@ class Listener(Protocol):
     def ticked(self, record: dict[str, float]) -> None:
         """After every tick, with the line that went to metrics.jsonl."""
 
+    def noted(self, text: str) -> None:
+        """When something happened that a person should read."""
+
 
 def train(
     state: State,
@@ -42,7 +44,7 @@ def train(
     """Train until `info.steps`; at every tick read metrics, draw samples, save.
 
     Returns `finished`, or `interrupted` (everything saved) when `interrupted()` became true. Raises GantoolError when
-    a loss or a weight is no longer finite; the last good checkpoint stays.
+    a loss or a weight is no longer finite (and `info.on_nan` knows no way on); the last good checkpoint stays.
     """
     info.status = "running"
     run.write(info)
@@ -50,7 +52,7 @@ def train(
         status = _loop(state, run, info, listener, interrupted)
     except BaseException:
         info.status = "failed"
-        with contextlib.suppress(OSError):  # a full disk may be why: its own error says more
+        with contextlib.suppress(GantoolError):  # a full disk may be why: its own error says more
             run.write(info)
         raise
     info.status = status
@@ -65,17 +67,17 @@ def _loop(state: State, run: RunDir, info: RunInfo, listener: Listener, interrup
         listener.stepped(state.step)
         stopping = interrupted()
         if state.step % info.tick == 0 or state.step == info.steps or stopping:
-            means = _means(state, run)  # waits for the device: what follows is timed whole
+            try:
+                means = _means(state)  # waits for the device: what follows is timed whole
+            except Diverged as cause:
+                recover(state, run, info, cause, listener.noted)
+                began, first = time.perf_counter(), state.sampler.seen
+                continue
             elapsed = time.perf_counter() - began
             state.seconds += elapsed
             speed = (state.sampler.seen - first) / elapsed
-            try:
+            with run.writing():
                 record = _maintain(state, run, info, means, speed)
-            except OSError as error:
-                raise GantoolError(
-                    f"The run {run.path} can't be written: {error}.",
-                    "Free space or mend the folder, then --resume the run.",
-                ) from error
             listener.ticked(record)
             began, first = time.perf_counter(), state.sampler.seen
     return "finished" if state.step >= info.steps else "interrupted"
@@ -105,22 +107,16 @@ def iterate(state: State) -> None:
     state.step += 1
 
 
-def _means(state: State, run: RunDir) -> dict[str, float]:
+def _means(state: State) -> dict[str, float]:
     try:
         means = state.meter.read()
         culprit = state.broken_weights()
     except NonFinite as error:
         # steps are shown as people count them: the first is 1
-        raise _not_finite(f"{error.term} became NaN or infinite at step {error.step + 1}", run) from None
+        raise Diverged(f"{error.term} became NaN or infinite at step {error.step + 1}") from None
     if culprit:
-        raise _not_finite(f"the weights of the {culprit} became NaN or infinite by step {state.step}", run)
+        raise Diverged(f"the weights of the {culprit} became NaN or infinite by step {state.step}")
     return means
-
-
-def _not_finite(what: str, run: RunDir) -> GantoolError:
-    kept = run.checkpoints()
-    good = f"The last good checkpoint is {kept[-1]}." if kept else "It happened before the first checkpoint."
-    return GantoolError(f"Training stopped: {what}.", f"{good} Start a new run with a smaller --learning-rate.")
 
 
 def _maintain(state: State, run: RunDir, info: RunInfo, means: dict[str, float], speed: float) -> dict[str, float]:
@@ -134,10 +130,9 @@ def _maintain(state: State, run: RunDir, info: RunInfo, means: dict[str, float],
         "images_per_second": round(speed, 1),
         **means,
     }
-    with run.metrics.open("a") as file:
-        file.write(json.dumps(record) + "\n")
-    checkpoint.save(run.checkpoint(state.step), state.state_dict())
-    checkpoint.prune(run)
+    log.append(run, record)
+    checkpoint.save(run.checkpoint(state.step), snapshot(state, info))
+    checkpoint.prune(run, info.keep, info.keep_every)
     info.step = state.step
     run.write(info)
     return record
@@ -155,24 +150,3 @@ def draw_samples(state: State, run: RunDir) -> None:
             images = np.stack((source, images), 1).reshape(-1, *images.shape[1:])
             break
     pictures.save_png(pictures.grid(images), run.sample(state.step))
-
-
-def read_metrics(run: RunDir) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line cut off by a kill is left out."""
-    records = []
-    if run.metrics.is_file():
-        for line in run.metrics.read_text().splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-    return records
-
-
-def forget_after(run: RunDir, step: int) -> None:
-    """Drop metrics and samples later than `step`: a killed run may have written more than its checkpoint holds."""
-    kept = [json.dumps(record) + "\n" for record in read_metrics(run) if record["step"] <= step]
-    write_bytes(run.metrics, "".join(kept).encode())
-    for path in run.sample(0).parent.glob("step-*.png"):
-        if path > run.sample(step):
-            path.unlink()

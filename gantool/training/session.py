@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import BaseFileLock
 from pydantic import ValidationError
 
 from gantool import __version__, plugins, rundir
@@ -18,20 +19,21 @@ from gantool.data import Dataset, load
 from gantool.errors import GantoolError
 from gantool.options import resolve
 from gantool.plugins import Plugin
-from gantool.rundir import DataInfo, RunDir, RunInfo
-from gantool.training import checkpoint
-from gantool.training.loop import forget_after
+from gantool.rundir import DataInfo, OnNan, RunDir, RunInfo
+from gantool.training import checkpoint, lock, log
 from gantool.training.state import State, pick_device
 
 
 @dataclass(frozen=True)
 class Session:
-    """A state, and the run folder that it is saved in."""
+    """A state, and the run folder that it is saved in, which is locked as long as the session is referred to."""
 
     state: State
     run: RunDir
     info: RunInfo
     data: Dataset
+    lock: BaseFileLock
+    notes: tuple[str, ...] = ()
 
 
 def start(
@@ -45,6 +47,9 @@ def start(
     device: str = "auto",
     precision: str = "fp32",
     tick: int = 250,
+    keep: int = 2,
+    keep_every: int = 0,
+    on_nan: OnNan = "stop",
     runs: Path = Path("runs"),
     name: str | None = None,
 ) -> Session:
@@ -64,6 +69,7 @@ def start(
             raise GantoolError("--epochs means nothing to an architecture that draws no data.", "Use --steps.")
         steps = max(1, math.ceil(epochs * len(dataset) / state.data_per_step()))
     run = rundir.create(runs, name or rundir.label(architecture.name, dataset.name))
+    held = lock.take(run)
     info = RunInfo(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
@@ -90,9 +96,12 @@ def start(
         precision=precision,
         device=str(target),
         versions=versions(),
+        keep=keep,
+        keep_every=keep_every,
+        on_nan=on_nan,
     )
     run.write(info)
-    return Session(state, run, info, dataset)
+    return Session(state, run, info, dataset, held, tuple(dataset.notes))
 
 
 def resume(
@@ -102,17 +111,21 @@ def resume(
     epochs: float | None = None,
     device: str | None = None,
     tick: int | None = None,
+    keep: int | None = None,
+    keep_every: int | None = None,
+    on_nan: OnNan | None = None,
     data: str | None = None,
 ) -> Session:
-    """Take up a run from its newest checkpoint; on the same device exactly as if it had never stopped.
+    """Take up a run from its newest sound checkpoint; on the same device exactly as if it had never stopped.
 
-    `data`: where the same data lies now, if it moved (its fingerprint must agree).
+    `data`: where the same data lies now, if it moved (its fingerprint must agree). Nothing on disk is changed until
+    everything that can be wrong has been found out. GantoolError when another process trains the run.
     """
     info = run.read()
+    held = lock.take(run)
     plugin, recipe, config = described(info)
     assert plugin.architecture is not None
-    path = run.latest_checkpoint()
-    saved = checkpoint.load(path)
+    path, saved, notes = checkpoint.load_newest(run)
     if data:
         info.data.source = data
     dataset = load(info.data.source, info.data.size)
@@ -141,9 +154,15 @@ def resume(
         )
     info.tick = tick or info.tick
     info.device = str(target)
-    info.step = state.step
-    forget_after(run, state.step)
-    return Session(state, run, info, dataset)
+    info.keep = keep or info.keep
+    info.keep_every = info.keep_every if keep_every is None else keep_every
+    info.on_nan = on_nan or info.on_nan
+    info.step, info.rollbacks = state.step, saved["rollbacks"]
+    with run.writing():
+        run.sweep()
+        checkpoint.set_aside(run, path)
+        log.forget_after(run, state.step, info.rollbacks)
+    return Session(state, run, info, dataset, held, (*notes, *dataset.notes))
 
 
 def described(info: RunInfo) -> tuple[Plugin, Recipe, Any]:

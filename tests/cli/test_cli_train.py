@@ -21,7 +21,7 @@ from gantool.cli import app
 from gantool.errors import GantoolError
 from gantool.plugins import architecture_names
 from gantool.rundir import RunDir
-from gantool.training import checkpoint, loop
+from gantool.training import checkpoint, log
 
 TINY = ("--data", "noise.npz", "--widths", "8", "--batch-size", "8", "--device", "cpu")
 
@@ -366,7 +366,7 @@ def test_a_run_is_resumed_by_number_name_or_path(name: str) -> None:
     sound("mlp", *TINY, "--steps", 2)
     result = sound("mlp", "--resume", name, "--steps", 4, "--tick", 1)
     assert "resumed at step 2 of 4" in result.output
-    assert [record["step"] for record in loop.read_metrics(RunDir(Path("runs/0001-mlp-noise")))] == [2, 3, 4]
+    assert [record["step"] for record in log.read_metrics(RunDir(Path("runs/0001-mlp-noise")))] == [2, 3, 4]
     assert (run_json()["step"], run_json()["steps"], run_json()["tick"]) == (4, 4, 1)
 
 

@@ -16,6 +16,7 @@ from gantool import objectives, plugins
 from gantool.architecture import Architecture, Recipe, SampleSpec
 from gantool.data import Dataset
 from gantool.games import Game, two_player
+from gantool.options import COMMON
 from gantool.plugins import Plugin
 from gantool.rundir import Status
 from gantool.training import loop, session
@@ -32,16 +33,20 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 class Silent:
-    """A listener that keeps the records."""
+    """A listener that keeps the records and the notes."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, float]] = []
+        self.notes: list[str] = []
 
     def stepped(self, step: int) -> None:
         pass
 
     def ticked(self, record: dict[str, float]) -> None:
         self.records.append(record)
+
+    def noted(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def dataset(rows: int = 50, shape: tuple[int, ...] = (1, 16, 16), classes: int = 2) -> Dataset:
@@ -65,7 +70,7 @@ def run_until(opened: Session, stop: int | None = None) -> Status:
 
 def start(plugin: str | Plugin, folder: Path, **given: Any) -> Session:
     """A new run of 40 steps on noise in `folder`/runs, on the CPU unless told; options as in `gantool train`."""
-    common = {k: given.pop(k) for k in ("seed", "tick", "epochs", "device", "precision", "size", "name") if k in given}
+    common = {key: given.pop(key) for key in COMMON if key in given}
     data = folder / "noise.npz"
     if not data.exists():
         save_npz(data)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.commands import TIMEOUT, gantool, start_gantool
+from support.inprocess import runner
 from support.trainings import Silent, different, needs_cuda, run_until, save_npz, start
 
-from gantool import plugins
+from gantool import plugins, rundir
 from gantool.errors import GantoolError
 from gantool.rundir import RunDir
-from gantool.training import checkpoint, loop, session
+from gantool.training import checkpoint, log, loop, session
 
 GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp", {}),
@@ -47,7 +49,7 @@ def test_stopped_and_resumed_is_bit_equal_to_never_stopped(game: str, tmp_path: 
     assert run_until(resumed) == "finished"
 
     assert different(_final(whole.run), _final(resumed.run)) == []
-    one, two = (loop.read_metrics(run) for run in (whole.run, resumed.run))
+    one, two = (log.read_metrics(run) for run in (whole.run, resumed.run))
     timing = ("seconds", "images_per_second")
     assert [{k: v for k, v in r.items() if k not in timing} for r in one] == [
         {k: v for k, v in r.items() if k not in timing} for r in two
@@ -114,7 +116,7 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_forgotten(tmp_path: Pat
         file.write('{"step": 60, "loss.gen')
     resumed = session.resume(run)
     assert resumed.state.step == 20
-    assert [record["step"] for record in loop.read_metrics(run)] == [20]
+    assert [record["step"] for record in log.read_metrics(run)] == [20]
     assert run.metrics.read_text().endswith("}\n")
     assert [path.name for path in sorted(run.sample(0).parent.iterdir())] == ["step-00000020.png"]
 
@@ -142,16 +144,150 @@ def test_resume_refuses_a_checkpoint_of_another_network(tmp_path: Path) -> None:
     assert "It was made with gantool" in caught.value.hint
 
 
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_serves(tmp_path: Path) -> None:
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _flip(path: Path) -> None:
+    """One bit of one weight."""
+    weight = checkpoint.load(path)["modules"]["generator.generator"]["layers.0.weight"]
+    data = bytearray(path.read_bytes())
+    data[data.index(weight.numpy().tobytes()) + 7] ^= 0x20
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip])
+def test_a_damaged_newest_checkpoint_is_noted_and_the_one_before_it_serves_exactly(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
     opened = start("mlp", tmp_path)
     run_until(opened)
+    wanted = _final(opened.run)
     newest = opened.run.latest_checkpoint()
-    newest.write_bytes(newest.read_bytes()[:1000])
+    damage(newest)
+    resumed = session.resume(opened.run)
+    assert resumed.state.step == 20
+    (note,) = resumed.notes
+    assert "step-00000040.pt is damaged: " in note
+    assert note.endswith(" step-00000020.pt is used instead.")
+    assert newest.with_suffix(".damaged").is_file()
+    run_until(resumed)
+    assert different(wanted, _final(opened.run)) == []
+    assert [record["step"] for record in log.read_metrics(opened.run)] == [20, 40]
+
+
+def test_the_command_says_which_checkpoint_was_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = start("mlp", tmp_path)
+    run_until(opened)
+    _truncate(opened.run.latest_checkpoint())
+    gantool = runner(monkeypatch, capsys)
+    code, _, errors = gantool("export", opened.run.path, "--onnx")
+    assert code == 0
+    assert "note: The checkpoint" in errors
+    assert "step-00000040.pt is damaged" in errors
+    code, output, _ = gantool("train", "mlp", "--resume", opened.run.path)
+    assert code == 0
+    assert "step-00000040.pt is damaged" in output
+    assert "resumed at step 20 of 40" in output
+
+
+def test_a_run_without_a_sound_checkpoint_is_an_error_and_left_as_it_is(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path)
+    run_until(opened)
+    for path in opened.run.checkpoints():
+        _truncate(path)
+    before = {path: path.read_bytes() for path in opened.run.path.rglob("*") if path.is_file()}
     with pytest.raises(GantoolError, match=r"step-00000040\.pt is damaged") as caught:
         session.resume(opened.run)
-    assert "Delete it to go on from the one before it" in caught.value.hint
-    newest.unlink()
-    assert session.resume(opened.run).state.step == 20
+    assert "start a new run" in caught.value.hint
+    assert {path: path.read_bytes() for path in opened.run.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_of_an_older_gantool_goes_on(tmp_path: Path) -> None:
+    whole = start("mlp", tmp_path)
+    run_until(whole)
+    old = start("mlp", tmp_path)
+    run_until(old, stop=20)
+    path = old.run.checkpoint(20)
+    torch.save({"schema": 1, **old.state.state_dict()}, path)
+    described = old.run.path / "run.json"
+    new = ("keep", "keep_every", "on_nan", "rollbacks")
+    fields = {key: value for key, value in json.loads(described.read_text()).items() if key not in new}
+    described.write_text(json.dumps({**fields, "schema_version": 1}))
+    resumed = session.resume(old.run)
+    assert (resumed.info.keep, resumed.info.keep_every, resumed.info.on_nan) == (2, 0, "stop")
+    run_until(resumed)
+    assert different(_final(whole.run), _final(old.run)) == []
+    assert old.run.read().schema_version == rundir.SCHEMA
+
+
+def test_a_run_goes_on_where_it_was_moved(tmp_path: Path) -> None:
+    whole = start("mlp", tmp_path)
+    run_until(whole)
+    half = start("mlp", tmp_path)
+    run_until(half, stop=20)
+    (tmp_path / "archive").mkdir()
+    moved = half.run.path.rename(tmp_path / "archive" / "any name")
+    del half
+    resumed = session.resume(rundir.find(tmp_path / "nowhere", str(moved)))
+    run_until(resumed)
+    assert resumed.run.path == moved
+    assert different(_final(whole.run), _final(resumed.run)) == []
+
+
+def test_how_many_checkpoints_are_kept_is_remembered_and_can_change(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path, steps=30, tick=5, keep=1, keep_every=10)
+    run_until(opened)
+    assert [opened.run.step_of(path) for path in opened.run.checkpoints()] == [10, 20, 30]
+    resumed = session.resume(opened.run, steps=45)
+    run_until(resumed)
+    assert [opened.run.step_of(path) for path in opened.run.checkpoints()] == [10, 20, 30, 40, 45]
+    resumed = session.resume(opened.run, steps=60, keep=3, keep_every=0)
+    run_until(resumed)
+    assert [opened.run.step_of(path) for path in opened.run.checkpoints()] == [50, 55, 60]
+    assert (opened.run.read().keep, opened.run.read().keep_every) == (3, 0)
+
+
+def test_the_flags_are_in_run_json_and_can_change_on_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_npz(Path("noise.npz"))
+    Path("options.toml").write_text('keep = 3\nkeep-every = 7\non_nan = "rollback"\n')
+    gantool = runner(monkeypatch, capsys)
+    tiny = ("--data", "noise.npz", "--widths", 8, "--batch-size", 8, "--device", "cpu", "--steps", 2)
+
+    def kept() -> tuple[int, int, str]:
+        info = rundir.newest(Path("runs")).read()
+        return info.keep, info.keep_every, info.on_nan
+
+    for flags, wanted in (
+        ((*tiny,), (2, 0, "stop")),
+        ((*tiny, "--keep", 1, "--keep-every", 5, "--on-nan", "rollback"), (1, 5, "rollback")),
+        ((*tiny, "--config", "options.toml", "--keep", 4), (4, 7, "rollback")),
+        (("--resume", 3), (4, 7, "rollback")),
+        (("--resume", 3, "--keep", 2, "--keep-every", 0, "--on-nan", "stop"), (2, 0, "stop")),
+    ):
+        code, _, errors = gantool("train", "mlp", *flags)
+        assert code == 0, errors
+        assert kept() == wanted
+    assert gantool("train", "mlp", *tiny, "--keep", 0)[0] == 2
+    assert gantool("train", "mlp", *tiny, "--on-nan", "ignore")[0] == 2
+
+
+def test_what_a_killed_process_was_writing_is_swept_away(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path)
+    run_until(opened, stop=20)
+    run = opened.run
+    left = [run.path / ".run.json.abc.tmp", run.checkpoint(0).parent / ".step.pt.abc.tmp"]
+    others = run.export / ".generator.onnx.abc.tmp"  # an export may be running now
+    run.export.mkdir()
+    for path in (*left, others):
+        path.write_bytes(b"half")
+    session.resume(run)
+    assert [path.exists() for path in (*left, others)] == [False, False, True]
 
 
 @pytest.mark.gpu
