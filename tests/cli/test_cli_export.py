@@ -53,7 +53,7 @@ def test_without_flags_the_newest_run_in_every_format(cli: Run, run: RunDir) -> 
         (["--seeded"], {"generator.seeded.onnx"}),
         (["--onnx", "--torchscript"], {"generator.onnx", "generator.torchscript.pt"}),
     ],
-    ids=str,
+    ids=["onnx", "seeded", "onnx and torchscript"],  # a set's text differs from process to process
 )
 def test_a_flag_a_format(cli: Run, run: RunDir, flags: list[str], files: set[str]) -> None:
     assert cli("export", "1", *flags, "-o", "out")[0] == 0
