@@ -13,7 +13,7 @@ import numpy as np
 
 from gantool import manifest
 from gantool.errors import GantoolError
-from gantool.files import MAX_JSON_BYTES
+from gantool.files import MAX_JSON_BYTES, read_bounded, reading, regular_size
 from gantool.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -35,15 +35,13 @@ class Inspection:
 
 def inspect(path: Path) -> Inspection:
     """Read an exported .onnx, .pt or manifest .json; GantoolError when it is none of ours, or damaged."""
-    try:
-        size = path.stat().st_size
+    with reading(path):
         if path.is_dir():
             raise GantoolError(f"{path} is a folder.", f"Name a file in it: gantool inspect {path}/generator.onnx")
+        size = regular_size(path)
         if path.suffix == ".onnx":
             return _inspect_onnx(path, size)
-        data = path.read_bytes() if path.suffix == ".json" and size <= MAX_JSON_BYTES else _torchscript_extra(path)
-    except OSError as error:
-        raise GantoolError(f"{path} can't be read: {error.strerror}.") from error
+        data = read_bounded(path, MAX_JSON_BYTES) if path.suffix == ".json" else _torchscript_extra(path)
     return Inspection(path, manifest.from_json(data, path), size, None, {})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,14 +45,39 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """The JSON in `path`; GantoolError when it is missing, larger than 16 MB or not JSON."""
+    return parse_json(read_bounded(path, MAX_JSON_BYTES), path)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The bytes of the regular file `path`; GantoolError when it is none, can't be read, or has more than `limit`."""
+    regular_size(path)
+    with reading(path), path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise GantoolError(f"{path} is larger than {limit // 2**20} MB: not a file of gantool.")
+    return data
+
+
+def regular_size(path: Path) -> int:
+    """The bytes that the regular file `path` has; GantoolError when it is none.
+
+    Asked before a file is opened: a device may have no end, and a pipe without a writer blocks whoever opens it.
+    """
+    with reading(path):
+        status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+        raise GantoolError(f"{path} can't be read: it is {kind}.")
+    return status.st_size
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """An OSError inside becomes a GantoolError that names the file at fault; `path`, when the error names none."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_JSON_BYTES + 1)
+        yield
     except OSError as error:
-        raise GantoolError(f"{path} can't be read: {error.strerror}.") from error
-    if len(data) > MAX_JSON_BYTES:
-        raise GantoolError(f"{path} is larger than {MAX_JSON_BYTES // 2**20} MB: not a file of gantool.")
-    return parse_json(data, path)
+        raise GantoolError(f"{error.filename or path} can't be read: {error.strerror or error}.") from error
 
 
 def parse_json(data: bytes | str, origin: object) -> Any:

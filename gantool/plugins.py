@@ -55,9 +55,10 @@ def find(name: str) -> Plugin:
     sound = [plugin for plugin in claims if plugin.architecture]
     if len(sound) > 1:
         owners = " and ".join(f"{plugin.distribution} {plugin.version}" for plugin in sound)
+        own = __name__.partition(".")[0]  # its own distribution is not what a user should take away
+        other = next((p.distribution for p in reversed(sound) if p.distribution != own), own)
         raise GantoolError(
-            f"Two plugins claim the architecture {name!r}: {owners}.",
-            f"Uninstall one of them: pip uninstall {sound[-1].distribution}",
+            f"Two plugins claim the architecture {name!r}: {owners}.", f"Uninstall one of them: pip uninstall {other}"
         )
     if sound:
         return sound[0]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from gantool.errors import GantoolError
-from gantool.files import read_json, write_json
+from gantool.files import read_json, reading, write_json
 
 SCHEMA = 2
 CHECKPOINT = re.compile(r"step-(\d{8})\.pt")
@@ -20,6 +20,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Status = Literal["running", "interrupted", "failed", "finished"]
 OnNan = Literal["stop", "rollback"]
+
+
+class NoSuchRun(GantoolError):
+    """No run has the name asked for."""
 
 
 class DataInfo(BaseModel, extra="forbid"):
@@ -96,9 +100,10 @@ class RunDir:
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first (a half-written one has another name)."""
         folder = self.path / "checkpoints"
-        if not folder.is_dir():
-            return []
-        return sorted(p for p in folder.iterdir() if CHECKPOINT.fullmatch(p.name) and p.is_file())
+        with reading(folder):
+            if not folder.is_dir():
+                return []
+            return sorted(p for p in folder.iterdir() if CHECKPOINT.fullmatch(p.name) and p.is_file())
 
     def step_of(self, checkpoint: Path) -> int:
         """The step in a checkpoint's name."""
@@ -191,7 +196,8 @@ def create(runs: Path, label: str) -> RunDir:
 
 def list_runs(runs: Path) -> list[RunDir]:
     """Runs in order of their numbers."""
-    return [RunDir(path) for path in _folders(runs)]
+    with reading(runs):
+        return [RunDir(path) for path in _folders(runs)]
 
 
 def newest(runs: Path) -> RunDir:
@@ -205,13 +211,14 @@ def newest(runs: Path) -> RunDir:
 def find(runs: Path, name: str) -> RunDir:
     """A run by path, by folder name, or by number (`7` or `0007`) inside `runs`."""
     for candidate in (Path(name), runs / name):
-        if (candidate / "run.json").is_file():
-            return RunDir(candidate)
+        with reading(candidate):
+            if (candidate / "run.json").is_file():
+                return RunDir(candidate)
     matches = [run for run in list_runs(runs) if name.isdecimal() and int(run.name.split("-")[0]) == int(name)]
     if len(matches) == 1:
         return matches[0]
     known = ", ".join(run.name for run in list_runs(runs)[-5:]) or "none"
-    raise GantoolError(f"There is no run {name!r}.", f"Newest runs in {runs}: {known}.")
+    raise NoSuchRun(f"There is no run {name!r}.", f"Newest runs in {runs}: {known}.")
 
 
 def _folders(runs: Path) -> list[Path]:

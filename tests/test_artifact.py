@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -65,6 +66,23 @@ def test_what_is_no_file_of_ours(tmp_path: Path, name: str) -> None:
 
 def test_a_folder(folder: Path) -> None:
     assert "gantool inspect" in refused(folder, "is a folder").hint
+
+
+@pytest.mark.parametrize("name", ["g.onnx", "g.json", "g.pt", "g"])
+def test_devices_and_pipes_are_not_read(tmp_path: Path, name: str) -> None:
+    """A device may have no end, and a pipe without a writer blocks."""
+    if Path("/dev/zero").exists():
+        (tmp_path / name).symlink_to("/dev/zero")
+        refused(tmp_path / name, "no regular file")
+        (tmp_path / name).unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / name)
+        refused(tmp_path / name, "no regular file")
+
+
+def test_a_manifest_too_large_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "g.json").write_bytes(b" " * (16 * 2**20 + 1))
+    refused(tmp_path / "g.json", "larger than 16 MB")
 
 
 def test_an_archive_of_somebody_else(tmp_path: Path) -> None:

@@ -84,3 +84,37 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         files.read_json(tmp_path / "none.json")
     with pytest.raises(GantoolError, match="can't be read"):
         files.read_json(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_a_device_without_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").symlink_to("/dev/zero")
+    with pytest.raises(GantoolError, match=r"a\.json can't be read: it is no regular file"):
+        files.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(GantoolError, match="pipe can't be read: it is no regular file"):
+        files.read_bounded(tmp_path / "pipe", 10)
+
+
+def test_a_read_ends_at_its_limit(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(2**20))
+    assert files.read_bounded(tmp_path / "a", 2**20) == bytes(2**20)
+    with (tmp_path / "a").open("ab") as file:
+        file.write(b"1")
+    with pytest.raises(GantoolError, match="a is larger than 1 MB"):
+        files.read_bounded(tmp_path / "a", 2**20)
+
+
+def test_an_error_while_reading_names_the_file_at_fault(tmp_path: Path) -> None:
+    def read(error: OSError) -> str:
+        with pytest.raises(GantoolError) as caught, files.reading(tmp_path):
+            raise error
+        return caught.value.message
+
+    assert read(PermissionError(13, "Permission denied", "/a/b")) == "/a/b can't be read: Permission denied."
+    assert read(OSError(5, "Input/output error")) == f"{tmp_path} can't be read: Input/output error."
+    assert read(OSError("odd")) == f"{tmp_path} can't be read: odd."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -96,6 +97,39 @@ def test_a_run_that_is_not_there_is_named_beside_those_that_are(name: str, tmp_p
     with pytest.raises(GantoolError, match="There is no run") as caught:
         rundir.find(tmp_path, name)
     assert "0002-half" in caught.value.hint
+
+
+@pytest.mark.parametrize("ask", [rundir.list_runs, rundir.newest, lambda runs: rundir.find(runs, "1")])
+def test_a_folder_that_may_not_be_searched_is_named(
+    ask: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(tmp_path / "closed", "a")
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> object:  # chmod would not stop root
+        if path.parent.name == "closed" or path.name == "run.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(GantoolError, match=r"1(-a|/run\.json) can't be read: Permission denied"):
+        ask(tmp_path / "closed")
+
+
+def test_checkpoints_that_may_not_be_listed_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _run(tmp_path, "a")
+
+    def refuse(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(GantoolError, match="checkpoints can't be read: Permission denied"):
+        run.checkpoints()
+
+
+def test_a_name_too_long_for_a_file_is_no_traceback(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match="can't be read: File name too long"):
+        rundir.find(tmp_path, "x" * 5000)
 
 
 def test_the_newest_run_is_the_newest_that_has_a_checkpoint(tmp_path: Path) -> None:

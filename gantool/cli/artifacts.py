@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from pathlib import Path
 
-from gantool import rundir
+from gantool import manifest, rundir
 from gantool.errors import GantoolError
+from gantool.files import reading
 from gantool.rundir import RunDir
 
 # what `gantool export` calls them (gantool.export.FILES, which loads torch); the first that is there is taken
@@ -20,8 +23,12 @@ def find_artifact(given: str | None, runs: Path) -> Path:
     in `runs`. Of an export with both ONNX files, the seeded one. GantoolError: nothing there, nothing exported yet, or
     a TorchScript file.
     """
-    if given is None:
-        return _newest(runs)
+    # Path.is_file and the like raise under a folder that may not be searched
+    with reading(Path(given) if given else runs):
+        return _newest(runs) if given is None else _named(given, runs)
+
+
+def _named(given: str, runs: Path) -> Path:
     path = Path(given)
     if path.is_file():
         return _onnx(path)
@@ -32,7 +39,12 @@ def find_artifact(given: str | None, runs: Path) -> Path:
         raise GantoolError(
             f"There is no file {given}.", "Name an exported file or a run, or none for the newest export."
         )
-    run = rundir.find(runs, given)
+    try:
+        run = rundir.find(runs, given)
+    except rundir.NoSuchRun as error:
+        if not given or not path.exists():
+            raise
+        raise GantoolError(f"{given} is neither an ONNX file, an export folder nor a run.", error.hint) from error
     found = _in_folder(run.export)
     if found is None:
         raise _unexported(run)
@@ -64,14 +76,23 @@ def _unexported(run: RunDir) -> GantoolError:
 
 
 def _onnx(path: Path) -> Path:
-    try:
-        with path.open("rb") as file:
-            archive = file.read(4) == b"PK\x03\x04"  # TorchScript files are zip archives
-    except OSError as error:
-        raise GantoolError(f"{path} can't be read: {error.strerror}.") from error
-    if archive or path.suffix == ".pt":
+    with path.open("rb") as file:
+        archive = file.read(4) == b"PK\x03\x04"
+    if path.suffix == ".pt" or (archive and _is_torchscript(path)):
         raise GantoolError(
             f"{path} is a TorchScript file: `gantool bench` and `gantool generate` take ONNX files.",
             "Export one: gantool export --onnx",
         )
+    if archive:
+        raise GantoolError(f"{path} is not an ONNX file but a zip archive.", "Export one: gantool export --onnx")
     return path
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether a zip archive holds code as TorchScript does, or our manifest; other kinds are archives, too: .npz."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error):
+        return False
+    return any("/code/" in name or name.endswith(f"/extra/{manifest.KEY}") for name in names)

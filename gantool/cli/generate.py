@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PART = 1024  # images between two moves of the progress bar
 MAX_GRID = 10_000
+MAX_ARRAY = 8 * 10**9  # bytes
 
 
 def command(
@@ -60,13 +62,12 @@ def command(
         if suffix == "":
             _write_folder(generator, n, seed, first, label, output)
         else:
-            import numpy as np
-
-            images = np.concatenate(list(_parts(generator, n, seed, first, label)))
+            images = _all(generator, n, seed, first, label)
             _write_grid(images, output) if suffix == ".png" else _write_npz(images, seed, first, output)
     except OSError as error:
         raise GantoolError(f"{output} can't be written: {error.strerror}.", "Name another with -o.") from error
-    console().print(f"{n} image{'s' if n > 1 else ''} ({first} … {first + n - 1} of seed {seed}) of {path} → {output}")
+    which = f"{n} images ({first} … {first + n - 1}" if n > 1 else f"1 image ({first}"
+    console().print(f"{which} of seed {seed}) of {path} → {output}")
 
 
 def _parts(generator: Generator, n: int, seed: int, first: int, label: int | None) -> Iterator[np.ndarray]:
@@ -76,6 +77,24 @@ def _parts(generator: Generator, n: int, seed: int, first: int, label: int | Non
     shown = track(starts, "generating", console=console(stderr=True), transient=True, disable=len(starts) < 4)
     for start in shown:
         yield generator.sample(min(PART, n - start), seed, first + start, label)
+
+
+def _all(generator: Generator, n: int, seed: int, first: int, label: int | None) -> np.ndarray:
+    """All images in one array, whose size is known before the first is made."""
+    import numpy as np
+
+    size = n * math.prod(generator.shape)
+    if size > MAX_ARRAY:
+        raise GantoolError(
+            f"{n} images are {size / 1e9:,.1f} GB: more than one array should hold.",
+            "Write a folder, or several files with --first.",
+        )
+    images = np.empty((n, *generator.shape), np.uint8)
+    start = 0
+    for part in _parts(generator, n, seed, first, label):
+        images[start : start + len(part)] = part
+        start += len(part)
+    return images
 
 
 def _write_grid(images: np.ndarray, output: Path) -> None:

@@ -11,11 +11,15 @@ from gantool.errors import GantoolError
 if TYPE_CHECKING:
     from rich.console import Console
 
+MIN_WRAPPED = 16  # characters that a column of running text gets at least
+
 
 def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    made = Console(stderr=stderr, highlight=False)
+    made.soft_wrap = not made.is_terminal  # a person's screen breaks lines between words; a file keeps them whole
+    return made
 
 
 def print_error(error: GantoolError) -> None:
@@ -48,14 +52,26 @@ def print_table(
     from rich.text import Text
 
     wrap = (len(columns) - 1,) if wrap is None else wrap
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, show_header=any(columns)
+    )
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i in right else "left", overflow="fold", no_wrap=i not in wrap)
+        width = max((len(row[i]) for row in [columns, *rows]), default=0)
+        table.add_column(
+            column,
+            justify="right" if i in right else "left",
+            overflow="fold",
+            no_wrap=i not in wrap,
+            min_width=min(width, MIN_WRAPPED) if i in wrap else width,
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a cell are no markup
     out = console()
     out.soft_wrap = False
-    out.print(table)
+    # on a narrower screen the terminal breaks the lines: better than numbers cut off
+    needed = out.measure(table, options=out.options.update(max_width=1000)).minimum
+    out.width = max(out.width, needed)
+    out.print(table, crop=False)
 
 
 def megabytes(size: float) -> str:

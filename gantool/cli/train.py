@@ -187,14 +187,12 @@ def _train(name: str, options: list[Option], flags: dict[str, Any]) -> None:
 
 def _read_toml(path: Path, options: list[Option]) -> dict[str, Any]:
     """Options from a TOML file, validated as flags are; GantoolError names the file and the key."""
+    from gantool.files import read_bounded
     from gantool.options import closest
 
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        raise GantoolError(f"{path} can't be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(read_bounded(path, 2**20).decode())
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, too many digits; brackets nested too deep
         raise GantoolError(f"{path} is not valid TOML: {error}.") from error
     by_name = {option.name: option for option in options}
     common = [key for key in _COMMON if key not in ("config", "resume")]

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -40,7 +40,7 @@ def run_training(name: str, given: dict[str, Any]) -> None:
         out.print(f"note: {note}")
     if state.step:
         out.print(f"resumed at step {state.step} of {info.steps}")
-    with _interruptible() as interrupted, _view(state, info.steps) as listener:
+    with _view(state, info.steps, info.tick) as listener, _interruptible(listener.asked_to_stop) as interrupted:
         status = loop.train(state, run, info, listener, interrupted)
     with run.writing():
         curves.draw(run, log.read_metrics(run))
@@ -49,7 +49,8 @@ def run_training(name: str, given: dict[str, Any]) -> None:
     if status == "interrupted":
         out.print(f"Resume with: gantool train {name} --resume {shlex.quote(str(run.path))}")
         sys.exit(130)
-    out.print(f"Next: gantool export {shlex.quote(str(run.path))}")
+    older = "; what is in its export/ is of an earlier step" if run.export.is_dir() else ""
+    out.print(f"Next: gantool export {shlex.quote(str(run.path))}{older}")
 
 
 def _open(name: str, given: dict[str, Any]) -> Session:
@@ -68,8 +69,11 @@ def _open(name: str, given: dict[str, Any]) -> Session:
     return session.resume(run, **{key: given[key] for key in _CHANGES if key in given})
 
 
+SAVING = "Saving; Ctrl-C again leaves at once."
+
+
 @contextmanager
-def _interruptible() -> Iterator[Any]:
+def _interruptible(asked_to_stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """The first Ctrl-C (or SIGTERM) lets the step end and saves; the second leaves at once."""
     asked = False
 
@@ -78,8 +82,7 @@ def _interruptible() -> Iterator[Any]:
         if asked:
             os._exit(130)
         asked = True
-        # a raw write: the signal may have come in the middle of a print
-        os.write(2, b"\nSaving; Ctrl-C again leaves at once.\n")
+        asked_to_stop()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -89,8 +92,9 @@ def _interruptible() -> Iterator[Any]:
             signal.signal(number, handler)
 
 
-def _view(state: State, steps: int) -> _Live | _Plain:
-    return _Live(state, steps) if console().is_terminal else _Plain(steps)
+def _view(state: State, steps: int, tick: int) -> _Live | _Plain:
+    out = console()
+    return _Live(state, steps, tick) if out.is_terminal and not out.is_dumb_terminal else _Plain(steps)
 
 
 class _Plain:
@@ -118,11 +122,14 @@ class _Plain:
     def noted(self, text: str) -> None:
         print(text, flush=True)
 
+    def asked_to_stop(self) -> None:
+        os.write(2, f"{SAVING}\n".encode())  # raw: the signal may have come in the middle of a print
+
 
 class _Live:
     """A progress bar that moves with every step; the losses below it change at every tick."""
 
-    def __init__(self, state: State, steps: int) -> None:
+    def __init__(self, state: State, steps: int, tick: int) -> None:
         from rich.console import Group
         from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -136,8 +143,9 @@ class _Live:
             TimeRemainingColumn(),
         )
         self.per_step = state.data_per_step()
+        self.stopping = False
         self.task = self.progress.add_task("", total=steps, completed=state.step, speed="…")
-        self.losses = Text("")
+        self.losses = Text(f"losses at step {min(steps, (state.step // tick + 1) * tick)}", style="dim")
         self.live = Live(Group(self.progress, self.losses), console=console(), refresh_per_second=4)
 
     def __enter__(self) -> _Live:
@@ -148,6 +156,9 @@ class _Live:
         self.live.stop()
 
     def stepped(self, step: int) -> None:
+        if self.stopping:
+            self.stopping = False
+            self.noted(SAVING)
         self.progress.update(self.task, completed=step)
         speed = self.progress.tasks[0].speed  # the bar's own estimate, between ticks
         if speed:
@@ -155,9 +166,13 @@ class _Live:
 
     def ticked(self, record: dict[str, float]) -> None:
         self.losses.plain = _losses(record).replace("; ", "\n")
+        self.losses.style = "none"
 
     def noted(self, text: str) -> None:
         self.live.console.print(text)
+
+    def asked_to_stop(self) -> None:
+        self.stopping = True  # told after the step: printed from a signal, it would tear the bar apart
 
 
 def _losses(record: dict[str, float]) -> str:

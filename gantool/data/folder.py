@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
@@ -48,10 +49,9 @@ def find_images(path: Path) -> tuple[list[Path], list[str]]:
     for folder, names, entries in os.walk(path, onerror=_unreadable):
         here = Path(folder)
         names[:] = [name for name in names if not name.startswith(".")]
-        links += sum((here / name).is_symlink() for name in names)  # os.walk lists but does not enter them
+        links += sum(os.path.islink(here / name) for name in names)  # noqa: PTH114 — never raises, as Path's does
         for entry in (here / name for name in entries if not name.startswith(".")):
-            special = entry.exists() and not entry.is_file()  # a pipe or a device would block
-            if entry.suffix.lower() in SUFFIXES and not special:
+            if entry.suffix.lower() in SUFFIXES and not _special(entry):
                 files.append(entry)
             else:
                 others += 1
@@ -61,6 +61,14 @@ def find_images(path: Path) -> tuple[list[Path], list[str]]:
     if links:
         notes.append(f"{links} linked {'folder' if links == 1 else 'folders'} not followed")
     return sorted(files, key=lambda file: file.relative_to(path).parts), notes
+
+
+def _special(entry: Path) -> bool:
+    """Whether `entry` is a pipe or a device, which would block. What can't be looked at is none: decoding says why."""
+    try:
+        return not stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _decode_all(files: list[Path], mode: str, size: int | None, path: Path) -> np.ndarray:

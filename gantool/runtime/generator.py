@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -44,7 +45,10 @@ class Generator:
     """
 
     def __init__(self, path: str | PathLike[str], provider: str = "cpu", threads: int | None = None) -> None:
-        self.path = Path(path)
+        try:
+            self.path = Path(path)
+        except TypeError as error:
+            raise GantoolError(f"{path!r:.100} is no path.", "Give the path of an exported .onnx file.") from error
         self.provider = provider
         self.session = open_session(self.path, provider, threads)
         text = metadata(self.session, self.path).get(manifest.KEY)
@@ -78,13 +82,7 @@ class Generator:
         `labels`: of a conditional generator, one for all or one each; without them, image i has class i mod classes.
         Samples that are no images (audio, volumes) come as float32 (n, C, …).
         """
-        if n < 0:
-            raise GantoolError(f"{n} images were asked for.", "Give 0 or more.")
-        if not 0 <= first <= latents.MAX_INDEX - n:
-            raise GantoolError(
-                f"There is no image {first + n - 1 if first >= 0 else first}.", "They run from 0 to 2**47 - 1."
-            )
-        latents.key_from_seed(seed)  # refuses what a graph would cut to 64 bits
+        n, seed, first = _asked(n, seed, first)
         index = np.arange(first, first + n, dtype=np.int64)
         conditions = self._conditions(index, labels)
         parts = []
@@ -104,7 +102,7 @@ class Generator:
 
     def latents(self, n: int, seed: int = 0, first: int = 0) -> np.ndarray:
         """The latents of images `first … first+n-1` of `seed`: float32 (n, latent_dim)."""
-        drawn = self._latents(n, seed, first)
+        drawn = self._latents(*_asked(n, seed, first))
         if len(drawn) != 1:
             raise GantoolError(f"{self.path} has {len(drawn)} latents: {', '.join(drawn) or 'none'}.")
         return next(iter(drawn.values()))
@@ -231,6 +229,26 @@ class Generator:
                     f"{self.path} has the {what} {has}; its manifest says {says}.",
                     "The file was changed since its export: export it again.",
                 )
+
+
+def _asked(n: Any, seed: Any, first: Any) -> tuple[int, int, int]:
+    """The three as int, NumPy's integers too; GantoolError unless there are images first … first+n-1 of `seed`."""
+    n, seed, first = _whole("n", n), _whole("seed", seed), _whole("first", first)
+    if n < 0:
+        raise GantoolError(f"{n} images were asked for.", "Give 0 or more.")
+    if not 0 <= first <= latents.MAX_INDEX - n:
+        raise GantoolError(
+            f"There is no image {first + n - 1 if first >= 0 else first}.", "They run from 0 to 2**47 - 1."
+        )
+    latents.key_from_seed(seed)  # refuses what a graph would cut to 64 bits
+    return n, seed, first
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise GantoolError(f"{name} is {value!r:.100}: not a whole number.") from error
 
 
 def _input(item: InputInfo, given: Any) -> np.ndarray:

@@ -60,6 +60,8 @@ def open_session(path: Path, provider: str = "cpu", threads: int | None = None) 
             with contextlib.redirect_stdout(sys.stderr):  # where it prints what it does not find
                 preload()  # CUDA and cuDNN from their wheels, so that no torch has to be there
     _check_readable(path)
+    if provider != "cpu":
+        ort.set_default_logger_severity(4)  # a provider that can't load its libraries logs before the session exists
     try:
         # else it goes on with another provider, at the start or in the middle, with no more than a print
         session = ort.InferenceSession(str(path), options, providers=[wanted], enable_fallback=0)
@@ -70,6 +72,8 @@ def open_session(path: Path, provider: str = "cpu", threads: int | None = None) 
             if provider != "cpu"
             else "Is it an ONNX file, and whole? Export it again.",
         ) from error
+    finally:
+        ort.set_default_logger_severity(2)  # onnxruntime's own default: the log is the program's, not ours
     if session.get_providers()[0] != wanted:
         raise GantoolError(
             f"The provider {provider!r} did not start; onnxruntime would have used {session.get_providers()[0]}.",

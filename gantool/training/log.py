@@ -39,7 +39,7 @@ def forget_after(run: RunDir, step: int, rollbacks: int) -> None:
 def _read(run: RunDir) -> list[dict[str, Any]]:
     records = []
     if run.metrics.is_file():
-        for line in run.metrics.read_text().splitlines():
+        for line in run.metrics.read_bytes().splitlines():
             try:
                 records.append(json.loads(line))
             except ValueError:

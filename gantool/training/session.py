@@ -167,7 +167,7 @@ def resume(
 
 def described(info: RunInfo) -> tuple[Plugin, Recipe, Any]:
     """Plugin, recipe and config of a run's description."""
-    plugin = plugins.find(info.architecture)
+    plugin = _plugin_of(info)
     architecture: Architecture | None = plugin.architecture
     assert architecture is not None
     try:
@@ -178,6 +178,18 @@ def described(info: RunInfo) -> tuple[Plugin, Recipe, Any]:
             f"The run's config does not fit {info.architecture!r} of {plugin.distribution} {plugin.version}: "
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}.",
             f"It was made with {info.plugin} {info.plugin_version}.",
+        ) from error
+
+
+def _plugin_of(info: RunInfo) -> Plugin:
+    try:
+        return plugins.find(info.architecture)
+    except GantoolError as error:
+        if any(plugin.name == info.architecture for plugin in plugins.discover()):
+            raise  # it is installed, but broken or claimed twice
+        raise GantoolError(
+            f"{error.message} The run was made with {info.plugin} {info.plugin_version}.",
+            f"Install it: pip install {info.plugin}",
         ) from error
 
 

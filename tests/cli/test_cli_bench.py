@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import onnxruntime as ort
@@ -78,6 +80,58 @@ def test_artifact_is_missing(tmp_path: Path, given: str | None, message: str, hi
         find_artifact(given and given.replace("RUNS", str(tmp_path)), tmp_path)
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+def test_an_archive_is_torchscript_only_with_code_or_a_manifest(tmp_path: Path) -> None:
+    def found(name: str, *members: str) -> str:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for member in members:
+                archive.writestr(member, b"")
+        return refusal(str(tmp_path / name), tmp_path).message
+
+    assert "images.npz is not an ONNX file" in found("images.npz", "images.npy")
+    assert "is a TorchScript file" in found("renamed.onnx", "g/data.pkl", "g/code/__torch__.py")
+    assert "is a TorchScript file" in found("ours.zip", "g/extra/gantool.manifest")
+    assert "is a TorchScript file" in found("weights.pt", "g/data.pkl")
+    (tmp_path / "cut.onnx").write_bytes(b"PK\x03\x04")
+    assert "cut.onnx is not an ONNX file" in refusal(str(tmp_path / "cut.onnx"), tmp_path).message
+
+
+def refusal(given: str | None, runs: Path) -> GantoolError:
+    with pytest.raises(GantoolError) as caught:
+        find_artifact(given, runs)
+    return caught.value
+
+
+def test_what_is_there_but_nothing_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for given in (str(tmp_path / "empty"), os.devnull):
+        error = refusal(given, tmp_path / "runs")
+        assert error.message == f"{given} is neither an ONNX file, an export folder nor a run."
+        assert "Newest runs" in error.hint
+
+
+def test_a_folder_of_another_thing_does_not_hide_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(tmp_path / "runs" / "0001-mlp", "generator.onnx")
+    (tmp_path / "1").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_artifact("1", Path("runs")) == Path("runs/0001-mlp/export/generator.onnx")
+
+
+@pytest.mark.parametrize("given", [None, "1", "RUNS/0001-mlp", "RUNS/0001-mlp/export/generator.onnx"])
+def test_what_may_not_be_looked_at_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
+    export(tmp_path / "0001-mlp", "generator.onnx")
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> object:  # chmod would not stop root
+        if (tmp_path / "0001-mlp") in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    error = refusal(given and given.replace("RUNS", str(tmp_path)), tmp_path)
+    assert "can't be read: Permission denied" in error.message
+    assert "0001-mlp" in error.message
 
 
 def test_no_runs_at_all(tmp_path: Path) -> None:

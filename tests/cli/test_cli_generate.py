@@ -163,3 +163,11 @@ def test_what_is_no_picture(cli: Run, here: Path) -> None:
     assert "2 channels" in fails(cli, here, two.path)
     assert cli("generate", two.path, "-n", 3, "-o", "two.npz")[0] == 0
     assert np.load("two.npz")["images"].shape == (3, 8, 8, 2)
+
+
+def test_more_than_an_array_should_hold_is_refused_before_anything_is_made(cli: Run, here: Path, file: Path) -> None:
+    code, _, err = cli("generate", file, "-n", 10**12, "-o", "images.npz")
+    assert code == 1
+    assert "GB" in err
+    assert "--first" in err
+    assert not list(here.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -356,6 +357,17 @@ def test_a_file_that_is_not_there_or_no_text_is_named(here: Path) -> None:
     assert "none.toml can't be read: No such file" in refused("mlp", "--config", "none.toml").message
     (here / "binary.toml").write_bytes(b"\xff\xfe\x00")
     assert "binary.toml is not valid TOML" in refused("mlp", "--config", "binary.toml").message
+
+
+def test_a_file_of_options_is_a_file_and_of_some_size(here: Path) -> None:
+    if Path("/dev/zero").exists():
+        assert "/dev/zero can't be read: it is no regular file" in refused("mlp", "--config", "/dev/zero").message
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(here / "pipe")
+        assert "pipe can't be read" in refused("mlp", "--config", "pipe").message
+    assert "larger than 1 MB" in refused("mlp", "--config", _config("#" * (2**20 + 1))).message
+    for text in ("steps = " + "[" * 100_000, "steps = " + "9" * 5000):
+        assert "options.toml is not valid TOML" in refused("mlp", "--config", _config(text)).message
 
 
 # --- going on

@@ -250,3 +250,25 @@ def test_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(GantoolError, match="closed can't be read: Permission denied"):
         load(str(tmp_path))
+
+
+def test_entries_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a.png", grey())
+    (tmp_path / "cwd").write_text("")
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> object:  # chmod would not stop root
+        if path.parent == tmp_path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    data = load(str(tmp_path))
+    assert (len(data), data.notes) == (1, ("1 file that is no image ignored",))
+
+    def closed(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", closed)
+    with pytest.raises(GantoolError, match=r"a\.png can't be read: Permission denied"):
+        load(str(tmp_path))

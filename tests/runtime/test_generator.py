@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -112,6 +113,38 @@ def test_what_can_not_be_asked_of_either_file(both: list[Generator], asked: dict
     for generator in both:
         with pytest.raises(GantoolError, match=message):
             generator.sample(**asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"n": 1.5}, "n is 1.5: not a whole number"),
+        ({"n": None}, "n is None"),
+        ({"n": 1, "seed": "x"}, "seed is 'x': not a whole number"),
+        ({"n": 1, "seed": 1.5}, "seed is 1.5"),
+        ({"n": 1, "first": 0.0}, "first is 0.0"),
+        ({"n": -3}, "-3 images were asked for"),
+        ({"n": 2, "first": -1}, "no image -1"),
+        ({"n": 0, "seed": 2**63}, "does not fit 64 bits"),
+    ],
+)
+def test_images_and_latents_refuse_the_same(both: list[Generator], asked: dict[str, Any], message: str) -> None:
+    for ask in (both[0].sample, both[1].sample, both[0].latents):
+        with pytest.raises(GantoolError, match=message):
+            ask(**asked)
+
+
+def test_integers_of_numpy_are_whole_numbers(both: list[Generator]) -> None:
+    for generator in both:
+        made = generator.sample(np.int32(3), np.uint64(7), np.int64(2))
+        np.testing.assert_array_equal(made, generator.sample(3, 7, 2))
+    np.testing.assert_array_equal(both[0].latents(np.int8(2), np.uint8(1)), both[0].latents(2, 1))
+
+
+@pytest.mark.parametrize("path", [3, None, b"generator.onnx"])
+def test_what_is_no_path(path: Any) -> None:
+    with pytest.raises(GantoolError, match="is no path"):
+        Generator(path)
 
 
 # labels

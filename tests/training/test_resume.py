@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,59 @@ def test_resume_refuses_a_checkpoint_of_another_network(tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match=r"does not fit the architecture 'mlp'") as caught:
         session.resume(opened.run)
     assert "It was made with gantool" in caught.value.hint
+
+
+def test_an_architecture_that_is_gone_names_what_to_install(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path, steps=1)
+    run_until(opened)
+    info = opened.run.read()
+    info.architecture, info.plugin, info.plugin_version = "gone", "gantool-gone", "1.2"
+    opened.run.write(info)
+    with pytest.raises(
+        GantoolError, match=r"no architecture 'gone'\. The run was made with gantool-gone 1\.2"
+    ) as caught:
+        session.resume(opened.run)
+    assert caught.value.hint == "Install it: pip install gantool-gone"
+
+
+def test_an_architecture_that_is_broken_keeps_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = start("mlp", tmp_path).info
+    monkeypatch.setattr(plugins, "discover", lambda: [plugins.Plugin("mlp", "gantool", "0", error="no such module")])
+    with pytest.raises(GantoolError, match="is broken: no such module") as caught:
+        session.described(info)
+    assert "pip install" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Path, "unlink"), (Path, "replace"), (Path, "glob"), (tempfile, "mkstemp"), (Path, "is_file")]
+)
+def test_a_run_that_may_not_be_written_is_named(
+    owner: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = start("mlp", tmp_path)
+    run_until(opened)
+    run = opened.run
+    _truncate(run.checkpoint(40))  # to be set aside; the samples of its step, to be removed
+    allowed = getattr(owner, name)
+
+    def refuse(*arguments: Any, **options: Any) -> object:  # chmod would not stop root
+        if name != "is_file" or arguments[0] == run.metrics:
+            raise PermissionError(13, "Permission denied", str(run.path))
+        return allowed(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, refuse)
+    with pytest.raises(GantoolError, match="0001-mlp-noise can't be written: .*Permission denied") as caught:
+        session.resume(run)
+    assert "--resume" in caught.value.hint
+
+
+def test_metrics_that_are_no_text_are_cut_where_they_end(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path)
+    run_until(opened, stop=20)
+    with opened.run.metrics.open("ab") as file:
+        file.write(bytes(100) + b"\xff\n")
+    session.resume(opened.run)
+    assert [record["step"] for record in log.read_metrics(opened.run)] == [20]
 
 
 def _truncate(path: Path) -> None:
