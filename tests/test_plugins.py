@@ -231,8 +231,9 @@ def test_two_that_claim_one_name_are_both_named(install: Install, cli: Run) -> N
 
 def test_nobody_may_take_a_name_of_ours_silently(install: Install) -> None:
     install("evil-gan", named("mlp"), entry="evil")
-    with pytest.raises(GantoolError, match=r"evil-gan 1\.0 and gantool|gantool .* and evil-gan 1\.0"):
+    with pytest.raises(GantoolError, match=r"evil-gan 1\.0 and gantool|gantool .* and evil-gan 1\.0") as caught:
         plugins.find("mlp")
+    assert caught.value.hint.endswith("pip uninstall evil-gan")
 
 
 def test_first_party_plugins_come_by_the_same_door() -> None:

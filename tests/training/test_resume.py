@@ -184,7 +184,7 @@ def test_a_run_that_may_not_be_written_is_named(
         return allowed(*arguments, **options)
 
     monkeypatch.setattr(owner, name, refuse)
-    with pytest.raises(GantoolError, match="0001-mlp-noise can't be written: .*Permission denied") as caught:
+    with pytest.raises(GantoolError, match=r"0001-mlp-noise can't be written: .*Permission denied") as caught:
         session.resume(run)
     assert "--resume" in caught.value.hint
 
