@@ -6,10 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from gantool.rundir import RunDir
 
+settings.register_profile("gantool", deadline=None)  # a loaded machine is no fault of an example
+settings.load_profile("gantool")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for every subprocess
 
 
