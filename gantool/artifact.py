@@ -13,13 +13,11 @@ import numpy as np
 
 from gantool import manifest
 from gantool.errors import GantoolError
-from gantool.files import MAX_JSON_BYTES, read_bounded, reading, regular_size
+from gantool.files import MAX_JSON_BYTES, MAX_MODEL_BYTES, read_bounded, reading, regular_size
 from gantool.manifest import Manifest
 
 if TYPE_CHECKING:
     import onnx
-
-MAX_BYTES = 2 * 2**30  # protobuf's own limit
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def _inspect_onnx(path: Path, size: int) -> Inspection:
     import onnx
     from google.protobuf.message import DecodeError
 
-    if size > MAX_BYTES:
+    if size > MAX_MODEL_BYTES:
         raise GantoolError(f"{path} has {size} bytes: more than an ONNX file can.")
     try:
         # external data could name any file of this machine: ours has none

@@ -15,6 +15,7 @@ from typing import Any
 from gantool.errors import GantoolError
 
 MAX_JSON_BYTES = 16 * 2**20  # far above any file of ours: a larger one is not ours
+MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit for an ONNX file
 
 
 @contextmanager

@@ -16,7 +16,13 @@ from gantool.files import parse_json, write_bytes
 
 SCHEMA = 1
 KEY = "gantool.manifest"  # the ONNX metadata key, and the name of TorchScript's extra file
-KINDS = ("onnx", "onnx-seeded", "torchscript")
+# what `gantool export` writes: the kind of each file, and its name
+FILES = {
+    "onnx": "generator.onnx",
+    "onnx-seeded": "generator.seeded.onnx",
+    "torchscript": "generator.torchscript.pt",
+}
+KINDS = tuple(FILES)
 MAX_GOLDEN = 1024  # images of one golden entry: a damaged count must not become hours of work
 _DTYPES = ("float32", "int64", "uint8")
 _LAYOUTS = ("CHW", "HWC", "C…")

@@ -75,6 +75,10 @@ class RunDir:
         return self.path.name
 
     @property
+    def number(self) -> int:
+        return _number(self.path)
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -173,7 +177,7 @@ def create(runs: Path, label: str) -> RunDir:
         )
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        number = max((int(run.name.split("-")[0]) for run in _folders(runs)), default=0)
+        number = max(map(_number, _folders(runs)), default=0)
         while True:
             number += 1
             claim = runs / f".{number:04d}"  # labels differ, so only a folder of the number alone can be fought for
@@ -182,7 +186,7 @@ def create(runs: Path, label: str) -> RunDir:
             except FileExistsError:
                 continue
             try:
-                if all(int(run.name.split("-")[0]) != number for run in _folders(runs)):
+                if number not in map(_number, _folders(runs)):
                     path = runs / f"{number:04d}-{label}"
                     path.mkdir()
                     return RunDir(path)
@@ -214,7 +218,7 @@ def find(runs: Path, name: str) -> RunDir:
         with reading(candidate):
             if (candidate / "run.json").is_file():
                 return RunDir(candidate)
-    matches = [run for run in list_runs(runs) if name.isdecimal() and int(run.name.split("-")[0]) == int(name)]
+    matches = [run for run in list_runs(runs) if name.isdecimal() and run.number == int(name)]
     if len(matches) == 1:
         return matches[0]
     known = ", ".join(run.name for run in list_runs(runs)[-5:]) or "none"
@@ -225,4 +229,8 @@ def _folders(runs: Path) -> list[Path]:
     if not runs.is_dir():
         return []
     folders = [path for path in runs.iterdir() if path.is_dir() and _FOLDER.fullmatch(path.name)]
-    return sorted(folders, key=lambda path: (int(path.name.split("-")[0]), path.name))
+    return sorted(folders, key=lambda path: (_number(path), path.name))
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.partition("-")[0])

@@ -11,9 +11,8 @@ from gantool.errors import GantoolError
 from gantool.files import reading
 from gantool.rundir import RunDir
 
-# what `gantool export` calls them (gantool.export.FILES, which loads torch); the first that is there is taken
-ONNX_FILES = ("generator.seeded.onnx", "generator.onnx")
-TORCHSCRIPT_FILE = "generator.torchscript.pt"
+ONNX_FILES = (manifest.FILES["onnx-seeded"], manifest.FILES["onnx"])  # the first that is there is taken
+TORCHSCRIPT_FILE = manifest.FILES["torchscript"]
 
 
 def find_artifact(given: str | None, runs: Path) -> Path:

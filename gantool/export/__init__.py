@@ -12,15 +12,16 @@ from torch import Tensor
 from gantool.architecture import Input, SampleSpec
 from gantool.data import Dataset, load
 from gantool.errors import GantoolError
-from gantool.export.artifacts import FILES, Artifact, Source, about, write
+from gantool.export.artifacts import Artifact, Source, about, write
 from gantool.games import Game
+from gantool.manifest import FILES
 from gantool.rundir import RunDir
 from gantool.training import checkpoint
 from gantool.training.ema import ready
-from gantool.training.sampler import noise, normalised
-from gantool.training.session import described
+from gantool.training.sampler import Sampler, noise
+from gantool.training.session import described, misfit
 
-__all__ = ["FILES", "Artifact", "Source", "export_run", "source_of", "write"]
+__all__ = ["FILES", "Artifact", "Source", "export_run", "from_game", "source_of", "write"]
 
 
 def export_run(
@@ -62,10 +63,7 @@ def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None) -> So
         if state["ema"] is not None:
             game.generator.load_state_dict(state["ema"])
     except (RuntimeError, KeyError) as error:
-        raise GantoolError(
-            f"The checkpoint {path} does not fit {info.architecture!r}: {error}",
-            f"It was made with {info.plugin} {info.plugin_version}; installed is {plugin.version}.",
-        ) from error
+        raise misfit(path, info, plugin, error) from error
     game.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     needs_data = any(i.distribution == "data" for i in game.inputs)
     return from_game(
@@ -110,11 +108,8 @@ def from_game(
 
     def rows(item: Input, count: int) -> np.ndarray:
         assert dataset is not None
-        array = dataset.arrays[item.array]
-        if item.label is not None and dataset.labels is not None:
-            array = array[dataset.labels == item.label]
-        picked = array[np.arange(count) % len(array)]
-        return picked if item.array == "labels" else normalised(torch.from_numpy(picked)).numpy()
+        first: np.ndarray = Sampler({item.name: item}, dataset, 1, 0, cpu).first(item, count).numpy()
+        return first
 
     def draw(count: int) -> list[Tensor]:
         return [

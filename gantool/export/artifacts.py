@@ -24,14 +24,9 @@ from gantool.errors import GantoolError
 from gantool.export import onnx_graph, torchscript, verify
 from gantool.export.seeds import INDEX, OPSET, SEED, seeded_model
 from gantool.export.verify import Check
-from gantool.manifest import Golden, InputInfo, Manifest, OutputInfo
+from gantool.manifest import FILES, Golden, InputInfo, Manifest, OutputInfo
 from gantool.runtime import Generator
 
-FILES = {
-    "onnx": "generator.onnx",
-    "onnx-seeded": "generator.seeded.onnx",
-    "torchscript": "generator.torchscript.pt",
-}
 GOLDEN_SEEDS = (0, 1, 2**40 + 7)
 GOLDEN_COUNT = 4
 

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from gantool.errors import GantoolError
+from gantool.files import MAX_MODEL_BYTES
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -31,7 +32,6 @@ ORT_ERRORS: tuple[type[Exception], ...] = tuple(
 # TensorRT without its libraries raises a plain RuntimeError; a damaged name in a message, a UnicodeDecodeError
 ORT_ERRORS += (RuntimeError, UnicodeDecodeError)
 _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
-MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit
 
 
 def open_session(path: Path, provider: str = "cpu", threads: int | None = None) -> ort.InferenceSession:

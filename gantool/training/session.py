@@ -63,11 +63,7 @@ def start(
     target = pick_device(device)
     dataset = load(data, size)
     state = State(architecture, config, recipe, dataset, seed=seed, device=target, precision=precision)
-    steps = recipe.steps
-    if epochs is not None:
-        if not state.data_per_step():
-            raise GantoolError("--epochs means nothing to an architecture that draws no data.", "Use --steps.")
-        steps = max(1, math.ceil(epochs * len(dataset) / state.data_per_step()))
+    steps = recipe.steps if epochs is None else _steps(epochs, state, dataset)
     run = rundir.create(runs, name or rundir.label(architecture.name, dataset.name))
     held = lock.take(run)
     info = RunInfo(
@@ -140,12 +136,9 @@ def resume(
     try:
         state.load_state_dict(saved)
     except (RuntimeError, KeyError, ValueError) as error:
-        raise GantoolError(
-            f"The checkpoint {path} does not fit the architecture {info.architecture!r}: {error}",
-            f"It was made with {info.plugin} {info.plugin_version}; installed is {plugin.version}.",
-        ) from error
+        raise misfit(path, info, plugin, error) from error
     if epochs is not None:
-        steps = max(1, math.ceil(epochs * len(dataset) / max(1, state.data_per_step())))
+        steps = _steps(epochs, state, dataset)
     info.steps = steps or info.steps
     if info.steps < state.step:
         raise GantoolError(
@@ -179,6 +172,21 @@ def described(info: RunInfo) -> tuple[Plugin, Recipe, Any]:
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}.",
             f"It was made with {info.plugin} {info.plugin_version}.",
         ) from error
+
+
+def misfit(path: Path, info: RunInfo, plugin: Plugin, error: Exception) -> GantoolError:
+    """What to say of a checkpoint whose tensors are not those of the architecture that is installed now."""
+    return GantoolError(
+        f"The checkpoint {path} does not fit the architecture {info.architecture!r}: {error}",
+        f"It was made with {info.plugin} {info.plugin_version}; installed is {plugin.version}.",
+    )
+
+
+def _steps(epochs: float, state: State, data: Dataset) -> int:
+    """Iterations that draw the data `epochs` times."""
+    if not state.data_per_step():
+        raise GantoolError("--epochs means nothing to an architecture that draws no data.", "Use --steps.")
+    return max(1, math.ceil(epochs * len(data) / state.data_per_step()))
 
 
 def _plugin_of(info: RunInfo) -> Plugin:

@@ -81,7 +81,7 @@ def test_a_checkpoint_of_other_networks_is_refused(run: RunDir) -> None:
     info = run.read()
     info.config["widths"] = [9]
     run.write(info)
-    with pytest.raises(GantoolError, match="does not fit 'mlp'"):
+    with pytest.raises(GantoolError, match="does not fit the architecture 'mlp'"):
         export.export_run(run)
 
 
