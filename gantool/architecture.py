@@ -109,6 +109,10 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     )
     betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's decay rates")
     discriminator_steps: int = Field(1, ge=1, description="discriminator (critic) steps an iteration")
+    updates: Literal["alternating", "simultaneous"] = Field(
+        "alternating",
+        description="players move one after the other, or at once from one pass (faster, but another algorithm)",
+    )
     ema_decay: float = Field(
         0.999,
         ge=0,

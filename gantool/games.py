@@ -33,6 +33,8 @@ class Player:
     back. While a player moves, the parameters of all others are frozen by the loop, so a loss needs no `detach`.
     `steps`: moves an iteration (None: the recipe's, for a discriminator; 1 for a generator). `every`: move in every
     n-th iteration only (lazy regularisers). `after_step`: run without gradients after each move (weight clipping).
+    `reuses`: those of `draws` that are taken as another player got them last in the same iteration (the very tensors),
+    and drawn only if none did.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Player:
     steps: int | None = None
     every: int = 1
     after_step: Callable[[], None] | None = None
+    reuses: tuple[str, ...] = ()
 
     def parameters(self) -> list[nn.Parameter]:
         """Trainable parameters of all modules, each once."""
@@ -57,7 +60,9 @@ class Game:
     """A generator and the players that train it.
 
     `inputs`: what the generator takes, in call order; they become the artifact's inputs. `data`: what else a batch
-    can hold (the reals). `output`: the sample that the generator makes.
+    can hold (the reals). `output`: the sample that the generator makes. `together(batch)`: the losses of all players,
+    by name, from one pass and at the same weights, for a recipe that asks for simultaneous updates; the batch holds the
+    draws of all. None: the players can only alternate.
     """
 
     generator: nn.Module
@@ -65,6 +70,7 @@ class Game:
     inputs: tuple[Input, ...]
     data: tuple[Input, ...]
     output: SampleSpec
+    together: Callable[[Batch], Mapping[str, Loss]] | None = None
 
     def __post_init__(self) -> None:
         known = [i.name for i in (*self.inputs, *self.data)]
@@ -110,22 +116,33 @@ def two_player(
     after each of its steps (Arjovsky et al. 2017); 0 turns either off.
     """
     separate = _has_batch_statistics(discriminator)
+    fakes = _Fakes(generator)
 
-    def discriminator_loss(batch: Batch) -> Loss:
-        real = batch["real"]
-        with torch.no_grad():
-            fake = generator(batch["z"])
-        if separate:  # batch statistics of reals and fakes must not mix: another algorithm
-            scores_real, scores_fake = discriminator(real), discriminator(fake)
-        else:  # the same result in one pass
-            scores_real, scores_fake = discriminator(torch.cat((real, fake))).split(len(real))
+    def judged(real: Tensor, fake: Tensor, scores_real: Tensor, scores_fake: Tensor) -> Loss:
         terms, measures = objective.discriminator(scores_real, scores_fake)
         if penalty:
             terms["gradient_penalty"] = penalty * gradient_penalty(discriminator, real, fake)
         return Loss(terms, measures)
 
+    def discriminator_loss(batch: Batch) -> Loss:
+        real, fake = batch["real"], fakes.make(batch["z"])
+        if separate:  # batch statistics of reals and fakes must not mix: another algorithm
+            scores_real, scores_fake = discriminator(real), discriminator(fake)
+        else:  # the same result in one pass
+            scores_real, scores_fake = discriminator(torch.cat((real, fake))).split(len(real))
+        return judged(real, fake, scores_real, scores_fake)
+
     def generator_loss(batch: Batch) -> Loss:
-        return Loss({"adversarial": objective.generator(discriminator(generator(batch["z"])))})
+        return Loss({"adversarial": objective.generator(discriminator(fakes.take(batch["z"])))})
+
+    def together(batch: Batch) -> dict[str, Loss]:
+        real, fake = batch["real"], generator(batch["z"])
+        # two passes even without batch statistics: the generator's gradient needs the fakes' alone
+        scores_real, scores_fake = discriminator(real), discriminator(fake)
+        return {
+            "discriminator": judged(real, fake.detach(), scores_real, scores_fake),
+            "generator": Loss({"adversarial": objective.generator(scores_fake)}),
+        }
 
     def clip_weights() -> None:
         for parameter in discriminator.parameters():
@@ -142,12 +159,43 @@ def two_player(
                 draws=("real", "z"),
                 after_step=clip_weights if clip else None,
             ),
-            Player("generator", "generator", {"generator": generator}, generator_loss, draws=("z",)),
+            Player("generator", "generator", {"generator": generator}, generator_loss, draws=("z",), reuses=("z",)),
         ),
         inputs=(Input("z", (latent_dim,), "normal"),),
         data=(Input("real", spec.shape, "data"),),
         output=spec,
+        together=together,
     )
+
+
+class _Fakes:
+    """The samples of one iteration: made once, judged in the discriminator's turn, improved in the generator's.
+
+    As in the loop of the DCGAN tutorial: both turns see the same latents, and the generator doesn't change in between.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        self.generator = generator
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    def make(self, z: Tensor) -> Tensor:
+        """Samples that take no gradient; how they were made is kept for `take`."""
+        if torch.compiler.is_compiling():  # a compiled turn can't leave a graph behind
+            with torch.no_grad():
+                return self.generator(z)  # type: ignore[no-any-return]
+        parameters = [parameter for parameter in self.generator.parameters() if not parameter.requires_grad]
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        fake = self.generator(z)
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        self._kept = (z, fake) if fake.requires_grad else None
+        return fake.detach()  # type: ignore[no-any-return]
+
+    def take(self, z: Tensor) -> Tensor:
+        """Samples that the generator's gradient flows through: those of `make` when they were made of this very z."""
+        kept, self._kept = self._kept, None
+        return kept[1] if kept and kept[0] is z else self.generator(z)
 
 
 def _has_batch_statistics(module: nn.Module) -> bool:

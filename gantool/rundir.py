@@ -55,6 +55,7 @@ class RunInfo(BaseModel, extra="forbid"):
     seed: int
     tick: int
     precision: str
+    engine: str = "eager"
     device: str
     versions: dict[str, str]
     # new in schema 2, with what schema 1 did
@@ -62,6 +63,9 @@ class RunInfo(BaseModel, extra="forbid"):
     keep_every: int = Field(0, ge=0)
     on_nan: OnNan = "stop"
     rollbacks: int = 0
+    keep_best: str = ""  # the metric, as `--keep-best` took it; "": none
+    extractor: str = ""  # whose features `frechet` is the distance of
+    tensorboard: bool = False
 
 
 class RunDir:
@@ -218,11 +222,13 @@ def find(runs: Path, name: str) -> RunDir:
         with reading(candidate):
             if (candidate / "run.json").is_file():
                 return RunDir(candidate)
-    matches = [run for run in list_runs(runs) if name.isdecimal() and run.number == int(name)]
+    known = list_runs(runs)
+    # by folder name once more: one without a run.json is a run, too, and its reader says what is wrong with it
+    matches = [run for run in known if run.name == name or (name.isdecimal() and run.number == int(name))]
     if len(matches) == 1:
         return matches[0]
-    known = ", ".join(run.name for run in list_runs(runs)[-5:]) or "none"
-    raise NoSuchRun(f"There is no run {name!r}.", f"Newest runs in {runs}: {known}.")
+    last = ", ".join(run.name for run in known[-5:]) or "none"
+    raise NoSuchRun(f"There is no run {name!r}.", f"Newest runs in {runs}: {last}.")
 
 
 def _folders(runs: Path) -> list[Path]:

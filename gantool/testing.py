@@ -15,8 +15,8 @@ from gantool.architecture import Architecture, Recipe, SampleSpec
 from gantool.data import Dataset
 from gantool.options import default_config, options_of
 from gantool.runtime import Generator
-from gantool.training.loop import iterate
 from gantool.training.state import State
+from gantool.training.step import alone, iterate
 
 ROWS = 32
 BATCH = 8
@@ -85,7 +85,7 @@ def _check_gradients(state: State, what: str) -> None:
     for mover in state.movers:
         name = f"{what}: player {mover.player.name}"
         assert mover.parameters, f"{name} owns no trainable parameter"
-        with mover.turn():
+        with alone(mover).gradients():
             loss = mover.player.loss(state.sampler.draw(mover.player.draws))
             assert loss.terms, f"{name} returns no loss term"
             for term, value in {**loss.terms, **loss.measures}.items():

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gantool import __version__
-from gantool.cli import bench, export, generate, inspect, plugins, train
+from gantool.cli import bench, evaluate, export, generate, inspect, plugins, runs, train
 from gantool.errors import GantoolError
 
 app = typer.Typer(
@@ -23,8 +23,10 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.command("export")(export.command)
 app.command("inspect")(inspect.command)
+app.command("evaluate")(evaluate.command)
 app.command("generate")(generate.command)
 app.command("bench")(bench.command)
+app.add_typer(runs.app, name="runs")
 app.add_typer(plugins.app, name="plugins")
 
 

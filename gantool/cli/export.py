@@ -24,6 +24,9 @@ def command(
         bool, typer.Option("--torchscript", help="Write generator.torchscript.pt for LibTorch.")
     ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder. Default: the run's export/.")] = None,
+    step: Annotated[
+        str | None, typer.Option(metavar="N|best", help="A checkpoint: of step N, or the best by --keep-best.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -36,7 +39,7 @@ def command(
     kinds = [kind for kind, wanted in flags.items() if wanted]
     progress = console(stderr=True)
     progress.print(f"exporting {chosen.path} and verifying what comes out …")
-    artifacts = export_run(chosen, kinds or None, output, lambda note: progress.print(f"note: {note}"))
+    artifacts = export_run(chosen, kinds or None, output, lambda note: progress.print(f"note: {note}"), step)
     if as_json:
         print_json([_as_json(artifact) for artifact in artifacts])
         return

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gantool.options import Option
 
 Precision = Literal["fp32", "tf32", "bf16"]
+Engine = Literal["auto", "eager", "rewritten", "compiled", "graph"]
 OnNan = Literal["stop", "rollback"]
 
 
@@ -62,6 +63,11 @@ _COMMON: dict[str, tuple[Any, str, str]] = {
     "seed": (Annotated[int | None, typer.Option(min=0, max=2**63 - 1)], "0", "Decides weights, order and latents."),
     "device": (str | None, "auto", "auto, cpu, cuda or cuda:N."),
     "precision": (Precision | None, "fp32", "fp32, tf32 (CUDA) or bf16 (autocast)."),
+    "engine": (
+        Engine | None,
+        "auto",
+        "How steps are computed: eager (the reference), rewritten (for CPUs), compiled, graph (CUDA), or auto.",
+    ),
     "tick": (
         Annotated[int | None, typer.Option(min=1)],
         "250",
@@ -78,12 +84,20 @@ _COMMON: dict[str, tuple[Any, str, str]] = {
         "stop",
         "When a loss or weight is NaN: stop, or go back to the last checkpoint at half the learning rates (3 times).",
     ),
+    "keep_best": (
+        str | None,
+        "none",
+        "Keep the best checkpoint, too, by diversity, frechet, loss.PLAYER.TERM or measure.PLAYER.NAME:max (or :min).",
+    ),
+    "tensorboard": (bool | None, "no", "Write scalars and samples for TensorBoard into the run's folder, too."),
     "runs": (Path | None, "runs", "Folder of the runs."),
     "name": (str | None, "NAME-DATA", "Label of the run's folder."),
     "resume": (str | None, "", "Go on with a run: its path, folder name or number."),
     "config": (Path | None, "", "TOML file of options; flags win."),
 }
-_CHANGEABLE = ("steps", "epochs", "tick", "keep", "keep_every", "on_nan", "device", "data")
+_CHANGEABLE = (
+    "steps", "epochs", "tick", "keep", "keep_every", "on_nan", "keep_best", "tensorboard", "device", "engine", "data"
+)  # fmt: skip
 _ON_RESUME = {*_CHANGEABLE, "runs", "resume", "config"}
 
 
@@ -154,7 +168,8 @@ def _common(key: str) -> Any:
     kind, default, text = _COMMON[key]
     extra = {"min": kind.__metadata__[0].min, "max": kind.__metadata__[0].max} if hasattr(kind, "__metadata__") else {}
     base = kind.__origin__ if hasattr(kind, "__metadata__") else kind
-    return Annotated[base, typer.Option(_flag(key), help=_with_default(text, default), show_default=False, **extra)]
+    flag = f"{_flag(key)}/--no-{_flag(key)[2:]}" if kind == bool | None else _flag(key)
+    return Annotated[base, typer.Option(flag, help=_with_default(text, default), show_default=False, **extra)]
 
 
 def _flag(key: str) -> str:

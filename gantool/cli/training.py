@@ -16,14 +16,17 @@ from typing import Any
 from gantool import plugins, rundir
 from gantool.cli.show import console
 from gantool.errors import GantoolError
-from gantool.training import curves, log, loop, session
+from gantool.training import best, curves, log, loop, session, tensorboard
 from gantool.training.session import Session
 from gantool.training.state import State
 
 _SESSION_OPTIONS = (
-    "data", "size", "epochs", "seed", "device", "precision", "tick", "keep", "keep_every", "on_nan", "name"
+    "data", "size", "epochs", "seed", "device", "precision", "engine", "tick", "keep", "keep_every", "on_nan",
+    "keep_best", "tensorboard", "name"
 )  # fmt: skip
-_CHANGES = ("steps", "epochs", "device", "tick", "keep", "keep_every", "on_nan", "data")
+_CHANGES = (
+    "steps", "epochs", "device", "engine", "tick", "keep", "keep_every", "on_nan", "keep_best", "tensorboard", "data"
+)  # fmt: skip
 
 
 def run_training(name: str, given: dict[str, Any]) -> None:
@@ -34,18 +37,24 @@ def run_training(name: str, given: dict[str, Any]) -> None:
     parameters = sum(p.numel() for p in state.game.generator.parameters())
     out.print(
         f"{info.architecture} ({parameters / 1e6:.2f} M parameters in the generator) on {len(opened.data):,} samples "
-        f"{opened.data.spec} of {info.data.name}, {info.device}, {info.precision}, seed {info.seed} → {run.path}"
+        f"{opened.data.spec} of {info.data.name}, {info.device}, {info.precision}, engine {info.engine}, "
+        f"seed {info.seed} → {run.path}"
     )
     for note in opened.notes:
         out.print(f"note: {note}")
     if state.step:
         out.print(f"resumed at step {state.step} of {info.steps}")
-    with _view(state, info.steps, info.tick) as listener, _interruptible(listener.asked_to_stop) as interrupted:
-        status = loop.train(state, run, info, listener, interrupted)
+    with _view(state, info.steps, info.tick) as view, _interruptible(view.asked_to_stop) as interrupted:
+        with tensorboard.listening(view, run, info) as listener:
+            status = loop.train(state, run, info, listener, interrupted, opened.figures)
     with run.writing():
         curves.draw(run, log.read_metrics(run))
     out.print(f"{status} at step {state.step} after {state.seconds:,.0f} s of training")
     out.print(f"samples  {run.sample(state.step)}\ncurves   {run.curves}\nweights  {run.checkpoint(state.step)}")
+    if (step := best.best(run, info)) is not None:
+        out.print(f"best     {run.checkpoint(step)} by {info.keep_best}")
+    if info.tensorboard:
+        out.print(f"board    tensorboard --logdir {shlex.quote(str(run.path / tensorboard.FOLDER))}")
     if status == "interrupted":
         out.print(f"Resume with: gantool train {name} --resume {shlex.quote(str(run.path))}")
         sys.exit(130)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from gantool.export.artifacts import Artifact, Source, about, write
 from gantool.games import Game
 from gantool.manifest import FILES
 from gantool.rundir import RunDir
-from gantool.training import checkpoint
+from gantool.training import best, checkpoint
 from gantool.training.ema import ready
 from gantool.training.sampler import Sampler, noise
 from gantool.training.session import described, misfit
@@ -29,13 +30,14 @@ def export_run(
     kinds: Sequence[str] | None = None,
     folder: Path | None = None,
     say: Callable[[str], None] = lambda note: None,
+    step: str | None = None,
 ) -> list[Artifact]:
     """Export a run's newest sound checkpoint (its averaged generator) to `folder` (default: the run's `export/`).
 
     `kinds`: keys of FILES; None: every one that fits. `say` is told of damaged checkpoints that were passed over.
-    GantoolError, and no file, when a check fails.
+    `step`: that of another checkpoint, or `best` (by --keep-best). GantoolError, and no file, when a check fails.
     """
-    source = source_of(run, say)
+    source = source_of(run, say, step)
     if kinds is None:
         kinds = [kind for kind in FILES if source.seedable or kind != "onnx-seeded"]
     if "onnx-seeded" in kinds and not source.seedable:
@@ -47,12 +49,12 @@ def export_run(
     return write(source, kinds, folder or run.export)
 
 
-def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None) -> Source:
-    """The generator of a run's newest sound checkpoint on the CPU, its BatchNorm statistics re-estimated."""
+def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step: str | None = None) -> Source:
+    """The generator of a run's newest sound checkpoint (or that of `step`) on the CPU, its BatchNorm ready."""
     info = run.read()
     plugin, recipe, config = described(info)
     assert plugin.architecture is not None
-    path, state, notes = checkpoint.load_newest(run)
+    path, state, notes = checkpoint.load_newest(run) if step is None else _of(run, step)
     for note in notes:
         say(note)
     spec = SampleSpec(info.data.shape, info.data.classes)
@@ -91,6 +93,12 @@ def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None) -> So
         licence=info.data.licence,
         dataset=load(info.data.source, info.data.size) if needs_data else None,
     )
+
+
+def _of(run: RunDir, step: str) -> tuple[Path, dict[str, Any], list[str]]:
+    """The checkpoint that was asked for: no other is used in its place."""
+    path = best.path_of(run, step)
+    return path, checkpoint.load(path), []
 
 
 def from_game(

@@ -93,8 +93,10 @@ def load_newest(run: RunDir) -> tuple[Path, dict[str, Any], list[str]]:
     raise Damaged(newest.message, "No checkpoint before it is sound: start a new run.") from newest
 
 
-def prune(run: RunDir, keep: int = 2, keep_every: int = 0) -> None:
-    """Remove checkpoints, but for the newest `keep` and the first at or after every multiple of `keep_every` steps."""
+def prune(run: RunDir, keep: int = 2, keep_every: int = 0, best: int | None = None) -> None:
+    """Remove checkpoints, but for the newest `keep`, the first at or after every multiple of `keep_every` steps, and
+    that of step `best`.
+    """
     checkpoints = run.checkpoints()
     kept = set(checkpoints[-keep:])
     if keep_every:
@@ -103,6 +105,8 @@ def prune(run: RunDir, keep: int = 2, keep_every: int = 0) -> None:
             first.setdefault(run.step_of(path) // keep_every, path)
         first.pop(0, None)
         kept.update(first.values())
+    if best is not None:
+        kept.add(run.checkpoint(best))
     for path in checkpoints:
         if path not in kept:
             path.unlink(missing_ok=True)

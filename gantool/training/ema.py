@@ -28,8 +28,9 @@ class EMA:
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         averages = [p.detach() for p in self.module.parameters()]
         torch._foreach_lerp_(averages, [p.detach() for p in module.parameters()], weight)
-        for average, current in zip(self.module.buffers(), module.buffers(), strict=True):
-            average.copy_(current)
+        buffers = list(self.module.buffers())
+        if buffers:
+            torch._foreach_copy_(buffers, list(module.buffers()))
 
 
 @torch.no_grad()

@@ -45,6 +45,22 @@ def take(run: RunDir) -> BaseFileLock:
     return lock
 
 
+def holder(run: RunDir) -> str:
+    """Who trains `run` now, as `take` names them; "" when nobody does, or no one can tell."""
+    path = run.lock
+    try:
+        named = path.read_text().strip()
+        lock = FileLock(path)  # one of its own: it finds out whether this process holds the run, too
+        lock.acquire(blocking=False)
+    except Timeout:
+        _write(path, named)  # as in `take`
+        return named or "unknown"
+    except (OSError, UnicodeDecodeError, NotImplementedError):
+        return ""
+    lock.release()
+    return ""
+
+
 def _write(path: Path, holder: str) -> None:
     with contextlib.suppress(OSError):  # a full disk keeps no one from holding the lock
         path.write_text(f"{holder}\n")

@@ -5,20 +5,29 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gantool import pictures
 from gantool.errors import GantoolError
 from gantool.rundir import RunDir, RunInfo, Status
-from gantool.training import checkpoint, log
+from gantool.training import best, checkpoint, log
 from gantool.training.meter import NonFinite
 from gantool.training.rollback import Diverged, recover, snapshot
 from gantool.training.state import State
+from gantool.training.step import iterate
+from gantool.training.watch import Watch
 
 SAMPLES = 64
+
+Figures = Callable[[State], dict[str, float]]  # what a tick computes beside the losses: key → value
+
+
+def no_figures(state: State) -> dict[str, float]:
+    return {}
 
 
 class Listener(Protocol):
@@ -40,16 +49,18 @@ def train(
     info: RunInfo,
     listener: Listener,
     interrupted: Callable[[], bool] = lambda: False,
+    figures: Figures = no_figures,
 ) -> Status:
     """Train until `info.steps`; at every tick read metrics, draw samples, save.
 
-    Returns `finished`, or `interrupted` (everything saved) when `interrupted()` became true. Raises GantoolError when
-    a loss or a weight is no longer finite (and `info.on_nan` knows no way on); the last good checkpoint stays.
+    `figures` gives what else belongs into a tick's record. Returns `finished`, or `interrupted` (everything saved)
+    when `interrupted()` became true. Raises GantoolError when a loss or a weight is no longer finite (and
+    `info.on_nan` knows no way on); the last good checkpoint stays.
     """
     info.status = "running"
     run.write(info)
     try:
-        status = _loop(state, run, info, listener, interrupted)
+        status = _loop(state, run, info, listener, interrupted, figures)
     except BaseException:
         info.status = "failed"
         with contextlib.suppress(GantoolError):  # a full disk may be why: its own error says more
@@ -60,7 +71,15 @@ def train(
     return status
 
 
-def _loop(state: State, run: RunDir, info: RunInfo, listener: Listener, interrupted: Callable[[], bool]) -> Status:
+def _loop(
+    state: State,
+    run: RunDir,
+    info: RunInfo,
+    listener: Listener,
+    interrupted: Callable[[], bool],
+    figures: Figures,
+) -> Status:
+    watch = _watch(state, run, info)
     began, first, stopping = time.perf_counter(), state.sampler.seen, False
     while state.step < info.steps and not stopping:
         iterate(state)
@@ -71,40 +90,19 @@ def _loop(state: State, run: RunDir, info: RunInfo, listener: Listener, interrup
                 means = _means(state)  # waits for the device: what follows is timed whole
             except Diverged as cause:
                 recover(state, run, info, cause, listener.noted)
+                watch = _watch(state, run, info)
                 began, first = time.perf_counter(), state.sampler.seen
                 continue
             elapsed = time.perf_counter() - began
             state.seconds += elapsed
             speed = (state.sampler.seen - first) / elapsed
             with run.writing():
-                record = _maintain(state, run, info, means, speed)
+                record, alarms = _maintain(state, run, info, watch, figures, means, speed)
             listener.ticked(record)
+            for alarm in alarms:
+                listener.noted(f"step {state.step}: {alarm['text']}")
             began, first = time.perf_counter(), state.sampler.seen
     return "finished" if state.step >= info.steps else "interrupted"
-
-
-def iterate(state: State) -> None:
-    """One iteration: every player moves. Nothing here reads the device, prints or touches a file."""
-    for mover in state.movers:
-        player = mover.player
-        if state.step % player.every:
-            continue
-        with mover.turn():
-            for _ in range(mover.moves):
-                batch = state.sampler.draw(player.draws)
-                with state.autocast():
-                    loss = player.loss(batch)
-                total = torch.stack([term.float() for term in loss.terms.values()]).sum()
-                mover.optimizer.zero_grad(set_to_none=True)
-                total.backward()  # type: ignore[no-untyped-call]
-                mover.optimizer.step()
-                if player.after_step:
-                    with torch.no_grad():
-                        player.after_step()
-                state.meter.add(player.name, loss, state.step)
-    if state.ema:
-        state.ema.update(state.game.generator, state.step)
-    state.step += 1
 
 
 def _means(state: State) -> dict[str, float]:
@@ -119,9 +117,11 @@ def _means(state: State) -> dict[str, float]:
     return means
 
 
-def _maintain(state: State, run: RunDir, info: RunInfo, means: dict[str, float], speed: float) -> dict[str, float]:
-    """Samples, metrics, then the checkpoint: it comes last, so that what it promises is there."""
-    draw_samples(state, run)
+def _maintain(
+    state: State, run: RunDir, info: RunInfo, watch: Watch, figures: Figures, means: dict[str, float], speed: float
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Samples, metrics, alarms, then the checkpoint: it comes last, so that what it promises is there."""
+    samples = draw_samples(state, run)
     record = {
         "step": state.step,
         "epoch": round(state.sampler.epoch, 4),
@@ -129,20 +129,41 @@ def _maintain(state: State, run: RunDir, info: RunInfo, means: dict[str, float],
         "seconds": round(state.seconds, 3),
         "images_per_second": round(speed, 1),
         **means,
+        **watch.measure(samples),
+        **figures(state),
     }
-    log.append(run, record)
+    if info.keep_best:
+        best.check_record(info.keep_best, record)
+    alarms = watch.judge(record)
+    for line in (record, *alarms):
+        log.append(run, line)
     checkpoint.save(run.checkpoint(state.step), snapshot(state, info))
-    checkpoint.prune(run, info.keep, info.keep_every)
+    checkpoint.prune(run, info.keep, info.keep_every, best.best(run, info))
     info.step = state.step
     run.write(info)
-    return record
+    return record, alarms
+
+
+def _watch(state: State, run: RunDir, info: RunInfo) -> Watch:
+    """A watch that remembers what the run has logged so far."""
+    # what a generator itself draws at random here must not change what training draws
+    with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
+        before = _fixed_samples(state)[1] if state.step else None
+    return Watch(state, info, log.read_metrics(run), before)
 
 
 @torch.no_grad()
-def draw_samples(state: State, run: RunDir) -> None:
-    """A grid of fixed inputs; when the generator takes images, each beside what became of it."""
-    generator, inputs = state.sampling_generator(), state.fixed_inputs(SAMPLES)
-    images = pictures.to_pictures(generator(*inputs).float().cpu().numpy())
+def _fixed_samples(state: State) -> tuple[list[Tensor], np.ndarray]:
+    """Fixed inputs, and the samples (SAMPLES, *shape), float32, that they become."""
+    inputs = state.fixed_inputs(SAMPLES)
+    samples: np.ndarray = state.sampling_generator()(*inputs).float().cpu().numpy()
+    return inputs, samples
+
+
+def draw_samples(state: State, run: RunDir) -> np.ndarray:
+    """A grid of fixed inputs; when the generator takes images, each beside what became of it. Returns the samples."""
+    inputs, samples = _fixed_samples(state)
+    images = pictures.to_pictures(samples)
     shown = [i for i, item in enumerate(state.game.inputs) if item.distribution == "data"]
     for position in shown:
         source = pictures.to_pictures(inputs[position].float().cpu().numpy())
@@ -150,3 +171,4 @@ def draw_samples(state: State, run: RunDir) -> None:
             images = np.stack((source, images), 1).reshape(-1, *images.shape[1:])
             break
     pictures.save_png(pictures.grid(images), run.sample(state.step))
+    return samples

@@ -18,15 +18,23 @@ class NonFinite(Exception):
 
 
 class Meter:
-    """Means of every player's terms and measures since the last `read`."""
+    """Means of every player's terms and measures since the last `read`.
 
-    def __init__(self) -> None:
+    The sums stay in the same tensors, and the step is one, so that `add` can be part of a CUDA graph.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._step = torch.zeros((), device=device)
         self._names: dict[str, list[str]] = {}
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._bad: dict[str, Tensor] = {}
 
-    def add(self, player: str, loss: Loss, step: int) -> None:
+    def at(self, step: int) -> None:
+        """What is added from now on belongs to `step`."""
+        self._step.fill_(step)
+
+    def add(self, player: str, loss: Loss) -> None:
         values = torch.stack([v.detach().float() for v in (*loss.terms.values(), *loss.measures.values())])
         if player not in self._sums:
             self._names[player] = [
@@ -34,12 +42,15 @@ class Meter:
                 *(f"measure.{player}.{name}" for name in loss.measures),
             ]
             self._sums[player] = torch.zeros_like(values)
-            self._counts[player] = 0
             self._bad[player] = torch.full_like(values, torch.inf)
         self._sums[player] += values
-        self._counts[player] += 1
         # the first step at which each value was not finite, kept without asking the device
-        self._bad[player].clamp_(max=torch.where(values.isfinite(), torch.inf, float(step)))
+        self._bad[player].copy_(torch.minimum(self._bad[player], torch.where(values.isfinite(), torch.inf, self._step)))
+        self.count(player)
+
+    def count(self, player: str, times: int = 1) -> None:
+        """What was added was added so many times (a CUDA graph adds without calling `add`)."""
+        self._counts[player] = self._counts.get(player, 0) + times
 
     def read(self) -> dict[str, float]:
         """`loss.PLAYER.TERM` and `measure.PLAYER.NAME` → mean, and start anew.
@@ -50,12 +61,16 @@ class Meter:
         worst: tuple[float, str] | None = None
         for player, sums in self._sums.items():
             count = self._counts[player]
+            if not count:
+                continue
             rows = zip(self._names[player], sums.tolist(), self._bad[player].tolist(), strict=True)
             for name, total, bad in rows:
                 if bad != torch.inf and (worst is None or bad < worst[0]):
                     worst = (bad, name)
                 means[name] = total / count
-        self._sums.clear()
+            self._counts[player] = 0
+            sums.zero_()
+            self._bad[player].fill_(torch.inf)
         if worst:
             raise NonFinite(worst[1], int(worst[0]))
         return means

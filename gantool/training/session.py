@@ -20,7 +20,9 @@ from gantool.errors import GantoolError
 from gantool.options import resolve
 from gantool.plugins import Plugin
 from gantool.rundir import DataInfo, OnNan, RunDir, RunInfo
-from gantool.training import checkpoint, lock, log
+from gantool.training import best, checkpoint, lock, log
+from gantool.training import tensorboard as board
+from gantool.training.loop import Figures, no_figures
 from gantool.training.state import State, pick_device
 
 
@@ -34,6 +36,7 @@ class Session:
     data: Dataset
     lock: BaseFileLock
     notes: tuple[str, ...] = ()
+    figures: Figures = no_figures
 
 
 def start(
@@ -46,10 +49,13 @@ def start(
     seed: int = 0,
     device: str = "auto",
     precision: str = "fp32",
+    engine: str = "auto",
     tick: int = 250,
     keep: int = 2,
     keep_every: int = 0,
     on_nan: OnNan = "stop",
+    keep_best: str | None = None,
+    tensorboard: bool = False,
     runs: Path = Path("runs"),
     name: str | None = None,
 ) -> Session:
@@ -62,8 +68,12 @@ def start(
     config, recipe = resolve(architecture, given)
     target = pick_device(device)
     dataset = load(data, size)
-    state = State(architecture, config, recipe, dataset, seed=seed, device=target, precision=precision)
+    state = State(architecture, config, recipe, dataset, seed=seed, device=target, precision=precision, engine=engine)
     steps = recipe.steps if epochs is None else _steps(epochs, state, dataset)
+    if tensorboard:
+        board.require()
+    wanted = _goal(keep_best, state)
+    extractor, figures = _figures(wanted, state, dataset)
     run = rundir.create(runs, name or rundir.label(architecture.name, dataset.name))
     held = lock.take(run)
     info = RunInfo(
@@ -90,14 +100,18 @@ def start(
         seed=seed,
         tick=tick,
         precision=precision,
+        engine=state.engine.name,
         device=str(target),
         versions=versions(),
         keep=keep,
         keep_every=keep_every,
         on_nan=on_nan,
+        keep_best=wanted,
+        extractor=extractor,
+        tensorboard=tensorboard,
     )
     run.write(info)
-    return Session(state, run, info, dataset, held, tuple(dataset.notes))
+    return Session(state, run, info, dataset, held, tuple(dataset.notes), figures)
 
 
 def resume(
@@ -106,10 +120,13 @@ def resume(
     steps: int | None = None,
     epochs: float | None = None,
     device: str | None = None,
+    engine: str | None = None,
     tick: int | None = None,
     keep: int | None = None,
     keep_every: int | None = None,
     on_nan: OnNan | None = None,
+    keep_best: str | None = None,
+    tensorboard: bool | None = None,
     data: str | None = None,
 ) -> Session:
     """Take up a run from its newest sound checkpoint; on the same device exactly as if it had never stopped.
@@ -132,7 +149,16 @@ def resume(
             "Put the old data back, or start a new run.",
         )
     target = pick_device(device or info.device)
-    state = State(plugin.architecture, config, recipe, dataset, seed=info.seed, device=target, precision=info.precision)
+    state = State(
+        plugin.architecture,
+        config,
+        recipe,
+        dataset,
+        seed=info.seed,
+        device=target,
+        precision=info.precision,
+        engine=engine or (info.engine if target.type == torch.device(info.device).type else "auto"),
+    )
     try:
         state.load_state_dict(saved)
     except (RuntimeError, KeyError, ValueError) as error:
@@ -146,16 +172,23 @@ def resume(
             "Ask for more --steps.",
         )
     info.tick = tick or info.tick
-    info.device = str(target)
+    info.device, info.engine = str(target), state.engine.name
     info.keep = keep or info.keep
     info.keep_every = info.keep_every if keep_every is None else keep_every
     info.on_nan = on_nan or info.on_nan
+    info.tensorboard = info.tensorboard if tensorboard is None else tensorboard
+    if info.tensorboard:
+        board.require()
+    info.keep_best = info.keep_best if keep_best is None else _goal(keep_best, state)
+    if info.keep_best:
+        best.check_records(info.keep_best, log.read_metrics(run))
+    info.extractor, figures = _figures(info.keep_best, state, dataset, info.extractor)
     info.step, info.rollbacks = state.step, saved["rollbacks"]
     with run.writing():
         run.sweep()
         checkpoint.set_aside(run, path)
         log.forget_after(run, state.step, info.rollbacks)
-    return Session(state, run, info, dataset, held, (*notes, *dataset.notes))
+    return Session(state, run, info, dataset, held, (*notes, *dataset.notes), figures)
 
 
 def described(info: RunInfo) -> tuple[Plugin, Recipe, Any]:
@@ -180,6 +213,24 @@ def misfit(path: Path, info: RunInfo, plugin: Plugin, error: Exception) -> Ganto
         f"The checkpoint {path} does not fit the architecture {info.architecture!r}: {error}",
         f"It was made with {info.plugin} {info.plugin_version}; installed is {plugin.version}.",
     )
+
+
+def _goal(keep_best: str | None, state: State) -> str:
+    """What `--keep-best` asked for; "" for none. GantoolError when this game will never record it."""
+    if keep_best in (None, "none"):
+        return ""
+    best.check_player(keep_best, [player.name for player in state.game.players])
+    return keep_best
+
+
+def _figures(wanted: str, state: State, data: Dataset, extractor: str = "") -> tuple[str, Figures]:
+    """What is computed at every tick for the sake of `wanted`: the name of its extractor ("": none), and how."""
+    if not wanted or best.parse(wanted).key != "frechet":
+        return extractor, no_figures
+    from gantool.training.frechet import Frechet
+
+    frechet = Frechet(state, data, extractor or None)
+    return frechet.name, frechet.measure
 
 
 def _steps(epochs: float, state: State, data: Dataset) -> int:

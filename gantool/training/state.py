@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -17,30 +16,13 @@ from gantool.architecture import Architecture, Recipe
 from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.games import Game, Player
+from gantool.training import engines
 from gantool.training.ema import EMA, ready
 from gantool.training.meter import Meter
 from gantool.training.sampler import Sampler, noise
+from gantool.training.step import Mover, Turn, alone
 
 PRECISIONS = ("fp32", "tf32", "bf16")
-
-
-@dataclass(frozen=True)
-class Mover:
-    """A player with its optimizer and the number of moves it makes in one iteration."""
-
-    player: Player
-    parameters: list[nn.Parameter]
-    optimizer: torch.optim.Optimizer
-    moves: int
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Only this player's parameters take gradients: less work, and no loss needs a `detach`."""
-        for parameter in self.parameters:
-            parameter.requires_grad_(True)
-        yield
-        for parameter in self.parameters:
-            parameter.requires_grad_(False)
 
 
 class State:
@@ -56,8 +38,10 @@ class State:
         seed: int,
         device: torch.device,
         precision: str,
+        engine: str = "eager",
     ) -> None:
         _check_precision(precision, device)
+        self.engine = engines.make(engine, device)
         self.device = device
         self.precision = precision
         self.seed = seed
@@ -70,11 +54,13 @@ class State:
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
                 self.sampler.memory_format = torch.channels_last
         self.ema = EMA(self.game.generator, recipe.ema_decay) if recipe.ema_decay else None
-        self.movers = [_mover(player, recipe) for player in self.game.players]
+        self.movers = [_mover(player, recipe, self.engine.capturable) for player in self.game.players]
+        self.turns = _turns(self.game, self.movers, recipe)
         for mover in self.movers:
             for parameter in mover.parameters:
                 parameter.requires_grad_(False)
-        self.meter = Meter()
+        self.engine.prepare(self.game)
+        self.meter = Meter(device)
         self.step = 0
         self.seconds = 0.0
 
@@ -141,7 +127,11 @@ class State:
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
         for mover in self.movers:
-            mover.optimizer.load_state_dict(state["optimizers"][mover.player.name])
+            saved = state["optimizers"][mover.player.name]
+            own = {k: v for k, v in mover.optimizer.param_groups[0].items() if k in _OF_THE_DEVICE}
+            groups = [{**group, **own} for group in saved["param_groups"]]
+            mover.optimizer.load_state_dict({**saved, "param_groups": groups})
+        self.engine.reset()
         self.sampler.load_state_dict(state["sampler"])
         torch.set_rng_state(state["rng"]["cpu"])
         if self.device.type == "cuda" and state["rng"]["cuda"] is not None:
@@ -178,13 +168,33 @@ def _check_precision(precision: str, device: torch.device) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
 
 
-def _mover(player: Player, recipe: Recipe) -> Mover:
+# how an optimizer computes, not what: taken from the device that trains now, not from the one that saved
+_OF_THE_DEVICE = ("fused", "foreach", "capturable")
+
+
+def _mover(player: Player, recipe: Recipe, capturable: bool) -> Mover:
     parameters = player.parameters()
     rate = recipe.learning_rate_of(player.role)
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "adam":
-        optimizer = torch.optim.Adam(parameters, rate, recipe.betas, fused=True)
+        optimizer = torch.optim.Adam(parameters, rate, recipe.betas, fused=True, capturable=capturable)
     else:
-        optimizer = torch.optim.RMSprop(parameters, rate)
+        optimizer = torch.optim.RMSprop(parameters, rate, capturable=capturable)
     moves = player.steps or (recipe.discriminator_steps if player.role == "discriminator" else 1)
     return Mover(player, parameters, optimizer, moves)
+
+
+def _turns(game: Game, movers: list[Mover], recipe: Recipe) -> list[Turn]:
+    if recipe.updates == "alternating":
+        return [alone(mover) for mover in movers]
+    if game.together is None:
+        raise GantoolError(
+            "This architecture's players can only alternate: it has no losses for simultaneous updates.",
+            "Leave --updates simultaneous out.",
+        )
+    if any(mover.moves != 1 or mover.player.every != 1 for mover in movers):
+        raise GantoolError(
+            "With --updates simultaneous every player moves once an iteration.", "Add --discriminator-steps 1."
+        )
+    draws = dict.fromkeys(name for mover in movers for name in mover.player.draws)
+    return [Turn(tuple(movers), game.together, tuple(draws))]

@@ -15,38 +15,46 @@ def _loss(*values: float, measure: float | None = None) -> Loss:
 
 
 def test_means_since_the_last_read() -> None:
-    meter = Meter()
+    meter = Meter(torch.device("cpu"))
     for step, value in enumerate((1.0, 2.0, 6.0)):
-        meter.add("a", _loss(value, -value, measure=0.5), step)
-    meter.add("b", _loss(4.0), 2)
+        meter.at(step)
+        meter.add("a", _loss(value, -value, measure=0.5))
+    meter.at(2)
+    meter.add("b", _loss(4.0))
     wanted = {"loss.a.x": 3.0, "loss.a.y": -3.0, "measure.a.m": 0.5, "loss.b.x": 4.0}
     assert meter.read() == pytest.approx(wanted)
-    meter.add("a", _loss(10.0, 20.0, measure=1.0), 3)
+    meter.at(3)
+    meter.add("a", _loss(10.0, 20.0, measure=1.0))
     assert meter.read() == pytest.approx({"loss.a.x": 10.0, "loss.a.y": 20.0, "measure.a.m": 1.0})
     assert meter.read() == {}
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_the_first_bad_value_is_named_with_its_step(bad: float) -> None:
-    meter = Meter()
+    meter = Meter(torch.device("cpu"))
     for step in range(10):
-        meter.add("a", _loss(1.0, bad if step >= 7 else 1.0), step)
-        meter.add("b", _loss(bad if step == 4 else 1.0), step)
+        meter.at(step)
+        meter.add("a", _loss(1.0, bad if step >= 7 else 1.0))
+        meter.at(step)
+        meter.add("b", _loss(bad if step == 4 else 1.0))
     with pytest.raises(NonFinite) as caught:
         meter.read()
     assert (caught.value.term, caught.value.step) == ("loss.b.x", 4)
-    meter.add("a", _loss(1.0, 1.0), 10)
+    meter.at(10)
+    meter.add("a", _loss(1.0, 1.0))
     assert meter.read() == {"loss.a.x": 1.0, "loss.a.y": 1.0}
 
 
 def test_a_bad_measure_is_named_too() -> None:
-    meter = Meter()
-    meter.add("a", _loss(1.0, measure=torch.nan), 3)
+    meter = Meter(torch.device("cpu"))
+    meter.at(3)
+    meter.add("a", _loss(1.0, measure=torch.nan))
     with pytest.raises(NonFinite, match=r"measure\.a\.m at step 3"):
         meter.read()
 
 
 def test_values_of_any_precision_that_still_need_gradients_are_taken() -> None:
-    meter = Meter()
-    meter.add("a", Loss({"x": torch.tensor(2.0, dtype=torch.bfloat16, requires_grad=True)}), 0)
+    meter = Meter(torch.device("cpu"))
+    meter.at(0)
+    meter.add("a", Loss({"x": torch.tensor(2.0, dtype=torch.bfloat16, requires_grad=True)}))
     assert meter.read() == {"loss.a.x": 2.0}

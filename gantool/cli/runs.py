@@ -1,0 +1,196 @@
+"""`gantool runs`: what was trained, how runs differ, and how to be rid of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gantool.cli.show import console, megabytes, print_json, print_table
+from gantool.errors import GantoolError
+
+if TYPE_CHECKING:
+    from gantool.training.overview import Summary
+
+Sort = Literal["run", "step", "speed", "diversity", "frechet"]
+Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
+Sorted = Annotated[Sort, typer.Option(help="By what: the newest, or largest, comes last.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Names = Annotated[list[str], typer.Argument(help="Runs: paths, folder names or numbers.", metavar="RUN…")]
+
+app = typer.Typer(help="List the runs, compare some, or delete some.")
+
+
+@app.callback(invoke_without_command=True)
+def _default(context: typer.Context, runs: Runs = Path("runs"), sort: Sorted = "run", as_json: AsJson = False) -> None:
+    """List the runs, compare some, or delete some. Without a command: list."""
+    if context.invoked_subcommand is None:
+        _list(runs, sort, as_json)
+
+
+@app.command("list")
+def list_command(runs: Runs = Path("runs"), sort: Sorted = "run", as_json: AsJson = False) -> None:
+    """List the runs, the newest last."""
+    _list(runs, sort, as_json)
+
+
+@app.command("compare")
+def compare(
+    names: Names,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Draw samples and curves of the runs into this PNG.")
+    ] = None,
+    runs: Runs = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Show in what runs differ: options first, then the figures of their last ticks."""
+    from gantool import rundir
+    from gantool.training import overview
+
+    if len(names) < 2:
+        raise typer.BadParameter("name two runs or more")
+    chosen = [overview.summary(rundir.find(runs, name)) for name in names]
+    infos = [one.info for one in chosen if one.info]
+    for one in chosen:
+        if not one.info:
+            raise GantoolError(one.error, "`gantool runs` lists those that are sound.")
+    settings, figures = overview.differences(infos), overview.figures(chosen)
+    if output:
+        from gantool.training import curves
+
+        curves.compare([one.run for one in chosen], output)
+    if as_json:
+        print_json({"runs": [_as_json(one) for one in chosen], "settings": settings, "figures": _finite(figures)})
+        return
+    heads = [one.run.name for one in chosen]
+    right = tuple(range(1, len(heads) + 1))
+    same = len(overview.settings(infos[0])) - len(settings)
+    rows = [[name, *map(_value, values)] for name, values in settings.items()]
+    print_table(["option", *heads], rows or [["", *("" for _ in heads)]], title=f"Options that differ ({same} do not)")
+    rows = [[name, *map(_figure, values)] for name, values in figures.items()]
+    print_table(["last tick", *heads], rows, right=right, wrap=())
+    if output:
+        console().print(f"picture  {output}")
+
+
+@app.command("delete")
+def delete(
+    names: Names,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Delete runs with all that is in their folders, exports too. Refuses one that is being trained."""
+    from gantool import rundir
+    from gantool.training import removal
+
+    found = {run.path.absolute(): run for run in (rundir.find(runs, name) for name in names)}
+    chosen = list(found.values())  # each once
+    for run in chosen:
+        removal.check(run)  # all of them, before the first is gone
+    out = console()
+    if not yes:
+        for run in chosen:
+            out.print(f"{run.path}  {megabytes(removal.size(run))}", markup=False)
+        typer.confirm(f"Delete {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} for good?", abort=True)
+    for run in chosen:
+        out.print(f"deleted {run.path}: {megabytes(removal.delete(run))} freed", markup=False)
+
+
+def _list(runs: Path, sort: Sort, as_json: bool) -> None:
+    from gantool.training import overview
+
+    found = overview.summaries(runs)
+    if sort != "run":
+        key = {"speed": "images_per_second"}.get(sort, sort)
+        found.sort(key=lambda one: -1.0 if (value := one.figure(key)) is None else value)  # those without come first
+    if as_json:
+        print_json([_as_json(one) for one in found])
+    elif not found:
+        console().print(f"There is no run in {runs}. Train one: gantool train mlp", markup=False)
+    else:
+        _show(found)
+
+
+def _show(found: list[Summary]) -> None:
+    """A table that fits 80 columns: figures that no run has are left out, and so is what the run's name says."""
+    kept = [name for name in ("diversity", "frechet") if any(one.figure(name) is not None for one in found)]
+    rows = [
+        [
+            _named(one),
+            _progress(one),
+            {"interrupted": "stopped"}.get(one.status, one.status),
+            _age(one.age),
+            _figure(one.figure("images_per_second")),
+            *(_figure(one.figure(name)) for name in kept),
+        ]
+        for one in found
+    ]
+    columns = ["run", "step", "status", "age", "img/s", *kept]
+    print_table(columns, rows, right=(1, *range(3, len(columns))), wrap=(0,))
+    for one in found:
+        if one.error:
+            console().print(f"{one.run.name} is broken: {one.error}", markup=False)
+
+
+def _named(one: Summary) -> str:
+    """The folder's name, and what it trains where the name, `0001-mlp-digits`, does not say so."""
+    info, name = one.info, one.run.name
+    if info is None or name.partition("-")[2] == f"{info.architecture}-{info.data.name}":
+        return name
+    return f"{name}: {info.architecture} on {info.data.name}"
+
+
+def _progress(one: Summary) -> str:
+    if one.info is None:
+        return "–"
+    step, steps = (f"{n / 1000:.0f}k" if n >= 100_000 else str(n) for n in (one.info.step, one.info.steps))
+    return step if one.info.step == one.info.steps else f"{step}/{steps}"
+
+
+def _as_json(one: Summary) -> dict[str, Any]:
+    info = one.info
+    return {
+        "run": one.run.name,
+        "path": str(one.run.path),
+        "status": one.status,
+        "error": one.error or None,
+        "architecture": info.architecture if info else None,
+        "data": info.data.name if info else None,
+        "step": info.step if info else None,
+        "steps": info.steps if info else None,
+        "created": info.created if info else None,
+        **_finite({key: one.figure(key) for key in ("images_per_second", "diversity", "frechet")}),
+    }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """NaN and infinity, which JSON does not have, become null."""
+    import math
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, list):
+            return [clean(entry) for entry in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: clean(value) for key, value in values.items()}
+
+
+def _age(seconds: float | None) -> str:
+    """`40s`, `12m`, `5h`, `3d`."""
+    if seconds is None:
+        return "–"
+    unit, length = next(((u, n) for u, n in (("d", 86_400), ("h", 3_600), ("m", 60)) if seconds >= n), ("s", 1))
+    return f"{seconds / length:.0f}{unit}"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Quality figures: distances between distributions of features, diversity, memorisation."""

@@ -1,0 +1,185 @@
+"""Looks at every tick whether a training goes wrong, and says so once, in a sentence with advice.
+
+Cheap: it judges the fixed samples that a tick draws anyway, and the losses that it has read. Its whole memory is
+metrics.jsonl, so that a resumed run raises the alarms that one never stopped would.
+
+Each alarm needs a stretch of at least TICKS ticks and STEPS (or RECENT) iterations. The thresholds come from
+trainings on the digits, tick by tick. Sound ones (mlp with three objectives, dcgan, wgan): diversity leaves 0.08 by
+iteration 300 and ends between 0.4 and 1, samples change by 0.07 and more a tick, the adversarial loss stays below 6,
+and a discriminator can be right about everything for 600 iterations and still lose that lead. Failing ones: see each
+threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gantool.rundir import RunInfo
+from gantool.training.state import State
+
+Record = dict[str, Any]
+
+TICKS, STEPS = 4, 1000  # the least that an alarm looks at; before, trainings that will do well can look as bad
+RECENT = 500  # the same in iterations, of what no sound training shows at any time
+COLLAPSED = 0.08  # diversity; constant generators: 0, ones with a 50 times too fast lsgan discriminator: 0.03 to 0.07
+FELL = 0.5  # of the best diversity before, once the first STEPS are over: noise at the start is diverse, too
+STILL = 0.005  # sum of the changes in the stretch; a learning rate of 1e-8: 0.0006, sound trainings: above 0.2
+PINNED = 0.995  # accuracy on reals and on fakes
+LOST = 10.0  # adversarial loss: fakes are judged real at e^-10; 50 times too fast discriminators: 11 to 20
+SIDE = 32  # cells a side that are compared: speckles average out, and large samples cost no more than small ones
+
+
+class Watch:
+    """The alarms of one training. `before`: the fixed samples at the last of `records`, when there are any."""
+
+    def __init__(self, state: State, info: RunInfo, records: list[Record], before: np.ndarray | None) -> None:
+        reals = _reals(state, 64)
+        self._scale = 0.0 if reals is None else _spread(_pooled(reals))
+        self._before = None if before is None else _pooled(torch.from_numpy(before))
+        self._options = {**info.config, **info.recipe}
+        self._generators = [p.name for p in state.game.players if p.role == "generator"]
+        self._discriminators = [p.name for p in state.game.players if p.role == "discriminator"]
+        self._records = list(records)
+        self._active = {name for name, _ in self._wrong()}
+
+    def measure(self, samples: np.ndarray) -> Record:
+        """What a tick's record says of the fixed samples (N, *shape), in units of how much reals differ.
+
+        `diversity`: their mean distance from each other; `change`: from what they were a tick ago. Both are left out
+        where there are no reals to compare with, or when they are not finite.
+        """
+        now, before = _pooled(torch.from_numpy(samples)), self._before
+        self._before = now
+        if not self._scale:
+            return {}
+        found = {"diversity": _spread(now) / self._scale}
+        if before is not None:
+            found["change"] = float((now - before).norm(dim=1).mean()) / self._scale
+        return {name: round(value, 6) for name, value in found.items() if math.isfinite(value)}
+
+    def judge(self, record: Record) -> list[Record]:
+        """Events for metrics.jsonl: the alarms that were not there at the tick before `record`, with their `text`."""
+        self._records.append(record)
+        wrong = dict(self._wrong())
+        new = [name for name in wrong if name not in self._active]
+        self._active = set(wrong)
+        return [{"event": "alarm", "step": record["step"], "alarm": name, "text": wrong[name]} for name in new]
+
+    def _wrong(self) -> Iterator[tuple[str, str]]:
+        """Every alarm that holds at the last record: its name, and what to tell."""
+        long, recent = _stretch(self._records, STEPS), _stretch(self._records, RECENT)
+        for name, rule in (("stall", self._stall), ("collapse", self._collapse), ("discriminator", self._lost)):
+            if text := rule(long, recent):
+                yield name, text
+                if name == "stall":  # samples that never change are alike and easy to tell, too
+                    return
+
+    def _collapse(self, long: list[Record], recent: list[Record]) -> str:
+        earlier = [r.get("diversity", 0.0) for r in self._records[: -len(recent)] if r["step"] >= STEPS]
+        best = min(1.0, max(earlier, default=0.0))
+        for stretch, limit in ((long, COLLAPSED), (recent, FELL * best)):
+            if _all(stretch, lambda record, limit=limit: record.get("diversity", math.nan) < limit):  # NaN: never
+                fell = f", {best:.0%} at best" if best > COLLAPSED else ""
+                return (
+                    f"mode collapse: the samples differ by {stretch[-1]['diversity']:.0%} of what reals do "
+                    f"(since step {stretch[0]['step']}{fell}); "
+                    f"{self._advice('learning_rate', 'label_smoothing', 'objective')}"
+                )
+        return ""
+
+    def _lost(self, long: list[Record], recent: list[Record]) -> str:
+        """Only where there are accuracies: a Wasserstein critic has none, and is meant to be ahead."""
+
+        def loss(record: Record) -> float:
+            keys = [f"loss.{name}.adversarial" for name in self._generators]
+            return max((record[key] for key in keys if key in record), default=math.nan)
+
+        for name in self._discriminators:
+            sides = [f"measure.{name}.accuracy_{side}" for side in ("real", "fake")]
+            half = len(long) // 2
+            rises = sum(map(loss, long[half:])) * half >= sum(map(loss, long[:half])) * (len(long) - half)
+            pinned = _all(long, lambda r, sides=sides: min(r.get(s, 0.0) for s in sides) >= PINNED) and rises
+            lost = _all(recent, lambda r, sides=sides: loss(r) >= LOST and all(s in r for s in sides))
+            if pinned or lost:
+                stretch = long if pinned else recent
+                return (
+                    f"the {name} wins (since step {stretch[0]['step']}): the generator's adversarial loss is "
+                    f"{loss(stretch[-1]):.3g} and does not recover; "
+                    f"{self._advice('discriminator_rate', 'label_smoothing', 'objective')}"
+                )
+        return ""
+
+    def _stall(self, long: list[Record], recent: list[Record]) -> str:
+        changes = [record["change"] for record in long if "change" in record]
+        # the first tick of all knows of no change
+        if not long or len(changes) < len(long) - 1 or sum(changes) >= STILL:
+            return ""
+        return (
+            f"the generator stands still: since step {long[0]['step']} its samples have changed by "
+            f"{sum(changes):.2%} of what reals differ; {self._advice('learning_rate', 'objective', still=True)}"
+        )
+
+    def _advice(self, *names: str, still: bool = False) -> str:
+        """`start a new run with …`: of the options `names`, those that this run has and could give another value."""
+        options, ways = self._options, []
+        for name in names:
+            value = options.get(name)
+            if name == "learning_rate":
+                ways.append(f"{'another' if still else 'a smaller'} --learning-rate (now {value:g})")
+            elif name == "discriminator_rate":
+                ways.append(f"a smaller --discriminator-rate (now {value or options['learning_rate']:g})")
+            elif name == "label_smoothing" and value == 0 and options.get("objective") == "nonsaturating":
+                ways.append("--label-smoothing 0.1")
+            elif name == "objective" and value is not None:
+                ways.append("another --objective")
+        return f"start a new run with {', '.join(ways[:-1])}{' or ' if ways[1:] else ''}{ways[-1]}."
+
+
+def _stretch(records: list[Record], steps: int) -> list[Record]:
+    """The newest records that are at least TICKS and cover `steps` iterations; [] when there are not enough."""
+    for start in range(len(records) - TICKS, -1, -1):
+        before = records[start - 1]["step"] if start else 0
+        if records[-1]["step"] - before >= steps:
+            return records[start:]
+    return []
+
+
+def _all(records: list[Record], holds: Callable[..., bool]) -> bool:
+    """Whether `holds` does in every record, and there are any."""
+    return bool(records) and all(map(holds, records))
+
+
+def _pooled(samples: Tensor) -> Tensor:
+    """Samples (N, C, …) → vectors (N, D): means over cells of 2 and more a side, at most about SIDE cells a side."""
+    kernel = [min(side, max(2, -(-side // SIDE))) for side in samples.shape[2:]]
+    pool: Callable[[Tensor, list[int]], Tensor] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[len(kernel)]
+    return pool(samples.float(), kernel).flatten(1)
+
+
+def _spread(vectors: Tensor) -> float:
+    """The mean distance between two of the N vectors."""
+    return float(F.pdist(vectors).mean())
+
+
+def _reals(state: State, count: int) -> Tensor | None:
+    """`count` rows of what the generator is to make, on the CPU; None when no data of the game has that shape."""
+    game, sampler = state.game, state.sampler
+    items = [i for i in (*game.data, *game.inputs) if i.distribution == "data" and i.shape == game.output.shape]
+    if not items:
+        return None
+    name = items[0].name
+    # the first of the first epoch's order: rows in the order of a file are often all of one class
+    here = sampler.state_dict()
+    sampler.load_state_dict({**here, "positions": dict.fromkeys(here["positions"], 0)})
+    rows: list[Tensor] = []
+    while sum(map(len, rows)) < count:
+        rows.append(sampler.draw([name])[name])
+    sampler.load_state_dict(here)
+    return torch.cat(rows)[:count].float().cpu()

@@ -1,0 +1,342 @@
+"""`gantool runs`: the list, two runs side by side, and deletion that can't go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from support.inprocess import Run
+from support.trainings import run_until, start
+
+from gantool.rundir import RunDir
+from gantool.training import curves, lock, log
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """runs/ with 0001-mlp-noise (finished) and 0002-wide (interrupted at 20 of 40)."""
+    folder = tmp_path_factory.mktemp("trained")
+    run_until(start("mlp", folder, tick=20))
+    run_until(start("mlp", folder, tick=20, widths=(9,), learning_rate=1e-3, name="wide"), stop=20)
+    return folder / "runs"
+
+
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, tmp_path / "runs")
+    for path in (tmp_path / "runs").glob("*/.lock"):
+        path.unlink()
+    return tmp_path / "runs"
+
+
+def _change(run: Path, **values: Any) -> None:
+    path = run / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def _listed(cli: Run, *arguments: object) -> list[dict[str, Any]]:
+    code, out, err = cli("runs", *arguments, "--json")
+    assert code == 0, err
+    found: list[dict[str, Any]] = json.loads(out)
+    return found
+
+
+def _row(out: str, name: str) -> list[str]:
+    return next(line.split() for line in out.splitlines() if line.strip().startswith(name))
+
+
+# --- list
+
+
+def test_the_list_says_what_each_run_is_and_how_far_it_came(cli: Run, runs: Path) -> None:
+    _change(runs / "0001-mlp-noise", created=(datetime.now(UTC) - timedelta(hours=50)).isoformat())
+    code, out, err = cli("runs")
+    assert (code, err) == (0, "")
+    first, second = _row(out, "0001"), _row(out, "0002")
+    assert first[:4] == ["0001-mlp-noise", "40", "finished", "2d"]
+    assert second[:6] == ["0002-wide:", "mlp", "on", "noise", "20/40", "stopped"]
+    last = log.read_metrics(RunDir(runs / "0001-mlp-noise"))[-1]
+    assert first[-1] == f"{last['diversity']:.3g}"
+    assert out.index("0001") < out.index("0002")  # the newest last
+    assert cli("runs", "list") == (code, out, err)
+
+
+def test_the_list_for_programs(cli: Run, runs: Path) -> None:
+    first, second = _listed(cli)
+    last = log.read_metrics(RunDir(runs / "0001-mlp-noise"))[-1]
+    assert first == {
+        "run": "0001-mlp-noise",
+        "path": "runs/0001-mlp-noise",
+        "status": "finished",
+        "error": None,
+        "architecture": "mlp",
+        "data": "noise",
+        "step": 40,
+        "steps": 40,
+        "created": first["created"],
+        "images_per_second": last["images_per_second"],
+        "diversity": last["diversity"],
+        "frechet": None,
+    }
+    assert (second["status"], second["step"]) == ("interrupted", 20)
+    assert _listed(cli, "list", "--runs", "runs") == [first, second]
+
+
+def test_the_list_fits_80_columns(cli: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _change(runs / "0002-wide", step=100_000, steps=2_000_000)
+    with (runs / "0001-mlp-noise/metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 40, "images_per_second": 123456.7, "diversity": 0.1234567, "frechet": 12.34567}))
+    out = cli("runs")[1]
+    assert max(map(len, out.splitlines())) <= 80
+    assert _row(out, "0001")[-3:] == ["123,457", "0.123", "12.3"]
+    assert "100k/2000k" in out
+
+
+@pytest.mark.parametrize(
+    ("by", "wanted"), [("run", [1, 2, 3]), ("step", [3, 1, 2]), ("diversity", [3, 1, 2]), ("speed", [3, 2, 1])]
+)
+def test_the_list_is_sorted_and_what_has_no_figure_comes_first(
+    by: str, wanted: list[int], cli: Run, runs: Path
+) -> None:
+    shutil.copytree(runs / "0002-wide", runs / "0003-empty")
+    (runs / "0003-empty/metrics.jsonl").unlink()
+    for number, figures in enumerate([{"diversity": 0.2, "images_per_second": 9}, {"diversity": 0.3}], 1):
+        (path,) = runs.glob(f"000{number}-*")
+        line = {"step": number, "images_per_second": 5, **figures}
+        (path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    found = _listed(cli, "--sort", by)
+    assert [int(one["run"][:4]) for one in found] == wanted
+
+
+def test_a_run_marked_running_that_no_one_holds_was_killed(cli: Run, runs: Path) -> None:
+    run = RunDir(runs / "0001-mlp-noise")
+    _change(run.path, status="running")
+    assert _listed(cli)[0]["status"] == "killed"  # there is no lock file
+    assert not run.lock.exists()  # and looking makes none
+    held = lock.take(run)
+    text = run.lock.read_text()
+    assert _listed(cli)[0]["status"] == "running"
+    assert run.lock.read_text() == text
+    held.release()
+    assert _listed(cli)[0]["status"] == "killed"
+    assert lock.take(run).is_locked  # looking keeps no one from training it
+
+
+def test_broken_runs_are_listed_as_such(cli: Run, runs: Path) -> None:
+    (runs / "0003-empty").mkdir()
+    shutil.copytree(runs / "0001-mlp-noise", runs / "0004-newer")
+    _change(runs / "0004-newer", schema_version=99)
+    (runs / "0005-torn").mkdir()
+    (runs / "0005-torn/run.json").write_text('{"status": ')
+    code, out, err = cli("runs")
+    assert (code, err) == (0, "")
+    assert _row(out, "0003-empty")[:2] == ["0003-empty", "–"]
+    assert "0003-empty is broken: runs/0003-empty/run.json can't be read: No such file" in out
+    assert "0004-newer is broken: runs/0004-newer/run.json has schema 99" in out
+    assert "0005-torn is broken: runs/0005-torn/run.json does not hold valid JSON" in out
+    assert [one["status"] for one in _listed(cli)[2:]] == ["broken"] * 3
+
+
+def test_figures_that_are_no_numbers_are_valid_json(cli: Run, runs: Path) -> None:
+    (runs / "0001-mlp-noise/metrics.jsonl").write_text('{"step": 1, "diversity": NaN, "images_per_second": Infinity}\n')
+    assert (_listed(cli)[0]["diversity"], _listed(cli)[0]["images_per_second"]) == (None, None)
+    assert "nan" in cli("runs")[1]
+
+
+def test_no_runs(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli("runs")[:2] == (0, "There is no run in runs. Train one: gantool train mlp\n")
+    assert _listed(cli) == []
+
+
+def test_neither_help_nor_the_list_loads_torch(runs: Path) -> None:
+    for arguments in (["runs", "--help"], ["runs"], ["runs", "compare", "1", "2"]):
+        code = (
+            f"import sys; sys.argv = ['gantool', *{arguments}]\nfrom gantool.cli import main\n"
+            "try: main()\nfinally: print({'torch', 'matplotlib', 'onnx'} & set(sys.modules), file=sys.stderr)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=runs.parent)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "set()")
+
+
+# --- compare
+
+
+def test_compare_shows_what_differs_and_the_last_figures(cli: Run, runs: Path) -> None:
+    code, out, err = cli("runs", "compare", 1, "0002-wide")
+    assert (code, err) == (0, "")
+    assert _row(out, "config.widths") == ["config.widths", "16,24", "9"]
+    assert _row(out, "recipe.learning_rate") == ["recipe.learning_rate", "0.0002", "0.001"]
+    assert "seed" not in out
+    assert _row(out, "step") == ["step", "40", "20"]
+    last = [log.read_metrics(RunDir(run))[-1]["diversity"] for run in sorted(runs.iterdir())]
+    assert _row(out, "diversity") == ["diversity", *(f"{value:.3g}" for value in last)]
+    assert out.index("config.widths") < out.index("recipe.learning_rate") < out.index("diversity")
+
+
+def test_compare_for_programs(cli: Run, runs: Path) -> None:
+    found = json.loads(cli("runs", "compare", 1, 2, "--json")[1])
+    assert [one["run"] for one in found["runs"]] == ["0001-mlp-noise", "0002-wide"]
+    assert found["settings"] == {"config.widths": [[16, 24], [9]], "recipe.learning_rate": [2e-4, 1e-3]}
+    assert found["figures"]["step"] == [40, 20]
+    assert all(len(values) == 2 for values in found["figures"].values())
+
+
+def test_compare_of_a_run_with_itself_has_no_differences(cli: Run, runs: Path) -> None:
+    assert json.loads(cli("runs", "compare", 1, 1, "--json")[1])["settings"] == {}
+    assert cli("runs", "compare", 1, 1)[0] == 0
+
+
+def test_compare_draws_samples_and_curves(cli: Run, runs: Path) -> None:
+    sizes = []
+    for names in ((1, 2), (1, 2, 1)):
+        code, out, err = cli("runs", "compare", *names, "-o", "both.png")
+        assert code == 0, err
+        assert "picture  both.png" in out
+        with Image.open("both.png") as picture:
+            assert picture.format == "PNG"
+            sizes.append(picture.size)
+            # what is drawn below the grids is not empty
+            below = picture.convert("L").crop((0, picture.height * 2 // 3, *picture.size))
+            assert len(below.getcolors(256) or []) > 5
+    assert sizes[1][0] > sizes[0][0]
+
+
+def test_a_picture_of_runs_without_samples_or_ticks(runs: Path) -> None:
+    shutil.rmtree(runs / "0001-mlp-noise/samples")
+    for run in runs.iterdir():
+        (run / "metrics.jsonl").unlink()
+    curves.compare([RunDir(run) for run in sorted(runs.iterdir())], Path("none.png"))
+    with Image.open("none.png") as picture:
+        picture.load()
+
+
+def test_compare_refuses_one_run_and_broken_ones(cli: Run, runs: Path) -> None:
+    code, _, err = cli("runs", "compare", 1)
+    assert code == 2
+    assert "two runs or more" in err
+    (runs / "0003-empty").mkdir()
+    code, _, err = cli("runs", "compare", 1, 3)
+    assert code == 1
+    assert "runs/0003-empty/run.json can't be read" in err
+
+
+# --- delete
+
+
+def _tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_delete_removes_the_whole_run_and_says_how_much(cli: Run, runs: Path) -> None:
+    run = runs / "0001-mlp-noise"
+    freed = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+    os.link(run / "curves.png" if (run / "curves.png").exists() else run / "run.json", run / "twin")  # one file
+    code, out, err = cli("runs", "delete", 1, "--yes")
+    assert (code, err) == (0, "")
+    assert out.startswith("deleted runs/0001-mlp-noise: ")
+    said, unit = out.split()[2:4]
+    # the lock file that deleting makes is some bytes more
+    assert float(said) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(freed, abs=6e4)
+    assert [path.name for path in runs.iterdir()] == ["0002-wide"]
+
+
+def test_delete_asks_first(cli: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    before = _tree(runs)
+    for answer in ("n\n", "\n", ""):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        code, out, _ = cli("runs", "delete", 1, 2)
+        assert code == 1
+        assert "runs/0001-mlp-noise" in out
+        assert "Delete these 2 runs for good? [y/N]" in out
+        assert _tree(runs) == before
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert cli("runs", "delete", 1, "runs/0002-wide", "0001-mlp-noise")[0] == 0
+    assert _tree(runs) == []
+
+
+def test_a_run_that_is_being_trained_is_not_deleted_nor_any_named_with_it(cli: Run, runs: Path) -> None:
+    run = RunDir(runs / "0002-wide")
+    held = lock.take(run)
+    before = _tree(runs)
+    code, _, err = cli("runs", "delete", 1, 2, "--yes")
+    assert code == 1
+    assert f"runs/0002-wide is being trained (pid {os.getpid()}" in err
+    assert _tree(runs) == before
+    held.release()
+    assert cli("runs", "delete", 1, 2, "--yes")[0] == 0
+
+
+def test_links_are_not_followed(cli: Run, runs: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    shutil.copytree(runs / "0002-wide", outside / "run")
+    (runs / "0003-link").symlink_to(outside / "run")
+    (runs / "0001-mlp-noise/far").symlink_to(outside)
+    before = _tree(outside)
+    code, _, err = cli("runs", "delete", 3, "--yes")
+    assert code == 1
+    assert "runs/0003-link is a link to" in err
+    assert cli("runs", "delete", 1, "--yes")[0] == 0
+    assert _tree(outside) == before
+    assert sorted(path.name for path in runs.iterdir()) == ["0002-wide", "0003-link"]
+
+
+def test_a_broken_run_can_be_deleted_by_name_or_number(cli: Run, runs: Path) -> None:
+    for name in ("0003-empty", "0004-torn"):
+        (runs / name).mkdir()
+    assert cli("runs", "delete", "0003-empty", 4, "--yes")[0] == 0
+    assert [one["run"] for one in _listed(cli)] == ["0001-mlp-noise", "0002-wide"]
+
+
+def test_an_unknown_run_deletes_nothing(cli: Run, runs: Path) -> None:
+    before = _tree(runs)
+    code, _, err = cli("runs", "delete", 1, 9, "--yes")
+    assert code == 1
+    assert "There is no run '9'" in err
+    assert _tree(runs) == before
+
+
+def test_a_half_deleted_run_is_not_listed(cli: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(path: Path) -> None:
+        (path / "run.json").unlink()
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", half)
+    code, _, err = cli("runs", "delete", 1, "--yes")
+    assert code == 1
+    assert "can't be deleted" in err
+    assert "What is left of it is in" in err
+    assert [one["run"] for one in _listed(cli)] == ["0002-wide"]
+
+
+def test_a_real_training_is_seen_and_protected(cli: Run, runs: Path) -> None:
+    from support.commands import start_gantool
+
+    data = RunDir(runs / "0001-mlp-noise").read().data.source
+    process = start_gantool("train", "mlp", "--data", data, "--widths", 8, "--steps", 10**7, "--tick", 50, cwd=Path())
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("step "):
+                break
+        assert _listed(cli)[-1]["status"] == "running"
+        assert "is being trained" in cli("runs", "delete", 3, "--yes")[2]
+    finally:
+        process.kill()
+        process.communicate()
+    time.sleep(0.05)
+    assert _listed(cli)[-1]["status"] == "killed"
+    assert cli("runs", "delete", 3, "--yes")[0] == 0

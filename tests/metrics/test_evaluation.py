@@ -1,0 +1,209 @@
+"""A whole evaluation: planted faults of a generator show in the figure that is made for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.trainings import dataset
+
+from gantool import data
+from gantool.data import Dataset
+from gantool.errors import GantoolError
+from gantool.metrics.evaluation import Classes, Evaluation, evaluate
+from gantool.metrics.extractors import load_extractor
+from gantool.metrics.memory import neighbours_picture
+from gantool.metrics.report import as_json
+from gantool.metrics.samples import halves
+
+CPU = torch.device("cpu")
+COUNT = 400
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    """The first 2,000 of the built-in digits."""
+    found = data.load("digits")
+    return Dataset("digits", "digits", {name: array[:2000] for name, array in found.arrays.items()}, found.class_names)
+
+
+def judge(images: np.ndarray, reals: Dataset, extractor: str = "digits", **given: Any) -> Evaluation:
+    measure = load_extractor(extractor, reals.spec, CPU)
+    return evaluate(lambda start, n: images[start : start + n], len(images), reals, measure, **given)
+
+
+def value(found: Evaluation, key: str) -> float:
+    return next(figure.value for figure in found.figures if figure.key == key)
+
+
+@pytest.fixture(scope="module")
+def floor(digits: Dataset) -> Evaluation:
+    fakes, reals = halves(len(digits), 0)
+    return judge(digits.images[fakes[:COUNT]], digits, against=reals)
+
+
+@pytest.fixture(scope="module")
+def collapsed(digits: Dataset) -> Evaluation:
+    """Three images, over and over."""
+    return judge(digits.images[np.arange(COUNT) % 3], digits)
+
+
+@pytest.fixture(scope="module")
+def copied(digits: Dataset) -> Evaluation:
+    return judge(digits.images[:COUNT], digits)
+
+
+def test_the_floor(floor: Evaluation) -> None:
+    assert (floor.fakes, floor.reals) == (COUNT, COUNT)
+    assert value(floor, "precision") > 0.75
+    assert value(floor, "recall") > 0.75
+    assert value(floor, "coverage") > 0.85
+    assert value(floor, "density") == pytest.approx(1, abs=0.15)
+    assert value(floor, "diversity") == pytest.approx(1, abs=0.05)
+    assert value(floor, "classifier_score") > 8
+    assert floor.classes is not None
+    assert floor.classes.missing == ()
+    assert floor.classes.max_deviation < 0.06
+    for space in (floor.memorisation.features, floor.memorisation.pixels):
+        assert space.ratio == pytest.approx(1, abs=0.15)
+    assert floor.memorisation.features.among == COUNT
+    assert floor.memorisation.pixels.among == 1000
+
+
+def test_copies_are_found(digits: Dataset, copied: Evaluation) -> None:
+    pixels = copied.memorisation.pixels
+    assert pixels.ratio == 0
+    assert pixels.among == 2000
+    assert np.array_equal(pixels.rows[:, 0], np.arange(COUNT))
+    everything = judge(digits.images, digits)  # all reals are measured: the features find the copies, too
+    assert everything.memorisation.features.ratio == pytest.approx(0, abs=1e-5)
+
+
+def test_a_collapse_is_found(floor: Evaluation, collapsed: Evaluation) -> None:
+    assert value(collapsed, "diversity") < 0.8
+    assert value(collapsed, "recall") < 0.02
+    assert value(collapsed, "coverage") < 0.1
+    assert value(collapsed, "frechet_distance") > 5 * value(floor, "frechet_distance")
+    assert value(collapsed, "kernel_distance") > 5 * abs(value(floor, "kernel_distance"))
+    assert collapsed.classes is not None
+    assert len(collapsed.classes.missing) >= 7
+    assert collapsed.classes.max_deviation > 0.2
+
+
+def test_classes() -> None:
+    found = Classes(("a", "b", "c", "d"), (0.7, 0.3, 0.0, 0.0), (0.4, 0.3, 0.3, 0.0))
+    assert found.missing == ("c",)
+    assert found.max_deviation == pytest.approx(0.3)
+
+
+def test_the_same_call_gives_the_same_figures(digits: Dataset, collapsed: Evaluation) -> None:
+    measure = load_extractor("digits", digits.spec, CPU)
+    again = judge(digits.images[np.arange(COUNT) % 3], digits)
+    one, two = (as_json(found, {}, digits, measure, found.notes) for found in (collapsed, again))
+    assert one == two
+    other = as_json(judge(digits.images[np.arange(COUNT) % 3], digits, seed=1), {}, digits, measure, ())
+    assert other["figures"]["kernel_distance"] != one["figures"]["kernel_distance"]
+
+
+def test_batches_change_no_digit_that_is_told(digits: Dataset, collapsed: Evaluation) -> None:
+    again = judge(digits.images[np.arange(COUNT) % 3], digits, batch=37)
+    for figure, other in zip(collapsed.figures, again.figures, strict=True):
+        assert figure.value == pytest.approx(other.value, rel=1e-4, abs=1e-4)
+    assert again.classes == collapsed.classes
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(100, "not more than the 128 features"), (COUNT, "fewer than 2048")], ids=["100", "400"]
+)
+def test_too_few_samples_are_warned_of(digits: Dataset, count: int, said: str) -> None:
+    (note,) = judge(digits.images[:count], digits).notes
+    assert said in note
+
+
+def test_digits_features_of_other_images_are_warned_of() -> None:
+    reals = dataset(30, (1, 16, 16))
+    assert any("handwritten digits only" in note for note in judge(reals.images, reals).notes)
+    assert not any("handwritten" in note for note in judge(reals.images, reals, "pixels").notes)
+
+
+@pytest.mark.parametrize(("fakes", "reals", "said"), [(9, 50, "9 fakes"), (50, 9, "9 reals")])
+def test_far_too_few_are_an_error(fakes: int, reals: int, said: str) -> None:
+    with pytest.raises(GantoolError, match=f"{said} are too few to compare"):
+        judge(dataset(fakes).images, dataset(reals), "pixels")
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (2, 6, 6, 6), (1, 9, 7), (3, 8, 8)], ids=str)
+def test_samples_of_any_shape_and_their_picture(shape: tuple[int, ...]) -> None:
+    reals = dataset(40, shape)
+    found = judge(reals.images[::-1], reals, "pixels")
+    assert found.classes is None
+    assert {figure.key for figure in found.figures} == {
+        "frechet_distance",
+        "kernel_distance",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "diversity",
+    }
+    assert found.memorisation.pixels.ratio == 0
+    assert neighbours_picture(found.memorisation, reals.images).width > 0
+
+
+def test_the_picture_shows_each_fake_beside_its_nearest(digits: Dataset, copied: Evaluation) -> None:
+    picture = np.asarray(neighbours_picture(copied.memorisation, digits.images))
+    tile, scale = 28 + 2, 2  # enlarged twice, with a gap of 2
+    assert picture.shape == ((12 * tile + 2) * scale, (11 * tile + 2) * scale)
+
+    def at(row: int, column: int) -> np.ndarray:
+        top, left = (2 + row * tile) * scale, (2 + column * tile) * scale
+        return picture[top : top + 56 : scale, left : left + 56 : scale]
+
+    first = int(copied.memorisation.suspicious[0])
+    assert np.array_equal(at(0, 0), digits.images[first, 0])
+    assert np.array_equal(at(0, 2), digits.images[copied.memorisation.features.rows[first, 0], 0])
+    assert np.array_equal(at(0, 7), digits.images[first, 0])  # of copies, the nearest by pixels is the original
+    assert np.unique(at(0, 1)).tolist() == np.unique(at(0, 6)).tolist() == [64]
+
+
+def test_the_most_suspicious_come_first(digits: Dataset) -> None:
+    """One copy among images of the other half."""
+    fakes, reals = halves(len(digits), 0)
+    images = digits.images[fakes[:100]].copy()
+    images[42] = digits.images[reals[7]]
+    found = judge(images, digits, against=reals[: len(images)]).memorisation
+    assert found.suspicious[0] == 42
+    assert found.features.distances[42, 0] == pytest.approx(0, abs=1e-3)
+
+
+def test_duplicates_in_the_data_leave_no_yardstick() -> None:
+    image = dataset(1).images
+    reals = Dataset("same", "same", {"images": image.repeat(30, 0)})
+    found = judge(dataset(30).images, reals, "pixels")
+    assert found.memorisation.pixels.ratio is None
+    assert (
+        as_json(found, {}, reals, load_extractor("pixels", reals.spec, CPU), ())["memorisation"]["pixels"]["ratio"]
+        is None
+    )
+
+
+def test_progress_is_told(digits: Dataset) -> None:
+    totals: dict[str, int] = {}
+    done: dict[str, int] = {}
+
+    def watch(what: str, total: int) -> Callable[[int], None]:
+        totals[what] = total
+        done[what] = 0
+
+        def advance(parts: int) -> None:
+            done[what] += parts
+
+        return advance
+
+    judge(digits.images[:50], digits, watch=watch)
+    assert len(totals) == 5
+    # by features and by pixels, each its two parts
+    assert done == totals
