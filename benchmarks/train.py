@@ -30,10 +30,14 @@ from gantool.architecture import SampleSpec
 from gantool.bench import machine
 from gantool.data import Dataset
 from gantool.files import write_json
-from gantool.training.loop import iterate
+from gantool.options import resolve
 from gantool.training.state import State, pick_device
+from gantool.training.step import iterate
 
 CASES = {"mlp 28": ("mlp", None), "dcgan 32": ("dcgan", 32), "dcgan 64": ("dcgan", 64), "wgan gp 32": ("wgan", 32)}
+
+
+RATES = {"wgan": (1e-4, (0.0, 0.9))}  # of the paper; all others as the DCGAN tutorial
 
 
 class Pictures(TorchDataset[tuple[Tensor, int]]):
@@ -61,20 +65,26 @@ class Pictures(TorchDataset[tuple[Tensor, int]]):
         return tensor.sub_(mean.view(-1, 1, 1)).div_(deviation.view(-1, 1, 1)), label
 
 
-def tutorial(name: str, dataset: Dataset, size: int | None, device: torch.device, batch: int) -> Iterator[None]:
-    """The tutorial's loop; each `next` is one iteration."""
+Sample = Callable[[int], Tensor]
+
+
+def tutorial(
+    name: str, dataset: Dataset, size: int | None, device: torch.device, batch: int, seed: int = 0
+) -> Iterator[Sample]:
+    """The tutorial's loop; each `next` is one iteration, and gives what draws n samples."""
     architecture = plugins.find(name).architecture
     assert architecture is not None
     config = architecture.config()
     recipe = architecture.recipe_for(config)
-    torch.manual_seed(0)
+    rate, betas = RATES.get(name, (2e-4, (0.5, 0.999)))
+    torch.manual_seed(seed)
     side = size or dataset.spec.sides[0]
     game = architecture.build(config, SampleSpec((1, side, side)))
     generator = game.generator.to(device).train()
     discriminator = game.players[0].modules["discriminator"].to(device).train()
     latent_dim = game.inputs[0].shape[0]
     steps = {
-        player: torch.optim.Adam(module.parameters(), lr=recipe.learning_rate, betas=recipe.betas)
+        player: torch.optim.Adam(module.parameters(), lr=rate, betas=betas)
         for player, module in (("g", generator), ("d", discriminator))
     }
     loader = DataLoader(Pictures(dataset, size), batch_size=batch, shuffle=True, drop_last=True)
@@ -109,19 +119,40 @@ def tutorial(name: str, dataset: Dataset, size: int | None, device: torch.device
         generator_loss.backward()
         steps["g"].step()
         generator_loss.item()
-        yield
+        yield lambda count: generator(torch.randn(count, latent_dim, device=device))
 
 
-def gantool(name: str, dataset: Dataset, device: torch.device, batch: int, precision: str) -> Iterator[None]:
-    """gantool's loop; each `next` is one iteration, with its EMA and its meter."""
+def gantool(
+    name: str,
+    dataset: Dataset,
+    device: torch.device,
+    batch: int | None,
+    *,
+    precision: str = "fp32",
+    engine: str = "auto",
+    seed: int = 0,
+    given: dict[str, Any] | None = None,
+) -> Iterator[Sample]:
+    """gantool's loop; each `next` is one iteration, with its EMA and its meter, and gives what draws n samples.
+
+    `given`: config and recipe values that differ from the plugin's; `batch`: None for the recipe's.
+    """
     architecture = plugins.find(name).architecture
     assert architecture is not None
-    config = architecture.config()
-    recipe = architecture.recipe_for(config).model_copy(update={"batch_size": batch})
-    state = State(architecture, config, recipe, dataset, seed=0, device=device, precision=precision)
+    config, recipe = resolve(architecture, {**(given or {}), **({"batch_size": batch} if batch else {})})
+    state = State(architecture, config, recipe, dataset, seed=seed, device=device, precision=precision, engine=engine)
+
+    def sample(count: int) -> Tensor:
+        generator: nn.Module | None = ready.get(state.step)
+        if generator is None:
+            ready.clear()
+            generator = ready[state.step] = state.sampling_generator()
+        return generator(torch.randn(count, *state.game.inputs[0].shape, device=device))  # type: ignore[no-any-return]
+
+    ready: dict[int, nn.Module] = {}
     while True:
         iterate(state)
-        yield
+        yield sample
 
 
 def _forever(loader: DataLoader[tuple[Tensor, int]], device: torch.device) -> Iterator[Tensor]:
@@ -139,7 +170,7 @@ def _penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     return penalty
 
 
-def rate(loop: Iterator[None], seconds: float, device: torch.device) -> float:
+def rate(loop: Iterator[Sample], seconds: float, device: torch.device) -> float:
     """Iterations a second over at least `seconds`."""
     count, start = 0, time.perf_counter()
     while True:
@@ -151,7 +182,7 @@ def rate(loop: Iterator[None], seconds: float, device: torch.device) -> float:
             return count / (time.perf_counter() - start)
 
 
-def profile(loop: Iterator[None], iterations: int = 5) -> list[dict[str, Any]]:
+def profile(loop: Iterator[Sample], iterations: int = 5) -> list[dict[str, Any]]:
     """Where the time of a step goes: the ten operators with the most time of their own."""
     with torch.profiler.profile() as recorded:
         for _ in range(iterations):
@@ -169,9 +200,9 @@ def compare(case: str, device: torch.device, arguments: argparse.Namespace) -> d
     name, size = CASES[case]
     # the tutorial's loader resizes each sample each time, gantool once
     raw, dataset = data.load("digits"), data.load("digits", size)
-    contenders: dict[str, Callable[[], Iterator[None]]] = {
+    contenders: dict[str, Callable[[], Iterator[Sample]]] = {
         "tutorial": lambda: tutorial(name, raw, size, device, arguments.batch),
-        "gantool": lambda: gantool(name, dataset, device, arguments.batch, arguments.precision),
+        "gantool": lambda: gantool(name, dataset, device, arguments.batch, precision=arguments.precision),
     }
     loops = {key: make() for key, make in contenders.items()}
     for loop in loops.values():

@@ -104,10 +104,11 @@ def make(name: str, *, label_smoothing: float = 0.0) -> Objective:
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """Mean of (‖∇D(x̂)‖₂ - 1)² at points between reals and fakes (Gulrajani et al. 2017, arXiv:1704.00028)."""
     mix = torch.rand((len(real),) + (1,) * (real.dim() - 1), device=real.device, dtype=real.dtype)
-    between = (fake + mix * (real - fake)).requires_grad_()
+    between = fake + mix * (real - fake)
     if torch.compiler.is_compiling():  # AOTAutograd has no double backward, but traces this
         gradient = torch.func.grad(lambda images: critic(images).sum())(between)
     else:
+        between.requires_grad_()
         with ZerosDropped():
             scores = critic(between)
         (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)

@@ -6,12 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.trainings import TinyDiscriminator, TinyGenerator, tiny_game
+from support.trainings import NoOptions, TinyDiscriminator, TinyGenerator, dataset, tiny_game
 from torch import Tensor, nn
 
 from gantool import objectives
-from gantool.architecture import Input, Recipe, SampleSpec
+from gantool.architecture import Architecture, Input, Recipe, SampleSpec
+from gantool.errors import GantoolError
 from gantool.games import Game, Loss, Player, two_player
+from gantool.training.sampler import Sampler
+from gantool.training.state import State
+from gantool.training.step import iterate
 
 SPEC = SampleSpec((1, 4, 4))
 
@@ -155,3 +159,97 @@ def test_each_role_has_its_step_size() -> None:
     assert Recipe(learning_rate=0.1).learning_rate_of("discriminator") == 0.1
     both = Recipe(learning_rate=0.1, discriminator_rate=0.3)
     assert (both.learning_rate_of("generator"), both.learning_rate_of("discriminator")) == (0.1, 0.3)
+
+
+class _Counted(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module, self.calls = module, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.module(x)  # type: ignore[no-any-return]
+
+
+def _alternating(recipe: Recipe, steps: int = 4) -> tuple[State, _Counted]:
+    counted: list[_Counted] = []
+
+    def build(config: object, spec: SampleSpec) -> Game:
+        torch.manual_seed(0)
+        counted.append(_Counted(TinyGenerator(spec)))
+        networks = counted[0], TinyDiscriminator(spec)
+        return two_player(*networks, objectives.make("nonsaturating"), spec=spec, latent_dim=4)
+
+    architecture = Architecture("tiny", "", NoOptions, build, recipe)
+    data = dataset(shape=(1, 4, 4))
+    state = State(architecture, NoOptions(), recipe, data, seed=0, device=torch.device("cpu"), precision="fp32")
+    for module in state.game.modules().values():
+        module.double()
+    draw = state.sampler.draw
+    state.sampler.draw = lambda names: {k: t.double() for k, t in draw(names).items()}  # type: ignore[method-assign]
+    for _ in range(steps):
+        iterate(state)
+    return state, counted[0]
+
+
+def _by_hand(recipe: Recipe, steps: int = 4, together: bool = False) -> tuple[nn.Module, nn.Module]:
+    """The loop of the DCGAN tutorial; `together`: both gradients at the weights that the iteration began with."""
+    spec, data = SampleSpec((1, 4, 4)), dataset(shape=(1, 4, 4))
+    torch.manual_seed(0)
+    generator, discriminator = TinyGenerator(spec).double(), TinyDiscriminator(spec).double()
+    sampler = Sampler(_alternating(recipe, 0)[0].game.draws, data, recipe.batch_size, 0, torch.device("cpu"))
+    rates = {"lr": recipe.learning_rate, "betas": recipe.betas}
+    adam_g = torch.optim.Adam(generator.parameters(), **rates)  # type: ignore[arg-type]
+    adam_d = torch.optim.Adam(discriminator.parameters(), **rates)  # type: ignore[arg-type]
+    loss = nn.BCEWithLogitsLoss()
+    for _ in range(steps):
+        real, z = (t.double() for t in sampler.draw(("real", "z")).values())
+        fake = generator(z)
+        ones, zeros = torch.ones(len(real), dtype=real.dtype), torch.zeros(len(real), dtype=real.dtype)
+        judged = discriminator(fake) if together else None
+        adam_d.zero_grad()
+        (loss(discriminator(real), ones) + loss(discriminator(fake.detach()), zeros)).backward()
+        gradients = [p.grad.clone() for p in discriminator.parameters() if p.grad is not None]
+        if judged is None:
+            adam_d.step()
+        adam_g.zero_grad()
+        loss(discriminator(fake) if judged is None else judged, ones).backward()
+        if judged is not None:
+            for parameter, gradient in zip(discriminator.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+            adam_d.step()
+        adam_g.step()
+    return generator, discriminator
+
+
+@pytest.mark.parametrize("updates", ["alternating", "simultaneous"])
+def test_an_iteration_is_the_tutorials_and_makes_its_fakes_once(updates: str) -> None:
+    recipe = Recipe(batch_size=8, learning_rate=0.01, updates=updates, ema_decay=0)  # type: ignore[arg-type]
+    state, counted = _alternating(recipe)
+    assert counted.calls == 4
+    generator, discriminator = _by_hand(recipe, together=updates == "simultaneous")
+    for mine, wanted in ((counted.module, generator), (state.game.players[0].modules["discriminator"], discriminator)):
+        for one, two in zip(mine.parameters(), wanted.parameters(), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+
+
+def test_fakes_of_other_latents_are_made_anew() -> None:
+    spec = SampleSpec((1, 4, 4))
+    counted = _Counted(TinyGenerator(spec))
+    game = two_player(counted, TinyDiscriminator(spec), objectives.make("hinge"), spec=spec, latent_dim=4)
+    judge, make = game.players
+    z, other = torch.randn(3, 4), torch.randn(3, 4)
+    judge.loss({"real": torch.zeros(3, 1, 4, 4), "z": z})
+    first = make.loss({"z": other}).terms["adversarial"]
+    assert counted.calls == 2
+    assert torch.equal(first, make.loss({"z": other}).terms["adversarial"])
+    assert counted.calls == 3
+    with torch.no_grad():
+        judge.loss({"real": torch.zeros(3, 1, 4, 4), "z": z})
+    assert make.loss({"z": z}).terms["adversarial"].requires_grad
+
+
+def test_simultaneous_updates_are_refused_where_they_mean_nothing() -> None:
+    with pytest.raises(GantoolError, match="every player moves once") as caught:
+        _alternating(Recipe(updates="simultaneous", discriminator_steps=2))
+    assert "--discriminator-steps 1" in caught.value.hint

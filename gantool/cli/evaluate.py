@@ -26,7 +26,9 @@ def command(
         str | None,
         typer.Argument(metavar="[RUN|FILE]", help="A run, or an exported .onnx. Default: the newest run."),
     ] = None,
-    step: Annotated[int | None, typer.Option(min=0, help="An older checkpoint of the run.")] = None,
+    step: Annotated[
+        str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or its best (--keep-best).")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="What to compare with. Default: what it was trained on.", show_default=False)
     ] = None,
@@ -108,7 +110,7 @@ def command(
         progress.print(f"note: {note}")
 
 
-def _check_request(subject: str | None, step: int | None, floor: bool, ceiling: bool) -> None:
+def _check_request(subject: str | None, step: str | None, floor: bool, ceiling: bool) -> None:
     if floor and ceiling:
         raise GantoolError("--floor and --ceiling are two evaluations.", "Ask for one at a time.")
     if (floor or ceiling) and (subject is not None or step is not None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -103,13 +104,18 @@ def _list(runs: Path, sort: Sort, as_json: bool) -> None:
     found = overview.summaries(runs)
     if sort != "run":
         key = {"speed": "images_per_second"}.get(sort, sort)
-        found.sort(key=lambda one: -1.0 if (value := one.figure(key)) is None else value)  # those without come first
+        found.sort(key=lambda one: _rank(one.figure(key)))
     if as_json:
         print_json([_as_json(one) for one in found])
     elif not found:
         console().print(f"There is no run in {runs}. Train one: gantool train mlp", markup=False)
     else:
         _show(found)
+
+
+def _rank(value: float | None) -> float:
+    """What has no figure comes before all that have."""
+    return value if value is not None and math.isfinite(value) else -math.inf
 
 
 def _show(found: list[Summary]) -> None:
@@ -166,7 +172,6 @@ def _as_json(one: Summary) -> dict[str, Any]:
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
     """NaN and infinity, which JSON does not have, become null."""
-    import math
 
     def clean(value: Any) -> Any:
         if isinstance(value, list):

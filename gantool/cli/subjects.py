@@ -86,19 +86,8 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
-class _Pinned(RunDir):
-    """A run of which only the checkpoint of one step counts."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        super().__init__(path)
-        self.step = step
-
-    def checkpoints(self) -> list[Path]:
-        return [path for path in super().checkpoints() if self.step_of(path) == self.step]
-
-
 def find_subject(
-    given: str | None, runs: Path, step: int | None, seed: int, device: torch.device, say: Callable[[str], None]
+    given: str | None, runs: Path, step: str | None, seed: int, device: torch.device, say: Callable[[str], None]
 ) -> tuple[Subject, Origin]:
     """The run or file that `given` names; None: the newest run. `say` is told of damaged checkpoints passed over."""
     with reading(Path(given) if given else runs):
@@ -130,17 +119,9 @@ def ceiling(data: Dataset, seed: int) -> Subject:
 
 
 def _run(
-    run: RunDir, step: int | None, seed: int, device: torch.device, say: Callable[[str], None]
+    run: RunDir, step: str | None, seed: int, device: torch.device, say: Callable[[str], None]
 ) -> tuple[Subject, Origin]:
-    if step is not None:
-        steps = [run.step_of(path) for path in run.checkpoints()]
-        if step not in steps:
-            raise GantoolError(
-                f"The run {run.path} has no checkpoint of step {step}.",
-                f"It has: {', '.join(map(str, steps)) or 'none'} (train --keep-every STEPS keeps more).",
-            )
-        run = _Pinned(run.path, step)
-    source = source_of(run, say)
+    source = source_of(run, say, step)
     reached = int(source.about.training["step"])
     takes = ", ".join(item.name for item in source.inputs if item.distribution == "data")
     notes = (f"The generator takes data ({takes}): the fakes are made of its first rows.",) if takes else ()

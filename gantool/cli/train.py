@@ -87,7 +87,7 @@ _COMMON: dict[str, tuple[Any, str, str]] = {
     "keep_best": (
         str | None,
         "none",
-        "Keep the best checkpoint, too, by diversity, frechet, loss.PLAYER.TERM or measure.PLAYER.NAME:max (or :min).",
+        "Keep the best checkpoint, too: by diversity, frechet, or KEY:max or KEY:min of metrics.jsonl.",
     ),
     "tensorboard": (bool | None, "no", "Write scalars and samples for TensorBoard into the run's folder, too."),
     "runs": (Path | None, "runs", "Folder of the runs."),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gantool.games import Loss
+from gantool.training.distributed import ALONE, Group
 
 
 class NonFinite(Exception):
@@ -20,10 +21,12 @@ class NonFinite(Exception):
 class Meter:
     """Means of every player's terms and measures since the last `read`.
 
-    The sums stay in the same tensors, and the step is one, so that `add` can be part of a CUDA graph.
+    The sums stay in the same tensors, and the step is one, so that `add` can be part of a CUDA graph. The means are
+    those of the global batches: all processes of `group` read together, and get the same.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, group: Group = ALONE) -> None:
+        self._group = group
         self._step = torch.zeros((), device=device)
         self._names: dict[str, list[str]] = {}
         self._sums: dict[str, Tensor] = {}
@@ -60,9 +63,11 @@ class Meter:
         means: dict[str, float] = {}
         worst: tuple[float, str] | None = None
         for player, sums in self._sums.items():
-            count = self._counts[player]
+            count = self._counts[player] * self._group.size
             if not count:
                 continue
+            self._group.sum(sums)
+            self._group.least(self._bad[player])
             rows = zip(self._names[player], sums.tolist(), self._bad[player].tolist(), strict=True)
             for name, total, bad in rows:
                 if bad != torch.inf and (worst is None or bad < worst[0]):

@@ -95,6 +95,7 @@ def move(state: State, turn: Turn, batch: Batch) -> None:
                 inputs=mover.parameters, retain_graph=mover is not turn.movers[-1]
             )
         for mover in turn.movers:
+            state.group.average(mover.parameters)
             mover.optimizer.step()
             if mover.player.after_step:
                 with torch.no_grad():

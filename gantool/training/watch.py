@@ -4,10 +4,9 @@ Cheap: it judges the fixed samples that a tick draws anyway, and the losses that
 metrics.jsonl, so that a resumed run raises the alarms that one never stopped would.
 
 Each alarm needs a stretch of at least TICKS ticks and STEPS (or RECENT) iterations. The thresholds come from
-trainings on the digits, tick by tick. Sound ones (mlp with three objectives, dcgan, wgan): diversity leaves 0.08 by
-iteration 300 and ends between 0.4 and 1, samples change by 0.07 and more a tick, the adversarial loss stays below 6,
-and a discriminator can be right about everything for 600 iterations and still lose that lead. Failing ones: see each
-threshold.
+trainings on the digits, tick by tick. Sound ones (mlp, dcgan, wgan): diversity leaves 0.08 by iteration 300 and ends
+between 0.4 and 1, samples change by 0.07 and more a tick, the adversarial loss stays below 6, and a discriminator can
+be right about everything for 600 iterations and still lose that lead. Failing ones: see each threshold.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ RECENT = 500  # the same in iterations, of what no sound training shows at any t
 COLLAPSED = 0.08  # diversity; constant generators: 0, ones with a 50 times too fast lsgan discriminator: 0.03 to 0.07
 FELL = 0.5  # of the best diversity before, once the first STEPS are over: noise at the start is diverse, too
 STILL = 0.005  # sum of the changes in the stretch; a learning rate of 1e-8: 0.0006, sound trainings: above 0.2
-PINNED = 0.995  # accuracy on reals and on fakes
+PINNED = 0.995  # accuracy on reals and on fakes; mlp with lsgan, once it makes nothing but ones: 1 and 1
 LOST = 10.0  # adversarial loss: fakes are judged real at e^-10; 50 times too fast discriminators: 11 to 20
 SIDE = 32  # cells a side that are compared: speckles average out, and large samples cost no more than small ones
 

@@ -1,0 +1,183 @@
+"""Every engine against the eager reference, in float64, and the choice among them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.trainings import SMALL, dataset, different, needs_cuda, run_until, start
+from torch import Tensor, nn
+
+from gantool import plugins
+from gantool.architecture import Architecture
+from gantool.errors import GantoolError
+from gantool.options import resolve
+from gantool.training import checkpoint, engines, session
+from gantool.training.state import State
+from gantool.training.step import iterate
+
+CPU = torch.device("cpu")
+compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler; there is no g++")
+
+
+def _state(architecture: Architecture, engine: str, device: torch.device = CPU, **given: Any) -> State:
+    """A small training in float64 without dropout, whose masks each engine may draw its own way."""
+    small = SMALL.get(architecture.name, {})
+    config, recipe = resolve(architecture, {"batch_size": 6, **small, **given})
+    state = State(architecture, config, recipe, dataset(), seed=0, device=device, precision="fp32", engine=engine)
+    for module in (*state.game.modules().values(), *([state.ema.module] if state.ema else [])):
+        module.double()
+        for child in module.modules():
+            if isinstance(child, nn.Dropout):
+                child.p = 0.0
+    draw = state.sampler.draw
+
+    def drawn_double(names: Iterable[str]) -> dict[str, Tensor]:
+        return {name: t.double() if t.is_floating_point() else t for name, t in draw(names).items()}
+
+    state.sampler.draw = drawn_double  # type: ignore[method-assign]
+    return state
+
+
+def _weights(state: State, steps: int) -> dict[str, Tensor]:
+    for _ in range(steps):
+        iterate(state)
+    assert state.ema is not None
+    every = {**state.game.modules(), "ema": state.ema.module}
+    return {f"{name}.{key}": t for name, module in every.items() for key, t in module.state_dict().items()}
+
+
+def _assert_same(one: dict[str, Tensor], two: dict[str, Tensor], tolerance: float) -> None:
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(
+            one[name], two[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+CASES = [
+    ("mlp", {}),
+    ("mlp", {"updates": "simultaneous"}),
+    ("dcgan", {}),
+    ("dcgan", {"objective": "hinge"}),
+    ("wgan", {}),
+    ("wgan", {"loss": "clip"}),
+]
+IDS = ["-".join([name, *map(str, given.values())]) for name, given in CASES]
+
+
+def _found(name: str) -> Architecture:
+    architecture = plugins.find(name).architecture
+    assert architecture is not None
+    return architecture
+
+
+@pytest.mark.parametrize(("name", "given"), CASES, ids=IDS)
+def test_rewritten_is_eager_to_rounding(name: str, given: dict[str, Any]) -> None:
+    eager, rewritten = (_weights(_state(_found(name), engine, **given), 5) for engine in ("eager", "rewritten"))
+    _assert_same(eager, rewritten, 1e-8)
+
+
+@compiler
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "given"), CASES, ids=IDS)
+def test_compiled_is_eager_to_rounding(name: str, given: dict[str, Any]) -> None:
+    torch.compiler.reset()
+    if name == "wgan" and not given:
+        pytest.skip("the compiled penalty draws its mixing numbers in another order; test_zeros checks its gradients")
+    eager, compiled = (_weights(_state(_found(name), engine, **given), 4) for engine in ("eager", "compiled"))
+    # a compiled turn makes its fakes anew, so that batch statistics are seen twice: the same weights, other buffers
+    kept = [key for key in eager if "running" not in key and "num_batches" not in key]
+    _assert_same({k: eager[k] for k in kept}, {k: compiled[k] for k in kept}, 1e-8)
+
+
+@needs_cuda
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "given"), CASES, ids=IDS)
+def test_graph_is_eager_to_rounding(name: str, given: dict[str, Any]) -> None:
+    cuda = torch.device("cuda")
+    eager, graph = (_weights(_state(_found(name), engine, cuda, **given), 12) for engine in ("eager", "graph"))
+    _assert_same(eager, graph, 1e-8)
+
+
+@needs_cuda
+@pytest.mark.gpu
+def test_graph_draws_the_dropout_masks_of_eager(tmp_path: Path) -> None:
+    finals = []
+    for engine in ("eager", "graph"):
+        opened = start("mlp", tmp_path / engine, device="cuda", engine=engine, precision="fp32")
+        run_until(opened)
+        finals.append({k: t.cpu() for k, t in opened.state.game.generator.state_dict().items()})
+    _assert_same(finals[0], finals[1], 1e-4)
+
+
+@needs_cuda
+@pytest.mark.gpu
+def test_graph_resumes_exactly(tmp_path: Path) -> None:
+    whole = start("mlp", tmp_path, device="cuda", engine="graph", name="whole")
+    run_until(whole)
+    half = start("mlp", tmp_path, device="cuda", engine="graph", name="half")
+    run_until(half, stop=20)
+    resumed = session.resume(half.run)
+    run_until(resumed)
+    assert different(checkpoint.load(whole.run.checkpoint(40)), checkpoint.load(resumed.run.checkpoint(40))) == []
+
+
+def test_auto_is_rewritten_on_a_cpu_and_a_graph_on_cuda() -> None:
+    assert engines.choose("auto", CPU) == "rewritten"
+    assert engines.choose("auto", torch.device("cuda")) == "graph"
+    assert engines.make("auto", CPU).name == "rewritten"
+
+
+def test_an_engine_that_does_not_exist_is_named() -> None:
+    with pytest.raises(GantoolError, match="no engine 'fast'") as caught:
+        engines.make("fast", CPU)
+    assert "rewritten" in caught.value.hint
+
+
+def test_graph_needs_cuda() -> None:
+    with pytest.raises(GantoolError, match="'graph' captures CUDA graphs"):
+        engines.make("graph", CPU)
+
+
+def test_compiled_needs_a_compiler_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(GantoolError, match="needs a C\\+\\+ compiler"):
+        engines.make("compiled", CPU)
+
+
+def test_the_engine_is_recorded_and_a_resume_keeps_it_or_takes_another(tmp_path: Path) -> None:
+    first = start("mlp", tmp_path)
+    assert first.run.read().engine == "rewritten"
+    run_until(first, stop=20)
+    run, first = first.run, None  # type: ignore[assignment]  # its lock goes with it
+    assert session.resume(run).state.engine.name == "rewritten"
+    other = session.resume(run, engine="eager")
+    assert (other.state.engine.name, other.info.engine) == ("eager", "eager")
+    assert run_until(other) == "finished"
+
+
+def test_a_checkpoint_of_another_kind_of_device_takes_this_ones_optimizer_settings(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path)
+    run_until(opened, stop=5)
+    saved = opened.state.state_dict()
+    for optimizer in saved["optimizers"].values():
+        optimizer["param_groups"][0]["capturable"] = True  # as the graph engine saves it
+    opened.state.load_state_dict(saved)
+    assert not any(m.optimizer.param_groups[0]["capturable"] for m in opened.state.movers)
+    iterate(opened.state)  # torch refuses capturable optimizers on a CPU
+
+
+def test_a_tensor_shared_by_batches_lies_in_one_place() -> None:
+    z, real = torch.arange(3.0), torch.arange(4.0)
+    batches = [{"real": real, "z": z}, {"z": z}]
+    places = engines._places(batches)
+    assert places[0]["z"] is places[1]["z"]
+    assert places[0]["z"] is not z
+    engines._copy(batches, places)
+    assert torch.equal(places[1]["z"], z)
+    assert torch.equal(places[0]["real"], real)
