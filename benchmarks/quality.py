@@ -27,6 +27,7 @@ from gantool.bench import machine
 from gantool.files import write_json
 from gantool.metrics.extractors import load_extractor
 from gantool.metrics.frechet import FrechetReference
+from gantool.training.state import pick_device
 
 ITERATIONS = {"mlp 28": 7_000, "dcgan 32": 1_500, "wgan gp 32": 400, "dcgan 64": 400}
 
@@ -45,11 +46,12 @@ def follow(
     seconds, began = 0.0, time.perf_counter()
     for iteration, sample in enumerate(loop, start=1):
         if iteration % every == 0 or iteration == iterations:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             seconds += time.perf_counter() - began
-            state = torch.get_rng_state()  # measuring must not change the training
-            with torch.no_grad():
+            # measuring must not change the training
+            with torch.no_grad(), torch.random.fork_rng():
                 images = torch.cat([sample(256) for _ in range(count // 256)])
-            torch.set_rng_state(state)
             curve.append({"iteration": iteration, "seconds": round(seconds, 3), "distance": round(distance(images), 3)})
             if iteration == iterations:
                 break
@@ -75,7 +77,7 @@ def verdict(tutorial_curve: Curve, gantool_curve: Curve) -> dict[str, float | No
 def compare(case: str, arguments: argparse.Namespace) -> dict[str, Any]:
     name, size = CASES[case]
     raw, dataset = data.load("digits"), data.load("digits", size)
-    device = torch.device("cpu")
+    device = pick_device(arguments.device)
     extractor = load_extractor("digits", dataset.spec, device)
     reference = FrechetReference(extractor, dataset, arguments.samples)
     iterations = arguments.iterations or ITERATIONS[case]
@@ -160,6 +162,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=["mlp 28", "dcgan 32", "wgan gp 32"])
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--iterations", type=int, default=None)
     parser.add_argument("--points", type=int, default=40, help="measurements of each training")

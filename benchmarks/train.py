@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import roofline  # beside this file
 import torch
+import torchgan_trainer
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -170,7 +172,19 @@ def _penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     return penalty
 
 
-def rate(loop: Iterator[Sample], seconds: float, device: torch.device) -> float:
+def torchgan(name: str, dataset: Dataset, size: int | None, device: torch.device, batch: int) -> Iterator[None]:
+    """torchgan's Trainer; each `next` is one iteration."""
+    architecture = plugins.find(name).architecture
+    assert architecture is not None
+    side = size or dataset.spec.sides[0]
+    torch.manual_seed(0)
+    game = architecture.build(architecture.config(), SampleSpec((1, side, side)))
+    loader = DataLoader(Pictures(dataset, size), batch_size=batch, shuffle=True, drop_last=True)
+    discriminator = game.players[0].modules["discriminator"]
+    return torchgan_trainer.train(game.generator, discriminator, game.inputs[0].shape[0], loader, device)
+
+
+def rate(loop: Iterator[object], seconds: float, device: torch.device) -> float:
     """Iterations a second over at least `seconds`."""
     count, start = 0, time.perf_counter()
     while True:
@@ -182,7 +196,7 @@ def rate(loop: Iterator[Sample], seconds: float, device: torch.device) -> float:
             return count / (time.perf_counter() - start)
 
 
-def profile(loop: Iterator[Sample], iterations: int = 5) -> list[dict[str, Any]]:
+def profile(loop: Iterator[object], iterations: int = 5) -> list[dict[str, Any]]:
     """Where the time of a step goes: the ten operators with the most time of their own."""
     with torch.profiler.profile() as recorded:
         for _ in range(iterations):
@@ -196,14 +210,22 @@ def profile(loop: Iterator[Sample], iterations: int = 5) -> list[dict[str, Any]]
     ]
 
 
-def compare(case: str, device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:
+def compare(case: str, device: torch.device, peaks: roofline.Peaks, arguments: argparse.Namespace) -> dict[str, Any]:
     name, size = CASES[case]
     # the tutorial's loader resizes each sample each time, gantool once
     raw, dataset = data.load("digits"), data.load("digits", size)
-    contenders: dict[str, Callable[[], Iterator[Sample]]] = {
+    ours = {"precision": arguments.precision, "engine": arguments.engine}
+    contenders: dict[str, Callable[[], Iterator[object]]] = {
         "tutorial": lambda: tutorial(name, raw, size, device, arguments.batch),
-        "gantool": lambda: gantool(name, dataset, device, arguments.batch, precision=arguments.precision),
+        "gantool": lambda: gantool(name, dataset, device, arguments.batch, **ours),
     }
+    if name != "wgan":  # its critic moves five times for each move of the generator
+        simultaneous = {"updates": "simultaneous"}
+        contenders["gantool, simultaneous"] = lambda: gantool(
+            name, dataset, device, arguments.batch, **ours, given=simultaneous
+        )
+        if torchgan_trainer.installed():
+            contenders["torchgan"] = lambda: torchgan(name, raw, size, device, arguments.batch)
     loops = {key: make() for key, make in contenders.items()}
     for loop in loops.values():
         rate(loop, min(1.0, arguments.seconds), device)  # warm-up
@@ -211,12 +233,16 @@ def compare(case: str, device: torch.device, arguments: argparse.Namespace) -> d
     for number in range(arguments.rounds):
         order = list(loops) if number % 2 == 0 else list(reversed(loops))
         rounds.append({key: rate(loops[key], arguments.seconds, device) for key in order})
-    ratios = sorted(r["gantool"] / r["tutorial"] for r in rounds)
+    ratios = {key: sorted(r[key] / r["tutorial"] for r in rounds) for key in loops}
+    speeds = {key: statistics.median(r[key] for r in rounds) for key in loops}
+    # replaying a CUDA graph shows no operators: what has to be computed is the same in the other engines
+    work = roofline.count(lambda: next(loops["gantool"])) if arguments.engine != "graph" else None
     row = {
         "case": case,
         "batch": arguments.batch,
-        "steps_per_second": {key: statistics.median(r[key] for r in rounds) for key in loops},
-        "ratio": {"median": statistics.median(ratios), "lowest": ratios[0], "highest": ratios[-1]},
+        "steps_per_second": speeds,
+        "ratio": {key: {"median": statistics.median(r), "lowest": r[0], "highest": r[-1]} for key, r in ratios.items()},
+        "roofline": work.report(peaks, speeds["gantool"]) if work else None,
         "rounds": rounds,
     }
     if arguments.profile:
@@ -229,6 +255,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "tf32", "bf16"])
+    parser.add_argument("--engine", default="auto", choices=["auto", "eager", "rewritten", "compiled", "graph"])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each contender in each round")
@@ -239,21 +266,27 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = pick_device(arguments.device)
+    peaks = roofline.measure(device)
     rows = []
     for case in arguments.cases:
-        row = compare(case, device, arguments)
+        row = compare(case, device, peaks, arguments)
         rows.append(row)
-        speed, ratio = row["steps_per_second"], row["ratio"]
-        print(
-            f"{case}: tutorial {speed['tutorial']:.2f} steps/s, gantool {speed['gantool']:.2f}: "
-            f"{ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})",
-            flush=True,
-        )
+        for key, ratio in row["ratio"].items():
+            said = f"{ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})"
+            print(f"{case}: {key} {row['steps_per_second'][key]:.2f} steps/s: {said}", flush=True)
+        if row["roofline"]:
+            print("  roofline: {flops:.3g} FLOP, {bytes:.3g} bytes, {fraction_of_bound:.0%}".format(**row["roofline"]))
         for key, operators in row.get("profile", {}).items():
             print(f"  {key}: " + ", ".join(f"{o['operator']} {o['share']:.0%}" for o in operators))
     if arguments.json:
         gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-        about = {**machine.describe(), "gpu": gpu, "threads": torch.get_num_threads()}
+        about = {
+            **machine.describe(),
+            "gpu": gpu,
+            "threads": torch.get_num_threads(),
+            "peak_gflops": round(peaks.flops / 1e9, 1),
+            "copy_gb_per_second": round(peaks.bandwidth / 1e9, 1),
+        }
         versions = {"torch": torch.__version__, "python": platform.python_version()}
         from pathlib import Path
 

@@ -66,6 +66,7 @@ class RunInfo(BaseModel, extra="forbid"):
     keep_best: str = ""  # the metric, as `--keep-best` took it; "": none
     extractor: str = ""  # whose features `frechet` is the distance of
     tensorboard: bool = False
+    processes: int = 1  # that trained it last
 
 
 class RunDir:

@@ -92,7 +92,11 @@ _COMMON: dict[str, tuple[Any, str, str]] = {
     "tensorboard": (bool | None, "no", "Write scalars and samples for TensorBoard into the run's folder, too."),
     "runs": (Path | None, "runs", "Folder of the runs."),
     "name": (str | None, "NAME-DATA", "Label of the run's folder."),
-    "resume": (str | None, "", "Go on with a run: its path, folder name or number."),
+    "resume": (
+        str | None,
+        "",
+        "Go on with a run: its path, folder name or number; `auto`: the newest of these options, unless finished.",
+    ),
     "config": (Path | None, "", "TOML file of options; flags win."),
 }
 _CHANGEABLE = (
@@ -192,7 +196,7 @@ def _train(name: str, options: list[Option], flags: dict[str, Any]) -> None:
         raise typer.BadParameter("give --steps or --epochs, not both")
     from gantool.cli.training import run_training
 
-    if "resume" in given:
+    if given.get("resume", "auto") != "auto":
         wrong = sorted(set(given) - _ON_RESUME)
         if wrong:
             can = ", ".join(map(_flag, _CHANGEABLE))

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,11 @@ from types import FrameType
 from typing import Any
 
 from gantool import plugins, rundir
-from gantool.cli.show import console
+from gantool.cli.show import console, print_error
 from gantool.errors import GantoolError
-from gantool.training import best, curves, log, loop, session, tensorboard
+from gantool.rundir import RunDir
+from gantool.training import best, curves, distributed, log, loop, session, tensorboard
+from gantool.training.distributed import Group
 from gantool.training.session import Session
 from gantool.training.state import State
 
@@ -30,15 +33,34 @@ _CHANGES = (
 
 
 def run_training(name: str, given: dict[str, Any]) -> None:
-    """Train; exits 130 after Ctrl-C (everything saved)."""
-    opened = _open(name, given)
+    """Train; exits 130 after Ctrl-C (everything saved). Of several processes only the leader speaks."""
+    with distributed.joined(_tell) as group:
+        opened = _open(name, given, group)
+        (_lead if group.leads else _follow)(name, opened)
+
+
+def _tell(error: Exception) -> None:
+    if isinstance(error, GantoolError):
+        print_error(error)
+    else:
+        traceback.print_exception(error)
+
+
+def _follow(name: str, opened: Session) -> None:
+    with _interruptible(lambda: None) as interrupted:
+        status = loop.train(opened.state, opened.run, opened.info, _Silent(), interrupted)
+    if status == "interrupted":
+        sys.exit(130)
+
+
+def _lead(name: str, opened: Session) -> None:
     state, run, info = opened.state, opened.run, opened.info
     out = console()
     parameters = sum(p.numel() for p in state.game.generator.parameters())
     out.print(
         f"{info.architecture} ({parameters / 1e6:.2f} M parameters in the generator) on {len(opened.data):,} samples "
         f"{opened.data.spec} of {info.data.name}, {info.device}, {info.precision}, engine {info.engine}, "
-        f"seed {info.seed} → {run.path}"
+        f"{f'{state.group.size} processes, ' if state.group.size > 1 else ''}seed {info.seed} → {run.path}"
     )
     for note in opened.notes:
         out.print(f"note: {note}")
@@ -62,20 +84,36 @@ def run_training(name: str, given: dict[str, Any]) -> None:
     out.print(f"Next: gantool export {shlex.quote(str(run.path))}{older}")
 
 
-def _open(name: str, given: dict[str, Any]) -> Session:
+def _open(name: str, given: dict[str, Any], group: Group) -> Session:
     runs = given.get("runs", Path("runs"))
-    if "resume" not in given:
+    changes = {key: given[key] for key in _CHANGES if key in given}
+    begun, saved = group.lead(lambda: _begun(group))
+    if begun and saved:
+        return session.resume(begun, **changes, group=group)
+    if begun or given.get("resume", "auto") == "auto":
         common = {key: given[key] for key in _SESSION_OPTIONS if key in given}
-        own = {key: value for key, value in given.items() if key not in (*_SESSION_OPTIONS, "runs")}
-        return session.start(plugins.find(name), own, runs=runs, **common)
-    run = rundir.find(runs, given["resume"])
-    info = run.read()
+        own = {key: value for key, value in given.items() if key not in (*_SESSION_OPTIONS, "runs", "resume")}
+        plugin = plugins.find(name)
+        if not begun and "resume" in given:
+            left = group.lead(lambda: session.unfinished(runs, plugin, own, **common))
+            if left:
+                return session.resume(left, **changes, group=group)
+        return session.start(plugin, own, runs=runs, **common, into=begun, group=group)
+    run = group.lead(lambda: rundir.find(runs, given["resume"]))
+    info = group.lead(run.read)
     if info.architecture != name:
         raise GantoolError(
             f"The run {run.path} is of {info.architecture!r}, not of {name!r}.",
             f"Type: gantool train {info.architecture} --resume {run.path}",
         )
-    return session.resume(run, **{key: given[key] for key in _CHANGES if key in given})
+    return session.resume(run, **changes, group=group)
+
+
+def _begun(group: Group) -> tuple[RunDir | None, bool]:
+    """The run that this job began, when torchrun repeats its command line, and whether it has saved something."""
+    path = group.begun()
+    run = RunDir(path) if path and path.is_dir() else None
+    return run, bool(run and run.checkpoints())
 
 
 SAVING = "Saving; Ctrl-C again leaves at once."
@@ -83,15 +121,19 @@ SAVING = "Saving; Ctrl-C again leaves at once."
 
 @contextmanager
 def _interruptible(asked_to_stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C (or SIGTERM) lets the step end and saves; the second leaves at once."""
+    """The first Ctrl-C (or SIGTERM) lets the step end and saves; another Ctrl-C leaves at once.
+
+    Not another SIGTERM: a batch system sends one to every process, and torchrun passes its own on.
+    """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked and number == signal.SIGINT:
             os._exit(130)
-        asked = True
-        asked_to_stop()
+        if not asked:
+            asked = True
+            asked_to_stop()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -104,6 +146,19 @@ def _interruptible(asked_to_stop: Callable[[], None]) -> Iterator[Callable[[], b
 def _view(state: State, steps: int, tick: int) -> _Live | _Plain:
     out = console()
     return _Live(state, steps, tick) if out.is_terminal and not out.is_dumb_terminal else _Plain(steps)
+
+
+class _Silent:
+    """For the processes that do not lead."""
+
+    def stepped(self, step: int) -> None:
+        pass
+
+    def ticked(self, record: dict[str, float]) -> None:
+        pass
+
+    def noted(self, text: str) -> None:
+        pass
 
 
 class _Plain:

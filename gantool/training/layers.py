@@ -38,9 +38,14 @@ def _faster(layer: nn.Module) -> type[nn.Module] | None:
 
 
 class ThinConv2d(nn.Conv2d):
-    """A convolution of an image with few channels: its patches as rows, times the weights."""
+    """A convolution of an image with few channels: its patches as rows, times the weights.
+
+    Only where the image's gradient is asked for, which is what the library is slow at.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
+        if not input.requires_grad:
+            return super().forward(input)
         (high, wide), (down, right) = self.kernel_size, self.stride
         assert not isinstance(self.padding, str)
         (above, beside) = self.padding

@@ -13,8 +13,8 @@ from gantool.errors import GantoolError
 from gantool.rundir import RunDir
 
 
-def take(run: RunDir) -> BaseFileLock:
-    """Lock `run` for this process, and write who holds it into the lock file.
+def take(run: RunDir, patience: float = 0.0) -> BaseFileLock:
+    """Lock `run` for this process, and write who holds it into the lock file. Waits for it `patience` seconds.
 
     The kernel holds the lock: it is free when the process is gone, however it ended, or when nothing refers to the
     returned object any more. Taking it again in the same process gives the same object.
@@ -28,7 +28,7 @@ def take(run: RunDir) -> BaseFileLock:
         holder = path.read_text().strip()
     lock = FileLock(path, is_singleton=True)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=patience, blocking=patience > 0)
     except Timeout:
         if holder:  # filelock before version 4 empties the file even when the lock is not to be had
             _write(path, holder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,17 +59,22 @@ def train(
     `info.on_nan` knows no way on); the last good checkpoint stays.
     """
     info.status = "running"
-    run.write(info)
+    _describe(state, run, info)
     try:
         status = _loop(state, run, info, listener, interrupted, figures)
     except BaseException:
         info.status = "failed"
         with contextlib.suppress(GantoolError):  # a full disk may be why: its own error says more
-            run.write(info)
+            _describe(state, run, info)
         raise
     info.status = status
-    run.write(info)
+    _describe(state, run, info)
     return status
+
+
+def _describe(state: State, run: RunDir, info: RunInfo) -> None:
+    if state.group.leads:
+        run.write(info)
 
 
 def _loop(
@@ -79,7 +85,7 @@ def _loop(
     interrupted: Callable[[], bool],
     figures: Figures,
 ) -> Status:
-    watch = _watch(state, run, info)
+    watch, interrupted = _watch(state, run, info), state.group.agreeing(interrupted)
     began, first, stopping = time.perf_counter(), state.sampler.seen, False
     while state.step < info.steps and not stopping:
         iterate(state)
@@ -97,7 +103,9 @@ def _loop(
             state.seconds += elapsed
             speed = (state.sampler.seen - first) / elapsed
             with run.writing():
-                record, alarms = _maintain(state, run, info, watch, figures, means, speed)
+                observe = partial(_observe, state, run, info, watch, figures, means, speed)
+                record, alarms = state.group.lead(observe)
+                _save(state, run, info)
             listener.ticked(record)
             for alarm in alarms:
                 listener.noted(f"step {state.step}: {alarm['text']}")
@@ -117,10 +125,10 @@ def _means(state: State) -> dict[str, float]:
     return means
 
 
-def _maintain(
+def _observe(
     state: State, run: RunDir, info: RunInfo, watch: Watch, figures: Figures, means: dict[str, float], speed: float
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Samples, metrics, alarms, then the checkpoint: it comes last, so that what it promises is there."""
+    """Samples, metrics, alarms."""
     samples = draw_samples(state, run)
     record = {
         "step": state.step,
@@ -137,11 +145,17 @@ def _maintain(
     alarms = watch.judge(record)
     for line in (record, *alarms):
         log.append(run, line)
-    checkpoint.save(run.checkpoint(state.step), snapshot(state, info))
-    checkpoint.prune(run, info.keep, info.keep_every, best.best(run, info))
-    info.step = state.step
-    run.write(info)
     return record, alarms
+
+
+def _save(state: State, run: RunDir, info: RunInfo) -> None:
+    """The checkpoint: it comes last, so that what it promises is there."""
+    saved = snapshot(state, info)
+    info.step = state.step
+    if state.group.leads:
+        checkpoint.save(run.checkpoint(state.step), saved)
+        checkpoint.prune(run, info.keep, info.keep_every, best.best(run, info))
+        run.write(info)
 
 
 def _watch(state: State, run: RunDir, info: RunInfo) -> Watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gantool.errors import GantoolError
@@ -23,10 +24,8 @@ def recover(state: State, run: RunDir, info: RunInfo, cause: Diverged, say: Call
     The checkpoint is written again with the new rates and the count of rollbacks, so that a resume keeps both.
     Raises GantoolError when `--on-nan` is stop, after LIMIT rollbacks, and before the first checkpoint.
     """
-    if info.on_nan == "stop" or info.rollbacks >= LIMIT or not run.checkpoints():
-        raise _stopped(run, info, cause)
     failed = state.step
-    path, saved, notes = checkpoint.load_newest(run)
+    path, saved, notes = state.group.lead(lambda: _last_good(run, info, cause))
     state.load_state_dict(saved)
     info.rollbacks += 1
     info.step = state.step
@@ -41,15 +40,23 @@ def recover(state: State, run: RunDir, info: RunInfo, cause: Diverged, say: Call
         "rollbacks": info.rollbacks,
         "learning_rates": {m.player.name: float(m.optimizer.param_groups[0]["lr"]) for m in state.movers},
     }
-    with run.writing():
-        checkpoint.set_aside(run, path)
-        log.forget_after(run, state.step, info.rollbacks)
-        log.append(run, event)
-        checkpoint.save(path, snapshot(state, info))  # after the line: a kill in between leaves neither
-        run.write(info)
+    saved = snapshot(state, info)
+    if state.group.leads:
+        with run.writing():
+            checkpoint.set_aside(run, path)
+            log.forget_after(run, state.step, info.rollbacks)
+            log.append(run, event)
+            checkpoint.save(path, saved)  # after the line: a kill in between leaves neither
+            run.write(info)
     for note in notes:
         say(f"note: {note}")
     say(f"{cause}: back to step {state.step} at half the learning rates (rollback {info.rollbacks} of {LIMIT})")
+
+
+def _last_good(run: RunDir, info: RunInfo, cause: Diverged) -> tuple[Path, dict[str, Any], list[str]]:
+    if info.on_nan == "stop" or info.rollbacks >= LIMIT or not run.checkpoints():
+        raise _stopped(run, info, cause)
+    return checkpoint.load_newest(run)
 
 
 def snapshot(state: State, info: RunInfo) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gantool.architecture import Input
 from gantool.data import Dataset
 from gantool.errors import GantoolError
+from gantool.training.distributed import ALONE, Group
 
 
 class Sampler:
@@ -20,17 +21,27 @@ class Sampler:
     The data sits on the device whole, as it came (uint8 where it can); rows are picked and normalised there. Inputs
     that name the same class (or none) share their rows within a draw. The order of an epoch is a permutation made
     from (seed, epoch).
+
+    Of several processes each makes the choice of the global batch, `batch_size`, and takes its part of it, so that they
+    train on the batches that one alone would.
     """
 
     def __init__(
-        self, inputs: Mapping[str, Input], data: Dataset, batch_size: int, seed: int, device: torch.device
+        self,
+        inputs: Mapping[str, Input],
+        data: Dataset,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        group: Group = ALONE,
     ) -> None:
         self.inputs = inputs
         self.batch_size = batch_size
+        self._part = group.part(batch_size)
         self.seed = seed
         self.device = device
         self.memory_format = torch.contiguous_format
-        self._latents = torch.Generator(device).manual_seed(_mix(seed, "latents"))
+        self._latents = torch.Generator(device).manual_seed(mixed(seed, "latents"))
         self._positions: dict[int | None, int] = {}
         self._rows: dict[int | None, Tensor | None] = {}
         self._orders: dict[int | None, tuple[int, Tensor]] = {}
@@ -50,18 +61,21 @@ class Sampler:
         """Passes over the data so far."""
         return max((p / self._length(label) for label, p in self._positions.items()), default=0.0)
 
-    def draw(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """A batch: name → tensor (batch_size, *shape) on the device; samples are float32 in [-1, 1]."""
+    def draw(self, names: Iterable[str], whole: bool = False) -> dict[str, Tensor]:
+        """A batch: name → tensor (batch_size, *shape) on the device; samples are float32 in [-1, 1].
+
+        Of several processes each gets its part of the rows, or with `whole` all of them.
+        """
         batch: dict[str, Tensor] = {}
         rows: dict[int | None, Tensor] = {}
         for name in names:
             item = self.inputs[name]
             if item.distribution == "data":
                 if item.label not in rows:
-                    rows[item.label] = self._next_rows(item.label)
+                    rows[item.label] = self._own(self._next_rows(item.label), whole)
                 batch[name] = self._take(item, rows[item.label])
             else:
-                batch[name] = noise(item, self.batch_size, self._latents, self.device)
+                batch[name] = self._own(noise(item, self.batch_size, self._latents, self.device), whole)
         return batch
 
     def first(self, item: Input, count: int) -> Tensor:
@@ -118,10 +132,13 @@ class Sampler:
         self._positions[label] = position
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def _own(self, rows: Tensor, whole: bool) -> Tensor:
+        return rows if whole or self._part is None else rows[self._part]
+
     def _order(self, label: int | None, epoch: int) -> Tensor:
         cached = self._orders.get(label)
         if cached is None or cached[0] != epoch:
-            generator = torch.Generator(self.device).manual_seed(_mix(self.seed, f"epoch {epoch} of {label}"))
+            generator = torch.Generator(self.device).manual_seed(mixed(self.seed, f"epoch {epoch} of {label}"))
             order = torch.randperm(self._length(label), generator=generator, device=self.device)
             rows = self._rows[label]
             cached = (epoch, order if rows is None else rows[order])
@@ -148,6 +165,6 @@ def noise(item: Input, count: int, generator: torch.Generator, device: torch.dev
     return torch.randn(count, *item.shape, generator=generator, device=device)
 
 
-def _mix(seed: int, purpose: str) -> int:
+def mixed(seed: int, purpose: str) -> int:
     """A 63-bit seed of its own for each purpose."""
     return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "little") >> 1

@@ -22,6 +22,7 @@ from gantool.plugins import Plugin
 from gantool.rundir import DataInfo, OnNan, RunDir, RunInfo
 from gantool.training import best, checkpoint, lock, log
 from gantool.training import tensorboard as board
+from gantool.training.distributed import ALONE, LOCKED, Group
 from gantool.training.loop import Figures, no_figures
 from gantool.training.state import State, pick_device
 
@@ -34,7 +35,7 @@ class Session:
     run: RunDir
     info: RunInfo
     data: Dataset
-    lock: BaseFileLock
+    lock: BaseFileLock | None  # the leader's
     notes: tuple[str, ...] = ()
     figures: Figures = no_figures
 
@@ -58,24 +59,39 @@ def start(
     tensorboard: bool = False,
     runs: Path = Path("runs"),
     name: str | None = None,
+    into: RunDir | None = None,
+    group: Group = ALONE,
 ) -> Session:
     """Make a new run. `given`: the config and recipe values that differ from the plugin's defaults.
 
-    The folder is made last, when everything that can be wrong with the request has been found out.
+    The folder is made last, when everything that can be wrong with the request has been found out. All processes of
+    `group` start together; only the leader writes. `into`: a run that was begun, and has saved nothing yet.
     """
     architecture = plugin.architecture
     assert architecture is not None
     config, recipe = resolve(architecture, given)
-    target = pick_device(device)
+    target = pick_device(group.place(device))
     dataset = load(data, size)
-    state = State(architecture, config, recipe, dataset, seed=seed, device=target, precision=precision, engine=engine)
+    group.check_same("The data", f"{data} {dataset.fingerprint[:12]}")
+    group.check_same("The options", f"{config} {recipe} {seed=} {tick=} {precision=} {epochs=} {on_nan=}")
+    state = State(
+        architecture,
+        config,
+        recipe,
+        dataset,
+        seed=seed,
+        device=target,
+        precision=precision,
+        engine=engine,
+        group=group,
+    )
     steps = recipe.steps if epochs is None else _steps(epochs, state, dataset)
     if tensorboard:
         board.require()
     wanted = _goal(keep_best, state)
     extractor, figures = _figures(wanted, state, dataset)
-    run = rundir.create(runs, name or rundir.label(architecture.name, dataset.name))
-    held = lock.take(run)
+    run = into or group.lead(lambda: rundir.create(runs, name or rundir.label(architecture.name, dataset.name)))
+    held = lock.take(run, LOCKED if group.restarted else 0.0) if group.leads else None
     info = RunInfo(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
@@ -109,8 +125,15 @@ def start(
         keep_best=wanted,
         extractor=extractor,
         tensorboard=tensorboard,
+        processes=group.size,
     )
-    run.write(info)
+    if group.leads:
+        if into:
+            with run.writing():
+                run.sweep()
+                log.forget_after(run, 0, 0)
+        run.write(info)
+        group.remember(run.path)
     return Session(state, run, info, dataset, held, tuple(dataset.notes), figures)
 
 
@@ -128,17 +151,19 @@ def resume(
     keep_best: str | None = None,
     tensorboard: bool | None = None,
     data: str | None = None,
+    group: Group = ALONE,
 ) -> Session:
     """Take up a run from its newest sound checkpoint; on the same device exactly as if it had never stopped.
 
     `data`: where the same data lies now, if it moved (its fingerprint must agree). Nothing on disk is changed until
-    everything that can be wrong has been found out. GantoolError when another process trains the run.
+    everything that can be wrong has been found out. GantoolError when another process trains the run. Only the leader
+    of `group` needs the run's folder.
     """
-    info = run.read()
-    held = lock.take(run)
+    info = group.lead(run.read)
+    held = lock.take(run, LOCKED if group.restarted else 0.0) if group.leads else None
     plugin, recipe, config = described(info)
     assert plugin.architecture is not None
-    path, saved, notes = checkpoint.load_newest(run)
+    path, saved, notes = group.lead(lambda: checkpoint.load_newest(run))
     if data:
         info.data.source = data
     dataset = load(info.data.source, info.data.size)
@@ -148,7 +173,7 @@ def resume(
             f"(fingerprint {dataset.fingerprint[:12]}…, then {info.data.fingerprint[:12]}…).",
             "Put the old data back, or start a new run.",
         )
-    target = pick_device(device or info.device)
+    target = pick_device(group.place(device, info.device))
     state = State(
         plugin.architecture,
         config,
@@ -158,6 +183,7 @@ def resume(
         device=target,
         precision=info.precision,
         engine=engine or (info.engine if target.type == torch.device(info.device).type else "auto"),
+        group=group,
     )
     try:
         state.load_state_dict(saved)
@@ -180,15 +206,53 @@ def resume(
     if info.tensorboard:
         board.require()
     info.keep_best = info.keep_best if keep_best is None else _goal(keep_best, state)
-    if info.keep_best:
+    if info.keep_best and group.leads:
         best.check_records(info.keep_best, log.read_metrics(run))
     info.extractor, figures = _figures(info.keep_best, state, dataset, info.extractor)
     info.step, info.rollbacks = state.step, saved["rollbacks"]
-    with run.writing():
-        run.sweep()
-        checkpoint.set_aside(run, path)
-        log.forget_after(run, state.step, info.rollbacks)
+    if info.processes != group.size:
+        notes.append(
+            f"{info.processes} process(es) trained this run, now {group.size}: data and latents go on exactly, random "
+            "numbers inside a step (dropout, gradient penalty) and batch statistics do not."
+        )
+        info.processes = group.size
+    if group.leads:
+        with run.writing():
+            run.sweep()
+            checkpoint.set_aside(run, path)
+            log.forget_after(run, state.step, info.rollbacks)
     return Session(state, run, info, dataset, held, (*notes, *dataset.notes), figures)
+
+
+def unfinished(
+    runs: Path,
+    plugin: Plugin,
+    given: dict[str, Any],
+    *,
+    data: str = "digits",
+    size: int | None = None,
+    seed: int = 0,
+    precision: str = "fp32",
+    name: str | None = None,
+    **_: Any,
+) -> RunDir | None:
+    """The newest run in `runs` that `start` made of these options; None when it has finished or saved nothing yet.
+
+    What can change on a resume (steps, tick …) may differ.
+    """
+    assert plugin.architecture is not None
+    config, recipe = resolve(plugin.architecture, given)
+    wanted = (plugin.name, config.model_dump(mode="json"), recipe.model_dump(mode="json"), data, size, seed, precision)
+    for run in reversed(rundir.list_runs(runs)):
+        try:
+            info = run.read()
+        except GantoolError:
+            continue
+        then = {**info.recipe, "steps": recipe.steps}
+        was = (info.architecture, info.config, then, info.data.source, info.data.size, info.seed, info.precision)
+        if was == wanted and name in (None, run.name.partition("-")[2]) and run.checkpoints():
+            return None if info.status == "finished" else run
+    return None
 
 
 def described(info: RunInfo) -> tuple[Plugin, Recipe, Any]:
@@ -225,7 +289,7 @@ def _goal(keep_best: str | None, state: State) -> str:
 
 def _figures(wanted: str, state: State, data: Dataset, extractor: str = "") -> tuple[str, Figures]:
     """What is computed at every tick for the sake of `wanted`: the name of its extractor ("": none), and how."""
-    if not wanted or best.parse(wanted).key != "frechet":
+    if not wanted or best.parse(wanted).key != "frechet" or not state.group.leads:
         return extractor, no_figures
     from gantool.training.frechet import Frechet
 

@@ -17,16 +17,17 @@ from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.games import Game, Player
 from gantool.training import engines
+from gantool.training.distributed import ALONE, Group
 from gantool.training.ema import EMA, ready
 from gantool.training.meter import Meter
-from gantool.training.sampler import Sampler, noise
+from gantool.training.sampler import Sampler, mixed, noise
 from gantool.training.step import Mover, Turn, alone
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 class State:
-    """A game being trained on one device."""
+    """A game being trained on one device, by this process alone or by all of a group at once."""
 
     def __init__(
         self,
@@ -39,16 +40,19 @@ class State:
         device: torch.device,
         precision: str,
         engine: str = "eager",
+        group: Group = ALONE,
     ) -> None:
         _check_precision(precision, device)
         self.engine = engines.make(engine, device)
         self.device = device
         self.precision = precision
         self.seed = seed
+        self.group = group
         torch.manual_seed(seed)
         self.game: Game = architecture.build(config, data.spec)
-        self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device)
+        self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device, group)
         for module in self.game.modules().values():
+            group.copy([*module.parameters(), *module.buffers()])  # equal already, if all processors are
             module.to(device).train()
             if any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in module.modules()):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -60,9 +64,11 @@ class State:
             for parameter in mover.parameters:
                 parameter.requires_grad_(False)
         self.engine.prepare(self.game)
-        self.meter = Meter(device)
+        self.meter = Meter(device, group)
         self.step = 0
         self.seconds = 0.0
+        if not group.leads:
+            self._part_streams()
 
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -104,13 +110,20 @@ class State:
 
     def broken_weights(self) -> str | None:
         """The name of a player whose weights are not all finite."""
+        broken = (m for m in self.movers if not all(bool(p.isfinite().all()) for p in m.parameters))
+        for name in self.group.everyones(next((mover.player.name for mover in broken), None)):
+            if name:
+                return name
         for mover in self.movers:
-            if not all(bool(p.isfinite().all()) for p in mover.parameters):
-                return mover.player.name
+            self.group.check_weights(mover.player.name, mover.parameters)
         return None
 
     def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint saves. The processes of a group call it together; their buffers become the leader's."""
+        for module in self.game.modules().values():
+            self.group.copy(module.buffers())
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        rng, *others = self.group.everyones({"cpu": torch.get_rng_state(), "cuda": cuda})
         return {
             "step": self.step,
             "seconds": self.seconds,
@@ -118,7 +131,7 @@ class State:
             "ema": self.ema.module.state_dict() if self.ema else None,
             "optimizers": {m.player.name: m.optimizer.state_dict() for m in self.movers},
             "sampler": self.sampler.state_dict(),
-            "rng": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "rng": {**rng, "others": others} if others else rng,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -133,10 +146,22 @@ class State:
             mover.optimizer.load_state_dict({**saved, "param_groups": groups})
         self.engine.reset()
         self.sampler.load_state_dict(state["sampler"])
-        torch.set_rng_state(state["rng"]["cpu"])
-        if self.device.type == "cuda" and state["rng"]["cuda"] is not None:
-            torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self._load_streams([state["rng"], *state["rng"].get("others", [])])
+
+    def _load_streams(self, streams: list[Mapping[str, Any]]) -> None:
+        """Go on with the random numbers of each process, if there are as many as there were; the leader always does."""
+        if not self.group.leads and len(streams) != self.group.size:
+            self._part_streams()
+            return
+        stream = streams[self.group.rank]
+        torch.set_rng_state(stream["cpu"])
+        if self.device.type == "cuda" and stream["cuda"] is not None:
+            torch.cuda.set_rng_state(stream["cuda"], self.device)
+
+    def _part_streams(self) -> None:
+        """Random numbers inside a step that no other process draws (dropout, the penalty's mixing)."""
+        torch.manual_seed(mixed(self.seed, f"process {self.group.rank} from step {self.step}"))
 
 
 def pick_device(name: str) -> torch.device:

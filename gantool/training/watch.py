@@ -179,6 +179,6 @@ def _reals(state: State, count: int) -> Tensor | None:
     sampler.load_state_dict({**here, "positions": dict.fromkeys(here["positions"], 0)})
     rows: list[Tensor] = []
     while sum(map(len, rows)) < count:
-        rows.append(sampler.draw([name])[name])
+        rows.append(sampler.draw([name], whole=True)[name])
     sampler.load_state_dict(here)
     return torch.cat(rows)[:count].float().cpu()

@@ -20,10 +20,42 @@ def test_training_speed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("mlp 28: tutorial ")
     (case,) = json.loads(report.read_text())["cases"]
-    assert set(case["steps_per_second"]) == {"tutorial", "gantool"}
-    assert case["ratio"]["median"] > 0
+    assert set(case["steps_per_second"]) >= {"tutorial", "gantool", "gantool, simultaneous"}
+    assert all(ratio["median"] > 0 for ratio in case["ratio"].values())
+    assert case["ratio"]["tutorial"]["median"] == 1
+    # 8 rows through 1.5 million weights on each side, several times over
+    assert 1e8 < case["roofline"]["flops"] < 1e9
+    assert 0 < case["roofline"]["fraction_of_bound"] < 1
     assert all(case["profile"].values())
+
+
+def test_quality_against_time(tmp_path: Path) -> None:
+    report, picture = tmp_path / "quality.json", tmp_path / "quality.png"
+    command = [sys.executable, str(BENCHMARKS / "quality.py"), "--cases", "mlp 28", "--seeds", "3", "--iterations", "4"]
+    done = subprocess.run(
+        [*command, "--points", "2", "--samples", "256", "--json", str(report), "--plot", str(picture)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (case,) = json.loads(report.read_text())["cases"]
+    assert case["label"] == "Fréchet distance (digits)"
+    (run,) = case["runs"]
+    for curve in run["curves"].values():
+        assert [point["iteration"] for point in curve] == [2, 4]
+        assert 0 < curve[0]["seconds"] < curve[1]["seconds"]
+        assert all(100 < point["distance"] < 3000 for point in curve)  # nothing is learnt in four iterations
+    assert run["verdict"]["tutorial_distance"] == run["curves"]["tutorial"][-1]["distance"]
+    assert "| mlp 28 | 4 |" in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_machine_with_a_gpu_gets_a_script_that_parses() -> None:
     subprocess.run(["bash", "-n", str(BENCHMARKS / "gpu.sh")], check=True)
+
+
+def test_scaling_on_paper() -> None:
+    command = [sys.executable, str(BENCHMARKS / "scaling.py"), "--devices", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    # 2.95 million weights of 4 bytes, of which each of two devices sends as many
+    assert "| mlp 28 | 1.49 M + 1.46 M | 2 | 11.8 | 0.029 |" in done.stdout

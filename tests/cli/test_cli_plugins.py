@@ -48,7 +48,7 @@ def test_an_option_has_its_type_bounds_and_default(cli: Run) -> None:
     assert " 100 " in rows["--latent-dim"]
     assert "nonsaturating|lsgan|hinge" in rows["--objective"]
     assert "NUMBER [≥ 0, < 0.5]" in rows["--label-smoothing"]
-    assert " 0.5,0.999 " in rows["--betas"]
+    assert " 0.5,0.9 " in rows["--betas"]
     assert " none " in rows["--discriminator-rate"]
 
 

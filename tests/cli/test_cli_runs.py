@@ -177,7 +177,7 @@ def test_compare_shows_what_differs_and_the_last_figures(cli: Run, runs: Path) -
     code, out, err = cli("runs", "compare", 1, "0002-wide")
     assert (code, err) == (0, "")
     assert _row(out, "config.widths") == ["config.widths", "16,24", "9"]
-    assert _row(out, "recipe.learning_rate") == ["recipe.learning_rate", "0.0002", "0.001"]
+    assert _row(out, "recipe.learning_rate") == ["recipe.learning_rate", "0.0007", "0.001"]
     assert "seed" not in out
     assert _row(out, "step") == ["step", "40", "20"]
     last = [log.read_metrics(RunDir(run))[-1]["diversity"] for run in sorted(runs.iterdir())]
@@ -188,7 +188,7 @@ def test_compare_shows_what_differs_and_the_last_figures(cli: Run, runs: Path) -
 def test_compare_for_programs(cli: Run, runs: Path) -> None:
     found = json.loads(cli("runs", "compare", 1, 2, "--json")[1])
     assert [one["run"] for one in found["runs"]] == ["0001-mlp-noise", "0002-wide"]
-    assert found["settings"] == {"config.widths": [[16, 24], [9]], "recipe.learning_rate": [2e-4, 1e-3]}
+    assert found["settings"] == {"config.widths": [[16, 24], [9]], "recipe.learning_rate": [7e-4, 1e-3]}
     assert found["figures"]["step"] == [40, 20]
     assert all(len(values) == 2 for values in found["figures"].values())
 

@@ -152,7 +152,7 @@ def test_help_lists_every_option_with_bounds_and_default() -> None:
         "NUMBER [> 0, ≤ 1]",
         "Channels of the layer next to the image. [default: 64]",
         "nonsaturating|lsgan|hinge",
-        "[default: 0.5,0.999]",
+        "[default: 0.5,0.9]",
         "--resume",
         "TOML file of options; flags win.",
     ):

@@ -344,6 +344,29 @@ def test_what_a_killed_process_was_writing_is_swept_away(tmp_path: Path) -> None
     assert [path.exists() for path in (*left, others)] == [False, False, True]
 
 
+def test_a_checkpoint_that_a_gpu_wrote_goes_on_on_the_cpu(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path)
+    run_until(opened, stop=20)
+    run, path = opened.run, opened.run.checkpoint(20)
+    saved = checkpoint.load(path)
+    wanted = {name: tensor.clone() for name, tensor in saved["modules"]["generator.generator"].items()}
+    # what is different in one of a CUDA device and the graph engine: random streams, and how the optimizers compute
+    saved["sampler"]["latents"] = torch.zeros(16, dtype=torch.uint8)
+    saved["rng"]["cuda"] = torch.zeros(16, dtype=torch.uint8)
+    for optimizer in saved["optimizers"].values():
+        optimizer["param_groups"][0]["capturable"] = True
+    checkpoint.save(path, saved)
+    info = run.read()
+    info.device, info.engine = "cuda:0", "graph"
+    run.write(info)
+    del opened
+    resumed = session.resume(run, device="cpu")
+    assert (resumed.info.device, resumed.info.engine) == ("cpu", "rewritten")
+    weights = resumed.state.game.modules()["generator.generator"].state_dict()
+    assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+    assert run_until(resumed) == "finished"
+
+
 @pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("name", plugins.architecture_names())

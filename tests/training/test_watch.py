@@ -114,7 +114,7 @@ def test_advice_names_only_options_that_there_are_and_that_would_change_somethin
         "step": 1000,
         "alarm": "collapse",
         "text": "mode collapse: the samples differ by 4% of what reals do (since step 250); start a new run with "
-        "a smaller --learning-rate (now 0.0002), --label-smoothing 0.1 or another --objective.",
+        "a smaller --learning-rate (now 0.0007), --label-smoothing 0.1 or another --objective.",
     }
     smoothed = _watch(tmp_path, label_smoothing=0.2, discriminator_rate=0.01)
     (event,) = [e for r in _records((4, LOSING)) for e in smoothed.judge(r)]
