@@ -171,8 +171,14 @@ def main() -> None:
     parser.add_argument("--given", nargs="*", default=[], metavar="KEY=JSON", help="config or recipe values of gantool")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     parser.add_argument("--plot", type=Path, default=None, metavar="FILE")
+    parser.add_argument(
+        "--join", nargs="+", type=Path, default=[], metavar="FILE", help="earlier --json, and no training"
+    )
     arguments = parser.parse_args()
-    rows = [compare(case, arguments) for case in arguments.cases]
+    if arguments.join:
+        rows = [row for path in arguments.join for row in json.loads(path.read_text())["cases"]]
+    else:
+        rows = [compare(case, arguments) for case in arguments.cases]
     if not arguments.only:
         print(summary(rows))
         if arguments.plot:

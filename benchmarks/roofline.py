@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 
 @dataclass(frozen=True)
@@ -46,26 +46,26 @@ class Work:
         }
 
 
-class _Bytes(TorchDispatchMode):
+class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.flops = self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if not func.is_view:
             seen = {id(leaf): leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)}
-            self.count += sum(leaf.nbytes for leaf in seen.values())
+            self.bytes += sum(leaf.nbytes for leaf in seen.values())
+        if (formula := flop_registry.get(func.overloadpacket)) is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
         return result
 
 
 def count(step: Callable[[], object]) -> Work:
     """What `step` computes and touches."""
-    with FlopCounterMode(display=False) as flops:
+    with _Counter() as counter:
         step()
-    with _Bytes() as touched:
-        step()
-    return Work(flops.get_total_flops(), touched.count)
+    return Work(counter.flops, counter.bytes)
 
 
 def measure(device: torch.device) -> Peaks:

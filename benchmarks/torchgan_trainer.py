@@ -28,8 +28,8 @@ def train(
     generator: nn.Module, discriminator: nn.Module, latent_dim: int, loader: DataLoader[Any], device: torch.device
 ) -> Iterator[None]:
     """Each `next` is one iteration as `Trainer.train` makes it, without its logging to files."""
-    if importlib.util.find_spec("torchvision") is None:
-        sys.modules.setdefault("torchvision", types.ModuleType("torchvision"))
+    if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
+        sys.modules["torchvision"] = types.ModuleType("torchvision")
     from torchgan.losses import MinimaxDiscriminatorLoss, MinimaxGeneratorLoss
     from torchgan.models import Discriminator, Generator
     from torchgan.trainer import Trainer
