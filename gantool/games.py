@@ -118,6 +118,12 @@ def two_player(
     separate = _has_batch_statistics(discriminator)
     fakes = _Fakes(generator)
 
+    def scores(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        if separate:  # batch statistics of reals and fakes must not mix: another algorithm
+            return discriminator(real), discriminator(fake)
+        scores_real, scores_fake = discriminator(torch.cat((real, fake))).split(len(real))  # the same in one pass
+        return scores_real, scores_fake
+
     def judged(real: Tensor, fake: Tensor, scores_real: Tensor, scores_fake: Tensor) -> Loss:
         terms, measures = objective.discriminator(scores_real, scores_fake)
         if penalty:
@@ -126,19 +132,14 @@ def two_player(
 
     def discriminator_loss(batch: Batch) -> Loss:
         real, fake = batch["real"], fakes.make(batch["z"])
-        if separate:  # batch statistics of reals and fakes must not mix: another algorithm
-            scores_real, scores_fake = discriminator(real), discriminator(fake)
-        else:  # the same result in one pass
-            scores_real, scores_fake = discriminator(torch.cat((real, fake))).split(len(real))
-        return judged(real, fake, scores_real, scores_fake)
+        return judged(real, fake, *scores(real, fake))
 
     def generator_loss(batch: Batch) -> Loss:
         return Loss({"adversarial": objective.generator(discriminator(fakes.take(batch["z"])))})
 
     def together(batch: Batch) -> dict[str, Loss]:
         real, fake = batch["real"], generator(batch["z"])
-        # two passes even without batch statistics: the generator's gradient needs the fakes' alone
-        scores_real, scores_fake = discriminator(real), discriminator(fake)
+        scores_real, scores_fake = scores(real, fake)
         return {
             "discriminator": judged(real, fake.detach(), scores_real, scores_fake),
             "generator": Loss({"adversarial": objective.generator(scores_fake)}),
