@@ -82,7 +82,7 @@ def test_wgan_recipes_are_the_papers() -> None:
     architecture = plugins.find("wgan").architecture
     assert architecture is not None
     gp = architecture.recipe_for(WGANConfig())
-    assert (gp.optimizer, gp.learning_rate, gp.betas, gp.discriminator_steps) == ("adam", 1e-4, (0.0, 0.9), 5)
+    assert (gp.optimizer, gp.learning_rate, gp.betas, gp.discriminator_steps) == ("adam", 3e-4, (0.0, 0.9), 5)
     clip = architecture.recipe_for(WGANConfig(loss="clip"))
     assert (clip.optimizer, clip.learning_rate, clip.discriminator_steps) == ("rmsprop", 5e-5, 5)
     assert (WGANConfig().penalty, WGANConfig().clip) == (10.0, 0.01)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gantool import objectives, plugins
 from gantool.architecture import Architecture, Recipe, SampleSpec
 from gantool.data import Dataset
-from gantool.games import Game, two_player
+from gantool.games import Batch, Game, Loss, Player, two_player
 from gantool.options import COMMON
 from gantool.plugins import Plugin
 from gantool.rundir import Status
@@ -166,3 +166,28 @@ def tiny_state(data: Dataset | None = None, build: Any = tiny_game, **changes: A
     made = architecture(build)
     cpu = torch.device("cpu")
     return State(made, NoOptions(), recipe, data or dataset(), seed=0, device=cpu, precision="fp32")
+
+
+def nan_game(bad: Callable[[int], bool]) -> Plugin:
+    """The tiny game; its generator's loss is NaN in its move 1, 2, … of this process when `bad(move)`."""
+    moves = 0
+
+    def build(spec: SampleSpec) -> Game:
+        game = tiny_game(spec)
+        judge, maker = game.players
+
+        def loss(batch: Batch) -> Loss:
+            nonlocal moves
+            moves += 1
+            value = maker.loss(batch).terms["adversarial"]
+            return Loss({"adversarial": value * torch.nan if bad(moves) else value})
+
+        return Game(
+            game.generator,
+            (judge, Player(maker.name, maker.role, maker.modules, loss, maker.draws)),
+            game.inputs,
+            game.data,
+            game.output,
+        )
+
+    return plugin(build)

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from support.trainings import Silent, different, plugin, start, tiny_game
+from support.trainings import Silent, different, nan_game, start
 
 from gantool import plugins
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
-from gantool.games import Batch, Game, Loss, Player
-from gantool.plugins import Plugin
 from gantool.training import checkpoint, curves, log, loop, session
 from gantool.training.rollback import LIMIT
 from gantool.training.session import Session
-
-
-def _faulty(bad: Callable[[int], bool]) -> Plugin:
-    """The tiny game; its generator's loss is NaN in its move 1, 2, … of this process when `bad(move)`."""
-    moves = 0
-
-    def build(spec: SampleSpec) -> Game:
-        game = tiny_game(spec)
-        judge, maker = game.players
-
-        def loss(batch: Batch) -> Loss:
-            nonlocal moves
-            moves += 1
-            value = maker.loss(batch).terms["adversarial"]
-            return Loss({"adversarial": value * torch.nan if bad(moves) else value})
-
-        return Game(
-            game.generator,
-            (judge, Player(maker.name, maker.role, maker.modules, loss, maker.draws)),
-            game.inputs,
-            game.data,
-            game.output,
-        )
-
-    return plugin(build)
 
 
 def _rates(opened: Session) -> set[float]:
@@ -60,7 +30,7 @@ def _state(opened: Session) -> dict[str, Any]:
 
 
 def test_one_nan_costs_the_steps_since_the_checkpoint_and_half_the_rates(tmp_path: Path) -> None:
-    opened = start(_faulty(lambda move: move == 25), tmp_path, tick=10, on_nan="rollback")
+    opened = start(nan_game(lambda move: move == 25), tmp_path, tick=10, on_nan="rollback")
     listener = _train(opened)
     assert _rates(opened) == {1e-4}
     assert opened.info.status == "finished"
@@ -81,9 +51,9 @@ def test_one_nan_costs_the_steps_since_the_checkpoint_and_half_the_rates(tmp_pat
 
 
 def test_what_follows_a_rollback_is_what_half_the_rates_give_from_there(tmp_path: Path) -> None:
-    rolled = start(_faulty(lambda move: move == 25), tmp_path, tick=10, on_nan="rollback")
+    rolled = start(nan_game(lambda move: move == 25), tmp_path, tick=10, on_nan="rollback")
     _train(rolled)
-    sound = start(_faulty(lambda move: False), tmp_path, tick=10)
+    sound = start(nan_game(lambda move: False), tmp_path, tick=10)
     _train(sound, stop=20)
     for mover in sound.state.movers:
         for group in mover.optimizer.param_groups:
@@ -93,7 +63,7 @@ def test_what_follows_a_rollback_is_what_half_the_rates_give_from_there(tmp_path
 
 
 def test_after_three_rollbacks_the_run_stops_and_says_so(tmp_path: Path) -> None:
-    opened = start(_faulty(lambda move: move > 25), tmp_path, tick=10, on_nan="rollback")
+    opened = start(nan_game(lambda move: move > 25), tmp_path, tick=10, on_nan="rollback")
     with pytest.raises(GantoolError, match="NaN or infinite at step 21, after 3 rollbacks") as caught:
         _train(opened)
     assert caught.value.hint == (
@@ -105,7 +75,7 @@ def test_after_three_rollbacks_the_run_stops_and_says_so(tmp_path: Path) -> None
 
 
 def test_a_resume_keeps_the_rates_and_the_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    faulty = _faulty(lambda move: move in (15, 40))
+    faulty = nan_game(lambda move: move in (15, 40))
     opened = start(faulty, tmp_path, tick=10, on_nan="rollback")
     _train(opened, stop=21)
     assert opened.info.rollbacks == 1
@@ -120,7 +90,7 @@ def test_a_resume_keeps_the_rates_and_the_count(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_stopped_run_can_be_resumed_with_rollback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    faulty = _faulty(lambda move: move in (15, 25))
+    faulty = nan_game(lambda move: move in (15, 25))
     opened = start(faulty, tmp_path, tick=10)
     with pytest.raises(GantoolError) as caught:
         _train(opened)
@@ -133,7 +103,7 @@ def test_a_stopped_run_can_be_resumed_with_rollback(tmp_path: Path, monkeypatch:
 
 
 def test_before_the_first_checkpoint_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
-    opened = start(_faulty(lambda move: move == 5), tmp_path, tick=10, on_nan="rollback")
+    opened = start(nan_game(lambda move: move == 5), tmp_path, tick=10, on_nan="rollback")
     with pytest.raises(GantoolError, match="before the first checkpoint") as caught:
         _train(opened)
     assert "Resume" not in caught.value.hint
@@ -146,7 +116,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_what_came_after_the_sound_one_f
             newest.write_bytes(newest.read_bytes()[:1000])
         return move == 25
 
-    opened = start(_faulty(bad), tmp_path, tick=10, on_nan="rollback")
+    opened = start(nan_game(bad), tmp_path, tick=10, on_nan="rollback")
     listener = _train(opened)
     assert "step-00000020.pt is damaged" in listener.notes[0]
     assert "back to step 10" in listener.notes[1]
@@ -157,7 +127,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_what_came_after_the_sound_one_f
 def test_a_rollback_that_was_killed_half_way_happens_again_and_is_logged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faulty = _faulty(lambda move: move in (15, 25))
+    faulty = nan_game(lambda move: move in (15, 25))
     opened = start(faulty, tmp_path, tick=10, on_nan="rollback")
     saved = checkpoint.save
 

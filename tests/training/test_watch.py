@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from support import tiny_cgan, tiny_cyclegan
-from support.trainings import Silent, TinyGenerator, dataset, plugin, start, tiny_game, tiny_state
+from support.trainings import Silent, TinyGenerator, dataset, nan_game, plugin, start, tiny_game, tiny_state
 from torch import Tensor
 
 from gantool import plugins
 from gantool.architecture import SampleSpec
-from gantool.games import Batch, Game, Loss, Player
+from gantool.games import Game
 from gantool.plugins import Plugin
 from gantool.training import log, loop, session
 from gantool.training.session import Session
@@ -247,22 +247,7 @@ def test_a_sound_training_is_quiet(tmp_path: Path) -> None:
 
 def test_a_rollback_forgets_what_was_seen_after_the_checkpoint(tmp_path: Path) -> None:
     """The lines that it drops are dropped from the watch's memory, too: its change is measured from the checkpoint."""
-    moves = 0
-
-    def build(spec: SampleSpec) -> Game:
-        game = tiny_game(spec)
-        judge, maker = game.players
-
-        def loss(batch: Batch) -> Loss:
-            nonlocal moves
-            moves += 1
-            value = maker.loss(batch).terms["adversarial"]
-            return Loss({"adversarial": value * torch.nan if moves == 25 else value})
-
-        player = Player(maker.name, maker.role, maker.modules, loss, maker.draws)
-        return Game(game.generator, (judge, player), game.inputs, game.data, game.output)
-
-    opened = start(plugin(build), tmp_path, tick=10, on_nan="rollback")
+    opened = start(nan_game(lambda move: move == 25), tmp_path, tick=10, on_nan="rollback")
     _train(opened)
     assert [record["step"] for record in log.read_metrics(opened.run)] == [10, 20, 30, 40]
     assert all(record["change"] > 0 for record in log.read_metrics(opened.run)[1:])
