@@ -122,7 +122,7 @@ def test_advice_names_only_options_that_there_are_and_that_would_change_somethin
     wgan = start("wgan", tmp_path)
     watch = Watch(wgan.state, wgan.info, [], None)
     (event,) = [e for r in _records((4, LOW)) for e in watch.judge(r)]
-    assert event["text"].endswith("start a new run with a smaller --learning-rate (now 0.0001).")
+    assert event["text"].endswith("start a new run with a smaller --learning-rate (now 0.0003).")
 
 
 # --- what is measured
