@@ -111,7 +111,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     discriminator_steps: int = Field(1, ge=1, description="discriminator (critic) steps an iteration")
     updates: Literal["alternating", "simultaneous"] = Field(
         "alternating",
-        description="players move one after the other, or at once from one pass (faster, but another algorithm)",
+        description="players move one after the other, or at once from one pass (another algorithm, a little faster)",
     )
     ema_decay: float = Field(
         0.999,

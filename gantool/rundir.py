@@ -223,7 +223,7 @@ def find(runs: Path, name: str) -> RunDir:
         with reading(candidate):
             if (candidate / "run.json").is_file():
                 return RunDir(candidate)
-    known = list_runs(runs)
+    known, name = list_runs(runs), name.rstrip("/")  # as shells complete folder names
     # by folder name once more: one without a run.json is a run, too, and its reader says what is wrong with it
     matches = [run for run in known if run.name == name or (name.isdecimal() and run.number == int(name))]
     if len(matches) == 1:

@@ -175,6 +175,8 @@ def _show(found: Evaluation, title: str, data: Dataset, extractor: Extractor, fi
     )
     for path in files.values():
         out.print(f"→ {path}", soft_wrap=True)
+    if files:
+        out.print("a row there: a fake, the 4 nearest reals by features, the 4 by pixels")
 
 
 def _value(value: float, deviation: float | None) -> str:

@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -161,6 +160,12 @@ class _Silent:
         pass
 
 
+def _clock(seconds: float) -> str:
+    """Hours (as many as there are), minutes and seconds."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
+
+
 class _Plain:
     """A line a tick."""
 
@@ -179,7 +184,7 @@ class _Plain:
     def ticked(self, record: dict[str, float]) -> None:
         speed = record["images_per_second"]
         left = (self.steps - record["step"]) * record["images"] / record["step"] / speed if speed else 0.0
-        eta = time.strftime("%H:%M:%S", time.gmtime(left))
+        eta = _clock(left)
         line = f"step {record['step']:.0f}/{self.steps}  {speed:,.0f} images/s  {_losses(record)}  ETA {eta}"
         print(line, flush=True)
 

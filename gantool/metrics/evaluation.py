@@ -139,7 +139,10 @@ def _figures(
     if fakes.probabilities is not None:
         mean, deviation = library.score(fakes.probabilities, seed)
         figures.append(Figure("classifier_score", extractor.score, mean, "higher", deviation))
-    some_reals, some_fakes = reals.features[:MANIFOLD_ROWS], fakes.features[:MANIFOLD_ROWS]
+    # picked, not the first: sources are often sorted by class
+    some_reals, some_fakes = (
+        side.features[torch.from_numpy(pick(len(side.features), MANIFOLD_ROWS, seed))] for side in (reals, fakes)
+    )
     found = manifolds(some_reals, some_fakes, advance=watch("neighbours", len(some_reals) + 2 * len(some_fakes)))
     figures += [
         Figure("precision", "precision", found.precision, "higher"),

@@ -46,11 +46,13 @@ def frechet(reals: Tensor, fakes: Tensor) -> float:
 
 
 def kernel(reals: Tensor, fakes: Tensor, seed: int) -> tuple[float, float]:
-    """KID of features (N, D) and (M, D), mean and deviation over 100 subsets (Bińkowski et al. 2018,
-    arXiv:1801.01401)."""
+    """KID of features (N, D) and (M, D), mean and deviation over 100 subsets (Bińkowski et al. 2018, arXiv:1801.01401).
+
+    A subset is at most half of either side: subsets that are the whole say nothing of a deviation.
+    """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    size = min(SUBSET_SIZE, len(reals), len(fakes))
+    size = min(SUBSET_SIZE, max(2, min(len(reals), len(fakes)) // 2))
     with warnings.catch_warnings(), torch.random.fork_rng([]):
         warnings.simplefilter("ignore", UserWarning)  # it says that it keeps all features: they are here anyway
         torch.manual_seed(seed)  # it draws its subsets from torch's default stream

@@ -117,8 +117,9 @@ class _Capture:
 class Graph(Eager):
     """A whole iteration in one CUDA graph, for networks whose kernels are shorter than their launches.
 
-    The first iterations run eagerly on a side stream, as capturing asks for (cuDNN's plans, lazy states); they count.
-    Then one is captured for each set of players that move together (`every`), and replayed on batches copied in.
+    For each set of players that move together (`every`), the first iterations run eagerly on a side stream, as
+    capturing asks for (lazy states, the plans of cuDNN); they count. Then one is captured, and replayed on batches
+    copied in.
     Random numbers inside come from torch's default CUDA generator, which a replay advances as the eager step would.
     """
 
@@ -126,24 +127,25 @@ class Graph(Eager):
     capturable = True
 
     def __init__(self) -> None:
-        self._runs = 0
+        self._runs: dict[tuple[int, ...], int] = {}
         self._captures: dict[tuple[int, ...], _Capture] = {}
 
     def reset(self) -> None:
-        self._runs = 0
+        self._runs.clear()
         self._captures.clear()
 
     def run(self, state: State, turns: Sequence[Turn], batches: Sequence[dict[str, Tensor]]) -> None:
-        if self._runs < WARM_UP:
-            self._runs += 1
-            self._warm_up(state, turns, batches)
-            return
         key = tuple(id(turn) for turn in turns)
-        if key not in self._captures:
-            self._captures[key] = self._capture(state, turns, batches)
-        capture = self._captures[key]
-        _copy(batches, capture.places)
-        capture.graph.replay()
+        with torch.cuda.device(state.device):  # streams and graphs are made on the current one
+            if self._runs.setdefault(key, 0) < WARM_UP:
+                self._runs[key] += 1
+                self._warm_up(state, turns, batches)
+                return
+            if key not in self._captures:
+                self._captures[key] = self._capture(state, turns, batches)
+            capture = self._captures[key]
+            _copy(batches, capture.places)
+            capture.graph.replay()
         for player in capture.players:
             state.meter.count(player)
 
@@ -158,11 +160,16 @@ class Graph(Eager):
         places = _places(batches)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # other threads (NCCL's watchdog) may speak to the device meanwhile
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 super().run(state, turns, places)
         except RuntimeError as error:
+            # ending a capture that went wrong raises an error of its own, which hides why
+            cause: BaseException = error
+            while cause.__context__ is not None:
+                cause = cause.__context__
             raise GantoolError(
-                f"This architecture's step could not be captured in a CUDA graph: {str(error).splitlines()[0]}",
+                f"This architecture's step could not be captured in a CUDA graph: {str(cause).partition(chr(10))[0]}",
                 "Use --engine eager.",
             ) from error
         players = [mover.player.name for turn in turns for mover in turn.movers]

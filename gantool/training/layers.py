@@ -90,9 +90,7 @@ class ByteDropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         keep = round(256 * (1 - self.p))
-        if not self.training or keep == 256:
-            return input
-        if keep == 0:
+        if not self.training or keep in (0, 256):
             return super().forward(input)
         # PyTorch's generator makes 64 bits as fast as one Bernoulli draw
         words = torch.empty(-(-input.numel() // 8), dtype=torch.int64, device=input.device).random_(-(2**63), None)

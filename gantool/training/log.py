@@ -15,7 +15,7 @@ def append(run: RunDir, record: dict[str, Any]) -> None:
 
 
 def read_metrics(run: RunDir) -> list[dict[str, Any]]:
-    """The lines of the ticks; a last line cut off by a kill is left out."""
+    """The lines of the ticks; one cut off by a kill, or damaged, is left out."""
     return [record for record in _read(run) if "event" not in record]
 
 
@@ -41,7 +41,9 @@ def _read(run: RunDir) -> list[dict[str, Any]]:
     if run.metrics.is_file():
         for line in run.metrics.read_bytes().splitlines():
             try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # cut off by a kill, or damaged: the lines after it are as good as ever
+            if isinstance(record, dict) and type(record.get("step")) is int:
+                records.append(record)
     return records

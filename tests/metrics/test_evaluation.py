@@ -207,3 +207,20 @@ def test_progress_is_told(digits: Dataset) -> None:
     assert len(totals) == 5
     # by features and by pixels, each its two parts
     assert done == totals
+
+
+def test_rows_for_neighbours_are_picked_from_data_sorted_by_class(
+    digits: Dataset, floor: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand and more, sorted: the first of them would be a few classes."""
+    monkeypatch.setattr("gantool.metrics.evaluation.MANIFOLD_ROWS", COUNT // 2)
+    assert digits.labels is not None
+    order = np.argsort(digits.labels, kind="stable")
+    sorted_digits = Dataset("digits", "digits", {"images": digits.images[order]})
+    fakes, reals = halves(len(digits), 0)
+    found = judge(
+        sorted_digits.images[np.random.default_rng(0).permutation(fakes)[:COUNT]], sorted_digits, against=reals
+    )
+    assert value(found, "precision") > 0.7
+    assert value(found, "coverage") > 0.8
+    assert value(found, "diversity") == pytest.approx(1, abs=0.08)
