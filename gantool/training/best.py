@@ -100,8 +100,10 @@ def step_of(run: RunDir, wanted: str) -> int:
         return found
     steps = [run.step_of(path) for path in run.checkpoints()]
     if not wanted.isdecimal() or int(wanted) not in steps:
-        there = ", ".join(map(str, steps)) or "none"
-        raise GantoolError(f"The run {run.path} has no checkpoint {wanted!r}.", f"Use one of {there}, or best.")
+        names = [*map(str, steps), *(["best"] if run.read().keep_best else [])]
+        raise GantoolError(
+            f"The run {run.path} has no checkpoint {wanted!r}.", f"It has: {', '.join(names) or 'none'}."
+        )
     return int(wanted)
 
 

@@ -232,7 +232,7 @@ def test_an_extractor_of_one_s_own(cli: Run, noise: RunDir, tmp_path: Path) -> N
         (["--floor", "--ceiling"], ["--floor and --ceiling", "one at a time"]),
         (["1", "--floor"], ["--floor judges the data itself, not 1"]),
         (["--step", "2", "--ceiling"], ["--ceiling judges the data itself, not step 2"]),
-        (["--step", "7"], ["has no checkpoint '7'", "Use one of 2, or best."]),
+        (["--step", "7"], ["has no checkpoint '7'", "It has: 2."]),
         (["--step", "best"], ["No checkpoint of", "--keep-best METRIC"]),
         (["--step", "2", "runs/0001-tiny/export/generator.onnx"], ["--step 2 is for a run"]),
         (["nothing"], ["There is no run 'nothing'"]),

@@ -227,7 +227,7 @@ def test_export_takes_the_best_or_any_other_step(cli: Run) -> None:
     code, _, err = cli("export", 1, "--step", "7")
     assert (code, err.splitlines()[-2:]) == (
         1,
-        [f"Error: The run {run.path} has no checkpoint '7'.", f"Use one of {step}, 20, or best."],
+        [f"Error: The run {run.path} has no checkpoint '7'.", f"It has: {step}, 20, best."],
     )
 
 
