@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -169,6 +170,17 @@ def two_player(
     )
 
 
+@contextmanager
+def taking_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """A context in which frozen `parameters` take gradients."""
+    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    yield
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+
+
 class _Fakes:
     """The samples of one iteration: made once, judged in the discriminator's turn, improved in the generator's.
 
@@ -184,12 +196,8 @@ class _Fakes:
         if torch.compiler.is_compiling():  # a compiled turn can't leave a graph behind
             with torch.no_grad():
                 return self.generator(z)  # type: ignore[no-any-return]
-        parameters = [parameter for parameter in self.generator.parameters() if not parameter.requires_grad]
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        fake = self.generator(z)
-        for parameter in parameters:
-            parameter.requires_grad_(False)
+        with taking_gradients(self.generator.parameters()):
+            fake = self.generator(z)
         self._kept = (z, fake) if fake.requires_grad else None
         return fake.detach()  # type: ignore[no-any-return]
 

@@ -37,7 +37,7 @@ class Engine(Protocol):
 
 
 def choose(name: str, device: torch.device) -> str:
-    """`auto` → what was measured to be the fastest of the engines that need nothing installed."""
+    """`auto` → `rewritten` on a CPU, which was measured; `graph` on CUDA, where small networks wait for launches."""
     if name not in get_args(Name):
         raise GantoolError(f"There is no engine {name!r}.", f"Use {', '.join(get_args(Name))}.")
     if name == "auto":

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from gantool.games import Batch, Loss, Player
+from gantool.games import Batch, Loss, Player, taking_gradients
 
 if TYPE_CHECKING:
     from gantool.training.state import State
@@ -37,15 +37,9 @@ class Turn:
     every: int = 1
     moves: int = 1
 
-    @contextmanager
-    def gradients(self) -> Iterator[None]:
+    def gradients(self) -> AbstractContextManager[None]:
         """Only these players' parameters take gradients: less work, and no loss needs a `detach`."""
-        parameters = [parameter for mover in self.movers for parameter in mover.parameters]
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        yield
-        for parameter in parameters:
-            parameter.requires_grad_(False)
+        return taking_gradients(parameter for mover in self.movers for parameter in mover.parameters)
 
 
 def alone(mover: Mover) -> Turn:
@@ -77,7 +71,7 @@ def _draw(state: State, turns: Sequence[Turn]) -> list[dict[str, Tensor]]:
     for turn in turns:
         kept = {name: last[name] for name in turn.reuses if name in last}
         drawn = state.sampler.draw(name for name in turn.draws if name not in kept)
-        batches.append({name: kept[name] if name in kept else drawn[name] for name in turn.draws})
+        batches.append(kept | drawn)
         last |= drawn
     return batches
 
