@@ -6,13 +6,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # for the isolated environment in which pip builds the package, too
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help setup demo test test-all lint format constraints clean
+.PHONY: help setup assets hosts demo test test-all lint format constraints clean
 
 help:
 	@echo "make demo      train, export, verify, generate and bench, in about four minutes on two CPU cores"
 	@echo "make setup     create .venv and install gantool in it"
 	@echo "make test      the test suite (under 10 minutes on two cores)"
-	@echo "make test-all  the test suite with its slow matrices"
+	@echo "make test-all  the test suite with its slow matrices, in every host: installs Node, Chromium and CMake (apt, npm)"
+	@echo "make assets    fetch onnxruntime-web for app kits, when there was no network at the setup"
 	@echo "make lint      ruff check, ruff format --check, mypy"
 
 setup: $(READY)
@@ -22,7 +23,20 @@ $(READY): pyproject.toml constraints.txt
 	  || { echo "gantool needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,evaluate]'
+	-@$(BIN)/python hatch_build.py
 	@touch $@
+
+# pip runs it too, but shows nothing of it
+assets: setup
+	$(BIN)/python hatch_build.py
+
+# what `make test-all` holds exported files against; everything but apt's packages goes to .hosts/
+APT := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
+hosts: setup
+	@for tool in node:nodejs npm:npm cmake:cmake g++:g++ chromium:chromium; do \
+	  command -v $${tool%%:*} > /dev/null || missing="$$missing $${tool##*:}"; done; \
+	  [ -z "$$missing" ] || { $(APT) update -qq && $(APT) install -y --no-install-recommends $$missing; }
+	npm install --prefix .hosts --ignore-scripts --no-audit --no-fund onnxruntime-node@1.30.0 typescript@5.9.3
 
 demo: setup
 	rm -rf demo
@@ -43,7 +57,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: setup
+test-all: setup hosts
 	$(BIN)/python -m pytest -n 2
 
 lint: setup
@@ -67,4 +81,4 @@ constraints: setup
 	mv .venv/constraints.txt constraints.txt
 
 clean:
-	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .hosts demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

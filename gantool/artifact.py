@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gantool import manifest
+from gantool import manifest, onnxfile
 from gantool.errors import GantoolError
-from gantool.files import MAX_JSON_BYTES, MAX_MODEL_BYTES, read_bounded, reading, regular_size
+from gantool.files import MAX_JSON_BYTES, read_bounded, reading, regular_size
 from gantool.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -22,58 +22,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file says (`manifest`) and what it is: its size, and whether its weights are those it speaks of."""
+    """What a file says (`manifest`) and what it is: its size, whether its weights and graph are those it speaks of."""
 
     path: Path
     manifest: Manifest
     bytes: int
     weights_match: bool | None  # None: not checked without torch
+    graph_match: bool | None  # None: no ONNX file, or of schema 1, which has no digest of it
     nodes: dict[str, int]
 
 
 def inspect(path: Path) -> Inspection:
-    """Read an exported .onnx, .pt or manifest .json; GantoolError when it is none of ours, or damaged."""
+    """Read an exported .onnx, .pt, .pt2 or manifest .json; GantoolError when it is none of ours, or damaged."""
     with reading(path):
         if path.is_dir():
             raise GantoolError(f"{path} is a folder.", f"Name a file in it: gantool inspect {path}/generator.onnx")
         size = regular_size(path)
         if path.suffix == ".onnx":
-            return _inspect_onnx(path, size)
+            return _inspect_onnx(path)
         data = read_bounded(path, MAX_JSON_BYTES) if path.suffix == ".json" else _torchscript_extra(path)
-    return Inspection(path, manifest.from_json(data, path), size, None, {})
+    return Inspection(path, manifest.from_json(data, path), size, None, None, {})
 
 
-def _inspect_onnx(path: Path, size: int) -> Inspection:
+def _inspect_onnx(path: Path) -> Inspection:
+    data = onnxfile.read_bytes(path)
+    # refuses weights in other files before the library could look for them
+    file, described = onnxfile.described(data, path)
+    graph_match = None if described.graph_sha256 is None else described.graph_sha256 == file.graph_sha256
+
     import onnx
     from google.protobuf.message import DecodeError
 
-    if size > MAX_MODEL_BYTES:
-        raise GantoolError(f"{path} has {size} bytes: more than an ONNX file can.")
+    nodes: dict[str, int] = {}
     try:
-        # external data could name any file of this machine: ours has none
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.ModelProto.FromString(data)
+        for node in model.graph.node:
+            nodes[node.op_type] = nodes.get(node.op_type, 0) + 1
     except (DecodeError, ValueError) as error:
         raise GantoolError(f"{path} is not an ONNX file, or is damaged: {error}.", "Export it again.") from error
-    text = next((entry.value for entry in model.metadata_props if entry.key == manifest.KEY), None)
-    if text is None:
-        raise GantoolError(
-            f"{path} has no gantool manifest.", "It was not made by `gantool export`, or was rewritten since."
-        )
-    described = manifest.from_json(text, path)
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise GantoolError(f"{path} keeps weights in other files: no export of ours does.", "Export it again.")
-    nodes: dict[str, int] = {}
-    for node in model.graph.node:
-        nodes[node.op_type] = nodes.get(node.op_type, 0) + 1
     try:
         match = weights_sha256(model) == described.weights_sha256
     except (TypeError, ValueError, KeyError) as error:  # a shape or dtype that does not fit its bytes
         raise GantoolError(f"The weights of {path} are damaged: {error}.", "Export it again.") from error
-    return Inspection(path, described, size, match, nodes)
+    return Inspection(path, described, len(data), match, graph_match, nodes)
 
 
 def _torchscript_extra(path: Path) -> bytes:
-    """The manifest among the extra files of a TorchScript archive, which is a zip file."""
+    """The manifest among the extra files of a TorchScript or torch.export archive, which is a zip file."""
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
@@ -84,7 +79,7 @@ def _torchscript_extra(path: Path) -> bytes:
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise GantoolError(
             f"{path} is not an exported file, or is damaged: {error}.",
-            "gantool inspect reads generator.onnx, generator.seeded.onnx, generator.torchscript.pt and their .json.",
+            "gantool inspect reads the files of gantool export (.onnx, .pt, .pt2) and their .json.",
         ) from error
     raise GantoolError(f"{path} has no gantool manifest.", "It was not made by `gantool export`.")
 

@@ -16,3 +16,11 @@ class GantoolError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
+
+
+def excerpt(text: str, limit: int = 80) -> str:
+    """A text that may be anybody's, for a message: one line, printable characters, at most `limit` of them."""
+    shown = text[: limit + 1]
+    if not shown.isprintable():
+        shown = ascii(shown)[1:-1]
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

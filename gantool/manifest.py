@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gantool.errors import GantoolError
 from gantool.files import parse_json, write_bytes
 
-SCHEMA = 1
+SCHEMA = 2
 KEY = "gantool.manifest"  # the ONNX metadata key, and the name of TorchScript's extra file
 # what `gantool export` writes: the kind of each file, and its name
 FILES = {
     "onnx": "generator.onnx",
     "onnx-seeded": "generator.seeded.onnx",
     "torchscript": "generator.torchscript.pt",
+    "torchscript-seeded": "generator.seeded.torchscript.pt",
+    "pt2": "generator.pt2",
 }
 KINDS = tuple(FILES)
+SEEDED = ("onnx-seeded", "torchscript-seeded")
+# how an ONNX file keeps its weights, and computes: see gantool.export.precision
+PRECISIONS = ("float32", "half-weights", "half", "int8")
+MAX_BATCH = 65_536
 MAX_GOLDEN = 1024  # images of one golden entry: a damaged count must not become hours of work
 _DTYPES = ("float32", "int64", "uint8")
 _LAYOUTS = ("CHW", "HWC", "C…")
@@ -83,7 +89,18 @@ class Manifest:
     parity: dict[str, Any] = field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    # new in schema 2, with what schema 1 did
+    precision: str = "float32"
+    tolerance: int = 1  # levels by which another host's golden pixels may differ
+    batch: int | None = None  # the one batch that the graph takes; None: any
+    optimize: dict[str, Any] = field(default_factory=dict)  # choice (auto, none), rewritten: layers
+    graph_sha256: str | None = None  # of an ONNX file's graph, as its bytes stand in the file
     schema_version: int = SCHEMA
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the file draws its own latents."""
+        return self.kind in SEEDED
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), allow_nan=False)
@@ -94,6 +111,12 @@ class Manifest:
     def input(self, distribution: str) -> InputInfo | None:
         """The first input of a distribution."""
         return next((item for item in self.inputs if item.distribution == distribution), None)
+
+
+def file_name(kind: str, precision: str = "float32") -> str:
+    """The name of an exported file: generator.onnx, generator.int8.seeded.onnx …"""
+    name = FILES[kind]
+    return name if precision == "float32" else name.replace("generator", f"generator.{precision}", 1)
 
 
 def beside(artifact: Path) -> Path:
@@ -134,10 +157,23 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
         golden=tuple(_golden(read.inside("golden", item)) for item in read.sequence("golden")),
         versions=read.mapping("versions"),
     )
+    if schema > 1:
+        parsed = replace(
+            parsed,
+            precision=read.choice("precision", PRECISIONS),
+            tolerance=read.integer("tolerance"),
+            batch=read.optional_integer("batch"),
+            optimize=read.mapping("optimize"),
+            graph_sha256=read.optional_text("graph_sha256"),
+        )
+    if not 0 <= parsed.tolerance < 256:
+        raise read.wrong("tolerance", "0 to 255 levels")
+    if parsed.batch is not None and not 1 <= parsed.batch <= MAX_BATCH:
+        raise read.wrong("batch", f"null or 1 to {MAX_BATCH}")
     drawn = [item.name for item in parsed.inputs if item.distribution in ("seed", "index")]
     normal = tuple(item for item in parsed.inputs if item.distribution == "normal")
-    seeded = parsed.kind == "onnx-seeded"
-    if drawn != (["seed", "index"] if seeded else []) or normal != (() if seeded else parsed.latents):
+    wanted: tuple[list[str], tuple[InputInfo, ...]] = (["seed", "index"], ()) if parsed.seeded else ([], parsed.latents)
+    if (drawn, normal) != wanted:
         raise read.wrong("inputs", f"the inputs of kind {parsed.kind}")
     return parsed
 

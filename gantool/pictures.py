@@ -10,6 +10,7 @@ import numpy as np
 
 from gantool import latents
 from gantool.files import replacing
+from gantool.provenance import Provenance, png_info
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,10 +50,10 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2, scale: in
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
 
 
-def save_png(picture: Image, path: Path) -> None:
-    """Write a PNG; never a half one."""
+def save_png(picture: Image, path: Path, provenance: Provenance | None = None) -> None:
+    """Write a PNG, with where it came from in its text chunks; never a half one."""
     with replacing(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", pnginfo=None if provenance is None else png_info(provenance))
 
 
 def _waveforms(samples: np.ndarray, height: int = 48, width: int = 96) -> np.ndarray:

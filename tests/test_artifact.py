@@ -12,6 +12,7 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.changed import sealed
 
 from gantool.artifact import inspect
 from gantool.errors import GantoolError
@@ -47,6 +48,16 @@ def test_changed_weights_do_not_match(folder: Path, tmp_path: Path, name: str) -
     weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
     onnx.save(model, tmp_path / name)
     assert inspect(tmp_path / name).weights_match is False
+    assert inspect(tmp_path / name).graph_match in (False, None)
+
+
+def test_a_changed_graph_does_not_match(folder: Path, tmp_path: Path) -> None:
+    path = sealed(folder / "generator.onnx", tmp_path / "g.onnx")
+    assert (inspect(path).weights_match, inspect(path).graph_match) == (True, True)
+    model = onnx.load(path)
+    next(node for node in model.graph.node if node.op_type == "Tanh").op_type = "Sin"
+    onnx.save(model, path)
+    assert (inspect(path).weights_match, inspect(path).graph_match) == (True, False)
 
 
 def refused(path: Path, message: str) -> GantoolError:
@@ -105,7 +116,7 @@ def test_weights_kept_elsewhere_are_never_read(folder: Path, tmp_path: Path, mon
     onnx.external_data_helper.set_external_data(model.graph.initializer[0], "secret")
     model.graph.initializer[0].ClearField("raw_data")
     (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
-    refused(tmp_path / "g.onnx", "keeps weights in other files")
+    refused(tmp_path / "g.onnx", "keeps weights in secret: files outside are never read")
 
 
 def test_weights_that_do_not_fit_their_shape(folder: Path, tmp_path: Path) -> None:

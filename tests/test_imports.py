@@ -21,6 +21,8 @@ LAYERS = {
     "gantool.files": 0,
     "gantool.latents": 0,
     "gantool.manifest": 1,
+    "gantool.onnxfile": 1,
+    "gantool.provenance": 2,
     "gantool.runtime": 2,
     "gantool.architecture": 2,
     "gantool.hookspecs": 2,
@@ -44,6 +46,8 @@ ONLY = {  # what these may import besides the standard library
     "gantool.errors": set(),
     "gantool.files": {"gantool.errors"},
     "gantool.manifest": {"gantool.errors", "gantool.files"},
+    "gantool.onnxfile": {"gantool.errors", "gantool.files", "gantool.manifest"},
+    "gantool.provenance": {"PIL", "gantool", "gantool.errors", "gantool.manifest"},
     "gantool.latents": {"numpy", "gantool.errors"},
     "gantool.runtime": {
         "numpy",
@@ -52,6 +56,7 @@ ONLY = {  # what these may import besides the standard library
         "gantool.files",
         "gantool.latents",
         "gantool.manifest",
+        "gantool.onnxfile",
         "gantool.runtime",
     },
 }

@@ -56,7 +56,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         architecture=draw(objects),
         training=draw(objects),
         data=draw(objects),
-        inputs=(DRAWN if kind == "onnx-seeded" else latents) + rest,
+        inputs=(DRAWN if kind in manifest.SEEDED else latents) + rest,
         latents=latents,
         output=draw(outputs),
         rng=draw(st.none() | texts),
@@ -67,6 +67,11 @@ def manifests(draw: st.DrawFn) -> Manifest:
         parity=draw(objects),
         golden=tuple(draw(st.lists(goldens, max_size=2))),
         versions=draw(st.dictionaries(texts, texts, max_size=2)),
+        precision=draw(st.sampled_from(manifest.PRECISIONS)),
+        tolerance=draw(levels),
+        batch=draw(st.none() | st.integers(1, manifest.MAX_BATCH)),
+        optimize=draw(objects),
+        graph_sha256=draw(st.none() | texts),
     )
 
 
@@ -136,8 +141,8 @@ def test_any_field_may_be_wrong(changes: list[tuple[tuple[Any, ...], object]]) -
     for place, new in changes:
         inside = value
         for key in place[:-1]:
-            inside = inside[key] if isinstance(inside, dict | list) else None
-        if isinstance(inside, dict | list):
+            inside = inside[key] if isinstance(inside, dict if isinstance(key, str) else list) else None
+        if isinstance(inside, dict if isinstance(place[-1], str) else list):
             inside[place[-1]] = new
     try:
         described = read(value)
@@ -162,17 +167,29 @@ def test_a_missing_field_is_named(place: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "has schema 2; this gantool reads up to 1"),
+        ({"schema_version": 3}, "has schema 3; this gantool reads up to 2"),
         ({"schema_version": True}, "no schema_version"),
         ({"schema_version": 0}, "no schema_version"),
-        ({"kind": "tflite"}, "one of onnx, onnx-seeded, torchscript in 'kind'"),
+        ({"kind": "tflite"}, "one of onnx, onnx-seeded, torchscript, torchscript-seeded, pt2 in 'kind'"),
         ({"kind": "onnx-seeded"}, "the inputs of kind onnx-seeded in 'inputs'"),
         ({"latents": []}, "the inputs of kind onnx in 'inputs'"),
+        ({"precision": "bfloat16"}, "one of float32, half-weights, half, int8 in 'precision'"),
+        ({"tolerance": 256}, "0 to 255 levels in 'tolerance'"),
+        ({"batch": 0}, "null or 1 to 65536 in 'batch'"),
+        ({"graph_sha256": 5}, "a text in 'graph_sha256'"),
     ],
 )
 def test_what_is_wrong_is_said(changes: dict[str, object], message: str) -> None:
     with pytest.raises(GantoolError, match=message):
         read(json.loads(EXAMPLE.to_json()) | changes)
+
+
+def test_schema_1_is_read_as_what_it_meant() -> None:
+    value = json.loads(EXAMPLE.to_json())
+    for new in ("precision", "tolerance", "batch", "optimize", "graph_sha256"):
+        del value[new]
+    old = read(value | {"schema_version": 1})
+    assert (old.precision, old.tolerance, old.batch, old.optimize, old.graph_sha256) == ("float32", 1, None, {}, None)
 
 
 def test_a_newer_schema_is_not_guessed() -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import email
-import importlib.util
 import shutil
 import subprocess
 import sys
-import sysconfig
-import venv
 import zipfile
 from email.message import Message
-from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +15,7 @@ import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from support.hosts import bare_python
 
 from gantool.rundir import RunDir
 from gantool.runtime import Generator
@@ -101,49 +98,11 @@ def test_the_range_of_pythons(metadata: Message) -> None:
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the wheel, numpy, onnxruntime and what onnxruntime needs."""
-    folder = tmp_path_factory.mktemp("bare")
-    venv.create(folder, with_pip=False, symlinks=sys.platform != "win32")
-    scripts = "Scripts" if sys.platform == "win32" else "bin"
-    python = folder / scripts / Path(sys.executable).name
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    # links to the copies that are here: an installation without the network, or minutes of unpacking
-    here = Path(sysconfig.get_path("purelib"))
-    for name in runtime_packages():
-        for path in top_level(name):
-            (site / path).symlink_to(here / path)
+    python = bare_python(tmp_path_factory.mktemp("bare"))
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
     done = subprocess.run(pip, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return python
-
-
-def runtime_packages() -> set[str]:
-    """numpy, onnxruntime and everything that it requires in turn."""
-    onnxruntime = next(
-        n for n in ("onnxruntime-gpu", "onnxruntime") if importlib.util.find_spec("onnxruntime") and has(n)
-    )
-    found, waiting = set(), ["numpy", onnxruntime]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            needed = [Requirement(text) for text in distribution(name).requires or []]
-            waiting += [r.name for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
-    return found
-
-
-def has(name: str) -> bool:
-    try:
-        distribution(name)
-    except ImportError:
-        return False
-    return True
-
-
-def top_level(name: str) -> set[str]:
-    """The files and folders of a distribution, directly under site-packages."""
-    files = distribution(name).files or []
-    return {file.parts[0] for file in files if file.parts[0] not in ("..", "__pycache__")}
 
 
 def test_an_exported_file_runs_without_torch(bare: Path, exported_run: RunDir, tmp_path: Path) -> None:

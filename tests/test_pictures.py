@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gantool import pictures
+from gantool.provenance import Provenance
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,13 @@ def test_a_picture_is_saved_as_png(tmp_path: Path) -> None:
     with Image.open(tmp_path / "new" / "a.png") as saved:
         assert saved.format == "PNG"
         assert np.array_equal(np.asarray(saved), values)
+
+
+def test_a_png_says_where_it_comes_from_only_when_told(tmp_path: Path) -> None:
+    picture = pictures.grid(np.arange(48, dtype=np.uint8).reshape(3, 4, 4, 1))
+    pictures.save_png(picture, tmp_path / "bare.png")
+    pictures.save_png(picture, tmp_path / "told.png", Provenance("mlp", step=7))
+    with Image.open(tmp_path / "bare.png") as bare, Image.open(tmp_path / "told.png") as told:
+        assert bare.info == {}
+        assert set(told.info) == {"xmp", "XML:com.adobe.xmp", "Software", "Description", "gantool"}
+        np.testing.assert_array_equal(np.asarray(bare), np.asarray(told))

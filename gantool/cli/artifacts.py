@@ -11,15 +11,19 @@ from gantool.errors import GantoolError
 from gantool.files import reading
 from gantool.rundir import RunDir
 
-ONNX_FILES = (manifest.FILES["onnx-seeded"], manifest.FILES["onnx"])  # the first that is there is taken
-TORCHSCRIPT_FILE = manifest.FILES["torchscript"]
+# the first that is there is taken
+ONNX_FILES = tuple(
+    manifest.file_name(kind, precision) for precision in manifest.PRECISIONS for kind in ("onnx-seeded", "onnx")
+)
+TORCH_FILES = tuple(manifest.FILES[kind] for kind in ("torchscript", "torchscript-seeded", "pt2"))
 
 
 def find_artifact(given: str | None, runs: Path) -> Path:
     """The ONNX file that `given` names; None: of the newest run in `runs` that has one.
 
     `given`: an ONNX file; a folder that holds an export; or a run, by its path, by its folder's name or by its number
-    in `runs`. Of an export with both ONNX files, the seeded one. GantoolError: nothing there, nothing exported yet, or
+    in `runs`. Of an export with several ONNX files, the float32 one, and of its two the
+    seeded one. GantoolError: nothing there, nothing exported yet, or
     a TorchScript file.
     """
     # Path.is_file and the like raise under a folder that may not be searched
@@ -34,7 +38,7 @@ def _named(given: str, runs: Path) -> Path:
     found = _in_folder(path)
     if found is not None:
         return found
-    if not path.is_dir() and path.suffix in (".onnx", ".pt"):
+    if not path.is_dir() and path.suffix in (".onnx", ".pt", ".pt2"):
         raise GantoolError(
             f"There is no file {given}.", "Name an exported file or a run, or none for the newest export."
         )
@@ -69,17 +73,17 @@ def _in_folder(folder: Path) -> Path | None:
 
 def _unexported(run: RunDir) -> GantoolError:
     hint = f"Type: gantool export {run.path}"
-    if (run.export / TORCHSCRIPT_FILE).is_file():
-        return GantoolError(f"The run {run.path} is exported to TorchScript only; this takes ONNX.", f"{hint} --onnx")
+    if any((run.export / name).is_file() for name in TORCH_FILES):
+        return GantoolError(f"The run {run.path} is exported for torch only; this takes ONNX.", f"{hint} --onnx")
     return GantoolError(f"The run {run.path} is not exported yet.", hint)
 
 
 def _onnx(path: Path) -> Path:
     with path.open("rb") as file:
         archive = file.read(4) == b"PK\x03\x04"
-    if path.suffix == ".pt" or (archive and _is_torchscript(path)):
+    if path.suffix in (".pt", ".pt2") or (archive and _holds_code(path)):
         raise GantoolError(
-            f"{path} is a TorchScript file: `gantool bench` and `gantool generate` take ONNX files.",
+            f"{path} is a file for torch: `gantool bench` and `gantool generate` take ONNX files.",
             "Export one: gantool export --onnx",
         )
     if archive:
@@ -87,7 +91,7 @@ def _onnx(path: Path) -> Path:
     return path
 
 
-def _is_torchscript(path: Path) -> bool:
+def _holds_code(path: Path) -> bool:
     """Whether a zip archive holds code as TorchScript does, or our manifest; other kinds are archives, too: .npz."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from gantool.errors import GantoolError
 if TYPE_CHECKING:
     import numpy as np
 
+    from gantool.provenance import Provenance
     from gantool.runtime import Generator
 
 PART = 1024  # images between two moves of the progress bar
@@ -36,10 +38,16 @@ def command(
         typer.Option("-o", "--output", help="A .png (a grid), a .npz (an array), or a folder (a PNG an image)."),
     ] = Path("generated.png"),
     provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt or openvino.")] = "cpu",
+    provenance: Annotated[
+        bool,
+        typer.Option("--provenance/--no-provenance", help="Whether the images say that a model made them, and which."),
+    ] = True,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
 ) -> None:
     """Make images: a grid, a folder of PNGs, or an .npz."""
+    from gantool import pictures
     from gantool.cli.artifacts import find_artifact
+    from gantool.provenance import of
     from gantool.runtime import Generator
 
     suffix = output.suffix.lower()
@@ -58,12 +66,16 @@ def command(
         raise GantoolError(
             f"{path} makes images of {generator.shape[2]} channels.", "Write them to a .npz: -o images.npz"
         )
+    where = of(generator.manifest, seed, first, n, label) if provenance else None
     try:
         if suffix == "":
-            _write_folder(generator, n, seed, first, label, output)
+            _write_folder(generator, n, seed, first, label, output, where)
         else:
             images = _all(generator, n, seed, first, label)
-            _write_grid(images, output) if suffix == ".png" else _write_npz(images, seed, first, output)
+            if suffix == ".png":
+                pictures.save_png(pictures.grid(images), output, where)
+            else:
+                _write_npz(images, seed, first, output, where)
     except OSError as error:
         raise GantoolError(f"{output} can't be written: {error.strerror}.", "Name another with -o.") from error
     which = f"{n} images ({first} … {first + n - 1}" if n > 1 else f"1 image ({first}"
@@ -97,31 +109,31 @@ def _all(generator: Generator, n: int, seed: int, first: int, label: int | None)
     return images
 
 
-def _write_grid(images: np.ndarray, output: Path) -> None:
-    from gantool import pictures
-
-    pictures.save_png(pictures.grid(images), output)
-
-
-def _write_npz(images: np.ndarray, seed: int, first: int, output: Path) -> None:
+def _write_npz(images: np.ndarray, seed: int, first: int, output: Path, where: Provenance | None) -> None:
     import numpy as np
 
     from gantool.files import replacing
 
     with replacing(output) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, images=images, seed=np.int64(seed), first=np.int64(first))
+        arrays: dict[str, Any] = {"images": images, "seed": np.int64(seed), "first": np.int64(first)}
+        if where is not None:
+            arrays["provenance"] = np.array(where.to_json())  # a text of NumPy's own, which loads without pickle
+        np.savez_compressed(file, **arrays)
 
 
-def _write_folder(generator: Generator, n: int, seed: int, first: int, label: int | None, output: Path) -> None:
+def _write_folder(
+    generator: Generator, n: int, seed: int, first: int, label: int | None, output: Path, where: Provenance | None
+) -> None:
     from PIL import Image
 
     from gantool import pictures
 
     if output.exists() and not output.is_dir():
         raise GantoolError(f"{output} exists and is no folder.", "Name a folder, a .png or a .npz.")
-    number: Any = first
+    number = first
     for images in _parts(generator, n, seed, first, label):
         for image in images:
             picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-            pictures.save_png(picture, output / f"seed{seed}-{number:08d}.png")
+            own = None if where is None else replace(where, first=number, count=1)
+            pictures.save_png(picture, output / f"seed{seed}-{number:08d}.png", own)
             number += 1

@@ -24,7 +24,8 @@ def command(
 
     found = inspect(file)
     if as_json:
-        print_json(asdict(found.manifest) | {"bytes": found.bytes, "weights_match": found.weights_match})
+        checked = {"weights_match": found.weights_match, "graph_match": found.graph_match}
+        print_json(asdict(found.manifest) | {"bytes": found.bytes} | checked)
         return
     _show(found)
 
@@ -33,7 +34,7 @@ def _show(found: Inspection) -> None:
     m = found.manifest
     architecture, training, data = m.architecture, m.training, m.data
     verdicts = {True: "match", False: "DO NOT MATCH the manifest", None: "not checked for this kind"}
-    weights = verdicts[found.weights_match]
+    weights, graph = verdicts[found.weights_match], verdicts[found.graph_match]
     golden = (
         f"{sum(g.count for g in m.golden)} of seeds {', '.join(str(g.seed) for g in m.golden)}" if m.golden else "none"
     )
@@ -54,6 +55,7 @@ def _show(found: Inspection) -> None:
         [f"output {m.output.name}", f"{m.output.dtype} {_sides(m.output.shape)}, {m.output.layout}"],
         ["latents", _latents(m)],
         ["weights", f"SHA-256 {m.weights_sha256[:16]}…: {weights}"],
+        *([["graph", f"SHA-256 {m.graph_sha256[:16]}…: {graph}"]] if m.graph_sha256 else []),
         ["nodes", ", ".join(f"{count} {name}" for name, count in sorted(found.nodes.items())) or "–"],
         ["golden images", golden],
         ["made by", f"gantool {m.gantool}, {m.exporter}, {m.created}"],
@@ -65,8 +67,9 @@ def _show(found: Inspection) -> None:
             [measure, f"{_number(v, 'value'):.3g}", f"{_number(v, 'limit'):g}"] for measure, v in m.parity.items()
         ]
         print_table(["verified at export", "value", "limit"], parity, right=(1, 2))
-    if found.weights_match is False:
-        console().print("The weights were changed since the export: do not trust this file.")
+    changed = [name for name, same in (("weights", found.weights_match), ("graph", found.graph_match)) if same is False]
+    if changed:
+        console().print(f"Changed since the export: {' and '.join(changed)}. Do not trust this file.")
 
 
 def _latents(m: Manifest) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,20 @@ from torch import Tensor
 from gantool.architecture import Input, SampleSpec
 from gantool.data import Dataset, load
 from gantool.errors import GantoolError
-from gantool.export.artifacts import Artifact, Source, about, write
+from gantool.export.artifacts import write
+from gantool.export.source import Artifact, Options, Source, about
+from gantool.files import read_json, sha256_of
 from gantool.games import Game
-from gantool.manifest import FILES
-from gantool.rundir import RunDir
+from gantool.manifest import FILES, SEEDED
+from gantool.rundir import RunDir, label
 from gantool.training import best, checkpoint
 from gantool.training.ema import ready
 from gantool.training.sampler import Sampler, noise
 from gantool.training.session import described, misfit
 
-__all__ = ["FILES", "Artifact", "Source", "export_run", "from_game", "source_of", "write"]
+__all__ = ["FILES", "USUAL", "Artifact", "Options", "Source", "export_run", "from_game", "source_of", "write"]
+
+USUAL = ("onnx", "onnx-seeded", "torchscript")  # kinds that are written when none is named
 
 
 def export_run(
@@ -31,22 +37,81 @@ def export_run(
     folder: Path | None = None,
     say: Callable[[str], None] = lambda note: None,
     step: str | None = None,
+    options: Options | None = None,
 ) -> list[Artifact]:
     """Export a run's newest sound checkpoint (its averaged generator) to `folder` (default: the run's `export/`).
 
-    `kinds`: keys of FILES; None: every one that fits. `say` is told of damaged checkpoints that were passed over.
-    `step`: that of another checkpoint, or `best` (by --keep-best). GantoolError, and no file, when a check fails.
+    `kinds`: keys of FILES; None: those of USUAL that fit. `say` is told of damaged checkpoints that were passed over,
+    and of what takes time. `step`: that of another checkpoint, or `best` (by --keep-best). `options`: of the ONNX
+    files. GantoolError, and no file, when a check fails.
     """
     source = source_of(run, say, step)
     if kinds is None:
-        kinds = [kind for kind in FILES if source.seedable or kind != "onnx-seeded"]
-    if "onnx-seeded" in kinds and not source.seedable:
+        kinds = [kind for kind in USUAL if source.seedable or kind not in SEEDED]
+    if set(SEEDED) & set(kinds) and not source.seedable:
         takes = ", ".join(f"{i.name} ({i.distribution})" for i in source.inputs)
         raise GantoolError(
             f"The generator of {run.path} takes {takes}: no seed decides its images.",
-            "Export it with --onnx or --torchscript.",
+            "Export it with --onnx, --torchscript or --pt2.",
         )
-    return write(source, kinds, folder or run.export)
+    return write(source, kinds, folder or run.export, options, say)
+
+
+def export_app(
+    run: RunDir,
+    folder: Path,
+    say: Callable[[str], None] = lambda note: None,
+    step: str | None = None,
+    options: Options | None = None,
+    *,
+    full: bool = False,
+    provenance: bool = True,
+) -> list[Path]:
+    """An app kit in `folder`: the files of `gantool.export.app`, whole or not at all.
+
+    Its model stores 16-bit weights, unless `full`, or unless `options` name another precision.
+    """
+    from gantool.export import app
+
+    options = options or Options()
+    if options.precisions == ("float32",) and not full:
+        options = dataclasses.replace(options, precisions=("half-weights",))
+    if len(options.precisions) > 1:
+        raise GantoolError(
+            f"An app kit holds one model; asked for were {', '.join(options.precisions)}.", "Name one precision."
+        )
+    with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
+        seeded, torchscript = export_run(
+            run, ["onnx-seeded", "torchscript-seeded"], Path(temporary), say, step, options
+        )
+        return app.write_app(seeded, torchscript, run, folder, provenance=provenance)
+
+
+def export_triton(
+    run: RunDir,
+    folder: Path,
+    say: Callable[[str], None] = lambda note: None,
+    step: str | None = None,
+    options: Options | None = None,
+    *,
+    ensemble: bool = False,
+    bench: Path | None = None,
+) -> list[Path]:
+    """A Triton model repository in `folder`: see `gantool.export.triton`. Returns its files.
+
+    `bench`: what `gantool bench --json` wrote; its best batches are the preferred ones.
+    """
+    from gantool.export import triton
+
+    preferred = triton.preferred_batches(read_json(bench)) if bench else ()
+    options = options or Options()
+    if len(options.precisions) > 1 or options.batch is not None:
+        raise GantoolError("A Triton repository holds one model of any batch.", "Name one precision, and no --batch.")
+    with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
+        (plain,) = export_run(run, ["onnx"], Path(temporary), say, step, options)
+        name = label(plain.manifest.architecture["name"], str(plain.manifest.data["name"]))
+        triton.write_repository(folder, name, plain.path, ensemble=ensemble, preferred=preferred)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step: str | None = None) -> Source:
@@ -83,6 +148,7 @@ def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step:
             "ema_decay": recipe.ema_decay,
             "recipe": info.recipe,
             "precision": info.precision,
+            "checkpoint": {"file": path.name, "sha256": sha256_of(path)},
         },
         data={
             "name": info.data.name,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gantool.architecture import Input, SampleSpec
 from gantool.errors import GantoolError
-from gantool.export.seeds import BATCH, IR_VERSION, OPSET
+from gantool.export.seeds import BATCH, OPSET, OPSETS, ir_version, opset_of
 
 RANDOM_NODES = {
     "RandomNormal",
@@ -34,12 +34,14 @@ def output_name(spec: SampleSpec) -> str:
     return "image" if spec.is_image else "sample"
 
 
-def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec) -> onnx.ModelProto:
-    """The generator in eval mode as ONNX: opset 18, batch dynamic, one file, no BatchNormalization left.
+def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, opset: int = OPSET) -> onnx.ModelProto:
+    """The generator in eval mode as ONNX: of `opset`, batch dynamic, one file, no BatchNormalization left.
 
     Inputs keep their names; the output is float32 `image` (batch, C, H, W), or `sample` for what is no image. Raises
     GantoolError when torch can't export it, or when the graph draws random numbers.
     """
+    if opset not in OPSETS:
+        raise GantoolError(f"Opset {opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
     example: tuple[Tensor, ...] = tuple(
         torch.zeros(2, dtype=torch.int64) if i.dtype == "int64" else torch.randn(2, *i.shape) for i in inputs
     )
@@ -50,7 +52,7 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec) -> 
                 generator,
                 example,
                 dynamo=True,
-                opset_version=OPSET,
+                opset_version=opset,
                 dynamic_shapes=tuple({0: batch} for _ in inputs),
                 input_names=[i.name for i in inputs],
                 output_names=[output_name(spec)],
@@ -68,10 +70,9 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec) -> 
     _fold_batch_norm(model)
     _strip(model)
     _declare_batch(model)
-    model.ir_version = IR_VERSION
-    opsets = {o.domain: o.version for o in model.opset_import if o.domain in ("", "ai.onnx")}
-    if set(opsets.values()) != {OPSET}:  # the exporter was seen to return another one without an error
-        raise GantoolError(f"torch exported opset {sorted(opsets.values())}, not the {OPSET} that was asked for.")
+    model.ir_version = ir_version(opset)
+    if opset_of(model) != opset:  # the exporter was seen to return another one without an error
+        raise GantoolError(f"torch exported opset {opset_of(model)}, not the {opset} that was asked for.")
     random = sorted({node.op_type for node in model.graph.node} & RANDOM_NODES)
     if random:
         raise GantoolError(
@@ -85,15 +86,17 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec) -> 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter prints its progress, and warns that torchvision is missing; neither is news to a user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _fold_batch_norm(model: onnx.ModelProto) -> None:
@@ -187,6 +190,14 @@ def _rank(model: onnx.ModelProto, name: str) -> int:
         if value.name == name:
             return len(value.type.tensor_type.shape.dim)
     raise GantoolError(f"The exported graph does not tell the shape of {name!r}.", "This is a fault of the exporter.")
+
+
+def fix_batch(model: onnx.ModelProto, batch: int) -> None:
+    """Declare that the model's first axes are `batch`, for hosts that want a fixed shape."""
+    for value in [*model.graph.input, *model.graph.output]:
+        first = value.type.tensor_type.shape.dim[0]
+        if first.dim_param == BATCH:  # a seed's stays 1
+            first.dim_value = batch
 
 
 def _strip(model: onnx.ModelProto) -> None:

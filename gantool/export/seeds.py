@@ -20,20 +20,25 @@ from gantool import latents
 from gantool.errors import GantoolError
 
 OPSET = 18
-IR_VERSION = 10  # nothing in opset 18 needs a newer one, and older runtimes refuse it
+OPSETS = range(17, 26)
+IR_VERSION = 10  # nothing up to opset 22 needs a newer one, and older runtimes refuse it
 
 SEED, INDEX, BATCH = "seed", "index", "batch"
+PIXELS_INPUT = "pixels/input"
 
 
-def latents_graph(inputs: Sequence[tuple[str, tuple[int, ...]]]) -> onnx.ModelProto:
+def latents_graph(
+    inputs: Sequence[tuple[str, tuple[int, ...]]], opset: int = OPSET, *, per_row: bool = False
+) -> onnx.ModelProto:
     """`seed` int64 (1,), `index` int64 (batch,) → a normal float32 (batch, *shape) for every (name, shape).
 
-    All share one draw, `gantool.latents.normals(seed, index, total)`, its columns dealt out in order. Raises
-    GantoolError when a row is empty or has more than 131072 numbers.
+    All share one draw, `gantool.latents.normals(seed, index, total)`, its columns dealt out in order. With `per_row`
+    seed and index are int64 (batch, 1), a seed for each row. Raises GantoolError when a row is empty or has more than
+    131072 numbers.
     """
     sizes = [math.prod(shape) for _, shape in inputs]
     count = latents.counters(sum(sizes))
-    emit = _Emitter("latents")
+    emit = _Emitter("latents", opset)
     two32 = emit.constant("two32", np.uint64(1 << 32))
 
     def swap(x: str) -> str:  # rotate by 32 bits: the halves don't overlap, so adding them is or-ing them
@@ -59,7 +64,7 @@ def latents_graph(inputs: Sequence[tuple[str, tuple[int, ...]]]) -> onnx.ModelPr
     starts = emit("Mul", emit("Mul", emit("Cast", INDEX, to=TensorProto.UINT64), stride), key)
     offsets = emit("Mul", emit.constant("columns", np.arange(count, dtype=np.uint64)), key)
     axis1 = emit.constant("axis1", np.array([1], np.int64))
-    y = emit("Add", emit("Unsqueeze", starts, axis1), offsets)
+    y = emit("Add", starts if per_row else emit("Unsqueeze", starts, axis1), offsets)
     z = emit("Add", y, key)
     bits = emit("Div", square(three_rounds(y, z), z), two32, name="latents/bits")
 
@@ -80,33 +85,41 @@ def latents_graph(inputs: Sequence[tuple[str, tuple[int, ...]]]) -> onnx.ModelPr
             emit("Reshape", part, emit.constant(f"{name}/shape", np.array([0, *shape], np.int64)), name=name)
 
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape]) for name, shape in inputs]
-    seed = helper.make_tensor_value_info(SEED, TensorProto.INT64, [1])
-    index = helper.make_tensor_value_info(INDEX, TensorProto.INT64, [BATCH])
+    seed = helper.make_tensor_value_info(SEED, TensorProto.INT64, [BATCH, 1] if per_row else [1])
+    index = helper.make_tensor_value_info(INDEX, TensorProto.INT64, [BATCH, 1] if per_row else [BATCH])
     return emit.model([seed, index], outputs)
 
 
 def seeded_model(
-    generator: onnx.ModelProto, normal_inputs: Sequence[tuple[str, tuple[int, ...]]], image_output: bool
+    generator: onnx.ModelProto,
+    normal_inputs: Sequence[tuple[str, tuple[int, ...]]],
+    image_output: bool,
+    *,
+    per_row: bool = False,
 ) -> onnx.ModelProto:
     """The generator with its `normal_inputs` (name, shape without batch) made from `seed` and `index` inside.
 
-    Inputs: `seed` int64 (1,), `index` int64 (batch,), then the generator's others. The output keeps its name;
+    Inputs: `seed` int64 (1,), `index` int64 (batch,), then the generator's others; with `per_row`, for servers that
+    join requests, `seed` and `index` are int64 (batch, 1). The output keeps its name;
     with `image_output` its float32 (batch, C, H, W) in [-1, 1] leaves as uint8 (batch, H, W, C). Metadata is
     left out: it describes the other file. Raises GantoolError for a generator that can't be joined.
     """
     _check(generator, normal_inputs, image_output)
+    opset = opset_of(generator)
     output = generator.graph.output[0].name
     inner = compose.add_prefix(generator, "generator/", rename_inputs=False, rename_outputs=image_output)
-    inner.ir_version = IR_VERSION
+    inner.ir_version = ir_version(opset)
     del inner.metadata_props[:]
     del inner.graph.value_info[:]  # it calls the batch what the generator called it
     for value in [*inner.graph.input, *inner.graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
 
-    joined = _join(latents_graph(normal_inputs), inner, [(name, name) for name, _ in normal_inputs])
+    joined = _join(
+        latents_graph(normal_inputs, opset, per_row=per_row), inner, [(name, name) for name, _ in normal_inputs]
+    )
     if image_output:
         sides = [dim.dim_value or None for dim in inner.graph.output[0].type.tensor_type.shape.dim[1:]]
-        joined = _join(joined, _pixels_graph(output, sides), [(f"generator/{output}", "pixels/input")])
+        joined = _join(joined, pixels_graph(output, sides, opset), [(f"generator/{output}", PIXELS_INPUT)])
     joined.graph.name = "seeded"
     onnx.checker.check_model(joined, full_check=True)
     return joined
@@ -115,10 +128,7 @@ def seeded_model(
 def _check(
     generator: onnx.ModelProto, normal_inputs: Sequence[tuple[str, tuple[int, ...]]], image_output: bool
 ) -> None:
-    opsets = {entry.version for entry in generator.opset_import if entry.domain in ("", "ai.onnx")}
-    if opsets != {OPSET}:
-        versions = ", ".join(map(str, sorted(opsets))) or "none"
-        raise GantoolError(f"The generator's opset is {versions}, not {OPSET}.", f"Export it with opset {OPSET}.")
+    opset_of(generator)
     declared = {value.name: value.type.tensor_type for value in [*generator.graph.input, *generator.graph.output]}
     wanted = {name: len(shape) + 1 for name, shape in normal_inputs}
     if image_output:
@@ -137,23 +147,39 @@ def _check(
         )
 
 
+def opset_of(model: onnx.ModelProto) -> int:
+    """The opset of a model's standard operators; GantoolError unless it is one of OPSETS."""
+    opsets = {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")}
+    if len(opsets) != 1 or not opsets <= set(OPSETS):
+        versions = ", ".join(map(str, sorted(opsets))) or "none"
+        raise GantoolError(
+            f"The generator's opset is {versions}, not one from {OPSETS[0]} to {OPSETS[-1]}.",
+            f"Export it with opset {OPSET}.",
+        )
+    return int(opsets.pop())
+
+
+def ir_version(opset: int) -> int:
+    """The IR version that files of an opset are written with."""
+    return max(IR_VERSION, helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
+
+
 def _join(first: onnx.ModelProto, second: onnx.ModelProto, io_map: list[tuple[str, str]]) -> onnx.ModelProto:
     joined = compose.merge_models(first, second, io_map, producer_name="gantool", doc_string="")
     opsets = {entry.domain: entry.version for entry in joined.opset_import}  # merging repeats them
     del joined.opset_import[:]
     joined.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in opsets.items())
-    assert opsets[""] == OPSET
     return joined
 
 
-def _pixels_graph(output: str, sides: Sequence[int | None]) -> onnx.ModelProto:
+def pixels_graph(output: str, sides: Sequence[int | None], opset: int = OPSET) -> onnx.ModelProto:
     """latents.pixels: float32 `pixels/input` (batch, C, H, W) → uint8 `output` (batch, H, W, C)."""
-    emit = _Emitter("pixels")
-    x = emit("Mul", "pixels/input", emit.constant("scale", np.float32(127.5)))
+    emit = _Emitter("pixels", opset)
+    x = emit("Mul", PIXELS_INPUT, emit.constant("scale", np.float32(127.5)))
     x = emit("Add", x, emit.constant("offset", np.float32(128)))
     x = emit("Clip", x, emit.constant("black", np.float32(0)), emit.constant("white", np.float32(255)))
     emit("Cast", emit("Transpose", x, perm=[0, 2, 3, 1]), to=TensorProto.UINT8, name=output)
-    nchw = helper.make_tensor_value_info("pixels/input", TensorProto.FLOAT, [BATCH, *sides])
+    nchw = helper.make_tensor_value_info(PIXELS_INPUT, TensorProto.FLOAT, [BATCH, *sides])
     nhwc = helper.make_tensor_value_info(output, TensorProto.UINT8, [BATCH, *sides[1:], sides[0]])
     return emit.model([nchw], [nhwc])
 
@@ -161,8 +187,8 @@ def _pixels_graph(output: str, sides: Sequence[int | None]) -> onnx.ModelProto:
 class _Emitter:
     """Collects nodes and constants; every name but those of the outputs starts with `prefix/`."""
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
+    def __init__(self, prefix: str, opset: int) -> None:
+        self.prefix, self.opset = prefix, opset
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
@@ -178,5 +204,5 @@ class _Emitter:
 
     def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, self.prefix, list(inputs), list(outputs), list(self.constants.values()))
-        opset = helper.make_opsetid("", OPSET)
-        return helper.make_model(graph, producer_name="gantool", opset_imports=[opset], ir_version=IR_VERSION)
+        opset, version = helper.make_opsetid("", self.opset), ir_version(self.opset)
+        return helper.make_model(graph, producer_name="gantool", opset_imports=[opset], ir_version=version)

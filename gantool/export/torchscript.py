@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +22,57 @@ from gantool.manifest import KEY
 
 def to_torchscript(generator: nn.Module, example: Sequence[Tensor]) -> torch.jit.ScriptModule:
     """Trace the generator in eval mode with a batch of two, and freeze it. GantoolError when it can't be traced."""
+    return freeze(trace(generator, example))
+
+
+def trace(module: nn.Module, example: Sequence[Tensor]) -> torch.jit.ScriptModule:
+    """What `module` does with `example`; GantoolError when it can't be traced."""
+    with _quiet(), _told():
+        traced: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
+            module, tuple(example), check_trace=False
+        )
+    return traced
+
+
+def script(module: nn.Module, *methods: str) -> torch.jit.ScriptModule:
+    """The compiled module, with further `methods` given as TorchScript source."""
     with _quiet():
-        try:
-            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-                generator, tuple(example), check_trace=False
-            )
-            frozen: torch.jit.ScriptModule = torch.jit.freeze(traced.eval())
-        except RuntimeError as error:
-            first = str(error).strip().partition("\n")[0]
-            raise GantoolError(f"torch.jit can't trace this generator: {first[:300]}") from error
+        scripted: torch.jit.ScriptModule = torch.jit.script(module)
+        for source in methods:
+            scripted.define(source)
+    return scripted
+
+
+def freeze(module: torch.jit.ScriptModule, keep: Sequence[str] = ()) -> torch.jit.ScriptModule:
+    """Weights as constants, everything inlined but the methods `keep`, and no device baked in."""
+    with _quiet(), _told():
+        frozen: torch.jit.ScriptModule = torch.jit.freeze(module.eval(), preserved_attrs=list(keep))
+    _free_devices(frozen.graph)
     return frozen
+
+
+def _free_devices(graph: Any) -> None:
+    """Tensors that a trace makes on the device of its example are made on that of the first input.
+
+    A file is loaded to a device, its constants with it; a device that is named in the graph would stay.
+    """
+    first = list(graph.inputs())[1]  # after self
+    for constant in graph.findAllNodes("prim::Constant"):
+        if isinstance(constant.output().type(), torch._C.DeviceObjType):
+            asked = graph.create("prim::device", [first], 1)
+            asked.output().setType(torch._C.DeviceObjType.get())
+            asked.insertBefore(constant)
+            constant.output().replaceAllUsesWith(asked.output())
+            constant.destroy()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise GantoolError(f"torch.jit can't trace this generator: {first[:300]}") from error
 
 
 def save(module: torch.jit.ScriptModule, path: Path, manifest: str) -> None:
@@ -49,10 +91,11 @@ def _strip(path: Path) -> None:
     stripped.replace(path)
 
 
-def load(path: Path) -> torch.jit.ScriptModule:
+def load(path: Path, device: str = "cpu") -> torch.jit.ScriptModule:
+    """The module on `device`: its weights are constants, which `.to` does not move after loading."""
     with _quiet():
         loaded: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
-            str(path), map_location="cpu"
+            str(path), map_location=device
         )
     return loaded
 

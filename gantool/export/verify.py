@@ -24,7 +24,7 @@ MAX_FLOAT = 1e-4
 MAX_DRIFT = 0.1  # of the samples' own deviation; sound runs measure 0.003
 MAX_SATURATED = 0.999
 MIN_SPREAD = 1e-4
-STATISTICS = 256  # samples that drift, saturation and spread are measured on
+STATISTICS = 256  # samples that drift, saturation and spread are measured on, and int8 is calibrated on
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Check:
     value: float
     limit: float
     least: bool = False
+    waived: bool = False  # it failed, and the file was asked for all the same
 
     @property
     def passed(self) -> bool:
@@ -45,7 +46,7 @@ class Check:
 
 def demand(checks: Sequence[Check]) -> None:
     """GantoolError that names every measure that failed."""
-    failed = [check for check in checks if not check.passed]
+    failed = [check for check in checks if not check.passed and not check.waived]
     if failed:
         what = "; ".join(
             f"{c.artifact}: {c.measure} is {c.value:.3g}, {'at least' if c.least else 'at most'} {c.limit:g} is allowed"
@@ -101,20 +102,18 @@ def check_float(artifact: str, reference: nn.Module, run: Run, inputs: Arrays) -
     """Float samples against torch at every batch of BATCHES, and each alone against all together."""
     checks = []
     for batch in BATCHES:
-        part = _first(inputs, batch)
+        part = first(inputs, batch)
         difference = np.abs(run(part) - run_torch(reference, part)).max()
         checks.append(Check(artifact, f"max abs difference to torch, batch {batch}", float(difference), MAX_FLOAT))
-    together = run(_first(inputs, 7))
+    return [*checks, check_alone(artifact, run, inputs)]
+
+
+def check_alone(artifact: str, run: Run, inputs: Arrays, limit: float = MAX_FLOAT) -> Check:
+    """Each of seven samples alone against all seven together."""
+    together = run(first(inputs, 7))
     alone = np.concatenate([run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(7)])
-    checks.append(
-        Check(
-            artifact,
-            "max abs difference, alone to batch 7",
-            float(np.abs(alone - together).max()),
-            MAX_FLOAT,
-        )
-    )
-    return checks
+    difference = float(np.abs(alone - together).max())
+    return Check(artifact, "max abs difference, alone to batch 7", difference, limit)
 
 
 def check_pixels(
@@ -143,7 +142,7 @@ def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray
 
 
 def _torch_pixels(reference: nn.Module, inputs: Arrays, batch: int) -> np.ndarray:
-    return latents.pixels(run_torch(reference, _first(inputs, batch)))
+    return latents.pixels(run_torch(reference, first(inputs, batch)))
 
 
 def _levels(images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -167,7 +166,8 @@ def _drift(generator: nn.Module, inputs: Arrays, samples: np.ndarray) -> float:
     return float(np.abs(samples - trained).mean() / max(trained.std(), 1e-12))
 
 
-def _first(inputs: Arrays, count: int) -> dict[str, np.ndarray]:
+def first(inputs: Arrays, count: int) -> dict[str, np.ndarray]:
+    """The first `count` rows of every input."""
     return {name: array[:count] for name, array in inputs.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from gantool import latents, manifest
-from gantool.errors import GantoolError
+from gantool import latents, onnxfile
+from gantool.errors import GantoolError, excerpt
 from gantool.manifest import Golden, InputInfo, Manifest
-from gantool.runtime.session import metadata, open_session, run, signature
+from gantool.runtime.session import Value, open_session, run, signature
 
 CHUNK = 64  # images a call: larger batches were slower an image on CPUs, for they leave the cache
+MAX_GOLDEN = 4096  # images of a self-test: a damaged count must not become hours of work
+MAX_SIDES = 8
+MAX_ELEMENTS = 2**31  # of one row of an input, or of one sample
+MAX_CLASSES = 2**31
 # What a host may differ by: its kernels round sums in another order.
 MAX_LEVELS = 1
 MAX_SHARE = 0.001
@@ -25,7 +30,10 @@ MAX_SHARE = 0.001
 
 @dataclass(frozen=True)
 class SelfTest:
-    """`exact`: the bytes are those of the exporting machine; else at most 1 level on known pixels."""
+    """`exact`: the bytes are those of the exporting machine; else `worst` is by how many levels a known pixel differs.
+
+    No more than the manifest's `tolerance`: 1 where everything is computed in float32.
+    """
 
     exact: bool
     images: int
@@ -42,6 +50,9 @@ class Generator:
 
     `provider`: cpu, cuda, tensorrt or openvino; one that does not take the whole graph is an error, never a silent
     fallback. `threads`: of one operator (default: onnxruntime's, one a core).
+
+    GantoolError for a file that is damaged, was changed since its export or refers to other files. That its parts fit
+    each other does not prove who made it: open what you trust, as any model.
     """
 
     def __init__(self, path: str | PathLike[str], provider: str = "cpu", threads: int | None = None) -> None:
@@ -50,25 +61,20 @@ class Generator:
         except TypeError as error:
             raise GantoolError(f"{path!r:.100} is no path.", "Give the path of an exported .onnx file.") from error
         self.provider = provider
-        self.session = open_session(self.path, provider, threads)
-        text = metadata(self.session, self.path).get(manifest.KEY)
-        if text is None:
-            raise GantoolError(
-                f"{self.path} has no gantool manifest.",
-                "It was not made by `gantool export`, or was rewritten since.",
-            )
-        self.manifest: Manifest = manifest.from_json(text, self.path)
-        self._check_names()
+        data = onnxfile.read_bytes(self.path)
+        self.manifest: Manifest = _described(data, self.path)
         if self.seeded and provider == "openvino":
             raise GantoolError(
                 f"{self.path} draws its latents with 64-bit integers; OpenVINO narrows them: wrong images.",
                 "Use generator.onnx with this provider: gantool export --onnx",
             )
+        self.session = open_session(data, self.path, provider, threads)
+        self._check_signature()
 
     @property
     def seeded(self) -> bool:
         """Whether the file draws its own latents."""
-        return self.manifest.kind == "onnx-seeded"
+        return self.manifest.seeded
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,14 +92,14 @@ class Generator:
         index = np.arange(first, first + n, dtype=np.int64)
         conditions = self._conditions(index, labels)
         parts = []
-        for part in _chunks(n):
+        for part in self._chunks(n):
             feeds: dict[str, Any] = {name: values[part] for name, values in conditions.items()}
             if self.seeded:
                 feeds |= {"seed": np.array([seed], np.int64), "index": index[part]}
-                parts.append(self._run(feeds))
+                parts.append(self._run(feeds, len(index[part])))
             else:
                 feeds |= self._latents(len(index[part]), seed, first + part.start)
-                output = self._run(feeds)
+                output = self._run(feeds, len(index[part]))
                 parts.append(latents.pixels(output) if output.ndim == 4 else output)
         if not parts:
             image = self.manifest.output.layout in ("HWC", "CHW")
@@ -104,7 +110,7 @@ class Generator:
         """The latents of images `first … first+n-1` of `seed`: float32 (n, latent_dim)."""
         drawn = self._latents(*_asked(n, seed, first))
         if len(drawn) != 1:
-            raise GantoolError(f"{self.path} has {len(drawn)} latents: {', '.join(drawn) or 'none'}.")
+            raise GantoolError(f"{self.path} has {len(drawn)} latents: {excerpt(', '.join(drawn), 300) or 'none'}.")
         return next(iter(drawn.values()))
 
     def from_latents(self, z: np.ndarray, labels: int | Sequence[int] | None = None) -> np.ndarray:
@@ -128,16 +134,17 @@ class Generator:
         """The graph itself: every input by name, any n → its output (n, …), in chunks."""
         names = {i.name for i in self.manifest.inputs}
         if set(inputs) != names:
-            raise GantoolError(f"{self.path} takes {self._input_names()}; given were {', '.join(sorted(inputs))}.")
+            given = ", ".join(sorted(map(str, inputs)))
+            raise GantoolError(f"{self.path} takes {self._input_names()}; given were {excerpt(given, 300)}.")
         arrays = {i.name: _input(i, inputs[i.name]) for i in self.manifest.inputs}
         counts = {name: len(array) for name, array in arrays.items() if not self._is_seed(name)}
-        count = max(counts.values())
+        count = max(counts.values(), default=0)
         if set(counts.values()) != {count}:
-            raise GantoolError(
-                f"The inputs have different lengths: {', '.join(f'{k} {v}' for k, v in counts.items())}."
-            )
+            lengths = ", ".join(f"{k} {v}" for k, v in counts.items()) or "there are none"
+            raise GantoolError(f"The inputs have different lengths: {excerpt(lengths, 300)}.")
         parts = [
-            self._run({k: a if self._is_seed(k) else a[part] for k, a in arrays.items()}) for part in _chunks(count)
+            self._run({k: a if self._is_seed(k) else a[part] for k, a in arrays.items()}, part.stop - part.start)
+            for part in self._chunks(count)
         ]
         if not parts:
             return np.empty((0, *self.manifest.output.shape), self.manifest.output.dtype)
@@ -146,6 +153,8 @@ class Generator:
     def self_test(self) -> SelfTest:
         """Make the manifest's golden images and compare; GantoolError when this host makes others."""
         exact, worst, made = True, 0, 0
+        if (count := sum(golden.count for golden in self.manifest.golden)) > MAX_GOLDEN:
+            raise GantoolError(f"{self.path} has {count:,} golden images: no export of ours does.", "Export it again.")
         for golden in self.manifest.golden:
             images = self.sample(golden.count, golden.seed, golden.first)
             made += len(images)
@@ -153,7 +162,7 @@ class Generator:
             worst = max(worst, self._worst(golden, images))
         if not made:
             raise GantoolError(f"{self.path} has no golden images: it takes more than a seed.")
-        if worst > MAX_LEVELS:
+        if worst > self.manifest.tolerance:
             raise GantoolError(
                 f"{self.path} makes other images here than where it was exported (by up to {worst} levels).",
                 "Its provider or this build of onnxruntime computes something wrong: try --provider cpu.",
@@ -175,20 +184,37 @@ class Generator:
         if not shapes:
             raise GantoolError(f"{self.path} takes no latents: its inputs are {self._input_names()}.")
         if self.manifest.rng not in (None, latents.RNG_NAME):
+            rng = excerpt(self.manifest.rng)
             raise GantoolError(
-                f"The seeds of {self.path} are for {self.manifest.rng}; this gantool draws by {latents.RNG_NAME}.",
+                f"The seeds of {self.path} are for {rng}; this gantool draws by {latents.RNG_NAME}.",
                 "Upgrade: pip install -U gantool",
             )
         return latents.draw(shapes, seed, np.arange(first, first + n, dtype=np.int64))
 
-    def _run(self, feeds: dict[str, Any]) -> np.ndarray:
-        missing = [i.name for i in self.manifest.inputs if i.name not in feeds]
+    def _run(self, feeds: dict[str, Any], count: int) -> np.ndarray:
+        """The output of `count` rows. A fixed batch is filled by repeating the last row; the surplus is cut off."""
+        missing = ", ".join(i.name for i in self.manifest.inputs if i.name not in feeds)
         if missing:
             raise GantoolError(
-                f"{self.path} takes {self._input_names()}: no seed gives {', '.join(missing)}.", "Use .run(inputs)."
+                f"{self.path} takes {self._input_names()}: no seed gives {excerpt(missing, 300)}.",
+                "Use .run(inputs).",
             )
+        batch = self.manifest.batch or count
+        if count < batch:
+            feeds = {k: a if self._is_seed(k) else _padded(a, batch) for k, a in feeds.items()}
         output: np.ndarray = run(self.session, feeds, self.path)
-        return output
+        wanted = (batch, *self.manifest.output.shape)
+        if output.shape != wanted:
+            raise GantoolError(
+                f"{self.path} made an output of {output.shape}; its manifest says {wanted}.",
+                "The file was changed since its export: export it again.",
+            )
+        return output[:count]
+
+    def _chunks(self, count: int) -> Iterator[slice]:
+        step = self.manifest.batch or CHUNK
+        for start in range(0, count, step):
+            yield slice(start, min(start + step, count))
 
     def _conditions(self, index: np.ndarray, labels: int | Sequence[int] | None) -> dict[str, np.ndarray]:
         item = self.manifest.input("label")
@@ -214,21 +240,63 @@ class Generator:
         return any(i.name == name and i.distribution == "seed" for i in self.manifest.inputs)
 
     def _input_names(self) -> str:
-        return ", ".join(i.name for i in self.manifest.inputs)
+        return excerpt(", ".join(i.name for i in self.manifest.inputs), 300)
 
-    def _check_names(self) -> None:
+    def _check_signature(self) -> None:
+        """The graph's inputs and output are those of the manifest: names, dtypes and sides."""
         inputs, outputs = signature(self.session, self.path)
+        batch = self.manifest.batch
+        said_inputs = [
+            Value(i.name, i.dtype, (1 if i.distribution == "seed" else batch, *i.shape)) for i in self.manifest.inputs
+        ]
         output = self.manifest.output
-        for what, found, said in (
-            ("inputs", inputs, {(i.name, i.dtype) for i in self.manifest.inputs}),
-            ("outputs", outputs, {(output.name, output.dtype)}),
-        ):
-            if found != said:
-                has, says = (", ".join(f"{name} {dtype}" for name, dtype in sorted(pairs)) for pairs in (found, said))
-                raise GantoolError(
-                    f"{self.path} has the {what} {has}; its manifest says {says}.",
-                    "The file was changed since its export: export it again.",
-                )
+        said_outputs = [Value(output.name, output.dtype, (batch, *output.shape))]
+        for what, found, said in (("inputs", inputs, said_inputs), ("outputs", outputs, said_outputs)):
+            pairs = [{(value.name, value.dtype) for value in values} for values in (found, said)]
+            if pairs[0] != pairs[1] or len(found) != len(said):
+                has, says = (", ".join(f"{name} {dtype}" for name, dtype in sorted(pair)) for pair in pairs)
+                raise self._changed(f"has the {what} {excerpt(has, 300)}; its manifest says {excerpt(says, 300)}")
+            sides = {value.name: value.shape for value in said}
+            for value in found:
+                if not _fits(value.shape, sides[value.name]):
+                    has, says = (_shown(shape) for shape in (value.shape, sides[value.name]))
+                    raise self._changed(f"has {excerpt(value.name)} of {has}; its manifest says {says}")
+        rows = [i.shape for i in self.manifest.inputs + self.manifest.latents] + [output.shape]
+        if any(len(shape) > MAX_SIDES or math.prod(shape) > MAX_ELEMENTS for shape in rows):
+            raise self._changed("has inputs or an output too large for any memory")
+        for item in self.manifest.inputs:
+            if item.distribution == "label" and not 1 <= item.classes <= MAX_CLASSES:
+                raise self._changed(f"has a label of {excerpt(str(item.classes))} classes")
+
+    def _changed(self, what: str) -> GantoolError:
+        return GantoolError(f"{self.path} {what}.", "The file was changed since its export: export it again.")
+
+
+def _described(data: bytes, path: Path) -> Manifest:
+    """The manifest in the file, when the graph beside it is the one that it speaks of."""
+    file, described = onnxfile.described(data, path)
+    if described.graph_sha256 not in (None, file.graph_sha256):  # None: of schema 1
+        raise GantoolError(
+            f"{path} holds other weights or nodes than its manifest says: "
+            f"sha256 {file.graph_sha256} instead of {excerpt(str(described.graph_sha256))}.",
+            "It was changed since its export: export it again.",
+        )
+    return described
+
+
+def _fits(found: tuple[int | None, ...], said: tuple[int | None, ...]) -> bool:
+    """Whether a graph's shape may be what a manifest says; a graph need not tell a side, nor any."""
+    return not found or (
+        len(found) == len(said) and all(side in (None, wanted) for side, wanted in zip(found, said, strict=True))
+    )
+
+
+def _shown(shape: tuple[int | None, ...]) -> str:
+    return excerpt("(" + ", ".join("n" if side is None else str(side) for side in shape) + ")", 120)
+
+
+def _padded(array: np.ndarray, count: int) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], count - len(array), axis=0)])
 
 
 def _asked(n: Any, seed: Any, first: Any) -> tuple[int, int, int]:
@@ -259,8 +327,3 @@ def _input(item: InputInfo, given: Any) -> np.ndarray:
         wanted = ", ".join(map(str, ("n" if item.distribution != "seed" else 1, *item.shape)))
         raise GantoolError(f"{item.name} is {array.dtype} {array.shape}; wanted: {item.dtype} ({wanted}).")
     return np.ascontiguousarray(array, item.dtype)
-
-
-def _chunks(count: int) -> Iterator[slice]:
-    for start in range(0, count, CHUNK):
-        yield slice(start, min(start + CHUNK, count))

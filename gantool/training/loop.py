@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gantool import pictures
 from gantool.errors import GantoolError
+from gantool.provenance import Provenance
 from gantool.rundir import RunDir, RunInfo, Status
 from gantool.training import best, checkpoint, log
 from gantool.training.meter import NonFinite
@@ -129,7 +130,7 @@ def _observe(
     state: State, run: RunDir, info: RunInfo, watch: Watch, figures: Figures, means: dict[str, float], speed: float
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Samples, metrics, alarms."""
-    samples = draw_samples(state, run)
+    samples = draw_samples(state, run, info)
     record = {
         "step": state.step,
         "epoch": round(state.sampler.epoch, 4),
@@ -174,15 +175,25 @@ def _fixed_samples(state: State) -> tuple[list[Tensor], np.ndarray]:
     return inputs, samples
 
 
-def draw_samples(state: State, run: RunDir) -> np.ndarray:
+def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
     """A grid of fixed inputs; when the generator takes images, each beside what became of it. Returns the samples."""
     inputs, samples = _fixed_samples(state)
-    images = pictures.to_pictures(samples)
+    images, beside = pictures.to_pictures(samples), False
     shown = [i for i, item in enumerate(state.game.inputs) if item.distribution == "data"]
     for position in shown:
         source = pictures.to_pictures(inputs[position].float().cpu().numpy())
         if source.shape == images.shape:
-            images = np.stack((source, images), 1).reshape(-1, *images.shape[1:])
+            images, beside = np.stack((source, images), 1).reshape(-1, *images.shape[1:]), True
             break
-    pictures.save_png(pictures.grid(images), run.sample(state.step))
+    where = Provenance(
+        info.architecture,
+        run.name,
+        state.step,
+        count=SAMPLES,
+        data=info.data.name,
+        fingerprint=info.data.fingerprint,
+        licence=info.data.licence,
+        composite=beside,
+    )
+    pictures.save_png(pictures.grid(images), run.sample(state.step), where)
     return samples

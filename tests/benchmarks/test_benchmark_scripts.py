@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from gantool import artifact
+from gantool.errors import GantoolError
+from gantool.export import Artifact
+from gantool.export.app import assets, write_app
+from gantool.rundir import RunDir
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -59,3 +68,54 @@ def test_scaling_on_paper() -> None:
     assert done.returncode == 0, done.stderr
     # 2.95 million weights of 4 bytes, of which each of two devices sends as many
     assert "| mlp 28 | 1.49 M + 1.46 M | 2 | 11.8 | 0.029 |" in done.stdout
+
+
+def run_hosts(report: Path, *arguments: object, **environment: str) -> tuple[str, dict[str, dict[str, object]]]:
+    """What benchmarks/hosts.py prints, and its rows by host."""
+    command = [sys.executable, BENCHMARKS / "hosts.py", *arguments, "--quick", "--json", report]
+    done = subprocess.run(
+        list(map(str, command)), env=os.environ | environment,
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(report.read_text())["results"]
+    return done.stdout, {row["host"]: row for row in result["rows"]}
+
+
+@pytest.fixture
+def browser_runtime() -> None:
+    try:
+        assets.ort_web()
+    except GantoolError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("browser_runtime")
+def test_hosts_of_a_kit(tmp_path: Path, exported_run: RunDir) -> None:
+    seeded = exported_run.export / "generator.seeded.onnx"
+    write_app(Artifact(seeded, artifact.inspect(seeded).manifest, ()), None, exported_run, tmp_path / "kit")
+    hosts = "runtime,kit,node,reference,openvino"
+    report = tmp_path / "report" / "hosts.json"
+    said, rows = run_hosts(report, tmp_path / "kit", "--hosts", hosts, GANTOOL_HOSTS=str(tmp_path))
+    assert list(rows) == hosts.split(",")
+    made = {name: rows[name] for name in ("runtime", "kit", "reference")}
+    assert all((row["missing"], row["values"], row["worst"] <= 1) == (None, 16 * 8 * 8, True) for row in made.values())
+    assert all(row[f"ms_per_image_at_{batch}"] > 0 for row in made.values() for batch in (1, 64))
+    assert (made["runtime"]["different"], made["kit"]["different"]) == (0, 0)
+    # a host that is not here is told, and not left out
+    for name, title in (("node", "Node"), ("openvino", "OpenVINO, float32, from numpy's latents")):
+        assert f"| {title} | not here: " in said
+        assert rows[name].keys() == {"host", "title", "missing"}
+    # what was given is as it was
+    assert not (tmp_path / "kit" / "node" / "node_modules").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("browser_runtime")
+def test_hosts_of_a_short_training(tmp_path: Path) -> None:
+    said, rows = run_hosts(tmp_path / "hosts.json", "--architectures", "mlp", "--hosts", "runtime,pt2,openvino-seeded")
+    assert "**mlp**, 28×28×1, half-weights:" in said
+    assert "Torch's files hold float32 weights" in said
+    assert rows["pt2"]["share"] < 0.001
+    if rows["openvino-seeded"]["missing"] is None:
+        assert "; all images are the same |" in said

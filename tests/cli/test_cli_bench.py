@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gantool.cli import app
-from gantool.cli.artifacts import ONNX_FILES, TORCHSCRIPT_FILE, find_artifact
+from gantool.cli.artifacts import ONNX_FILES, TORCH_FILES, find_artifact
 from gantool.errors import GantoolError
 
 
@@ -44,7 +44,9 @@ def export(run: Path, *names: str) -> None:
 def test_names_are_those_of_the_export() -> None:
     from gantool.export import FILES
 
-    assert {*ONNX_FILES, TORCHSCRIPT_FILE} == set(FILES.values())
+    assert {*ONNX_FILES, *TORCH_FILES} >= set(FILES.values())
+    assert ONNX_FILES[:2] == ("generator.seeded.onnx", "generator.onnx")
+    assert "generator.int8.seeded.onnx" in ONNX_FILES
 
 
 @pytest.mark.parametrize("given", [None, "1", "0001", "0001-mlp-a", "RUNS/0001-mlp-a", "RUNS/0001-mlp-a/export"])
@@ -56,7 +58,7 @@ def test_artifact_is_found(runs: Path, given: str | None) -> None:
 def test_plain_file_where_there_is_no_seeded_one(tmp_path: Path) -> None:
     export(tmp_path / "0001-mlp", *ONNX_FILES)
     export(tmp_path / "0002-cycle", "generator.onnx")
-    export(tmp_path / "0003-mlp", TORCHSCRIPT_FILE)
+    export(tmp_path / "0003-mlp", TORCH_FILES[0])
     assert find_artifact(None, tmp_path) == tmp_path / "0002-cycle" / "export" / "generator.onnx"
     plain = tmp_path / "0001-mlp" / "export" / "generator.onnx"
     assert find_artifact(str(plain), tmp_path) == plain
@@ -67,7 +69,7 @@ def test_plain_file_where_there_is_no_seeded_one(tmp_path: Path) -> None:
     [
         (None, "is exported to ONNX yet", "gantool export"),
         ("1", "not exported yet", "gantool export "),
-        ("2", "TorchScript only", "--onnx"),
+        ("2", "exported for torch only", "--onnx"),
         ("7", "There is no run '7'", "Newest runs"),
         ("gone.onnx", "There is no file gone.onnx", "newest export"),
         ("RUNS/0002-mlp/export/generator.torchscript.pt", "take ONNX files", "gantool export --onnx"),
@@ -75,7 +77,7 @@ def test_plain_file_where_there_is_no_seeded_one(tmp_path: Path) -> None:
 )
 def test_artifact_is_missing(tmp_path: Path, given: str | None, message: str, hint: str) -> None:
     export(tmp_path / "0001-mlp")
-    export(tmp_path / "0002-mlp", TORCHSCRIPT_FILE)
+    export(tmp_path / "0002-mlp", TORCH_FILES[0])
     with pytest.raises(GantoolError) as caught:
         find_artifact(given and given.replace("RUNS", str(tmp_path)), tmp_path)
     assert message in caught.value.message
@@ -90,9 +92,9 @@ def test_an_archive_is_torchscript_only_with_code_or_a_manifest(tmp_path: Path) 
         return refusal(str(tmp_path / name), tmp_path).message
 
     assert "images.npz is not an ONNX file" in found("images.npz", "images.npy")
-    assert "is a TorchScript file" in found("renamed.onnx", "g/data.pkl", "g/code/__torch__.py")
-    assert "is a TorchScript file" in found("ours.zip", "g/extra/gantool.manifest")
-    assert "is a TorchScript file" in found("weights.pt", "g/data.pkl")
+    assert "is a file for torch" in found("renamed.onnx", "g/data.pkl", "g/code/__torch__.py")
+    assert "is a file for torch" in found("ours.zip", "g/extra/gantool.manifest")
+    assert "is a file for torch" in found("weights.pt", "g/data.pkl")
     (tmp_path / "cut.onnx").write_bytes(b"PK\x03\x04")
     assert "cut.onnx is not an ONNX file" in refusal(str(tmp_path / "cut.onnx"), tmp_path).message
 
@@ -159,7 +161,8 @@ def test_json_alone_on_stdout(runs: Path) -> None:
 def test_missing_provider_exits_1(runs: Path) -> None:
     if "OpenVINOExecutionProvider" in ort.get_available_providers():
         pytest.skip("this build of onnxruntime has OpenVINO")
-    command = [sys.executable, "-m", "gantool", "bench", "--runs", str(runs), "--provider", "openvino"]
+    plain = runs / "0001-mlp-a" / "export" / "generator.onnx"  # the seeded file has a refusal of its own
+    command = [sys.executable, "-m", "gantool", "bench", str(plain), "--provider", "openvino"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "'openvino' is not in the installed onnxruntime" in done.stderr

@@ -13,7 +13,9 @@ from support.inprocess import Run
 
 from gantool import export
 from gantool.export import onnx_graph
+from gantool.files import sha256_of
 from gantool.rundir import RunDir
+from gantool.runtime import Generator
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def names(folder: Path) -> set[str]:
 def test_without_flags_the_newest_run_in_every_format(cli: Run, run: RunDir) -> None:
     code, out, _ = cli("export")
     assert code == 0
-    assert names(run.export) == set(export.FILES.values())
+    assert names(run.export) == {export.FILES[kind] for kind in export.USUAL}
     for text in (
         "eval against train drift",
         "max abs difference to torch, batch 64",
@@ -52,8 +54,22 @@ def test_without_flags_the_newest_run_in_every_format(cli: Run, run: RunDir) -> 
         (["--onnx"], {"generator.onnx"}),
         (["--seeded"], {"generator.seeded.onnx"}),
         (["--onnx", "--torchscript"], {"generator.onnx", "generator.torchscript.pt"}),
+        (["--pt2", "--torchscript-seeded"], {"generator.pt2", "generator.seeded.torchscript.pt"}),
+        (["--half-weights"], {"generator.half-weights.onnx", "generator.half-weights.seeded.onnx"}),
+        (["--half", "--onnx"], {"generator.half.onnx"}),
+        (["--int8", "--force", "--seeded", "--pt2"], {"generator.int8.seeded.onnx", "generator.pt2"}),
+        (["--onnx", "--opset", "21", "--batch", "3", "--optimize", "none"], {"generator.onnx"}),
     ],
-    ids=["onnx", "seeded", "onnx and torchscript"],  # a set's text differs from process to process
+    ids=[  # a set's text differs from process to process
+        "onnx",
+        "seeded",
+        "onnx and torchscript",
+        "torch",
+        "half-weights",
+        "half",
+        "int8",
+        "fixed",
+    ],
 )
 def test_a_flag_a_format(cli: Run, run: RunDir, flags: list[str], files: set[str]) -> None:
     assert cli("export", "1", *flags, "-o", "out")[0] == 0
@@ -61,11 +77,41 @@ def test_a_flag_a_format(cli: Run, run: RunDir, flags: list[str], files: set[str
     assert not run.export.exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--opset", "16"], "Opset 16 can't be written"),
+        (["--optimize", "fast"], "can't be optimized 'fast'"),
+        (["--batch", "3", "--dynamic-batch"], "one of --batch and --dynamic-batch"),
+        (["--full"], "--full needs --app DIR"),
+        (["--ensemble"], "--ensemble needs --triton DIR"),
+        (["--half", "--int8", "--app", "kit"], "holds one model; asked for were half, int8"),
+    ],
+)
+def test_what_does_not_go_together(cli: Run, run: RunDir, flags: list[str], message: str) -> None:
+    code, _, errors = cli("export", *flags)
+    assert code
+    assert message in " ".join(errors.replace("│", " ").split())
+    assert not run.export.exists()
+    assert not Path("kit").exists()
+
+
+def test_the_manifest_tells_how_the_file_was_made(cli: Run, run: RunDir) -> None:
+    assert cli("export", "--opset", "20", "--batch", "5", "--half-weights", "--optimize", "none", "-o", "out")[0] == 0
+    for name in ("generator.half-weights.onnx", "generator.half-weights.seeded.onnx"):
+        described = Generator(Path("out") / name).manifest
+        assert (described.precision, described.batch, described.opset) == ("half-weights", 5, 20)
+        assert described.optimize == {"choice": "none", "rewritten": []}
+        checkpoint = run.checkpoint(2)
+        assert described.training["checkpoint"] == {"file": checkpoint.name, "sha256": sha256_of(checkpoint)}
+        assert len(Generator(Path("out") / name).sample(7)) == 7
+
+
 def test_json_is_all_there_is_on_stdout(cli: Run, run: RunDir) -> None:
     code, out, _ = cli("export", run.path, "--json")
     assert code == 0
     files = json.loads(out)
-    assert [f["kind"] for f in files] == list(export.FILES)
+    assert [f["kind"] for f in files] == list(export.USUAL)
     for file in files:
         assert Path(file["file"]).stat().st_size == file["bytes"]
         assert all(check["passed"] for check in file["checks"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 from support.exports import Conditional, Tiny, Z, source
 from support.inprocess import Run
 
-from gantool import export
+from gantool import __version__, export
 from gantool.architecture import Input
 from gantool.rundir import RunDir
 from gantool.runtime import Generator
@@ -76,9 +78,55 @@ def test_colours_and_labels(cli: Run, here: Path) -> None:
     (made,) = export.write(source(Conditional(), Z, label), ["onnx"], here / "conditional")
     assert cli("generate", made.path, "-n", 4, "--label", 2, "-o", "i.npz")[0] == 0
     np.testing.assert_array_equal(np.load("i.npz")["images"], Generator(made.path).sample(4, labels=2))
+    assert cli("generate", made.path, "-n", 4, "--label", 2, "-o", "i.png")[0] == 0
+    assert told(here / "i.png")["label"] == 2
     (made,) = export.write(source(Tiny((3, 8, 8)), shape=(3, 8, 8)), ["onnx"], here / "colours")
     assert cli("generate", made.path, "-n", 4, "-o", "g.png")[0] == 0
     assert Image.open("g.png").mode == "RGB"
+
+
+def told(path: Path) -> dict[str, Any]:
+    """The JSON in a picture."""
+    with Image.open(path) as picture:
+        found: dict[str, Any] = json.loads(picture.text["gantool"])
+    return found
+
+
+def test_images_say_where_they_come_from(cli: Run, here: Path, file: Path) -> None:
+    """A grid, each picture of a folder by its own number, an array; the same model each time."""
+    manifest = Generator(file).manifest
+    for output in ("grid.png", "folder", "images.npz"):
+        assert cli("generate", file, "-n", 3, "--seed", 7, "--first", 10, "-o", output)[0] == 0
+    with np.load("images.npz", allow_pickle=False) as arrays:
+        array = json.loads(str(arrays["provenance"]))
+    model = {
+        "software": f"gantool {__version__}",
+        "architecture": "mlp",
+        "run": manifest.training["run"],
+        "step": 2,
+        "data": {
+            "name": "digits",
+            "fingerprint": manifest.data["fingerprint"],
+            "licence": manifest.licence,
+        },
+    }
+    assert model["run"] == "0001-tiny"
+    assert told(here / "grid.png") == array == model | {"seed": 7, "first": 10, "count": 3}
+    for number in (10, 11, 12):
+        assert told(here / "folder" / f"seed7-{number:08d}.png") == model | {"seed": 7, "first": number, "count": 1}
+    with Image.open("grid.png") as picture:
+        assert b"trainedAlgorithmicMedia" in picture.info["xmp"]
+        assert picture.text["Software"] == f"gantool {__version__}"
+
+
+def test_images_say_nothing_when_told_so(cli: Run, here: Path, file: Path) -> None:
+    for output in ("grid.png", "folder", "images.npz"):
+        assert cli("generate", file, "-n", 2, "-o", output, "--no-provenance")[0] == 0
+    for path in (here / "grid.png", *sorted((here / "folder").iterdir())):
+        with Image.open(path) as picture:
+            assert picture.info == {}
+    with np.load("images.npz") as arrays:
+        assert set(arrays) == {"images", "seed", "first"}
 
 
 @pytest.mark.parametrize("named", [None, "1", "0001-tiny", "RUN"])

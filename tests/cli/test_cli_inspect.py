@@ -45,6 +45,7 @@ def test_programs_read_json(cli: Run, exported_run: RunDir, name: str) -> None:
     found = inspect(exported_run.export / name)
     assert value.pop("bytes") == found.bytes
     assert value.pop("weights_match") is found.weights_match
+    assert value.pop("graph_match") is found.graph_match
     assert value == json.loads(found.manifest.to_json())
 
 

@@ -232,4 +232,4 @@ def test_what_is_no_image_stays_float(tmp_path: Path, shape: tuple[int, ...]) ->
 def test_the_manifest_beside_is_for_people_to_read(plain: Path) -> None:
     text = manifest.beside(plain).read_text()
     assert len(text.splitlines()) > 20
-    assert json.loads(text)["schema_version"] == 1
+    assert json.loads(text)["schema_version"] == manifest.SCHEMA

@@ -28,7 +28,7 @@ def run(exported_run: RunDir, tmp_path: Path) -> RunDir:
 
 def test_everything_that_fits_goes_to_the_export_folder_of_the_run(exported_run: RunDir) -> None:
     names = {path.name for path in exported_run.export.iterdir()}
-    assert names == {name + end for name in export.FILES.values() for end in ("", ".json")}
+    assert names == {export.FILES[kind] + end for kind in export.USUAL for end in ("", ".json")}
 
 
 def test_the_manifest_tells_where_the_generator_came_from(exported_run: RunDir) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from gantool.architecture import Input, SampleSpec
 from gantool.errors import GantoolError
+from gantool.export import seeds
 from gantool.export.onnx_graph import to_onnx
 
 LABEL = Input("label", (), "label", classes=3)
@@ -236,8 +238,29 @@ def test_another_opset_than_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch
         return program
 
     monkeypatch.setattr(torch.onnx, "export", export)
-    with pytest.raises(GantoolError, match=r"opset \[20\], not the 18"):
+    with pytest.raises(GantoolError, match="opset 20, not the 18"):
         to_onnx(Tiny().eval(), [Z], SampleSpec((1, 8, 8)))
+
+
+@pytest.mark.parametrize("opset", [17, 21, 25])
+def test_every_opset_makes_the_same_images(opset: int) -> None:
+    model = to_onnx(Tiny((3, 8, 6)).eval(), [Z], SampleSpec((3, 8, 6)), opset)
+    assert {entry.version for entry in model.opset_import} == {opset}
+    seeded = seeds.seeded_model(model, [("z", (4,))], image_output=True)
+    assert {entry.version for entry in seeded.opset_import} == {opset}
+    feeds = {"seed": np.array([7], np.int64), "index": np.arange(5, dtype=np.int64)}
+    usual = seeds.seeded_model(to_onnx(Tiny((3, 8, 6)).eval(), [Z], SampleSpec((3, 8, 6))), [("z", (4,))], True)
+    images, wanted = (
+        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feeds)[0]
+        for m in (seeded, usual)
+    )
+    np.testing.assert_array_equal(images, wanted)
+
+
+@pytest.mark.parametrize("opset", [16, 26])
+def test_opsets_out_of_range(opset: int) -> None:
+    with pytest.raises(GantoolError, match=f"Opset {opset} can't be written"):
+        to_onnx(Tiny().eval(), [Z], SampleSpec((1, 8, 8)), opset)
 
 
 def test_a_fixed_batch_in_the_graph_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

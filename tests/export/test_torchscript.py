@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +56,29 @@ def test_no_deprecation_warning_reaches_a_user(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+class Made(Tiny):
+    """Makes a tensor on the device of its input, of as many rows."""
+
+    def wild(self, x: Tensor) -> Tensor:
+        return x + torch.full((x.shape[0], 1, 8, 8), 0.25, device=x.device)
+
+
+def test_no_device_is_baked_in(tmp_path: Path) -> None:
+    traced = torchscript.trace(Made(), [torch.randn(2, 4)])
+    assert devices_of(traced.inlined_graph)  # as torch leaves it
+    torchscript.save(torchscript.freeze(traced), tmp_path / "made.pt", "{}")
+    loaded = torchscript.load(tmp_path / "made.pt")
+    assert not devices_of(loaded.inlined_graph)
+    z = torch.randn(7, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(z), Made()(z), atol=1e-6, rtol=0)
+
+
+def devices_of(graph: Any) -> list[Any]:
+    constants = graph.findAllNodes("prim::Constant")
+    return [c for c in constants if isinstance(c.output().type(), torch._C.DeviceObjType)]
 
 
 class Untraceable(Tiny):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gantool import export
 from gantool.errors import GantoolError
-from gantool.export import artifacts, onnx_graph, torchscript, verify
+from gantool.export import golden, onnx_files, onnx_graph, torchscript, verify
 from gantool.export.verify import Check
 from gantool.manifest import Golden
 
@@ -128,7 +128,7 @@ def test_another_opset_than_asked_for(folder: Path, monkeypatch: pytest.MonkeyPa
         return program
 
     monkeypatch.setattr(torch.onnx, "export", other)
-    assert "opset [20], not the 18" in refused(source(Tiny()), ["onnx"], folder).message
+    assert "opset 20, not the 18" in refused(source(Tiny()), ["onnx"], folder).message
 
 
 def tamper(model: onnx.ModelProto, by: float) -> onnx.ModelProto:
@@ -148,8 +148,8 @@ def test_weights_changed_on_the_way_to_onnx(kinds: list[str], folder: Path, monk
 
 
 def test_weights_changed_on_the_way_to_the_seeded_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = artifacts.seeded_model
-    monkeypatch.setattr(artifacts, "seeded_model", lambda *arguments: tamper(honest(*arguments), 0.5))
+    honest = onnx_files.seeded_model
+    monkeypatch.setattr(onnx_files, "seeded_model", lambda *arguments: tamper(honest(*arguments), 0.5))
     error = refused(source(Tiny()), list(export.FILES), folder)
     assert "onnx-seeded: levels off torch, batch 64 is" in error.message
     assert "pixels different to generator.onnx" in error.message
@@ -170,14 +170,14 @@ def test_weights_changed_on_the_way_to_torchscript(folder: Path, monkeypatch: py
 
 
 def test_golden_images_that_the_shipped_file_does_not_make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = artifacts._golden
+    honest = golden.goldens
 
     def other(*arguments: Any) -> tuple[Golden, ...]:
         first, *rest = honest(*arguments)
         (image, row, column, (value,)), *pixels = first.pixels
         return (replace(first, pixels=((image, row, column, (value ^ 16,)), *pixels)), *rest)
 
-    monkeypatch.setattr(artifacts, "_golden", other)
+    monkeypatch.setattr(golden, "goldens", other)
     error = refused(source(Tiny()), ["onnx"], folder)
     assert "makes other images here" in error.message
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from support.changed import described_as, edited, fixed
 from support.exports import Conditional, Tiny, Z, source
 
 from gantool import export, latents, manifest
 from gantool.architecture import Input
-from gantool.artifact import inspect
 from gantool.errors import GantoolError
 from gantool.manifest import Manifest
 from gantool.rundir import RunDir
@@ -45,15 +45,6 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> list[Generator]:
     folder = tmp_path_factory.mktemp("conditional")
     made = export.write(source(Conditional(), Z, Input("label", (), "label", classes=3)), KINDS, folder)
     return [Generator(item.path) for item in made]
-
-
-def described_as(path: Path, to: Path, change: Callable[[Manifest], Manifest]) -> Path:
-    """A copy of an exported file that says something else of itself."""
-    model = onnx.load(path)
-    text = change(inspect(path).manifest).to_json()
-    onnx.helper.set_model_props(model, {manifest.KEY: text})
-    onnx.save(model, to)
-    return to
 
 
 # images of a seed
@@ -262,6 +253,54 @@ def test_a_generator_of_images_is_run_by_hand(plain: Generator, tmp_path: Path) 
     assert generator.run({"z": np.zeros((2, 4))}).shape == (2, 1, 8, 8)
 
 
+# a fixed batch
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [0, 1, 4, 5, 130])
+def test_a_fixed_batch_makes_the_same_images(plain: Generator, tmp_path: Path, kind: str, n: int) -> None:
+    path = plain.path.parent / manifest.FILES[kind]
+    by_four = Generator(fixed(path, tmp_path / "g.onnx", 4))
+    (batch, *_) = by_four.session.get_outputs()[0].shape
+    assert batch == 4
+    np.testing.assert_array_equal(by_four.sample(n, seed=5, first=7), Generator(path).sample(n, seed=5, first=7))
+    assert by_four.self_test().worst <= 1
+    inputs = {i.name: [3] if i.name == "seed" else np.arange(n) for i in by_four.manifest.inputs}
+    if kind == "onnx":
+        inputs = {"z": by_four.latents(n, seed=5)}
+        np.testing.assert_array_equal(by_four.from_latents(inputs["z"]), plain.from_latents(inputs["z"]))
+    np.testing.assert_array_equal(by_four.run(inputs), Generator(path).run(inputs))
+
+
+def test_a_fixed_batch_of_every_kind_of_input(conditional: list[Generator], tmp_path: Path) -> None:
+    """Labels are repeated like latents; and what comes from data is, too."""
+    for number, generator in enumerate(conditional):
+        by_four = Generator(fixed(generator.path, tmp_path / f"{number}.onnx", 4))
+        for labels in (None, 2, [0, 1, 2, 1, 0, 2]):
+            made = by_four.sample(6, seed=1, labels=labels)
+            np.testing.assert_array_equal(made, generator.sample(6, seed=1, labels=labels))
+
+    def from_data(described: Manifest) -> Manifest:
+        z, label = described.inputs
+        return dataclasses.replace(
+            described, inputs=(dataclasses.replace(z, distribution="data"), label), latents=(), golden=()
+        )
+
+    by_four = Generator(fixed(conditional[0].path, tmp_path / "data.onnx", 4, from_data))
+    inputs = {"z": conditional[0].latents(6), "label": np.arange(6) % 3}
+    np.testing.assert_array_equal(by_four.run(inputs), conditional[0].run(inputs))
+
+
+def test_a_batch_that_the_graph_does_not_have(plain: Generator, tmp_path: Path) -> None:
+    def says(batch: int | None) -> Callable[[Manifest], Manifest]:
+        return lambda described: dataclasses.replace(described, batch=batch)
+
+    by_four = fixed(plain.path, tmp_path / "four.onnx", 4)
+    for batch, told in ((None, r"\(n, 4\)"), (5, r"\(5, 4\)")):
+        with pytest.raises(GantoolError, match=rf"has z of \(4, 4\); its manifest says {told}"):
+            Generator(described_as(by_four, tmp_path / "g.onnx", says(batch)))
+
+
 # audio, threads, self-test
 
 
@@ -310,13 +349,37 @@ def test_the_self_test_finds_other_images(plain: Generator, tmp_path: Path) -> N
         generator.self_test()
 
 
-def test_the_self_test_finds_changed_weights(plain: Generator, tmp_path: Path) -> None:
-    model = onnx.load(plain.path)
+@pytest.mark.parametrize("tolerance", [0, 3])
+def test_the_self_test_allows_what_the_manifest_says(plain: Generator, tmp_path: Path, tolerance: int) -> None:
+    def off(by: int) -> Generator:
+        def change(described: Manifest) -> Manifest:
+            return dataclasses.replace(other_pixel(by)(described), tolerance=tolerance)
+
+        return Generator(described_as(plain.path, tmp_path / f"{by}.onnx", change))
+
+    assert off(tolerance).self_test().worst == tolerance
+    with pytest.raises(GantoolError, match=f"by up to {tolerance + 1} levels"):
+        off(tolerance + 1).self_test()
+
+
+def brighter(model: onnx.ModelProto) -> None:
     bias = next(t for t in model.graph.initializer if len(t.dims) == 1 and t.dims[0] == 64)
     bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
-    onnx.save(model, tmp_path / "g.onnx")
+
+
+def test_the_self_test_finds_changed_weights(plain: Generator, tmp_path: Path) -> None:
+    """Even where the digests of the manifest were changed with them."""
     with pytest.raises(GantoolError, match="makes other images here"):
-        Generator(tmp_path / "g.onnx").self_test()
+        Generator(edited(plain.path, tmp_path / "g.onnx", brighter)).self_test()
+
+
+def test_too_many_golden_images_are_not_made(plain: Generator, tmp_path: Path) -> None:
+    def many(described: Manifest) -> Manifest:
+        golden = dataclasses.replace(described.golden[0], count=manifest.MAX_GOLDEN)
+        return dataclasses.replace(described, golden=(golden,) * 1000)
+
+    with pytest.raises(GantoolError, match="has 1,024,000 golden images"):
+        Generator(described_as(plain.path, tmp_path / "g.onnx", many)).self_test()
 
 
 def test_a_golden_pixel_outside_the_image(plain: Generator, tmp_path: Path) -> None:

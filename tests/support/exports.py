@@ -39,6 +39,13 @@ class Conditional(Tiny):
         return (self.linear(z) + self.embed(label)).unflatten(1, self.shape).tanh()
 
 
+class TwoLatents(Tiny):
+    """z (N, 4) and noise (N, 1, 8, 8) → image."""
+
+    def forward(self, z: Tensor, noise: Tensor) -> Tensor:
+        return (self.linear(z).unflatten(1, self.shape) + noise).tanh()
+
+
 def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8, 8)) -> export.Source:
     game = Game(generator, (), inputs or (Z,), (), SampleSpec(shape))
     about = {"name": "tiny", "plugin": "tests", "plugin_version": "1", "config": {}}

@@ -106,7 +106,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
     # import all that a training imports; without a backward pass, whose threads would not survive a fork
     (folder / "warm").mkdir()
     warm = start("mlp", folder / "warm", steps=1, **TINY)
-    loop.draw_samples(warm.state, warm.run)
+    loop.draw_samples(warm.state, warm.run, warm.info)
     assert fork(lambda: run_until(start("mlp", folder, steps=1, tick=1, **TINY))) == 0
     (run,) = list_runs(folder / "runs")
     print(run.path)

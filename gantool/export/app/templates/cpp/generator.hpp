@@ -1,0 +1,103 @@
+// A generator exported by gantool as generator.seeded.torchscript.pt, for programs with LibTorch.
+//
+//     gantool::Generator generator("generator.seeded.torchscript.pt");
+//     torch::Tensor images = generator.sample(16, 7);   // uint8 (16, H, W, C), on the CPU, contiguous
+//
+// Image i of seed s depends on (s, i) alone, whatever the batch it is made in.
+#pragma once
+
+#include <torch/script.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace gantool {
+
+// What a person can mend: a file that is none, a label that is not there. what() says it in one line.
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+class Generator {
+ public:
+  static constexpr int64_t max_index = int64_t{1} << 47;
+  static constexpr int64_t chunk = 64;  // images a run: larger batches leave the cache of a CPU
+
+  explicit Generator(const std::string& path, torch::Device device = torch::kCPU) : device_(device) {
+    torch::jit::ExtraFilesMap extra{{"gantool.manifest", ""}};
+    try {
+      module_ = torch::jit::load(path, device, extra);
+      module_.eval();
+    } catch (const std::exception& error) {  // c10::Error, std::runtime_error
+      throw Error("can't load " + path + ": " + first_line(error));
+    }
+    if (!module_.find_method("forward") || !module_.find_method("classes")) {
+      throw Error(path + " is not a generator.seeded.torchscript.pt of gantool");
+    }
+    classes_ = module_.run_method("classes").toIntVector();
+    manifest_ = extra["gantool.manifest"];
+  }
+
+  // How many classes each label has; empty when the generator takes none.
+  const std::vector<int64_t>& classes() const { return classes_; }
+
+  // What the file says of itself, as JSON: architecture, training, data, licence.
+  const std::string& manifest() const { return manifest_; }
+
+  // Images first … first+count-1 of `seed`: uint8 (count, H, W, C), or float32 (count, C, …) for what is no image.
+  // Without a label, image i has class i mod classes. Throws Error for what there is not.
+  torch::Tensor sample(int64_t count, int64_t seed = 0, int64_t first = 0,
+                       std::optional<int64_t> label = std::nullopt) {
+    if (count < 1) throw Error("count is " + std::to_string(count) + ": give 1 or more");
+    if (count > max_index || first < 0 || first > max_index - count) {
+      throw Error("there are no " + std::to_string(count) + " images from " + std::to_string(first) +
+                  " on: they run from 0 to 2**47 - 1");
+    }
+    if (label && classes_.empty()) throw Error("this generator takes no label");
+    for (const int64_t classes : classes_) {
+      if (label && (*label < 0 || *label >= classes)) {
+        throw Error("label " + std::to_string(*label) + " is not one of 0 to " + std::to_string(classes - 1));
+      }
+    }
+    const torch::InferenceMode no_gradients;
+    const auto integers = torch::TensorOptions().dtype(torch::kInt64).device(device_);
+    const auto seeds = torch::full({1}, seed, integers);
+    std::vector<torch::Tensor> parts;
+    for (int64_t start = 0; start < count; start += chunk) {
+      const int64_t from = first + start;
+      const auto index = torch::arange(from, from + std::min(chunk, count - start), integers);
+      std::vector<torch::jit::IValue> inputs{seeds, index};
+      for (const int64_t classes : classes_) {
+        inputs.emplace_back(label ? torch::full_like(index, *label) : index.remainder(classes));
+      }
+      parts.push_back(run(std::move(inputs)));
+    }
+    return parts.size() == 1 ? parts.front() : torch::cat(parts);
+  }
+
+  // The first line of what LibTorch has to say; the others are a stack trace.
+  static std::string first_line(const std::exception& error) {
+    const std::string text = error.what();
+    return text.substr(0, text.find('\n'));
+  }
+
+ private:
+  torch::Tensor run(std::vector<torch::jit::IValue> inputs) {
+    try {
+      return module_.forward(std::move(inputs)).toTensor().to(torch::kCPU).contiguous();
+    } catch (const std::exception& error) {
+      throw Error("the generator failed: " + first_line(error));
+    }
+  }
+
+  torch::Device device_;
+  torch::jit::Module module_;
+  std::vector<int64_t> classes_;
+  std::string manifest_;
+};
+
+}  // namespace gantool

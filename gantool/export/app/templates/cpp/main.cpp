@@ -1,0 +1,161 @@
+// Pictures from a generator.seeded.torchscript.pt; `generate --help` tells how.
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+
+#include "generator.hpp"
+#include "picture.hpp"
+#include "selftest.hpp"
+
+namespace {
+
+constexpr const char* model_name = "generator.seeded.torchscript.pt";
+constexpr const char* usage = R"(usage: generate [FILE] [options]
+
+  FILE             a generator.seeded.torchscript.pt; by default the one in this folder, or in the one above
+  --seed N         any whole number of 64 bits (default 0)
+  --first N        number of the first image (default 0)
+  --count N        how many (default 16)
+  --label N        class of all, of a conditional generator; without it image i has class i mod classes
+  --device NAME    cpu (default), cuda, cuda:1 …
+  -o, --out PATH   .png, .ppm, .pgm, or .bin for the raw bytes: uint8 (count, H, W, C), in C order
+                   (default samples.png)
+  --self-test      write nothing; compare images made here with those that the file remembers of its export
+)";
+
+// A wrong command line; the exit code is 2, where that of gantool::Error is 1.
+struct UsageError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct Options {
+  std::string file, device = "cpu", out = "samples.png";
+  int64_t seed = 0, first = 0, count = 16;
+  std::optional<int64_t> label;
+  bool self_test = false;
+};
+
+int64_t whole(const std::string& option, const std::string& text) {
+  std::size_t used = 0;
+  int64_t value = 0;
+  try {
+    value = std::stoll(text, &used);
+  } catch (const std::logic_error&) {  // invalid_argument, out_of_range
+    used = 0;
+  }
+  if (used == 0 || used != text.size()) {
+    throw UsageError(option + " takes a whole number of 64 bits, not '" + text + "'");
+  }
+  return value;
+}
+
+Options parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument.empty() || argument[0] != '-') {
+      if (!options.file.empty()) throw UsageError("two files were named: " + options.file + " and " + argument);
+      options.file = argument;
+      continue;
+    }
+    const auto value = [&]() -> std::string {
+      if (++i == argc) throw UsageError(argument + " needs a value");
+      return argv[i];
+    };
+    if (argument == "--seed") {
+      options.seed = whole(argument, value());
+    } else if (argument == "--first") {
+      options.first = whole(argument, value());
+    } else if (argument == "--count") {
+      options.count = whole(argument, value());
+    } else if (argument == "--label") {
+      options.label = whole(argument, value());
+    } else if (argument == "--device") {
+      options.device = value();
+    } else if (argument == "-o" || argument == "--out") {
+      options.out = value();
+    } else if (argument == "--self-test") {
+      options.self_test = true;
+    } else if (argument == "-h" || argument == "--help") {
+      std::cout << usage;
+      std::exit(EXIT_SUCCESS);
+    } else {
+      throw UsageError("there is no option " + argument);
+    }
+  }
+  return options;
+}
+
+std::string default_model() {
+  for (const char* folder : {".", ".."}) {
+    const auto path = std::filesystem::path(folder) / model_name;
+    if (std::filesystem::exists(path)) return path.string();
+  }
+  throw UsageError(std::string("there is no ") + model_name + " here: name the file");
+}
+
+torch::Device device_of(const std::string& name) {
+  try {
+    const torch::Device device(name);
+    if (device.is_cuda() && !at::hasCUDA()) throw gantool::Error("LibTorch finds no CUDA device here");
+    return device;
+  } catch (const c10::Error&) {
+    throw UsageError("there is no device '" + name + "'");
+  }
+}
+
+// The contents of the file that `out` asks for by its ending.
+std::string encoded(const torch::Tensor& images, const std::string& out) {
+  const std::string ending = std::filesystem::path(out).extension().string();
+  if (ending == ".bin") {
+    return std::string(static_cast<const char*>(images.data_ptr()), images.nbytes());
+  }
+  if (images.dim() != 4 || images.scalar_type() != torch::kUInt8) {
+    throw gantool::Error("this generator makes no images: write its samples to a .bin");
+  }
+  const auto side = [&](int64_t axis) { return static_cast<std::size_t>(images.size(axis)); };
+  const auto picture = gantool::grid(images.data_ptr<std::uint8_t>(), side(0), side(1), side(2), side(3));
+  const bool grey = picture.channels == 1, colour = picture.channels == 3;
+  if (ending == ".png" && (grey || colour || picture.channels == 4)) return gantool::png(picture);
+  if ((ending == ".ppm" && (grey || colour)) || (ending == ".pgm" && grey)) return gantool::ppm(picture);
+  throw gantool::Error("images of " + std::to_string(picture.channels) + " channels can't be written as '" + ending +
+                       "': take .png, .ppm, .pgm or .bin");
+}
+
+void write(const std::string& path, const std::string& data) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(data.data(), static_cast<std::streamsize>(data.size()));
+  file.close();
+  if (!file) throw gantool::Error("can't write " + path);
+}
+
+int report(const gantool::SelfTest& test) {
+  const bool passed = test.worst <= test.tolerance;
+  std::cout << test.pixels << " pixels of " << test.images << " images differ by at most " << test.worst << " level"
+            << (test.worst == 1 ? "" : "s") << ": " << (passed ? "as exported\n" : "other images than were exported\n");
+  return passed ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    Options options = parse(argc, argv);
+    if (options.file.empty()) options.file = default_model();
+    gantool::Generator generator(options.file, device_of(options.device));
+    if (options.self_test) return report(gantool::self_test(generator));
+    const auto images = generator.sample(options.count, options.seed, options.first, options.label);
+    write(options.out, encoded(images, options.out));
+    std::cout << options.out << ": " << options.count << " of seed " << options.seed << ", each";
+    for (int64_t axis = 1; axis < images.dim(); ++axis) std::cout << (axis > 1 ? "×" : " ") << images.size(axis);
+    std::cout << '\n';
+    return EXIT_SUCCESS;
+  } catch (const UsageError& error) {
+    std::cerr << "generate: " << error.what() << "\nTry: generate --help\n";
+    return 2;
+  } catch (const std::exception& error) {
+    std::cerr << "generate: " << gantool::Generator::first_line(error) << '\n';
+    return EXIT_FAILURE;
+  }
+}

@@ -1,0 +1,54 @@
+export interface SampleOptions {
+  /** Which family of images: a safe integer, or a BigInt from -(2n ** 63n) to 2n ** 63n - 1n. Default 0. */
+  seed?: number | bigint;
+  /** The first image, from 0 to 2 ** 47 - 1. Default 0. */
+  first?: number | bigint;
+  /** How many images. Default 1. */
+  count?: number | bigint;
+  /** Of a conditional generator: one class for all, or one each. Without: image i has class i mod classes. */
+  labels?: number | bigint | ArrayLike<number | bigint> | null;
+}
+
+export interface Samples {
+  /** Image after image, row by row, channels last. */
+  data: Uint8Array;
+  /** [count, height, width, channels] */
+  shape: [number, number, number, number];
+}
+
+export interface SelfTest {
+  /** Byte for byte what the exporting machine made; null where the host has no SHA-256 (an insecure page). */
+  exact: boolean | null;
+  /** Images that were compared. */
+  images: number;
+  /** The largest difference of a known pixel, in levels. */
+  worst: number;
+}
+
+/** What an exported file says about itself; manifest.json holds all of it. */
+export interface Manifest {
+  schema_version: number;
+  kind: string;
+  architecture: Record<string, unknown>;
+  training: Record<string, unknown>;
+  data: Record<string, unknown>;
+  output: { name: string; shape: number[]; dtype: string; layout: string };
+  licence: string;
+  [field: string]: unknown;
+}
+
+export declare abstract class BaseGenerator {
+  readonly manifest: Manifest;
+  /** [height, width, channels] */
+  readonly imageShape: [number, number, number];
+  /** 0 when the generator takes no labels. */
+  readonly classes: number;
+  /** One a class; their numbers where the data named none. */
+  readonly classNames: string[];
+  /** @throws RangeError for a seed, index, count or label that does not exist; TypeError for labels of no use. */
+  sample(options?: SampleOptions): Promise<Samples>;
+  /** @throws Error when this host makes other images than the exporting machine. */
+  selfTest(): Promise<SelfTest>;
+  /** Give the model's memory back. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,169 @@
+// What the Node and the browser generator share: feeds, chunks, checks, the self-test. No dependency.
+
+const KEY = "gantool.manifest";
+const CHUNK = 64; // images a call: larger batches leave the cache
+const MAX_INDEX = 2 ** 47;
+
+/** The manifest that an ONNX file carries: `metadata_props`, field 14 of its protobuf. */
+export function manifestOf(bytes) {
+  const text = new TextDecoder();
+  try {
+    for (const [field, value] of fields(bytes)) {
+      if (field !== 14) continue;
+      const entry = new Map(fields(value)); // 1: key, 2: value
+      if (text.decode(entry.get(1)) === KEY) return JSON.parse(text.decode(entry.get(2)));
+    }
+  } catch (error) {
+    throw new Error(`This is no whole ONNX file (${error.message}).`, { cause: error });
+  }
+  throw new Error("This ONNX file has no gantool manifest: give the generator.seeded.onnx of an app kit.");
+}
+
+/** Images of a seeded generator. `ort`: the ONNX Runtime module of the host. */
+export class BaseGenerator {
+  #ort;
+  #session;
+  #label;
+
+  /** `options`: session options of ONNX Runtime. */
+  static async load(ort, bytes, options) {
+    const manifest = manifestOf(bytes); // first: its errors are the clearer ones
+    return new this(ort, await ort.InferenceSession.create(bytes, options), manifest);
+  }
+
+  constructor(ort, session, manifest) {
+    if (manifest.kind !== "onnx-seeded") {
+      throw new Error(`This file is of kind ${manifest.kind}: give the generator.seeded.onnx of an app kit.`);
+    }
+    this.#ort = ort;
+    this.#session = session;
+    this.#label = manifest.inputs.find((input) => input.distribution === "label");
+    this.manifest = manifest;
+    this.imageShape = manifest.output.shape;
+    this.classes = this.#label?.classes ?? 0;
+    const names = manifest.data.class_names;
+    const sound = Array.isArray(names) && names.length === this.classes;
+    this.classNames = Array.from({ length: this.classes }, (_, i) => String(sound ? names[i] : i));
+  }
+
+  /** Images first … first+count-1 of a seed: `{ data: Uint8Array, shape: [count, height, width, channels] }`. */
+  async sample({ seed = 0, first = 0, count = 1, labels = null } = {}) {
+    seed = seedOf(seed);
+    count = whole("count", count, 0, MAX_INDEX);
+    first = whole("first", first, 0, MAX_INDEX - count);
+    const classOf = this.#classes(labels, first, count);
+    const size = this.imageShape.reduce((a, b) => a * b, 1);
+    const data = new Uint8Array(count * size);
+    for (let start = 0; start < count; start += CHUNK) {
+      const n = Math.min(CHUNK, count - start);
+      const feeds = {
+        seed: this.#int64(1, () => seed),
+        index: this.#int64(n, (i) => first + start + i),
+      };
+      if (this.#label) feeds[this.#label.name] = this.#int64(n, (i) => classOf(start + i));
+      const outputs = await this.#session.run(feeds);
+      data.set(outputs[this.manifest.output.name].data, start * size);
+    }
+    return { data, shape: [count, ...this.imageShape] };
+  }
+
+  /**
+   * Make the images whose pixels the exporting machine recorded; an Error when this host makes others.
+   * `exact`: byte for byte the same (null where the page is not in a secure context, which has no SHA-256).
+   */
+  async selfTest() {
+    let [exact, images, worst] = [true, 0, 0];
+    for (const golden of this.manifest.golden) {
+      const { data, shape } = await this.sample(golden);
+      const [, , width, channels] = shape;
+      images += golden.count;
+      const digest = await sha256(data);
+      exact = digest === null ? null : exact && digest === golden.sha256;
+      for (const [image, row, column, values] of golden.pixels) {
+        const at = image * (data.length / golden.count) + (row * width + column) * channels;
+        values.forEach((value, i) => (worst = Math.max(worst, Math.abs(value - data[at + i]))));
+      }
+    }
+    if (!images) throw new Error("This file has no golden images.");
+    const tolerance = this.manifest.tolerance ?? 1;
+    if (worst > tolerance) {
+      throw new Error(`Images differ by up to ${worst} levels from the exporting machine's; allowed: ${tolerance}.`);
+    }
+    return { exact, images, worst };
+  }
+
+  /** Give the model's memory back. */
+  async close() {
+    await this.#session.release();
+  }
+
+  #int64(length, value) {
+    return new this.#ort.Tensor("int64", BigInt64Array.from({ length }, (_, i) => BigInt(value(i))), [length]);
+  }
+
+  /** i → the class of image i; without labels, that of image first+i is its number modulo the classes. */
+  #classes(labels, first, count) {
+    if (labels === null || labels === undefined) return (i) => (first + i) % this.classes;
+    if (!this.#label) throw new TypeError("This generator takes no labels.");
+    if (typeof labels === "number" || typeof labels === "bigint") labels = new Array(count).fill(labels);
+    if (labels.length !== count) throw new RangeError(`There are ${labels.length} labels for ${count} images.`);
+    const checked = Array.from(labels, (label) => whole("label", label, 0, this.classes - 1));
+    return (i) => checked[i];
+  }
+}
+
+function seedOf(seed) {
+  if (typeof seed === "number") {
+    if (!Number.isSafeInteger(seed)) {
+      throw new RangeError(`seed ${seed} is no whole number that JavaScript holds exactly: write a BigInt, like 7n.`);
+    }
+    return BigInt(seed);
+  }
+  if (typeof seed !== "bigint") throw new TypeError(`seed is ${String(seed)}: give a number or a BigInt.`);
+  if (BigInt.asIntN(64, seed) !== seed) {
+    throw new RangeError(`seed ${seed} does not fit 64 bits: take one from -(2n ** 63n) to 2n ** 63n - 1n.`);
+  }
+  return seed;
+}
+
+function whole(name, value, least, most) {
+  if (typeof value !== "bigint" && !Number.isSafeInteger(value)) {
+    throw new RangeError(`${name} is ${String(value)}: not a whole number.`);
+  }
+  if (value < least || value > most) throw new RangeError(`${name} is ${value}: take one from ${least} to ${most}.`);
+  return Number(value);
+}
+
+async function sha256(data) {
+  const subtle = globalThis.crypto?.subtle;
+  if (!subtle) return null;
+  const digest = new Uint8Array(await subtle.digest("SHA-256", data));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The length-delimited fields of a protobuf message: [number, bytes]. The others are passed over. */
+function* fields(bytes) {
+  let at = 0;
+  const varint = () => {
+    let [value, scale] = [0, 1];
+    for (;;) {
+      if (at >= bytes.length) throw new RangeError("it ends too early");
+      const byte = bytes[at++];
+      value += (byte & 127) * scale;
+      if (byte < 128) return value;
+      scale *= 128;
+    }
+  };
+  while (at < bytes.length) {
+    const tag = varint();
+    const kind = tag % 8;
+    if (kind === 0) varint();
+    else if (kind === 1) at += 8;
+    else if (kind === 5) at += 4;
+    else if (kind === 2) {
+      const length = varint();
+      if (at + length > bytes.length) throw new RangeError("it ends too early");
+      yield [Math.floor(tag / 8), bytes.subarray(at, (at += length))];
+    } else throw new RangeError("it is something else");
+  }
+}

@@ -1,0 +1,12 @@
+import { BaseGenerator } from "./core.mjs";
+
+export type { Manifest, SampleOptions, Samples, SelfTest } from "./core.mjs";
+
+export declare class Generator extends BaseGenerator {
+  private constructor();
+  /**
+   * @param path of the model; default: ../generator.seeded.onnx beside this folder
+   * @param options session options of onnxruntime-node
+   */
+  static open(path?: string | URL, options?: Record<string, unknown>): Promise<Generator>;
+}

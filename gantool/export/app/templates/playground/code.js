@@ -1,0 +1,38 @@
+// The code that makes an image in a program, by the API of the app kits.
+
+/** A whole number as JavaScript writes it without loss. */
+const scriptNumber = (value) => (Number.isSafeInteger(Number(value)) ? String(value) : `${value}n`);
+const cppNumber = (value) => (BigInt(value) === -(2n ** 63n) ? "INT64_MIN" : String(value));
+
+function script(seed, first, label) {
+  const labels = label === null ? "" : `, labels: ${label}`;
+  return [
+    'import { Generator } from "./generator.mjs";',
+    "",
+    "const generator = await Generator.open();",
+    `const { data, shape } = await generator.sample({ seed: ${scriptNumber(seed)}, first: ${first}, count: 1${labels} });`,
+  ].join("\n");
+}
+
+const LANGUAGES = {
+  Python: (seed, first, label) => [
+    "from generator import Generator",
+    "",
+    'generator = Generator("generator.seeded.onnx")',
+    `image = generator.sample(1, seed=${seed}, first=${first}${label === null ? "" : `, labels=${label}`})[0]`,
+  ].join("\n"),
+  Node: script,
+  Web: script,
+  "C++": (seed, first, label) => [
+    '#include "generator.hpp"',
+    "",
+    'gantool::Generator generator("generator.seeded.torchscript.pt");',
+    `const torch::Tensor image = generator.sample(1, ${cppNumber(seed)}, ${first}${label === null ? "" : `, ${label}`})[0];`,
+  ].join("\n"),
+};
+
+/** Of image `first` of `seed`; `label` null: not conditional. A label that the kits take by themselves is left out. */
+function codeFor(language, seed, first, label) {
+  const known = label === null || label === first % LABEL.classes;
+  return LANGUAGES[language](seed, first, known ? null : label);
+}

@@ -1,0 +1,93 @@
+// What the file says of itself, and small helpers of the DOM. Text from outside goes in by textContent alone.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const MANIFEST = DATA.manifest;
+const [HEIGHT, WIDTH, CHANNELS] = MANIFEST.output.shape;
+const LABEL = MANIFEST.inputs.find((item) => item.distribution === "label") || null;
+const MAX_INDEX = 2 ** 47;
+const SEED_BITS = 64;
+
+// pixels of small images are shown as they are; large ones would get jagged where they are shown smaller
+document.documentElement.dataset.pixels = WIDTH <= 64 ? "crisp" : "smooth";
+
+const $ = (id) => document.getElementById(id);
+
+/** An element: make("p", {class: "note", text: "…", onclick: …}, child, …). */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "text") element.textContent = value;
+    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function say(text) {
+  $("announce").textContent = text;
+}
+
+const working = new Map();
+
+/** The element is marked as busy until all that was promised of it is done. */
+async function busy(element, promise) {
+  working.set(element, (working.get(element) || 0) + 1);
+  element.setAttribute("aria-busy", "true");
+  try {
+    return await promise;
+  } finally {
+    working.set(element, working.get(element) - 1);
+    if (!working.get(element)) element.removeAttribute("aria-busy");
+  }
+}
+
+function fail(error) {
+  const box = $("trouble");
+  box.replaceChildren(
+    make("strong", { text: error.message || String(error) }),
+    make("span", { text: error.advice || "Reload the page; when it stays, export the page again." }),
+  );
+  box.hidden = false;
+  $("loading").hidden = true;
+}
+
+const text = (value) => (typeof value === "string" ? value : "");
+const thousands = (value) => Number(value).toLocaleString("en-GB");
+
+function bytes(count) {
+  return count < 1e6 ? `${(count / 1e3).toFixed(0)} kB` : `${(count / 1e6).toFixed(1)} MB`;
+}
+
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)];
+}
+
+function className(label) {
+  const names = MANIFEST.data.class_names;
+  return (Array.isArray(names) && text(names[label])) || String(label);
+}
+
+const fileStem = () => (text(MANIFEST.architecture.name) || "generator").replace(/[^A-Za-z0-9._-]+/g, "-").slice(0, 40);
+
+async function copy(value, what) {
+  try {
+    await navigator.clipboard.writeText(value);
+  } catch {
+    // a file:// page may have no clipboard; the way before it works everywhere
+    const area = make("textarea", { "aria-hidden": "true", class: "offscreen" });
+    area.value = value;
+    (document.querySelector("dialog[open]") || document.body).append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    if (!done) {
+      say("This browser does not let the page copy: select the text by hand.");
+      return false;
+    }
+  }
+  say(`${what} copied.`);
+  return true;
+}

@@ -1,0 +1,155 @@
+// The grid of images and its controls.
+
+/** @param ask of the engine; changed() when the seed, class or ψ did; open(index), choose(end, place) */
+function makeSamples({ ask, changed, open, choose }) {
+  const grid = $("grid");
+  let tiles = [], made = new Map(), current = 0;
+
+  function label(index) {
+    const of = labelOf(index);
+    return `Seed ${state.seed}, image ${index}${of === null ? "" : `, class ${className(of)}`}`;
+  }
+
+  function lay() {
+    while (tiles.length > state.count) tiles.pop().button.remove();
+    while (tiles.length < state.count) {
+      const canvas = newCanvas(), caption = make("span", { class: "caption" });
+      const button = make("button", { type: "button", class: "tile" }, canvas, caption);
+      const number = tiles.length;
+      button.onclick = () => open(state.first + number);
+      button.onfocus = () => rove(number);
+      tiles.push({ button, canvas, caption });
+      grid.append(button);
+    }
+    grid.style.setProperty("--columns", Math.ceil(Math.sqrt(state.count)));
+    rove(Math.min(current, tiles.length - 1));
+  }
+
+  /** One tile is in the tab order; arrow keys move it. */
+  function rove(number) {
+    current = number;
+    tiles.forEach(({ button }, i) => { button.tabIndex = i === number ? 0 : -1; });
+  }
+
+  const columns = () => getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+
+  function show() {
+    lay();
+    $("seed").value = state.seed;
+    $("first").value = state.first;
+    $("count").value = state.count;
+    $("psi").value = state.psi;
+    $("psi-value").textContent = state.psi.toFixed(2);
+    $("previous").disabled = state.first === 0;
+    $("wrong").textContent = "";
+    for (const input of [$("seed"), $("first")]) input.removeAttribute("aria-invalid");
+    for (const radio of document.getElementsByName("label")) radio.checked = radio.value === String(state.label ?? "all");
+    if ($("class-list")) $("class-list").value = state.label ?? "all";
+    tiles.forEach(({ button, caption }, i) => {
+      const index = state.first + i, of = labelOf(index);
+      button.setAttribute("aria-label", label(index));
+      button.dataset.index = index;
+      caption.textContent = of === null ? index : `${index} · ${className(of)}`;
+      button.classList.add("waiting");
+    });
+  }
+
+  async function draw() {
+    show();
+    const indexes = tiles.map((_, i) => state.first + i);
+    const fresh = new Map();
+    made = fresh;
+    const job = { seed: state.seed, indexes, labels: indexes.map(labelOf), psi: state.psi };
+    await busy(grid, ask("grid", job, (start, count, pixels) => {
+      if (made !== fresh) return;
+      for (let i = 0; i < count; i++) {
+        const image = imageOf(pixels, i), tile = tiles[start + i];
+        fresh.set(indexes[start + i], image);
+        paint(tile.canvas, image);
+        tile.button.classList.remove("waiting");
+      }
+    }));
+  }
+
+  function update(change) {
+    Object.assign(state, change);
+    rememberSoon();
+    draw().catch(fail);
+    changed();
+  }
+
+  function typed(input, read, field, advice) {
+    const value = read(input.value);
+    if (value === null) {
+      input.setAttribute("aria-invalid", "true");
+      $("wrong").textContent = advice;
+    } else if (value !== state[field]) update({ [field]: value });
+    else show();
+  }
+
+  const readFirst = (value) => {
+    const first = parseIndex(value);
+    return first === null || first + state.count > MAX_INDEX ? null : first;
+  };
+  const page = (by) => update({ first: Math.min(Math.max(state.first + by * state.count, 0), MAX_INDEX - state.count) });
+
+  $("seed").onchange = () => typed($("seed"), parseSeed, "seed", "A seed is a whole number of 64 bits.");
+  $("first").onchange = () => typed($("first"), readFirst, "first", "Images run from 0 to 2^47 − 1.");
+  $("controls").onsubmit = (event) => event.preventDefault();
+  $("random").onclick = () => {
+    update({ seed: BigInt(crypto.getRandomValues(new Uint32Array(1))[0]) });
+    say(`Seed ${state.seed}`);
+  };
+  $("previous").onclick = () => page(-1);
+  $("next").onclick = () => page(1);
+  for (const count of COUNTS) $("count").append(make("option", { value: count, text: count }));
+  $("count").onchange = () => update({ count: Number($("count").value) });
+  $("psi").oninput = () => update({ psi: Number($("psi").value) });
+  $("copy-link").onclick = () => copy(`${location.href.split("#")[0]}#${hashText()}`, "Link");
+  $("save-grid").onclick = () => {
+    const images = tiles.map((_, i) => made.get(state.first + i));
+    if (!images.every(Boolean)) return say("The grid is not finished.");
+    const name = `${fileStem()}-seed${state.seed}-${state.first}-grid.png`;
+    const words = `Images ${state.first} to ${state.first + state.count - 1} of seed ${state.seed}${psiText()}`;
+    const seeds = { seed: state.seed, first: state.first, count: state.count, label: state.label ?? undefined };
+    return savePng(gridPicture(images, Math.ceil(Math.sqrt(images.length))), name, words, seeds).catch(fail);
+  };
+
+  grid.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const end = { a: "a", b: "b" }[event.key.toLowerCase()];
+    if (end) choose(end, { seed: state.seed, index: state.first + current });
+    const moves = {
+      ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns(),
+      Home: -current, End: tiles.length - 1 - current,
+    };
+    if (event.key === "PageDown" || event.key === "PageUp") {
+      event.preventDefault();
+      page(event.key === "PageDown" ? 1 : -1);
+    }
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    const to = current + moves[event.key];
+    if (to >= 0 && to < tiles.length) tiles[to].button.focus();
+  });
+
+  if (LABEL) {
+    $("classes").hidden = false;
+    const choices = [["all", "All"], ...Array.from({ length: LABEL.classes }, (_, i) => [String(i), className(i)])];
+    const pick = (value) => update({ label: value === "all" ? null : Number(value) });
+    if (choices.length > 41) { // a wall of buttons helps nobody
+      const list = make("select", { "aria-label": "Class" });
+      for (const [value, title] of choices) list.append(make("option", { value, text: title }));
+      list.id = "class-list";
+      list.onchange = () => pick(list.value);
+      $("class-buttons").append(list);
+    } else {
+      for (const [value, title] of choices) {
+        const radio = make("input", { type: "radio", name: "label", value });
+        radio.onchange = () => pick(value);
+        $("class-buttons").append(make("label", { class: "choice" }, radio, make("span", { text: title })));
+      }
+    }
+  }
+  return { draw, cached: (index) => made.get(index) };
+}

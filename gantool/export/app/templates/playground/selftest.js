@@ -1,0 +1,58 @@
+// The golden images of the manifest, made here and compared with those of the exporting machine.
+
+async function sha256(data) {
+  if (!globalThis.crypto || !crypto.subtle) return null; // pages of insecure origins have none
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Known pixels of one golden entry: [how many, how many differ, by at most how many levels]. */
+function compare(golden, pixels) {
+  let known = 0, off = 0, worst = 0;
+  for (const [image, row, column, values] of golden.pixels) {
+    values.forEach((value, channel) => {
+      const made = pixels[((image * HEIGHT + row) * WIDTH + column) * CHANNELS + channel];
+      const difference = made === undefined ? 255 : Math.abs(made - value);
+      known += 1;
+      off += difference > 0 ? 1 : 0;
+      worst = Math.max(worst, difference);
+    });
+  }
+  return [known, off, worst];
+}
+
+function showVerdict(state, words) {
+  $("verdict").dataset.state = state;
+  $("verdict").textContent = words;
+}
+
+async function selfTest(ask) {
+  const goldens = MANIFEST.golden;
+  if (!goldens.length) return showVerdict("wait", "The file has no golden images to compare with.");
+  showVerdict("wait", "Comparing with the exporting machine…");
+  const size = HEIGHT * WIDTH * CHANNELS;
+  let images = 0, exact = 0, unhashed = 0, known = 0, off = 0, worst = 0;
+  for (const golden of goldens) {
+    const all = new Uint8Array(golden.count * size);
+    const indexes = Array.from({ length: golden.count }, (_, i) => golden.first + i);
+    const labels = indexes.map((index) => (LABEL ? index % LABEL.classes : null));
+    await ask("test", { seed: golden.seed, indexes, labels, psi: 1, whole: true }, (start, count, pixels) => all.set(pixels, start * size));
+    const digest = await sha256(all);
+    const [here, differ, levels] = compare(golden, all);
+    images += golden.count;
+    if (digest === null) unhashed += golden.count;
+    else if (digest === golden.sha256) exact += golden.count;
+    known += here;
+    off += differ;
+    worst = Math.max(worst, levels);
+  }
+  const tolerance = Number.isInteger(MANIFEST.tolerance) ? MANIFEST.tolerance : 1;
+  if (exact === images) return showVerdict("exact", `Same pixels as the exporting machine: all ${images} golden images`);
+  if (worst > tolerance) {
+    return showVerdict("bad", `Other pixels than the exporting machine: ${off} of ${known} known values differ, by up to ${worst} levels (allowed: ${tolerance})`);
+  }
+  if (unhashed && !off) return showVerdict("exact", `Same pixels as the exporting machine at all ${known} known values`);
+  const levels = `${tolerance} ${tolerance === 1 ? "level" : "levels"}`;
+  const equal = off ? `${off} differ` : "all are equal, other pixels of these images are not";
+  return showVerdict("near", `Within ${levels} of the exporting machine at ${known} known values: ${equal}`);
+}

@@ -1,0 +1,153 @@
+"""Images from generator.seeded.onnx: numpy and onnxruntime, nothing else.
+
+generator = Generator()
+images = generator.sample(16, seed=7)  # uint8 (16, height, width, channels)
+
+As a program: python generator.py --seed 7 -n 16 -o grid.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import operator
+import struct
+import zlib
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+
+MODEL = Path(__file__).resolve().parent.parent / "generator.seeded.onnx"
+CHUNK = 64  # images a call: larger batches leave the cache
+MAX_INDEX = 2**47
+XMP = "%%{xmp}"  # what its pictures say of where they come from; empty: nothing
+
+
+class SelfTest(NamedTuple):
+    """`exact`: byte for byte what the exporting machine made; `worst`: levels off the pixels that it recorded."""
+
+    exact: bool
+    images: int
+    worst: int
+
+
+class Generator:
+    """An exported generator. Image `i` of seed `s` is the same on every machine, in whatever batch it is made.
+
+    `path`: of the model; default: ../generator.seeded.onnx. `providers`: as onnxruntime names them.
+    """
+
+    def __init__(self, path: str | PathLike[str] = MODEL, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
+        self.session = ort.InferenceSession(str(path), providers=list(providers))
+        text = self.session.get_modelmeta().custom_metadata_map.get("gantool.manifest")
+        self.manifest: dict[str, Any] = json.loads(text) if text else {}
+        if self.manifest.get("kind") != "onnx-seeded":
+            raise ValueError(f"{path} is no generator.seeded.onnx of an app kit")
+        self.shape: tuple[int, int, int] = tuple(self.manifest["output"]["shape"])
+        self._label = next((i for i in self.manifest["inputs"] if i["distribution"] == "label"), None)
+        self.classes: int = self._label["classes"] if self._label else 0
+
+    def sample(self, n: int, seed: int = 0, first: int = 0, labels: int | Sequence[int] | None = None) -> np.ndarray:
+        """Images `first … first+n-1` of `seed`: uint8 (n, height, width, channels).
+
+        `labels`: of a conditional generator, one for all or one each; without them, image i has class i mod classes.
+        ValueError for a seed, an image or a label that does not exist.
+        """
+        n, seed, first = operator.index(n), operator.index(seed), operator.index(first)
+        if not -(2**63) <= seed < 2**63:
+            raise ValueError(f"seed {seed} does not fit 64 bits: take one from -2**63 to 2**63 - 1")
+        if n < 0 or not 0 <= first <= MAX_INDEX - n:
+            raise ValueError(f"there are no images {first} to {first + n - 1}: they run from 0 to 2**47 - 1")
+        index = np.arange(first, first + n, dtype=np.int64)
+        feeds = {"index": index}
+        if self._label:
+            feeds[self._label["name"]] = self._classes_of(index, labels)
+        elif labels is not None:
+            raise ValueError("this generator takes no labels")
+        images = np.empty((n, *self.shape), np.uint8)
+        for start in range(0, n, CHUNK):
+            part = slice(start, start + CHUNK)
+            chunk = {name: values[part] for name, values in feeds.items()}
+            images[part] = self.session.run(None, {"seed": np.array([seed], np.int64), **chunk})[0]
+        return images
+
+    def self_test(self) -> SelfTest:
+        """Make the images whose pixels the exporting machine recorded; RuntimeError when this one makes others."""
+        exact, made, worst = True, 0, 0
+        for golden in self.manifest["golden"]:
+            images = self.sample(golden["count"], golden["seed"], golden["first"])
+            made += len(images)
+            exact &= hashlib.sha256(images.tobytes()).hexdigest() == golden["sha256"]
+            for image, row, column, values in golden["pixels"]:
+                worst = max(worst, int(np.abs(images[image, row, column].astype(int) - values).max()))
+        tolerance = self.manifest.get("tolerance", 1)
+        if not made or worst > tolerance:
+            raise RuntimeError(f"images differ by up to {worst} levels in {made} tested; allowed: {tolerance}")
+        return SelfTest(exact, made, worst)
+
+    def _classes_of(self, index: np.ndarray, labels: int | Sequence[int] | None) -> np.ndarray:
+        if labels is None:
+            return index % self.classes
+        values = np.asarray(labels)
+        if values.shape not in ((), index.shape) or (values.size and values.dtype.kind not in "iu"):
+            raise ValueError(f"labels are {values.dtype} {values.shape}: give one whole number, or {len(index)}")
+        if values.size and not 0 <= values.min() <= values.max() < self.classes:
+            raise ValueError(f"labels run from {values.min()} to {values.max()}: there are {self.classes} classes")
+        return np.broadcast_to(values, index.shape).astype(np.int64)
+
+
+def grid(images: np.ndarray) -> np.ndarray:
+    """Images uint8 (n, height, width, channels) side by side, as square as it goes: uint8 (H, W, channels)."""
+    n, height, width, channels = images.shape
+    columns = max(1, math.ceil(math.sqrt(n)))
+    rows = max(1, math.ceil(n / columns))
+    cells = np.zeros((rows * columns, height, width, channels), np.uint8)
+    cells[:n] = images
+    sheet = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    return sheet.reshape(rows * height, columns * width, channels)
+
+
+def write_png(path: str | PathLike[str], picture: np.ndarray) -> None:
+    """Write uint8 (height, width, 1 or 3) as a PNG file, with XMP."""
+    height, width, channels = picture.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row starts with its filter: none
+    rows[:, 1:] = picture.reshape(height, -1)
+    about = {b"iTXt": b"XML:com.adobe.xmp\0\0\0\0\0" + XMP.encode()} if XMP else {}
+    chunks = {b"IHDR": header, **about, b"IDAT": zlib.compress(rows.tobytes()), b"IEND": b""}
+    with Path(path).open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for name, body in chunks.items():
+            file.write(struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a PNG grid of generated images.")
+    parser.add_argument("--seed", type=int, default=0, help="which family of images (default: %(default)s)")
+    parser.add_argument("-n", "--count", type=int, default=16, help="how many (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first image (default: %(default)s)")
+    parser.add_argument("--label", type=int, help="class of all images, for a conditional generator")
+    parser.add_argument("-o", "--output", default="grid.png", help="the file to write (default: %(default)s)")
+    parser.add_argument("--model", default=MODEL, help="default: %(default)s")
+    parser.add_argument("--self-test", action="store_true", help="compare with the exporting machine's images")
+    given = parser.parse_args()
+    generator = Generator(given.model)
+    if given.self_test:
+        print(generator.self_test())
+        return
+    try:
+        images = generator.sample(given.count, given.seed, given.first, given.label)
+    except ValueError as error:
+        parser.error(str(error))
+    write_png(given.output, grid(images))
+    print(f"{given.output}: {len(images)} images of seed {given.seed}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What is exported (a source), how (options), and what comes out (artifacts)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from gantool import __version__, latents
+from gantool.architecture import Input, SampleSpec
+from gantool.errors import GantoolError
+from gantool.export import onnx_graph
+from gantool.export.seeds import OPSET, OPSETS
+from gantool.export.verify import Check
+from gantool.manifest import MAX_BATCH, PRECISIONS, InputInfo, Manifest, OutputInfo
+
+OPTIMIZE = ("auto", "none")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A generator ready to export, with what its manifest will say of where it came from."""
+
+    generator: nn.Module
+    inputs: tuple[Input, ...]
+    output: SampleSpec
+    about: Manifest  # what all files share
+    rows: Callable[[Input, int], np.ndarray]
+
+    @property
+    def normals(self) -> list[Input]:
+        return [i for i in self.inputs if i.distribution == "normal"]
+
+    @property
+    def seedable(self) -> bool:
+        """Whether a seed and an index decide an image: no input comes from data."""
+        return bool(self.normals) and not any(i.distribution == "data" for i in self.inputs)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How ONNX files are written; GantoolError for what can't be.
+
+    - `precisions`: of `gantool.manifest.PRECISIONS`; a file each.
+    - `optimize`: `auto` rewrites what is measured to be faster on this machine, `none` leaves torch's graph.
+    - `opset`: 17 to 25. `batch`: the one batch that the files take; None: any.
+    - `force`: write an int8 file that is slower, or further from float32, than it should be.
+    """
+
+    precisions: tuple[str, ...] = ("float32",)
+    optimize: str = "auto"
+    opset: int = OPSET
+    batch: int | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.precisions if name not in PRECISIONS]
+        if unknown or not self.precisions:
+            given = ", ".join(unknown) or "none"
+            raise GantoolError(f"There is no precision {given}.", f"Use {', '.join(PRECISIONS)}.")
+        if self.optimize not in OPTIMIZE:
+            raise GantoolError(f"Graphs can't be optimized {self.optimize!r}.", f"Use {' or '.join(OPTIMIZE)}.")
+        if self.opset not in OPSETS:
+            raise GantoolError(f"Opset {self.opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
+        if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
+            raise GantoolError(f"A batch of {self.batch} can't be fixed.", f"Give 1 to {MAX_BATCH}.")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    path: Path
+    manifest: Manifest
+    checks: tuple[Check, ...]
+
+
+def parity(checks: Sequence[Check]) -> dict[str, object]:
+    return {check.measure: {"value": check.value, "limit": check.limit} for check in checks}
+
+
+def about(
+    *,
+    architecture: dict[str, object],
+    training: dict[str, object],
+    data: dict[str, object],
+    licence: str,
+    inputs: Sequence[Input],
+    output: SampleSpec,
+) -> Manifest:
+    """The manifest that every file of one generator starts from."""
+    return Manifest(
+        kind="onnx",
+        gantool=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        architecture=architecture,
+        training=training,
+        data=data,
+        inputs=tuple(_info(item) for item in inputs),
+        latents=tuple(_info(item) for item in inputs if item.distribution == "normal"),
+        output=OutputInfo(onnx_graph.output_name(output), output.shape, "float32", "CHW" if output.is_image else "C…"),
+        rng=latents.RNG_NAME,
+        opset=OPSET,
+        exporter=f"torch.onnx.export (dynamo), torch {torch.__version__}",
+        licence=licence,
+        weights_sha256="",
+        versions={
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+        },
+    )
+
+
+def _info(item: Input) -> InputInfo:
+    return InputInfo(item.name, item.shape, item.dtype, item.distribution, item.classes)

@@ -1,0 +1,193 @@
+"""The C++ program of the app kit: built with torch's own CMake files, its images those of Python."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.exports import Conditional, Z, source, source_of
+from torch import nn
+
+from gantool import artifact, export, manifest
+from gantool.architecture import Input
+from gantool.export import torchscript
+from gantool.runtime import Generator
+
+SOURCES = Path(export.__file__).parent / "app" / "templates" / "cpp"
+FILE = manifest.FILES["torchscript-seeded"]
+MISSING = next((tool for tool in ("cmake", "c++") if shutil.which(tool) is None), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(MISSING is not None, reason=f"{MISSING} is not installed"),
+    pytest.mark.skipif(
+        torch.version.cuda is not None and shutil.which("nvcc") is None,
+        reason="the CMake files of this torch want the CUDA toolkit",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, compiled; a warning in our files is an error."""
+    build = tmp_path_factory.mktemp("cpp")
+    configure = ["cmake", "-S", SOURCES, "-B", build, f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"]
+    for command in ([*configure, "-DCMAKE_CXX_FLAGS=-Werror -Wshadow -Wconversion"], ["cmake", "--build", build]):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return build / "generate"
+
+
+def exported(name: str, folder: Path) -> Path:
+    made = source(Conditional(), Z, Input("label", (), "label", 3)) if name == "conditional" else source_of(name, 28)
+    export.write(made, ["onnx", "torchscript-seeded"], folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["mlp", "dcgan", "conditional"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """generator.onnx and the seeded TorchScript of one generator."""
+    return exported(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported("conditional", tmp_path_factory.mktemp("labels")) / FILE
+
+
+def run(program: Path, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+def assert_near(images: np.ndarray, wanted: np.ndarray) -> None:
+    assert images.shape == wanted.shape
+    difference = np.abs(images.astype(int) - wanted)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 0.001
+
+
+def test_its_images_are_those_of_python(program: Path, folder: Path, tmp_path: Path) -> None:
+    # more than one chunk, a negative seed, not from the first image on
+    wanted = Generator(folder / "generator.onnx").sample(130, seed=-5, first=70_003)
+    out = tmp_path / "images.bin"
+    done = run(program, folder / FILE, "--seed", -5, "--first", 70_003, "--count", 130, "-o", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_near(np.fromfile(out, np.uint8).reshape(wanted.shape), wanted)
+
+
+def test_it_tests_itself(program: Path, folder: Path) -> None:
+    done = run(program, folder / FILE, "--self-test")
+    assert (done.returncode, done.stderr) == (0, "")
+    goldens = Generator(folder / "generator.onnx").manifest.golden
+    pixels, images = sum(len(golden.pixels) for golden in goldens), sum(golden.count for golden in goldens)
+    assert done.stdout.startswith(f"{pixels} pixels of {images} images differ by at most ")
+    assert done.stdout.endswith(": as exported\n")
+
+
+def test_other_images_fail_the_self_test(program: Path, folder: Path, tmp_path: Path) -> None:
+    described = artifact.inspect(folder / FILE).manifest
+    golden = tuple(replace(item, seed=item.seed + 1) for item in described.golden)
+    module = torchscript.load(folder / FILE)
+    torchscript.save(module, tmp_path / "other.pt", replace(described, golden=golden).to_json())
+    done = run(program, tmp_path / "other.pt", "--self-test")
+    assert done.returncode == 1
+    assert done.stdout.endswith("other images than were exported\n")
+    torchscript.save(module, tmp_path / "other.pt", replace(described, golden=()).to_json())
+    done = run(program, tmp_path / "other.pt", "--self-test")
+    assert (done.returncode, done.stderr.startswith("generate: the file has no golden images")) == (1, True)
+
+
+def test_labels(program: Path, conditional: Path, tmp_path: Path) -> None:
+    out = tmp_path / "images.bin"
+    assert run(program, conditional, "--count", 5, "--label", 2, "-o", out).returncode == 0
+    wanted = Generator(conditional.with_name("generator.onnx")).sample(5, labels=2)
+    assert_near(np.fromfile(out, np.uint8).reshape(wanted.shape), wanted)
+
+
+@pytest.mark.parametrize("ending", ["png", "pgm"])
+def test_pictures(program: Path, conditional: Path, tmp_path: Path, ending: str) -> None:
+    shutil.copyfile(conditional, tmp_path / FILE)  # found where the program runs
+    done = run(program, "--count", 5, "-o", f"grid.{ending}", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"grid.{ending}: 5 of seed 0, each 8×8×1\n")
+    with Image.open(io.BytesIO((tmp_path / f"grid.{ending}").read_bytes())) as picture:
+        assert (picture.mode, picture.size) == ("L", (24, 16))
+        grid = np.asarray(picture).reshape(2, 8, 3, 8).swapaxes(1, 2).reshape(6, 8, 8, 1)
+    assert_near(grid[:5], Generator(conditional.with_name("generator.onnx")).sample(5))
+    assert not grid[5].any()
+
+
+class Colours(nn.Module):
+    """64 × 64 in colour: rows of a grid longer than one stored block of zlib."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(4, 3 * 64 * 64)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        images: torch.Tensor = self.linear(z).unflatten(1, (3, 64, 64)).tanh()
+        return images
+
+
+@pytest.mark.parametrize("ending", ["png", "ppm"])
+def test_colours(program: Path, tmp_path: Path, ending: str) -> None:
+    export.write(source(Colours(), shape=(3, 64, 64)), ["onnx", "torchscript-seeded"], tmp_path)
+    done = run(program, tmp_path / FILE, "--count", 9, "--seed", 2**63 - 1, "-o", tmp_path / f"grid.{ending}")
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open(tmp_path / f"grid.{ending}") as picture:
+        assert (picture.mode, picture.size) == ("RGB", (192, 192))
+        grid = np.asarray(picture).reshape(3, 64, 3, 64, 3).swapaxes(1, 2).reshape(9, 64, 64, 3)
+    assert_near(grid, Generator(tmp_path / "generator.onnx").sample(9, seed=2**63 - 1))
+    if ending == "ppm":
+        done = run(program, tmp_path / FILE, "-o", tmp_path / "grid.pgm")
+        assert done.returncode == 1
+        assert done.stderr.startswith("generate: images of 3 channels can't be written as '.pgm'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--seed", "1.5"], 2, "--seed takes a whole number of 64 bits, not '1.5'"),
+        (["--seed", str(2**63)], 2, "--seed takes a whole number of 64 bits"),
+        (["--seed"], 2, "--seed needs a value"),
+        (["--sede", "1"], 2, "there is no option --sede"),
+        (["second.pt"], 2, "two files were named"),
+        (["--device", "abacus"], 2, "there is no device 'abacus'"),
+        (["--count", "0"], 1, "count is 0: give 1 or more"),
+        (["--first", str(2**47)], 1, "they run from 0 to 2**47 - 1"),
+        (["--first", "-1"], 1, "they run from 0 to 2**47 - 1"),
+        (["--label", "3"], 1, "label 3 is not one of 0 to 2"),
+        (["-o", "missing/grid.png"], 1, "can't write missing/grid.png"),
+        (["-o", "grid.gif"], 1, "can't be written as '.gif'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_wrong_is_said_in_a_line(
+    program: Path, conditional: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    done = run(program, conditional, *arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == (2 if code == 2 else 1)  # with "Try: …"
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_none(program: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_text("no zip")
+    torchscript.save(torchscript.trace(nn.Linear(2, 2), [torch.zeros(2, 2)]), tmp_path / "other.pt", "{}")
+    for name, said in (
+        ("missing.pt", "can't load missing.pt"),
+        ("text.pt", "can't load text.pt"),
+        ("other.pt", "other.pt is not a generator.seeded.torchscript.pt of gantool"),
+    ):
+        done = run(program, name, cwd=tmp_path)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert said in done.stderr
+    done = run(program, cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, f"generate: there is no {FILE} here: name the file")

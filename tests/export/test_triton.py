@@ -1,0 +1,386 @@
+"""gantool.export.triton: repositories that hold what their configs say, and make the images of each row's seed."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from google.protobuf import text_format
+from support.exports import Conditional, Tiny, Z, source, source_of
+from torch import Tensor, nn
+
+from gantool import export, latents
+from gantool.architecture import Input
+from gantool.errors import GantoolError
+from gantool.export import seeds, triton
+from gantool.runtime import Generator
+
+model_config_pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+
+LABEL = Input("label", (), "label", 3)
+ROWS = {"seed": np.array([[0], [7], [-1], [7], [2**62]]), "index": np.array([[3], [0], [2**47 - 1], [1], [3]])}
+LABELS = np.array([[0], [2], [1], [1], [0]])
+
+
+class Noisy(nn.Module):
+    """Two normal inputs, one of them a number a row; the sample is audio."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tiny = Tiny((2, 16))
+
+    def forward(self, z: Tensor, gain: Tensor) -> Tensor:
+        sample: Tensor = self.tiny(z) * gain.unsqueeze(-1).unsqueeze(-1).sigmoid()
+        return sample
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unconditional generator.onnx."""
+    (made,) = export.write(source(Tiny()), ["onnx"], tmp_path_factory.mktemp("plain"))
+    return made.path
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (made,) = export.write(source(Conditional(), Z, LABEL), ["onnx"], tmp_path_factory.mktemp("conditional"))
+    return made.path
+
+
+@pytest.fixture(scope="module")
+def repository(conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the conditional generator, with its ensemble."""
+    folder: Path = tmp_path_factory.mktemp("triton") / "models"
+    names = triton.write_repository(folder, "tiny", conditional, ensemble=True, preferred=[64, 8])
+    assert names == ["tiny", "tiny_latents", "tiny_generator", "tiny_pixels", "tiny_ensemble"]
+    return folder
+
+
+def config_of(folder: Path, name: str, uncommented: str = "") -> Any:
+    """A model's config as Triton parses it; an unknown field or value is an error."""
+    text = (folder / name / "config.pbtxt").read_text()
+    if uncommented:
+        _, *blocks = re.split("^## .*\n", text, flags=re.M)
+        (block,) = (block for block in blocks if f'"{uncommented}"' in block)
+        text += re.sub("^# ", "", block, flags=re.M)
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+DTYPES = {"TYPE_INT64": np.int64, "TYPE_FP32": np.float32, "TYPE_UINT8": np.uint8}
+ONNX_TYPES = {"TYPE_INT64": "tensor(int64)", "TYPE_FP32": "tensor(float)", "TYPE_UINT8": "tensor(uint8)"}
+
+
+def dtype_of(tensor: Any) -> str:
+    name: str = model_config_pb2.DataType.Name(tensor.data_type)
+    return name
+
+
+class Server:
+    """Triton as far as these models need it: rows in and out by config, checked, ensembles piped by their maps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def infer(self, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        config = config_of(self.folder, name)
+        self.check(config.input, feeds, config.max_batch_size)
+        if config.platform == "ensemble":
+            tensors = dict(feeds)
+            for step in config.ensemble_scheduling.step:
+                made = self.infer(step.model_name, {inner: tensors[outer] for inner, outer in step.input_map.items()})
+                tensors |= {outer: made[inner] for inner, outer in step.output_map.items()}
+            outputs = {item.name: tensors[item.name] for item in config.output}
+        else:
+            path = self.folder / name / "1" / config.default_model_filename
+            session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            names = [item.name for item in config.output]
+            outputs = dict(zip(names, session.run(names, dict(feeds)), strict=True))
+        self.check(config.output, outputs, config.max_batch_size)
+        return outputs
+
+    @staticmethod
+    def check(declared: Any, tensors: Mapping[str, np.ndarray], most: int) -> None:
+        assert {item.name for item in declared} == set(tensors)
+        (rows,) = {len(array) for array in tensors.values()}
+        assert 1 <= rows <= most
+        for item in declared:
+            assert tensors[item.name].shape[1:] == tuple(item.dims)
+            assert tensors[item.name].dtype == DTYPES[dtype_of(item)]
+
+
+def images_of(path: Path, rows: Mapping[str, np.ndarray], labels: np.ndarray | None = None) -> np.ndarray:
+    generator = Generator(path)
+    return np.concatenate(
+        [
+            generator.sample(1, int(seed), int(index), None if labels is None else int(labels[i, 0]))
+            for i, (seed, index) in enumerate(zip(rows["seed"][:, 0], rows["index"][:, 0], strict=True))
+        ]
+    )
+
+
+# the graph
+
+
+@pytest.mark.parametrize(
+    "inputs", [(("z", (7,)),), (("z", (4,)), ("w", (1,)), ("noise", (2, 3)))], ids=["one", "three"]
+)
+def test_each_row_has_its_own_seed(inputs: tuple[tuple[str, tuple[int, ...]], ...]) -> None:
+    model = seeds.latents_graph(inputs, per_row=True)
+    onnx.checker.check_model(model, full_check=True)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    parts = session.run(None, dict(ROWS))
+    for i in range(5):
+        wanted = latents.draw(dict(inputs), int(ROWS["seed"][i, 0]), ROWS["index"][i])
+        for (name, _), part in zip(inputs, parts, strict=True):
+            assert part[i : i + 1].tobytes() == wanted[name].tobytes()
+
+
+# the repository
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_latents", "tiny_generator", "tiny_pixels"])
+def test_a_config_describes_its_file(repository: Path, name: str) -> None:
+    config = config_of(repository, name)
+    assert (config.name, config.backend, config.max_batch_size) == (name, "onnxruntime", 64)
+    assert list(config.dynamic_batching.preferred_batch_size) == [8, 64]
+    assert config.dynamic_batching.max_queue_delay_microseconds == 500
+    (group,) = config.instance_group
+    assert (group.count, model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind)) == (1, "KIND_AUTO")
+    assert [path.name for path in (repository / name).iterdir() if path.is_dir()] == ["1"]
+    path = repository / name / "1" / config.default_model_filename
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for declared, real in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
+        said = [(item.name, ONNX_TYPES[dtype_of(item)], ["batch", *item.dims]) for item in declared]
+        assert said == [(item.name, item.type, item.shape) for item in real]
+
+
+def test_accelerators_in_comments_are_right_when_uncommented(repository: Path) -> None:
+    for name, parameter in (("cuda", "cudnn_conv_algo_search"), ("tensorrt", "precision_mode")):
+        config = config_of(repository, "tiny", name)
+        (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+        assert accelerator.name == name
+        assert parameter in accelerator.parameters
+    assert not config_of(repository, "tiny").HasField("optimization")
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_ensemble"])
+def test_rows_of_different_seeds_are_each_their_image(repository: Path, conditional: Path, name: str) -> None:
+    made = Server(repository).infer(name, {**ROWS, "label": LABELS})
+    np.testing.assert_array_equal(made["image"], images_of(conditional, ROWS, LABELS))
+
+
+def test_an_ensemble_stores_the_weights_in_one_step(repository: Path) -> None:
+    config = config_of(repository, "tiny_ensemble")
+    assert [step.model_name for step in config.ensemble_scheduling.step] == [
+        "tiny_latents",
+        "tiny_generator",
+        "tiny_pixels",
+    ]
+    assert [path.name for path in (repository / "tiny_ensemble" / "1").iterdir()] == [".keep"]
+    weights = {
+        name: sum(t.name.startswith(("linear", "embed", "generator/")) for t in graph_of(repository, name).initializer)
+        for name in ("tiny_latents", "tiny_generator", "tiny_pixels")
+    }
+    assert weights["tiny_generator"] > 0
+    assert weights["tiny_latents"] == weights["tiny_pixels"] == 0
+
+
+def graph_of(folder: Path, name: str) -> onnx.GraphProto:
+    return onnx.load(str(folder / name / "1" / "model.onnx")).graph
+
+
+def test_every_file_tells_where_it_comes_from(repository: Path, conditional: Path) -> None:
+    described = Generator(conditional).manifest
+    for name in ("tiny", "tiny_latents", "tiny_generator", "tiny_pixels"):
+        properties = {
+            entry.key: entry.value for entry in onnx.load(str(repository / name / "1" / "model.onnx")).metadata_props
+        }
+        assert set(properties) == {triton.PROVENANCE}  # no manifest: its inputs are others
+        told = json.loads(properties[triton.PROVENANCE])
+        assert told["architecture"] == described.architecture
+        assert told["weights_sha256"] == described.weights_sha256
+    assert json.loads((repository / triton.MARKER).read_text()) == told | {"models": sorted_models(repository)}
+
+
+def sorted_models(folder: Path) -> list[str]:
+    order = ["", "_latents", "_generator", "_pixels", "_ensemble"]
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    return sorted(names, key=lambda name: order.index(name.removeprefix("tiny")))
+
+
+def test_the_readme_client_gets_the_images_it_speaks_of(
+    repository: Path, conditional: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tritonclient.grpc import InferInput
+
+    class Client:
+        def __init__(self, url: str) -> None:
+            assert url == "localhost:8000"
+
+        def infer(self, name: str, inputs: list[Any]) -> Any:
+            feeds = {item.name(): raw(item) for item in inputs}
+            outputs = Server(repository).infer(name, feeds)
+            return SimpleNamespace(as_numpy=outputs.__getitem__)
+
+    def raw(item: Any) -> np.ndarray:
+        assert item.datatype() == "INT64"
+        return np.frombuffer(item._get_content(), np.int64).reshape(item.shape())
+
+    module = SimpleNamespace(InferInput=InferInput, InferenceServerClient=Client)
+    monkeypatch.setitem(sys.modules, "tritonclient.http", module)
+    text = (repository / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    np.testing.assert_array_equal(names["images"], Generator(conditional).sample(16, seed=7))
+    assert f'-v "$PWD/{repository.name}:/models"' in text
+    assert "architecture tiny" in text
+
+
+def test_an_unconditional_generator_alone(plain: Path, tmp_path: Path) -> None:
+    assert triton.write_repository(
+        tmp_path / "models", "a-1.b", plain, max_batch_size=5, instances=2, kind="KIND_GPU", queue_delay=0
+    ) == ["a-1.b"]
+    config = config_of(tmp_path / "models", "a-1.b")
+    assert config.HasField("dynamic_batching")
+    assert not config.dynamic_batching.preferred_batch_size
+    assert [(g.count, g.kind) for g in config.instance_group] == [(2, model_config_pb2.ModelInstanceGroup.KIND_GPU)]
+    made = Server(tmp_path / "models").infer("a-1.b", ROWS)
+    np.testing.assert_array_equal(made["image"], images_of(plain, ROWS))
+    assert {path.name for path in tmp_path.iterdir()} == {"models"}  # nothing is left beside it
+    assert "ensemble" not in (tmp_path / "models" / "README.md").read_text()
+
+
+def test_a_generator_that_needs_no_change_keeps_its_manifest(plain: Path, tmp_path: Path) -> None:
+    triton.write_repository(tmp_path / "models", "tiny", plain, ensemble=True)
+    kept = tmp_path / "models" / "tiny_generator" / "1" / "model.onnx"
+    assert kept.read_bytes() == plain.read_bytes()
+    np.testing.assert_array_equal(Generator(kept).sample(3, 1), Generator(plain).sample(3, 1))
+
+
+def test_what_is_no_image_stays_float(tmp_path: Path) -> None:
+    inputs = (Z, Input("gain", (), "normal"))
+    (made,) = export.write(source(Noisy(), *inputs, shape=(2, 16)), ["onnx"], tmp_path)
+    names = triton.write_repository(tmp_path / "models", "wave", made.path, ensemble=True)
+    assert names == ["wave", "wave_latents", "wave_generator", "wave_ensemble"]
+    generator = Generator(made.path)
+    wanted = np.concatenate([generator.sample(1, int(ROWS["seed"][i, 0]), int(ROWS["index"][i, 0])) for i in range(5)])
+    for name in ("wave", "wave_ensemble"):
+        np.testing.assert_allclose(Server(tmp_path / "models").infer(name, ROWS)["sample"], wanted, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_convolutional_generator(tmp_path: Path) -> None:
+    (made,) = export.write(source_of("dcgan", 28), ["onnx"], tmp_path)
+    triton.write_repository(tmp_path / "models", "dcgan", made.path, ensemble=True)
+    wanted = images_of(made.path, ROWS)
+    for name in ("dcgan", "dcgan_ensemble"):
+        difference = np.abs(Server(tmp_path / "models").infer(name, ROWS)["image"].astype(int) - wanted)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() <= 0.001
+
+
+# what is there already, and what does not serve
+
+
+def test_a_repository_of_ours_is_replaced_whole(plain: Path, conditional: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()  # empty: nothing to lose
+    triton.write_repository(folder, "old", conditional, ensemble=True)
+    triton.write_repository(folder, "new", plain)
+    assert {path.name for path in folder.iterdir()} == {"new", "README.md", triton.MARKER}
+
+
+def test_what_is_not_ours_is_left_alone(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "tiny", plain)
+    (folder / "theirs").mkdir()
+    with pytest.raises(GantoolError, match="holds theirs, which is not of a Triton repository that gantool wrote"):
+        triton.write_repository(folder, "new", plain)
+    assert (folder / "tiny" / "config.pbtxt").exists()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").write_text("mine")
+    with pytest.raises(GantoolError, match=r"notes holds README.md"):
+        triton.write_repository(tmp_path / "notes", "new", plain)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(GantoolError, match="file holds file"):
+        triton.write_repository(tmp_path / "file", "new", plain)
+    assert {path.name for path in tmp_path.iterdir()} == {"models", "notes", "file"}
+
+
+def test_a_failed_check_leaves_nothing(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = seeds.latents_graph
+
+    def wrong(inputs: Any, *arguments: Any, **options: Any) -> onnx.ModelProto:
+        model = right(inputs, *arguments, **options)
+        (table,) = (t for t in model.graph.initializer if t.name == "latents/table")
+        table.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(table), table.name))
+        return model
+
+    monkeypatch.setattr(seeds, "latents_graph", wrong)
+    with pytest.raises(GantoolError, match="failed its verification"):
+        triton.write_repository(tmp_path / "models", "tiny", plain)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "a b"}, "'a b' is no name for a model"),
+        ({"name": "../up"}, "is no name for a model"),
+        ({"name": ".hidden"}, "is no name for a model"),
+        ({"max_batch_size": 0}, "maximal batch of 0"),
+        ({"preferred": [8, 65]}, "preferred batch of 65"),
+        ({"preferred": [0]}, "preferred batch of 0"),
+        ({"instances": 0}, "0 instances"),
+        ({"queue_delay": -1}, "delay of -1"),
+        ({"kind": "GPU"}, "no kind of instance 'GPU'"),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_serve(plain: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(GantoolError, match=message):
+        triton.write_repository(tmp_path / "models", options.pop("name", "tiny"), plain, **options)
+    assert not (tmp_path / "models").exists()
+
+
+def test_files_that_do_not_serve(tmp_path: Path) -> None:
+    (seeded,) = export.write(source(Tiny()), ["onnx-seeded"], tmp_path)
+    with pytest.raises(GantoolError, match="is of kind onnx-seeded"):
+        triton.write_repository(tmp_path / "models", "tiny", seeded.path)
+    with pytest.raises(GantoolError, match=r"missing\.onnx"):
+        triton.write_repository(tmp_path / "models", "tiny", tmp_path / "missing.onnx")
+
+
+# batches from a report
+
+
+def report(rates: Mapping[int, float]) -> dict[str, Any]:
+    return {"batches": [{"batch": batch, "images_per_second": rate} for batch, rate in rates.items()]}
+
+
+def test_preferred_batches_are_those_near_the_best() -> None:
+    rates = {256: 1200.0, 1: 100.0, 64: 1000.0, 8: 949.0, 16: 951.0, 32: 950.0}
+    assert triton.preferred_batches(report(rates)) == [16, 32, 64]
+    assert triton.preferred_batches(report(rates), 256) == [256]
+    assert triton.preferred_batches(report(rates), 8) == [8]
+
+
+@pytest.mark.parametrize("broken", [{}, {"batches": [{"batch": 1}]}, {"batches": None}, {"batches": [3]}, []], ids=str)
+def test_what_is_no_report(broken: Any) -> None:
+    with pytest.raises(GantoolError, match="no report of gantool bench"):
+        triton.preferred_batches(broken)
+
+
+def test_a_report_of_large_batches_alone() -> None:
+    with pytest.raises(GantoolError, match="no batch from 1 to 64"):
+        triton.preferred_batches(report({128: 10.0}))
