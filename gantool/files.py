@@ -36,6 +36,34 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder beside `folder`; on a clean exit it takes that name, and what had it goes.
+
+    After any other exit `folder` is as it was. An OSError becomes a GantoolError that names it.
+    """
+    final = folder.resolve()
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=final.parent) as name:
+            new, old = Path(name) / "new", Path(name) / "old"
+            new.mkdir()
+            yield new
+            for path in filter(Path.is_file, new.rglob("*")):
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            if final.exists():
+                final.rename(old)
+            try:
+                new.rename(final)
+            except BaseException:
+                if old.exists():
+                    old.rename(final)
+                raise
+    except OSError as error:
+        raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder.") from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(data)

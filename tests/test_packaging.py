@@ -21,7 +21,7 @@ from gantool.rundir import RunDir
 from gantool.runtime import Generator
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ["gantool", "plugins", "pyproject.toml", "README.md", "LICENSE"]
+SOURCES = ["gantool", "plugins", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE"]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,11 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     written = {p.relative_to(ROOT).as_posix() for p in (ROOT / "gantool").rglob("*.py")}
     written |= {p.relative_to(ROOT / "plugins").as_posix() for p in (ROOT / "plugins").rglob("*.py")}
     data = {"gantool/py.typed", "gantool/data/digits/mnist10k.npz", "gantool/data/digits/LICENSE.md"}
+    # app kits: what they are made of, and onnxruntime-web where it was fetched
+    kit = ROOT / "gantool" / "export" / "app"
+    data |= {
+        p.relative_to(ROOT).as_posix() for p in [*kit.glob("assets/*"), *kit.glob("templates/**/*")] if p.is_file()
+    }
     assert written | data <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {
         "gantool",

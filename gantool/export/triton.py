@@ -7,12 +7,9 @@ here every row has its own seed and index, and image i of seed s stays the same 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,7 @@ from gantool.export import verify
 from gantool.export.app.readme import markdown
 from gantool.export.seeds import INDEX, PIXELS_INPUT, SEED, latents_graph, pixels_graph, seeded_model
 from gantool.export.verify import Check
-from gantool.files import read_json, reading, write_json
+from gantool.files import read_json, reading, replacing_folder, write_json
 from gantool.manifest import InputInfo, Manifest
 from gantool.runtime import Generator
 from gantool.runtime.session import open_session
@@ -88,7 +85,7 @@ def write_repository(
     _check(served)
     described = _described(plain)
     _check_folder(folder)
-    with _replacing(folder) as temporary:
+    with replacing_folder(folder) as temporary:
         models = [_write_seeded(temporary, served, plain, described)]
         if ensemble:
             models += _write_ensemble(temporary, served, plain, described)
@@ -481,28 +478,3 @@ def _check_folder(folder: Path) -> None:
             f"{folder} holds {min(found - ours)}, which is not of a Triton repository that gantool wrote.",
             "Name another folder, or move that away.",
         )
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A folder that takes the place of `folder` on a clean exit, and is gone after any other."""
-    final = folder.resolve()
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as name:
-            new, old = Path(name) / "new", Path(name) / "old"
-            new.mkdir()
-            yield new
-            for path in filter(Path.is_file, new.rglob("*")):
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-            if final.exists():
-                final.rename(old)
-            try:
-                new.rename(final)
-            except BaseException:
-                if old.exists():
-                    old.rename(final)
-                raise
-    except OSError as error:
-        raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder.") from error

@@ -12,7 +12,9 @@ from support.commands import gantool
 from support.inprocess import Run
 
 from gantool import export
+from gantool.errors import GantoolError
 from gantool.export import onnx_graph
+from gantool.export.app import assets
 from gantool.files import sha256_of
 from gantool.rundir import RunDir
 from gantool.runtime import Generator
@@ -25,6 +27,13 @@ def run(exported_run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     copy = RunDir(tmp_path / "runs" / exported_run.name)
     shutil.copytree(exported_run.path, copy.path, ignore=shutil.ignore_patterns("export"))
     return copy
+
+
+def assets_there() -> bool:
+    try:
+        return bool(assets.ort_web())
+    except GantoolError:
+        return False
 
 
 def names(folder: Path) -> set[str]:
@@ -105,6 +114,24 @@ def test_the_manifest_tells_how_the_file_was_made(cli: Run, run: RunDir) -> None
         checkpoint = run.checkpoint(2)
         assert described.training["checkpoint"] == {"file": checkpoint.name, "sha256": sha256_of(checkpoint)}
         assert len(Generator(Path("out") / name).sample(7)) == 7
+
+
+def test_an_app_kit_and_a_model_repository(cli: Run, run: RunDir) -> None:
+    if not assets_there():
+        pytest.skip("onnxruntime-web is not there: make assets")
+    Path("bench.json").write_text(json.dumps({"batches": [{"batch": 8, "images_per_second": 9.0}]}))
+    flags = ["--app", "kit", "--triton", "models", "--ensemble", "--bench", "bench.json", "--no-provenance"]
+    code, out, _ = cli("export", *flags, "--json")
+    assert code == 0
+    made = {kind: {f["file"] for f in json.loads(out) if f["kind"] == kind} for kind in ("app", "triton")}
+    assert {"kit/generator.seeded.onnx", "kit/playground.html", "kit/cpp/main.cpp"} <= made["app"]
+    assert Generator("kit/generator.seeded.onnx").manifest.precision == "half-weights"
+    assert "trainedAlgorithmicMedia" not in Path("kit/playground.html").read_text()
+    assert {"models/mlp-digits/1/model.onnx", "models/mlp-digits_ensemble/config.pbtxt"} <= made["triton"]
+    assert "preferred_batch_size: [ 8 ]" in Path("models/mlp-digits/config.pbtxt").read_text()
+    assert not run.export.exists()
+    assert cli("export", "--app", "kit", "--full")[0] == 0
+    assert Generator("kit/generator.seeded.onnx").manifest.precision == "float32"
 
 
 def test_json_is_all_there_is_on_stdout(cli: Run, run: RunDir) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -18,7 +15,7 @@ from typing import TYPE_CHECKING
 from gantool import manifest
 from gantool.errors import GantoolError
 from gantool.export.app import assets, readme
-from gantool.files import MAX_JSON_BYTES, read_bounded, write_json
+from gantool.files import MAX_JSON_BYTES, read_bounded, replacing_folder, write_json
 from gantool.manifest import FILES, Manifest
 from gantool.provenance import xmp
 from gantool.rundir import RunDir, label
@@ -84,7 +81,8 @@ def write_app(
         raise GantoolError(f"{seeded.path} is of kind {seeded.manifest.kind}; an app kit needs the seeded ONNX file.")
     require_images(seeded.manifest)
     ort_web = assets.ort_web()
-    with _replacing_folder(folder) as kit:
+    _require_replaceable(folder)
+    with replacing_folder(folder) as kit:
         shutil.copyfile(seeded.path, kit / MODEL)
         write_json(kit / MANIFEST, asdict(seeded.manifest))
         for language in ("python", "node", "web", *(("cpp",) if torchscript else ())):
@@ -108,42 +106,14 @@ def write_app(
         text = readme.text(kit, seeded.manifest, _text(_TEMPLATES / README), cpp_part, provenance)
         (kit / README).write_text(text, encoding="utf-8")
         made = _listing(kit)
+        _require_no_strangers(folder, made)
     return [folder / name for name in made]
-
-
-@contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder`; on a clean exit it takes that name, and what had it goes."""
-    final = folder.resolve()
-    if final == Path.cwd():
-        raise GantoolError(f"{folder} is the folder you are in: it can't be replaced.", "Name a new one: --app app")
-    _require_replaceable(final)
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=final.parent) as name:
-            new, old = Path(name) / "new", Path(name) / "old"
-            new.mkdir()
-            yield new
-            _require_no_strangers(final, new)
-            for path in _listing(new):
-                with (new / path).open("rb") as file:
-                    os.fsync(file.fileno())
-            if final.exists():
-                final.rename(old)
-            try:
-                new.rename(final)
-            except BaseException:
-                if old.exists():
-                    old.rename(final)
-                raise
-    except OSError as error:
-        raise GantoolError(
-            f"The app kit {folder} can't be written: {error}.", "Free space, or name another folder: --app DIR"
-        ) from error
 
 
 def _require_replaceable(folder: Path) -> None:
     """GantoolError unless `folder` is new, empty or an app kit."""
+    if folder.resolve() == Path.cwd():
+        raise GantoolError(f"{folder} is the folder you are in: it can't be replaced.", "Name a new one: --app app")
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -161,10 +131,10 @@ def _require_replaceable(folder: Path) -> None:
         )
 
 
-def _require_no_strangers(folder: Path, new: Path) -> None:
+def _require_no_strangers(folder: Path, made: Sequence[Path]) -> None:
     """GantoolError when the old kit has a file that is no kit's: a program that someone began in it, say."""
     cpp = {TORCHSCRIPT, *(item.name for item in (_TEMPLATES / "cpp").iterdir())}
-    known = {*_listing(new), Path(PLAYGROUND), *(Path("cpp", name) for name in cpp)}  # a kit may be made without these
+    known = {*made, Path(PLAYGROUND), *(Path("cpp", name) for name in cpp)}  # a kit may be made without these
     for path in _listing(folder) if folder.exists() else []:
         if path not in known and not BY_PRODUCTS & set(path.parts):
             raise GantoolError(
