@@ -21,7 +21,8 @@ $python -m torch.distributed.run --nproc-per-node "$(nvidia-smi -L | wc -l)" -m 
 for name in mlp dcgan wgan; do
   $python -m gantool train "$name" --device cuda --steps 1000 --tick 250 --runs "$out/runs" | tee "$out/train-$name.txt"
   $python -m gantool export --runs "$out/runs" -o "$out/$name" >"$out/export-$name.txt"
-  for file in generator generator.seeded; do
+  $python -m gantool export --runs "$out/runs" -o "$out/$name" --half --half-weights >>"$out/export-$name.txt"
+  for file in generator generator.seeded generator.half generator.half.seeded; do
     for provider in cpu cuda; do
       $python -m gantool bench "$out/$name/$file.onnx" --provider $provider --json >"$out/bench-$name-$file-$provider.json"
     done

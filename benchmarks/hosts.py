@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument(
         "--precision", default="half-weights", help="of the kit's model (default: %(default)s, as kits)"
     )
-    parser.add_argument("--threads", type=int, default=1, help="of each host but the pages, which have one; default: 1")
+    parser.add_argument("--threads", type=int, default=1, help="of each host but pages; 0: as it comes; default: 1")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--note", default="", help="kept in the JSON: what else the machine was doing")
@@ -95,13 +95,14 @@ def main() -> None:
     names = _chosen(parser, "--hosts", given.hosts, NAMES)
     architectures = _chosen(parser, "--architectures", given.architectures, TRAININGS)
     budget = Budget(8, 1, 1, 0.02) if given.quick else Budget(128, 3, given.rounds, 0.3)
-    os.environ["OMP_NUM_THREADS"] = str(given.threads)  # of what counts its threads by itself
+    if given.threads:
+        os.environ["OMP_NUM_THREADS"] = str(given.threads)  # of what counts its threads by itself
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary, Hosts(Path(temporary) / "hosts", given.threads) as here:
         folder = Path(temporary)
         here.folder.mkdir()
         for run in [given.source] if given.source else train(architectures, folder / "runs", given.quick):
-            files, full = kit_of(run, folder / run.name, given.precision)
+            files, full = kit_of(run, folder / run.resolve().name, given.precision)
             results.append(compare(here, names, files, full, budget))
             print("\n" + table(results[-1]) + "\n", flush=True)
         found = versions(here, names)
@@ -143,7 +144,10 @@ def train(architectures: Sequence[str], runs: Path, quick: bool) -> list[Path]:
 
 
 def kit_of(source: Path, folder: Path, precision: str) -> tuple[Files, Path]:
-    """An app kit of a run, with the files that kits lack, or a copy of a kit; and its model in float32 where known."""
+    """An app kit of a run, with the files that kits lack, or a copy of a kit; and its model in float32.
+
+    Where there is none, the kit's own.
+    """
     if (source / "manifest.json").is_file():
         shutil.copytree(source, folder / "kit", symlinks=True)
         files = Files(folder / "kit")
@@ -158,7 +162,8 @@ def kit_of(source: Path, folder: Path, precision: str) -> tuple[Files, Path]:
     seeded, torchscript = made[file_name("onnx-seeded", precision)], made[file_name("torchscript-seeded")]
     write_app(seeded, torchscript, run, folder / "kit")
     plain, pt2 = made[file_name("onnx", precision)], made[file_name("pt2")]
-    return Files(folder / "kit", plain.path, pt2.path), made[file_name("onnx-seeded")].path
+    files = Files(folder / "kit", plain.path, pt2.path)
+    return files, files.seeded if precision == "float32" else made[file_name("onnx-seeded")].path
 
 
 def compare(here: Hosts, names: Sequence[str], files: Files, full: Path, budget: Budget) -> dict[str, Any]:
@@ -199,7 +204,7 @@ def compare(here: Hosts, names: Sequence[str], files: Files, full: Path, budget:
         "data": described.data["name"],
         "shape": files.shape,
         "precision": described.precision,
-        "precision_against_float32": {"share": weights.share, "worst": weights.worst},
+        "precision_against_float32": {"share": weights.share, "worst": weights.worst} if full != files.seeded else None,
         "rows": list(rows.values()),
     }
 
@@ -247,12 +252,14 @@ def table(result: dict[str, Any]) -> str:
             f"| {row['title']} | {row['images']} | {differ} | {row['worst']} | {row['start_ms']:,.0f} | {speeds} |"
         )
     weights = result["precision_against_float32"]
-    if weights["share"]:
+    if weights is not None:
         lines += [
             "",
             f"Torch's files hold float32 weights and are compared with such an ONNX file; {result['precision']} alone "
             f"changes {100 * weights['share']:.2f} % of the values, by at most {weights['worst']}.",
         ]
+    elif result["precision"] != "float32":
+        lines += ["", "Torch's files hold float32 weights, and the kit has no ONNX file of them to compare with."]
     return "\n".join(lines)
 
 

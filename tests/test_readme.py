@@ -14,6 +14,9 @@ import pytest
 from PIL import Image
 from support.distributions import make_distribution
 
+from gantool.errors import GantoolError
+from gantool.export.app import assets
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
@@ -75,6 +78,18 @@ def test_own_data_resume_and_inspect(tour: Path) -> None:
     assert "mlp" in shell(inspect, tour)
 
 
+def test_the_app_kit(tour: Path) -> None:
+    try:
+        assets.ort_web()
+    except GantoolError as error:
+        pytest.skip(str(error))
+    (command,) = commands(blocks("sh")[3])
+    shell(command, tour)
+    assert "trained on digits" in (tour / "kit" / "README.md").read_text()
+    assert (tour / "kit" / "playground.html").stat().st_size > 4e6
+    shell("python generator.py --self-test", tour / "kit" / "python")
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_python_blocks(tour: Path, number: int) -> None:
     code = blocks("python")[number]
@@ -102,5 +117,5 @@ def test_the_plugin(tmp_path: Path) -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", README):
         assert (ROOT / target).exists(), target

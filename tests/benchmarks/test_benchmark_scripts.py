@@ -106,6 +106,7 @@ def test_hosts_of_a_kit(tmp_path: Path, exported_run: RunDir) -> None:
     for name, title in (("node", "Node"), ("openvino", "OpenVINO, float32, from numpy's latents")):
         assert f"| {title} | not here: " in said
         assert rows[name].keys() == {"host", "title", "missing"}
+    assert "float32 weights" not in said  # as the kit's own model has
     # what was given is as it was
     assert not (tmp_path / "kit" / "node" / "node_modules").exists()
 

@@ -10,7 +10,7 @@ import torch
 from support.exports import source_of
 
 from gantool import export
-from gantool.export import torchscript
+from gantool.export import precision, torchscript
 from gantool.runtime import Generator
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
 
@@ -20,11 +20,15 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture(scope="module", params=["mlp", "dcgan"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made: Path = tmp_path_factory.mktemp(request.param)
-    export.write(source_of(request.param, 28), list(export.FILES), made)
+    options = export.Options(("float32", "half-weights", "half"))
+    export.write(source_of(request.param, 28), list(export.FILES), made, options)
     return made
 
 
-@pytest.mark.parametrize("file", ["generator.onnx", "generator.seeded.onnx"])
+@pytest.mark.parametrize(
+    "file",
+    ["generator.onnx", "generator.seeded.onnx", "generator.half-weights.onnx", "generator.half-weights.seeded.onnx"],
+)
 def test_cuda_takes_every_node_and_makes_the_same_images(folder: Path, file: str) -> None:
     wanted = Generator(folder / file).sample(130, seed=5)
     cuda = Generator(folder / file, provider="cuda")  # strict: a node left to the CPU is an error
@@ -35,9 +39,25 @@ def test_cuda_takes_every_node_and_makes_the_same_images(folder: Path, file: str
     assert cuda.self_test().worst <= MAX_LEVELS
 
 
+@pytest.mark.parametrize("file", ["generator.half.onnx", "generator.half.seeded.onnx"])
+def test_half_is_computed_on_cuda_within_its_tolerance(folder: Path, file: str) -> None:
+    cuda = Generator(folder / file, provider="cuda")
+    assert cuda.self_test().worst <= cuda.manifest.tolerance
+    wanted = Generator(folder / file.replace(".half", "")).sample(130, seed=5)
+    measured = precision.drift(wanted, cuda.sample(130, seed=5))
+    assert all(check.passed for check in precision.checks(file, "half", measured))
+
+
 def test_a_trace_made_on_the_cpu_runs_on_cuda(folder: Path) -> None:
-    module = torchscript.load(folder / "generator.torchscript.pt")
-    z = torch.randn(7, 100)
-    wanted = module(z)
-    images = module.to("cuda")(z.cuda()).cpu()
-    assert torch.allclose(images, wanted, atol=1e-3)
+    path, z = folder / "generator.torchscript.pt", torch.randn(7, 100)
+    images = torchscript.load(path, "cuda")(z.cuda()).cpu()
+    assert torch.allclose(images, torchscript.load(path)(z), atol=1e-3)
+
+
+def test_seeds_give_the_same_images_in_torchscript_on_cuda(folder: Path) -> None:
+    path = folder / "generator.seeded.torchscript.pt"
+    seed, index = torch.tensor([2**40 + 7]), torch.arange(64)
+    images = torchscript.load(path, "cuda")(seed.cuda(), index.cuda()).cpu().int()
+    difference = (images - torchscript.load(path)(seed, index).int()).abs()
+    assert difference.max() <= MAX_LEVELS
+    assert (difference > 0).float().mean() <= MAX_SHARE
