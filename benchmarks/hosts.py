@@ -144,10 +144,7 @@ def train(architectures: Sequence[str], runs: Path, quick: bool) -> list[Path]:
 
 
 def kit_of(source: Path, folder: Path, precision: str) -> tuple[Files, Path]:
-    """An app kit of a run, with the files that kits lack, or a copy of a kit; and its model in float32.
-
-    Where there is none, the kit's own.
-    """
+    """An app kit of a run with the files that kits lack, or a copy of a kit; and the ONNX file with torch's weights."""
     if (source / "manifest.json").is_file():
         shutil.copytree(source, folder / "kit", symlinks=True)
         files = Files(folder / "kit")
@@ -157,13 +154,14 @@ def kit_of(source: Path, folder: Path, precision: str) -> tuple[Files, Path]:
 
     run = RunDir(source)
     kinds = ["onnx", "onnx-seeded", "torchscript-seeded", "pt2"]
-    options = export.Options(precisions=tuple(dict.fromkeys((precision, "float32"))))
+    as_torch = precision in ("float32", "half-weights")
+    options = export.Options((precision,) if as_torch else (precision, "float32"))
     made = {item.path.name: item for item in export.write(export.source_of(run), kinds, folder, options)}
     seeded, torchscript = made[file_name("onnx-seeded", precision)], made[file_name("torchscript-seeded")]
     write_app(seeded, torchscript, run, folder / "kit")
     plain, pt2 = made[file_name("onnx", precision)], made[file_name("pt2")]
     files = Files(folder / "kit", plain.path, pt2.path)
-    return files, files.seeded if precision == "float32" else made[file_name("onnx-seeded")].path
+    return files, files.seeded if as_torch else made[file_name("onnx-seeded")].path
 
 
 def compare(here: Hosts, names: Sequence[str], files: Files, full: Path, budget: Budget) -> dict[str, Any]:
@@ -258,8 +256,6 @@ def table(result: dict[str, Any]) -> str:
             f"Torch's files hold float32 weights and are compared with such an ONNX file; {result['precision']} alone "
             f"changes {100 * weights['share']:.2f} % of the values, by at most {weights['worst']}.",
         ]
-    elif result["precision"] != "float32":
-        lines += ["", "Torch's files hold float32 weights, and the kit has no ONNX file of them to compare with."]
     return "\n".join(lines)
 
 

@@ -27,7 +27,8 @@ def write(
 ) -> list[Artifact]:
     """Export, verify, and only then put every file of `kinds` (keys of FILES) into `folder`.
 
-    `options`: of the ONNX files. `say` hears what takes time. GantoolError, and not one file, when any check of any
+    `options`: of the ONNX files; of `half-weights` alone, files for torch have the same
+    16-bit weights. `say` hears what takes time. GantoolError, and not one file, when any check of any
     file fails.
     """
     options = options or Options()
@@ -37,8 +38,10 @@ def write(
     verify.demand(generator_checks)
     inputs = verify.reference_inputs(source.inputs, max(verify.BATCHES), source.rows)
     with _aside(folder) as temporary:
-        # always made: the others are compared with it, and their golden images come from it
+        # torch's files take their golden images from the plain one
         plain, made = onnx_files.write(source, kinds, options, inputs, temporary, say)
+        if options.torch == "half-weights":
+            source = source.rounded()
         made += [
             torch_files.write(source, kind, inputs, temporary, plain.manifest.golden)
             for kind in FILES

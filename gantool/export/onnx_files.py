@@ -12,7 +12,7 @@ import onnx
 
 from gantool import artifact, manifest
 from gantool.errors import GantoolError
-from gantool.export import golden, onnx_graph, optimize, precision, quantize, verify
+from gantool.export import golden, onnx_graph, optimize, precision, quantize, rounding, verify
 from gantool.export.seeds import INDEX, SEED, seeded_model
 from gantool.export.source import Artifact, Options, Source, parity
 from gantool.export.verify import Arrays, Check
@@ -32,7 +32,7 @@ def write(
     folder: Path,
     say: Callable[[str], None],
 ) -> tuple[Artifact, list[Artifact]]:
-    """The plain float32 file, which the others are compared with, and all files of `kinds` and `options`."""
+    """The plain file whose weights torch's files have too (`options.torch`), and all files of `kinds` and `options`."""
     model = onnx_graph.to_onnx(source.generator, source.inputs, source.output, options.opset)
     rewritten: list[optimize.Rewrite] = []
     if options.optimize == "auto":
@@ -44,19 +44,20 @@ def write(
         optimize={"choice": options.optimize, "rewritten": [dataclasses.asdict(layer) for layer in rewritten]},
     )
     full = dataclasses.replace(source, about=about)
-    reference = _plain(full, model, "float32", options, inputs, folder)
+    # always made: the others are compared with it
+    plains = {"float32": _plain(full, model, "float32", options, inputs, folder)}
     wanted: list[Artifact] = []
     for name in options.precisions:
-        reduced, plain = model, reference
+        reduced = model
         if name != "float32":
             say(f"{name}: converting and measuring")
-            reduced = _convert(name, model, source)
-            plain = _reduced(full, reduced, model, name, options, inputs, folder)
+            reduced = _convert(name, model, source, options, rewritten)
+            plains[name] = _reduced(full, reduced, model, name, options, inputs, folder)
         if "onnx" in kinds:
-            wanted.append(plain)
+            wanted.append(plains[name])
         if "onnx-seeded" in kinds:
-            wanted.append(_seeded(full, reduced, name, options, inputs, folder, plain))
-    return reference, wanted
+            wanted.append(_seeded(full, reduced, name, options, inputs, folder, plains[name]))
+    return plains[options.torch], wanted
 
 
 def _plain(
@@ -104,10 +105,19 @@ def _reduced(
     return _finish(source, model, described, path, checks, options)
 
 
-def _convert(name: str, model: onnx.ModelProto, source: Source) -> onnx.ModelProto:
+def _convert(
+    name: str, model: onnx.ModelProto, source: Source, options: Options, rewritten: Sequence[optimize.Rewrite]
+) -> onnx.ModelProto:
+    if name == "half":
+        return precision.half(model)
     if name == "int8":
         return quantize.int8(model, quantize.calibration_feeds(source.inputs, source.rows))
-    return {"half-weights": precision.half_weights, "half": precision.half}[name](model)
+    # exported anew: the generator's own weights are rounded, as in the torch files of `half-weights`
+    generator = rounding.rounded(source.generator)
+    model = onnx_graph.to_onnx(generator, source.inputs, source.output, options.opset)
+    if options.optimize == "auto":
+        model = optimize.repeat(model, rewritten)
+    return precision.half_weights(model, rounding.channel_factors(generator))
 
 
 def _seeded(

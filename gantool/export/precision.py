@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import graphlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gantool import latents
 from gantool.errors import GantoolError
+from gantool.export import rounding
 from gantool.export.verify import Check
 from gantool.runtime.session import ORT_ERRORS
 
-SMALL = 1024  # elements; shorter vectors (biases, scales) stay float32: they weigh nothing, and sums end in them
 CHUNK = 64  # images a run
-MAX_ROUNDING = 2.0**-10  # of a tensor's norm: twice what fp16 costs normal numbers, so range was lost as well
 
 NORMS = {
     "BatchNormalization",
@@ -78,28 +77,38 @@ class Drift:
     newly_saturated: float  # share of values that went to 0 or 255, by more than the one level of a rounding
 
 
-def half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def half_weights(model: onnx.ModelProto, factors: Sequence[np.ndarray] = ()) -> onnx.ModelProto:
     """The generator with its weights stored in fp16 and cast to float32 in the graph: half the size, same arithmetic.
 
-    Weights are float32 initializers of two axes and more, or of 1024 elements and more. Initializer `w` becomes
-    `w/half`, and one Cast gives `w` back to all that use it. ONNX Runtime folds the Casts when it loads the file. A
-    tensor that fp16 does not hold (beyond 65504, or so small that bits are lost) stays float32. Raises GantoolError
-    for weights that are NaN or infinite.
+    Weights are float32 initializers of two axes and more. Initializer `w` becomes `w/half`, and one Cast gives `w` back
+    to all that use it; where `w` is fp16 numbers times one of `factors` (those of folded normalisations:
+    `rounding.channel_factors`), a Mul with it follows, and nothing is rounded. ONNX Runtime folds both when it loads
+    the file. A tensor that fp16 does not hold (beyond 65504, or so small that bits are lost) stays float32. Raises
+    GantoolError for weights that are NaN or infinite.
     """
     model = prepared(model)
     graph = model.graph
     given = {value.name for value in graph.input}
-    casts = []
+    widened = []
     for tensor in graph.initializer:
-        if not _is_weight(tensor) or tensor.name in given:
+        is_weight = tensor.data_type == TensorProto.FLOAT and rounding.is_weight(tuple(tensor.dims))
+        if not is_weight or tensor.name in given:
             continue
-        weight = numpy_helper.to_array(tensor)
-        if not _fits(weight):
+        weight, name = numpy_helper.to_array(tensor), tensor.name
+        if not rounding.fits(weight):
             continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(weight.astype(np.float16), f"{name}/half"))
-        casts.append(helper.make_node("Cast", [f"{name}/half"], [name], f"{name}/cast", to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
+        numbers = weight.astype(np.float16)
+        found = None if np.array_equal(numbers, weight) else rounding.factored(weight, factors)
+        wide = name
+        if found is not None:
+            numbers, factor = found
+            wide = f"{name}/wide"
+            graph.initializer.append(numpy_helper.from_array(factor, f"{name}/factor"))
+        tensor.CopyFrom(numpy_helper.from_array(numbers, f"{name}/half"))
+        widened.append(helper.make_node("Cast", [f"{name}/half"], [wide], f"{name}/cast", to=TensorProto.FLOAT))
+        if found is not None:
+            widened.append(helper.make_node("Mul", [wide, f"{name}/factor"], [name], f"{name}/scale"))
+    nodes = [*widened, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
@@ -268,18 +277,6 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _is_weight(tensor: onnx.TensorProto) -> bool:
-    return tensor.data_type == TensorProto.FLOAT and (len(tensor.dims) >= 2 or math.prod(tensor.dims) >= SMALL)
-
-
-def _fits(array: np.ndarray) -> bool:
-    """Whether fp16 holds the values as well as it holds normal numbers."""
-    if np.abs(array).max(initial=0) > np.finfo(np.float16).max:
-        return False
-    wide = array.astype(np.float64)
-    return bool(np.linalg.norm(wide - array.astype(np.float16)) <= MAX_ROUNDING * np.linalg.norm(wide))
-
-
 def _kept_float32(graph: onnx.GraphProto) -> set[str]:
     """Names of nodes, beside the norms and reductions themselves, that fp16 would spoil.
 
@@ -288,7 +285,9 @@ def _kept_float32(graph: onnx.GraphProto) -> set[str]:
     alone, as sqrt(mean + eps).
     """
     unfit = {
-        t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT and not _fits(numpy_helper.to_array(t))
+        t.name
+        for t in graph.initializer
+        if t.data_type == TensorProto.FLOAT and not rounding.fits(numpy_helper.to_array(t))
     }
     kept = {node.name for node in graph.node if unfit & set(node.input)}
     makers = {name: node for node in graph.node for name in node.output}

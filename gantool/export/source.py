@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import nn
 from gantool import __version__, latents
 from gantool.architecture import Input, SampleSpec
 from gantool.errors import GantoolError
-from gantool.export import onnx_graph
+from gantool.export import onnx_graph, rounding
 from gantool.export.seeds import OPSET, OPSETS
 from gantool.export.verify import Check
 from gantool.manifest import MAX_BATCH, PRECISIONS, InputInfo, Manifest, OutputInfo
@@ -43,6 +43,11 @@ class Source:
         """Whether a seed and an index decide an image: no input comes from data."""
         return bool(self.normals) and not any(i.distribution == "data" for i in self.inputs)
 
+    def rounded(self) -> Source:
+        """The same with weights of 16 bits, as the ONNX files of `half-weights` have them."""
+        about = replace(self.about, precision="half-weights")
+        return replace(self, generator=rounding.rounded(self.generator), about=about)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -59,6 +64,11 @@ class Options:
     opset: int = OPSET
     batch: int | None = None
     force: bool = False
+
+    @property
+    def torch(self) -> str:
+        """The precision of the weights in files for torch: 16 bits where all ONNX files have them, for equal pixels."""
+        return "half-weights" if self.precisions == ("half-weights",) else "float32"
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.precisions if name not in PRECISIONS]

@@ -39,7 +39,6 @@ LIMITS = {
     "pt2": FEW,
 }
 SLOW = {"web", "playground", "cpp", "torchscript", "pt2"}
-TORCH = {"cpp", "torchscript", "pt2"}  # their files hold float32, whatever the precision of the ONNX files
 SOURCES = {
     "mlp": lambda: source_of("mlp", 28, widths=(32, 64), latent_dim=16),
     "dcgan": lambda: source_of("dcgan", 16, width=4, max_width=8, latent_dim=5),
@@ -62,16 +61,14 @@ class Exports:
 
     def _export(self, made: Source, folder: Path) -> Files:
         kinds = ["onnx", "onnx-seeded", "torchscript-seeded", "pt2"]
-        files = {a.path.name: a for a in export.write(made, kinds, folder, Options((PRECISION, "float32")))}
+        files = {a.path.name: a for a in export.write(made, kinds, folder, Options((PRECISION,)))}
         seeded, torchscript = files[f"generator.{PRECISION}.seeded.onnx"], files["generator.seeded.torchscript.pt"]
         write_app(seeded, torchscript, None, folder / "kit")
         return Files(folder / "kit", folder / f"generator.{PRECISION}.onnx", folder / "generator.pt2")
 
-    def wanted(self, name: str, host: str) -> np.ndarray:
-        """What gantool.runtime makes of ASKED, from weights of the precision that the host's file has."""
-        files = self[name]
-        path = self.folder / name / "generator.seeded.onnx" if host in TORCH else files.seeded
-        return np.concatenate([Generator(path, threads=1).sample(*asked) for asked in ASKED])
+    def wanted(self, name: str) -> np.ndarray:
+        """What gantool.runtime makes of ASKED."""
+        return np.concatenate([Generator(self[name].seeded, threads=1).sample(*asked) for asked in ASKED])
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +94,7 @@ def made(here: Hosts, name: str, files: Files) -> np.ndarray:
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("host", [pytest.param(h, marks=[pytest.mark.slow] * (h in SLOW)) for h in LIMITS])
 def test_the_same_pixels(exports: Exports, here: Hosts, host: str, name: str) -> None:
-    off = difference(made(here, host, exports[name]), exports.wanted(name, host))
+    off = difference(made(here, host, exports[name]), exports.wanted(name))
     assert off.worst <= 1
     share = LIMITS[host]
     assert off.different <= (max(1, share * off.values) if share else 0), off
@@ -114,7 +111,7 @@ def test_openvino_gets_no_seeded_file_for_it_makes_one_image_over_and_over(
 ) -> None:
     """And says nothing. When this fails, OpenVINO keeps 64-bit integers: then it may have seeded files."""
     images = made(here, "openvino-seeded", exports["mlp"])
-    wanted = exports.wanted("mlp", "openvino-seeded")
+    wanted = exports.wanted("mlp")
     assert difference(images, wanted).share > 0.5
     assert len(np.unique(images.reshape(len(images), -1), axis=0)) < len(images) / 4
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["OpenVINOExecutionProvider"])
