@@ -8,7 +8,7 @@ import math
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,20 +48,35 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=final.parent) as name:
             new, old = Path(name) / "new", Path(name) / "old"
             new.mkdir()
+            old.mkdir()
             yield new
             for path in filter(Path.is_file, new.rglob("*")):
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-            if final.exists():
-                final.rename(old)
-            try:
-                new.rename(final)
-            except BaseException:
-                if old.exists():
-                    old.rename(final)
-                raise
+            replace_together({new: final}, old)
     except OSError as error:
         raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder.") from error
+
+
+def replace_together(moves: Mapping[Path, Path], old: Path) -> None:
+    """Rename every key to its value, or none: what stands there goes to the folder `old`, and back when one fails."""
+    kept: dict[Path, Path] = {}
+    done: list[Path] = []
+    try:
+        for number, (source, target) in enumerate(moves.items()):
+            if target.exists():
+                kept[target] = old / str(number)  # noted first: an interrupt may come right after the renaming
+                target.rename(kept[target])
+            done.append(target)
+            source.rename(target)
+    except BaseException:
+        for target, source in zip(done, moves, strict=False):
+            if target.exists() and not source.exists():
+                target.rename(source)
+        for target, backup in kept.items():
+            if backup.exists():
+                backup.rename(target)
+        raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -166,6 +166,8 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
             optimize=read.mapping("optimize"),
             graph_sha256=read.optional_text("graph_sha256"),
         )
+        if parsed.kind in ("onnx", "onnx-seeded") and parsed.graph_sha256 is None:
+            raise read.wrong("graph_sha256", "the digest of the graph")
     if not 0 <= parsed.tolerance < 256:
         raise read.wrong("tolerance", "0 to 255 levels")
     if parsed.batch is not None and not 1 <= parsed.batch <= MAX_BATCH:

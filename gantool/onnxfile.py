@@ -28,15 +28,17 @@ SPARSE = {"values": 1, "indices": 2}
 
 MAX_FIELDS = 2_000_000  # a few seconds of walking; exports of ours have thousands
 MAX_DEPTH = 16  # graphs within graphs
+MAX_NAME = 64  # bytes of an operator's name that is kept; those of ONNX have up to 30
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, the groups, are in no message of ONNX
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """The metadata, and the SHA-256 of the GraphProto's bytes as they stand in the file."""
+    """The metadata, the SHA-256 of the GraphProto's bytes as they stand in the file, and the operators of its nodes."""
 
     metadata: dict[str, str]
     graph_sha256: str
+    operators: frozenset[bytes] = frozenset()
 
 
 def read(path: Path) -> OnnxFile:
@@ -98,6 +100,7 @@ class _Walk:
     def __init__(self, data: bytes, origin: object) -> None:
         self.data, self.origin = data, origin
         self.fields_left = MAX_FIELDS
+        self.operators: set[bytes] = set()
 
     def model(self) -> OnnxFile:
         graphs: list[tuple[int, int]] = []
@@ -127,7 +130,7 @@ class _Walk:
         ((start, end),) = graphs
         self.graph(start, end, 1)
         with memoryview(self.data) as view:
-            return OnnxFile(metadata, hashlib.sha256(view[start:end]).hexdigest())
+            return OnnxFile(metadata, hashlib.sha256(view[start:end]).hexdigest(), frozenset(self.operators))
 
     def graph(self, start: int, end: int, depth: int) -> None:
         if depth > MAX_DEPTH:
@@ -148,9 +151,12 @@ class _Walk:
                 continue
             if field == NODE["attribute"]:
                 self.attribute(first, last, depth)
-            elif field == NODE["op_type"] and self.data[first:last] == b"EPContext":
-                # a provider's own binary, which may lie in another file too
-                raise self.refused("holds an engine compiled for one machine")
+            elif field == NODE["op_type"]:
+                operator = self.data[first:last]
+                if operator == b"EPContext":  # a provider's own binary, which may lie in another file too
+                    raise self.refused("holds an engine compiled for one machine")
+                if len(operator) <= MAX_NAME:
+                    self.operators.add(operator)
 
     def attribute(self, start: int, end: int, depth: int) -> None:
         for field, wire, first, last in self.fields(start, end):

@@ -71,7 +71,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         tolerance=draw(levels),
         batch=draw(st.none() | st.integers(1, manifest.MAX_BATCH)),
         optimize=draw(objects),
-        graph_sha256=draw(st.none() | texts),
+        graph_sha256=draw(texts if kind in ("onnx", "onnx-seeded") else st.none() | texts),
     )
 
 
@@ -93,6 +93,7 @@ EXAMPLE = Manifest(
     parity={"difference": {"value": 0.0, "limit": 1e-4}},
     golden=(Golden(0, 0, 4, "0" * 64, ((0, 1, 2, (3,)),)),),
     versions={"torch": "2"},
+    graph_sha256="0" * 64,
 )
 
 
@@ -177,6 +178,7 @@ def test_a_missing_field_is_named(place: tuple[Any, ...]) -> None:
         ({"tolerance": 256}, "0 to 255 levels in 'tolerance'"),
         ({"batch": 0}, "null or 1 to 65536 in 'batch'"),
         ({"graph_sha256": 5}, "a text in 'graph_sha256'"),
+        ({"graph_sha256": None}, "the digest of the graph in 'graph_sha256'"),
     ],
 )
 def test_what_is_wrong_is_said(changes: dict[str, object], message: str) -> None:

@@ -43,11 +43,12 @@ def digests(images: np.ndarray) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Difference:
-    """`worst`: in levels of 255; `count`: of the `values` that differ by about one or more."""
+    """`worst` and `mean`: in levels of 255; `count`: of the `values` that differ by about one or more."""
 
     worst: float
     count: int
     values: int
+    mean: float = 0.0
 
     @property
     def share(self) -> float:
@@ -58,16 +59,21 @@ class Difference:
         """At most what another order of the same sums gives: 1 level on 0.1 % of the values, or on FEW of them."""
         return self.worst <= MAX_LEVELS and self.count <= max(FEW, MAX_SHARE * self.values)
 
+    def within(self, tolerance: float) -> bool:
+        """`close`, or, where a variant computes in fewer bits, at most `tolerance` levels anywhere."""
+        return self.close or (tolerance > MAX_LEVELS and self.worst <= tolerance)
+
 
 def difference(images: np.ndarray, wanted: np.ndarray) -> Difference:
     """Two makings of the same images, uint8 or float in [-1, 1]; other shapes, NaN and infinity are infinitely far."""
     if images.shape != wanted.shape:
-        return Difference(math.inf, images.size, images.size)
+        return Difference(math.inf, images.size, images.size, math.inf)
     levels = np.abs(_levels(images) - _levels(wanted))
     if not np.isfinite(levels).all():
-        return Difference(math.inf, images.size, images.size)
+        return Difference(math.inf, images.size, images.size, math.inf)
     # floats are not yet rounded: what would round to another level at most by chance is not counted as one
-    return Difference(float(levels.max(initial=0)), int((levels > 0.5).sum()), levels.size)
+    mean = float(levels.mean()) if levels.size else 0.0
+    return Difference(float(levels.max(initial=0)), int((levels > 0.5).sum()), levels.size, mean)
 
 
 def _levels(images: np.ndarray) -> np.ndarray:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
+
+from gantool.bench import nvml
 
 MEGABYTE = 1e6
 
 
-def describe() -> dict[str, str | int]:
-    """`cpu`: its name; `cores`: logical ones that this process may use; `system`: e.g. Linux x86_64."""
-    return {"cpu": _cpu(), "cores": _cores(), "system": f"{platform.system()} {platform.machine()}"}
+def describe() -> dict[str, str | int | None]:
+    """`cpu`: its name; `cores`: logical ones that this process may use; `system`: e.g. Linux x86_64; `gpu`: or None."""
+    device = nvml.open_device()
+    return {
+        "cpu": _cpu(),
+        "cores": _cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "gpu": device.name() if device else None,
+    }
 
 
 def peak_memory_mb() -> float | None:
@@ -27,6 +36,19 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / MEGABYTE
+
+
+def commit() -> str | None:
+    """The git commit of a gantool that runs from a checkout of its own; None for an installed one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        asked = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
 
 
 def _cpu() -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
+from gantool import onnxfile
 from gantool.bench.images import difference, digests, maker
 from gantool.errors import GantoolError
+from gantool.manifest import Manifest, file_name
 from gantool.runtime import Generator, SelfTest
 
 FRESH_SEED = 0x6E657721  # neither timed nor among the golden seeds
@@ -37,11 +40,31 @@ class OneAtATime:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Levels of 255 that a variant's images may be off the float32 file's: the worst value, the mean of all."""
+
+    worst: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The new images against those of `file`, which computes in float32 on the CPU, in levels of 255."""
+
+    file: str
+    images: int
+    worst_level: float
+    mean_level: float
+    limits: Limits
+
+
+@dataclass(frozen=True)
 class Proof:
-    """`golden` is None when nothing recorded says what the images should be. `repeated`: new images that equal
-    another one, which a session of its own makes equal as well."""
+    """`golden` is None when nothing recorded says what the images should be, `reference`, when no float32 file was
+    at hand. `repeated`: new images that equal another one, which a session of its own makes equal as well."""
 
     golden: Golden | None
+    reference: Reference | None
     one_at_a_time: OneAtATime
     fresh_images: int
     repeated: int
@@ -53,7 +76,9 @@ class Proof:
         """What was proven, and what was not, in sentences."""
         parity = self.one_at_a_time
         differs = parity.worst_share > 0 or parity.worst_level > 0.5
-        equal = f"within 1 level (on {parity.worst_share:.2%} of the values)" if differs else "the same"
+        levels = max(1, round(parity.worst_level))
+        within = f"within {levels} level{'s' if levels > 1 else ''}"
+        equal = f"{within} (on {parity.worst_share:.2%} of the values)" if differs else "the same"
         new = f"{self.fresh_images - self.repeated} of them new" if self.repeated else "all of them new"
         words = [
             f"The timed session then made {self.fresh_images} images of a seed it never had, {new}, and {equal} at "
@@ -75,6 +100,11 @@ class Proof:
                 f"Its {self.golden.images} golden images are not byte-equal to the exporter's, but at most "
                 f"{self.golden.worst_level} level off on the pixels on record."
             )
+        if self.reference is not None:
+            words.append(
+                f"Against {self.reference.file} on the CPU, {self.reference.images} new images are off by at most "
+                f"{self.reference.worst_level:.3g} levels of 255, and by {self.reference.mean_level:.2g} in the mean."
+            )
         return words
 
 
@@ -83,12 +113,15 @@ def prove(
     timed: Mapping[int, np.ndarray],
     reopen: Callable[[], Generator],
     alive: Callable[[], None] = lambda: None,
+    reference: Generator | None = None,
 ) -> Proof:
     """Check the session of `generator` after timing. `timed`: batch → the last images that were timed at it.
 
+    `reference`: the same generator in float32, on the CPU.
+
     GantoolError when golden images come out different, when a batch differs from the same images made one at a
-    time (`Difference.close`), or when new images are old ones and `reopen()`,
-    which opens the file in a session of its own, does not repeat them too.
+    time (`Difference.within`), when they are further from the reference's than `limits`, or when new images are old
+    ones and `reopen()`, which opens the file in a session of its own, does not repeat them too.
     """
     golden = _golden(generator)
     batches = tuple(sorted({*timed, TOGETHER}))
@@ -97,7 +130,7 @@ def prove(
     worst_level, worst_share = 0.0, 0.0
     for batch, images in together.items():
         off = difference(images, alone[:batch])
-        if not off.close:
+        if not off.within(generator.manifest.tolerance):
             raise GantoolError(
                 f"{generator.path} on {generator.provider!r} makes other images in a batch of {batch} than one at a "
                 f"time (by up to {off.worst:.3g} levels, on {off.share:.2%} of the values): stale or wrong output.",
@@ -105,10 +138,29 @@ def prove(
             )
         worst_level, worst_share = max(worst_level, off.worst), max(worst_share, off.share)
         alive()
+    compared = _compared(generator, reference, together[max(batches)], alive) if reference else None
     repeated = _repeated([alone, *together.values()], timed.values())
     if repeated:
         _demand_repeats(generator, reopen(), alone, alive)
-    return Proof(golden, OneAtATime(batches, len(alone), worst_level, worst_share), len(alone), repeated)
+    parity = OneAtATime(batches, len(alone), worst_level, worst_share)
+    return Proof(golden, compared, parity, len(alone), repeated)
+
+
+def limits(described: Manifest, path: Path) -> Limits:
+    """How far the images of the variant at `path` may be off the float32 file's, as measured at its export.
+
+    A seeded file's are on record in the plain file beside it; where there is none, its tolerance counts.
+    """
+    worst, mean = "levels off float32, worst", "levels off float32, mean"
+    parity = described.parity
+    if worst not in parity:
+        twin = path.with_name(file_name("onnx", described.precision))
+        if twin != path and twin.is_file():
+            parity = onnxfile.described(onnxfile.read_bytes(twin), twin)[1].parity
+    try:
+        return Limits(float(parity[worst]["limit"]), float(parity[mean]["limit"]))
+    except (KeyError, TypeError, ValueError):
+        return Limits(float(described.tolerance), float(described.tolerance))
 
 
 def _golden(generator: Generator) -> Golden | None:
@@ -116,6 +168,23 @@ def _golden(generator: Generator) -> Golden | None:
         return None
     test: SelfTest = generator.self_test()
     return Golden(test.images, test.exact, test.worst)
+
+
+def _compared(generator: Generator, reference: Generator, images: np.ndarray, alive: Callable[[], None]) -> Reference:
+    """GantoolError when the images are not the reference's, within what the precision costs."""
+    parts = []
+    for first in range(0, len(images), TOGETHER):
+        parts.append(maker(reference, FRESH_SEED, first, min(TOGETHER, len(images) - first))())
+        alive()
+    allowed = limits(generator.manifest, generator.path)
+    off = difference(images, np.concatenate(parts))
+    if off.worst > allowed.worst or off.mean > allowed.mean:
+        raise GantoolError(
+            f"{generator.path} on {generator.provider!r} makes other images than {reference.path} on the CPU (by up to "
+            f"{off.worst:.3g} levels, {off.mean:.2g} in the mean): wrong output.",
+            _HINT,
+        )
+    return Reference(reference.path.name, len(images), off.worst, off.mean, allowed)
 
 
 def _one_at_a_time(generator: Generator, count: int, alive: Callable[[], None]) -> np.ndarray:
@@ -135,7 +204,7 @@ def _repeated(fresh: Iterable[np.ndarray], timed: Iterable[np.ndarray]) -> int:
 def _demand_repeats(generator: Generator, other: Generator, alone: np.ndarray, alive: Callable[[], None]) -> None:
     """A generator may repeat itself; a session that never ran before tells that from a stale output."""
     again = _one_at_a_time(other, len(alone), alive)
-    if not difference(again, alone).close:
+    if not difference(again, alone).within(generator.manifest.tolerance):
         raise GantoolError(
             f"{generator.path} on {generator.provider!r} gives old images for new seeds: a stale output.", _HINT
         )

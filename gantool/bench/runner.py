@@ -1,146 +1,84 @@
-"""A measurement in a fresh process: started, listened to, and its failures told."""
+"""A cell's measurement in a fresh process, and its failures told."""
 
 from __future__ import annotations
 
 import json
-import os
-import queue
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import IO, Any
+from dataclasses import asdict
+from typing import Any
 
+from gantool.bench.cell import Request
+from gantool.bench.child import Child, ended
 from gantool.errors import GantoolError
+from gantool.manifest import MAX_BATCH
 
-BATCHES = (1, 8, 64, 256)
-MAX_BATCH = 65_536
 WORKER = (sys.executable, "-P", "-m", "gantool.bench.worker")  # -P: the user's folder holds no module of ours
-TAIL_LINES, TAIL_BYTES = 12, 4000
 
 
-def bench(
-    path: Path,
-    *,
-    provider: str = "cpu",
-    batches: Sequence[int] = BATCHES,
-    threads: int | None = None,
-    seconds: float = 1.0,
+class CellError(GantoolError):
+    """A cell without a measurement. `status`: refused (a reason of ours), crashed, hung, or dropped (no time)."""
+
+    def __init__(self, status: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+def measure_cell(
+    request: Request,
     timeout: float = 600.0,
     listener: Callable[[str], None] = lambda stage: None,
+    limit: float | None = None,
 ) -> dict[str, Any]:
-    """Measure an exported ONNX file in a new process without torch, and prove that what it made was right.
+    """Measure in a new process without torch, and prove that what it made was right; a cell of a report.
 
-    `seconds`: of timed runs a batch, at least, and never under 10 runs. `timeout`: seconds of silence after which the
-    process counts as hung. `listener` hears the stages. GantoolError: provider missing or unable to run the whole
-    graph, wrong or stale output, a crash, a hang. The report, all times in milliseconds of wall clock:
-
-        schema_version  1
-        file            path, kind (onnx, onnx-seeded), bytes, architecture, output (shape of one image in the file)
-        provider        cpu, cuda, tensorrt, openvino
-        threads         of one operator; null: onnxruntime's default, one a core
-        chunk           images that `Generator.sample` runs at a time: a larger batch is several runs
-        cold            interpreter_ms (process start → first line), import_ms (numpy, onnxruntime, gantool.runtime),
-                        session_ms (file → session), first_image_ms, total_ms
-        batches         a row each, ascending: batch, first_ms (first call at that batch), runs, seconds,
-                        images_per_second, p50_ms, p90_ms, p99_ms (nearest rank), peak_memory_mb (resident, so far;
-                        null where the system does not tell)
-        proof           golden {images, exact, worst_level} or null (not provable), one_at_a_time {batches, images,
-                        worst_level, worst_share}, fresh_images, repeated, words (the same in sentences)
-        machine         cpu, cores, system
-        versions        gantool, onnxruntime, numpy, python
-        torch_loaded    whether anything loaded torch into the measured process
+    `timeout`: seconds of silence after which the process counts as hung. `limit`: seconds that it may take in all.
+    `listener` hears the stages. CellError: provider missing or unable to run the whole graph, wrong or stale output,
+    a crash, a hang, no time left.
     """
+    spawned = time.perf_counter()
+    with Child([*WORKER, json.dumps({**asdict(request), "spawned": spawned})]) as worker:
+        stage = ""
+        while True:
+            left = None if limit is None else max(0.0, spawned + limit - time.perf_counter())
+            try:
+                message = worker.receive(timeout if left is None else min(timeout, left))
+                code = worker.wait(timeout) if message is None else 0
+            except TimeoutError as error:
+                raise _silent(worker, timeout, limit if left is not None and left < timeout else None) from error
+            if message is None:
+                raise CellError(
+                    "crashed",
+                    f"The measured process {ended(code)}.{worker.last_words()}",
+                    "Out of memory? Try smaller --batches." if code == -9 else "Try --provider cpu.",
+                )
+            if "error" in message:
+                raise CellError("refused", message["error"], message["hint"])
+            if "report" in message:
+                report: dict[str, Any] = message["report"]
+                return report
+            if message["stage"] != stage:
+                stage = message["stage"]
+                listener(stage)
+
+
+def check_batches(batches: Sequence[int]) -> tuple[int, ...]:
+    """Ascending, each once; GantoolError for none, or for one that is too small or too large."""
     for batch in batches:
         if not 1 <= batch <= MAX_BATCH:
             raise GantoolError(f"A batch of {batch} was asked for.", f"Give 1 to {MAX_BATCH}.")
     if not batches:
         raise GantoolError("No batch was given.", "Give one or more, e.g. --batches 1,64")
-    request = {
-        "path": str(path),
-        "provider": provider,
-        "batches": sorted(set(batches)),
-        "threads": threads,
-        "seconds": seconds,
-    }
-    with tempfile.TemporaryFile() as errors:
-        spawned = time.perf_counter()
-        worker = subprocess.Popen(
-            [*WORKER, json.dumps({**request, "spawned": spawned})],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
-        try:
-            report = _listen(worker, timeout, listener)
-            if report is None:
-                code = worker.wait(timeout)
-                raise GantoolError(
-                    f"The measured process {_how(code)}.{_tail(errors)}",
-                    "Out of memory? Try smaller --batches." if code == -9 else "Try --provider cpu.",
-                )
-        except (TimeoutError, subprocess.TimeoutExpired) as error:
-            _stop(worker)
-            raise GantoolError(
-                f"The measured process was silent for {timeout:g} s and was stopped.{_tail(errors)}",
-                "If one run of this generator takes that long, give a longer --timeout or smaller --batches.",
-            ) from error
-        finally:
-            _stop(worker)
-    return report
+    return tuple(sorted(set(batches)))
 
 
-def _listen(worker: subprocess.Popen[bytes], timeout: float, listener: Callable[[str], None]) -> dict[str, Any] | None:
-    """The report, or None when the process ended without one; TimeoutError after `timeout` seconds of silence."""
-    lines: queue.Queue[bytes | None] = queue.Queue()
-    assert worker.stdout is not None
-    threading.Thread(target=_forward, args=(worker.stdout, lines), daemon=True).start()
-    stage = ""
-    while True:
-        try:
-            line = lines.get(timeout=timeout)
-        except queue.Empty as error:
-            raise TimeoutError from error
-        if line is None:
-            return None
-        try:
-            message = json.loads(line)
-        except ValueError:  # it died in the middle of a line
-            return None
-        if "error" in message:
-            raise GantoolError(message["error"], message["hint"])
-        if "report" in message:
-            report: dict[str, Any] = message["report"]
-            return report
-        if message["stage"] != stage:
-            stage = message["stage"]
-            listener(stage)
-
-
-def _forward(pipe: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
-    with pipe:
-        for line in pipe:
-            lines.put(line)
-    lines.put(None)
-
-
-def _stop(worker: subprocess.Popen[bytes]) -> None:
-    """Whatever it still does (it has reported, failed or hung) is of no use."""
-    if worker.poll() is None:
-        worker.kill()
-        worker.wait()
-
-
-def _how(code: int) -> str:
-    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code} before its report"
-
-
-def _tail(errors: IO[bytes]) -> str:
-    """The end of its stderr, on lines of its own."""
-    size = errors.seek(0, os.SEEK_END)
-    errors.seek(max(0, size - TAIL_BYTES))
-    lines = errors.read().decode(errors="replace").strip().splitlines()[-TAIL_LINES:]
-    return " Its last words:\n" + "\n".join(lines) if lines else " It said nothing."
+def _silent(worker: Child, timeout: float, limit: float | None) -> CellError:
+    worker.stop()
+    if limit is not None:
+        return CellError("dropped", f"It was stopped after {limit:.0f} s: no time was left.")
+    return CellError(
+        "hung",
+        f"The measured process was silent for {timeout:g} s and was stopped.{worker.last_words()}",
+        "If one run of this generator takes that long, give a longer --timeout or smaller --batches.",
+    )

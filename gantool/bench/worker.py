@@ -1,8 +1,9 @@
 """`python -m gantool.bench.worker REQUEST`: the measured process. It never loads torch.
 
-REQUEST is JSON: the fields of `measure.Request`, and `spawned`, the parent's `time.perf_counter()` just before it
-started this process (a system-wide clock). Lines of JSON go to stdout: {"stage": …} while it works, then
-{"report": …}, or {"error": message, "hint": …} for a GantoolError. Any other failure is a traceback and exit code 1.
+REQUEST is JSON: the fields of `cell.Request`, those of its cell as an object, and `spawned`, the parent's
+`time.perf_counter()` just before it started this process (a system-wide clock). Lines of JSON go to stdout:
+{"stage": …} while it works, then {"report": …}, or {"error": message, "hint": …} for a GantoolError. Any other failure
+is a traceback and exit code 1.
 """
 
 import json
@@ -39,12 +40,15 @@ def main(argument: str, out: TextIO) -> None:
     request = json.loads(argument)
     spawned = request.pop("spawned")
     before = time.perf_counter()
-    from gantool.bench.measure import Request, measure
+    from gantool.bench.cell import Cell, Request
+    from gantool.bench.measure import measure
     from gantool.errors import GantoolError
 
     imported = time.perf_counter()
     try:
-        report = measure(Request(**{**request, "batches": tuple(request["batches"])}), reporter.emit)
+        cell = request.pop("cell")
+        cell = Cell(**{**cell, "options": tuple(cell["options"])})
+        report = measure(Request(**{**request, "cell": cell, "batches": tuple(request["batches"])}), reporter.emit)
     except GantoolError as error:
         reporter.send({"error": error.message, "hint": error.hint})
         return

@@ -8,60 +8,173 @@ from typing import Annotated, Any
 
 import typer
 
+REGRESSED = 3  # the exit code of a regression
 
-def _batches(text: str) -> list[int]:
+
+def _batches(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     # 1 to 65536: checked here too, so that it is a usage error
     if not all(part.isascii() and part.isdigit() and 1 <= int(part[:9]) <= 65_536 for part in parts):
         raise typer.BadParameter(f"{text!r}: give whole numbers from 1 to 65536, e.g. 1,64")
-    return [int(part) for part in parts]
+    return tuple(int(part) for part in parts)
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
 def command(
-    file: Annotated[
-        str | None,
-        typer.Argument(help="An exported ONNX file, or a run (path, name or number); without it, the newest export."),
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE|RUN",
+            help="Exported ONNX files, or runs (path, name or number); without any, the newest export.",
+        ),
     ] = None,
-    provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt or openvino; never replaced by another.")] = "cpu",
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu, cuda, tensorrt or openvino, never replaced by another. Default: cuda where it works, else cpu.",
+            show_default=False,
+        ),
+    ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes to time.", metavar="N,N,…")] = "1,8,64,256",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads of one operator; without it, onnxruntime's: one a core.", show_default=False),
+        typer.Option(min=1, help="Cores to use; without it, all.", show_default=False),
+    ] = None,
+    options: Annotated[
+        str | None,
+        typer.Option(
+            metavar="O,O,…",
+            help="cuda: io-binding, cuda-graph, nhwc, heuristic-search, exhaustive-search, tf32, no-tf32; "
+            "tensorrt: io-binding, fp16.",
+            show_default=False,
+        ),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every variant beside the file × provider × threads × option.")
+    ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="For all of it: what promises least is dropped, and named.", show_default=False),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0, max=3600, help="Time each batch at least this long, and 10 runs.")
-    ] = 1.0,
+        float, typer.Option(min=0, max=3600, help="Time each batch at least this long, and 10 runs, once it settled.")
+    ] = 2.0,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Stop the measured process after so many seconds of silence.")
+        float, typer.Option(min=1, help="Stop a measured process after so many seconds of silence.")
     ] = 600.0,
+    p99: Annotated[float, typer.Option(min=0, metavar="MS", help="Answer what is best under this latency.")] = 10.0,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="MB", help="Answer with what takes no more, of RAM and of the GPU's.", show_default=False
+        ),
+    ] = None,
+    write_choice: Annotated[
+        bool,
+        typer.Option(
+            "--write-choice", help="Write the best (under --p99 when that is given) as FILE.bench.json beside its file."
+        ),
+    ] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Fréchet distance of each variant's images to the float32 file's.")
+    ] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W,W,…",
+            help="torch, compile, torchscript: the same generator through torch, interleaved with ours.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="An earlier --json report: faster, slower or the same? Exits 3 when slower.", show_default=False
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="With --baseline: the loss that is no regression.")
+    ] = 0.05,
     runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write a row a cell and batch.", show_default=False)] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report in one file.", show_default=False)] = None,
+    context: typer.Context = None,  # type: ignore[assignment]
 ) -> None:
-    """Time an exported generator in a fresh process without torch, and prove its images right.
+    """Time exported generators, each in a fresh process without torch, and prove their images right.
 
     Cold: from the start of a process to its first image. Warm: images a second and latencies at each batch. Then the
     same session makes images it never made, and they are compared: wrong or stale ones are an error.
     """
-    sizes = _batches(batches)
-    from gantool.bench.runner import bench
+    sizes, rivals = _batches(batches), _words(compare)
+    from gantool.bench import answer, matrix, report
     from gantool.cli.artifacts import find_artifact
-    from gantool.cli.show import print_json
+    from gantool.cli.bench_show import show
+    from gantool.cli.show import console, print_json
+    from gantool.files import read_json
 
-    path = find_artifact(file, runs)
-    with _progress() as listener:
-        report = bench(
-            path,
-            provider=provider,
-            batches=sizes,
-            threads=threads,
-            seconds=seconds,
-            timeout=timeout,
-            listener=listener,
-        )
-    if as_json:
-        print_json(report)
+    if full and (provider or threads or options):
+        raise typer.BadParameter("--full takes every provider, threads and option: leave those out.")
+    if rivals:
+        from gantool.bench import rivals as torch_rivals
+
+        torch_rivals.check(rivals)
+    paths = [find_artifact(given, runs) for given in files or (None,)]
+    before = read_json(baseline) if baseline else None
+    chosen = provider or matrix.best_provider()
+    if full:
+        from gantool.bench import machine
+
+        cells = matrix.full(paths, int(machine.describe()["cores"] or 1))
     else:
-        _show(report)
+        cells = matrix.short(paths, chosen, threads, _words(options))
+    settings = report.Settings(sizes, seconds, timeout, minutes, answer.Limits(p99, memory))
+    with _progress() as listener:
+        made = report.bench(
+            cells,
+            settings,
+            listener,
+            otherwise=matrix.short(paths, "cpu", threads) if provider is None and chosen != "cpu" else (),
+            # a provider that was named is tried: its own refusal says more
+            absent=matrix.absent if full else lambda name: None,
+        )
+        report.demand_one(made)
+        if quality:
+            from gantool.bench.quality import add_quality
+
+            add_quality(made, listener)
+        if rivals:
+            on_gpu = any(cell["provider"] == "cuda" and cell["status"] == "measured" for cell in made["cells"])
+            device = "cuda" if on_gpu else "cpu"
+            made["compare"] = torch_rivals.compare(paths[0], rivals, sizes, seconds, timeout, listener, device)
+    regressed = False
+    if before is not None:
+        from gantool.bench.baseline import compare as compare_reports
+
+        comparison = compare_reports(made, before, tolerance)
+        made["baseline"], regressed = comparison.as_dict(), comparison.regressed
+    if as_json:
+        print_json(made)
+    else:
+        show(made)
+    said = console(stderr=True)
+    if csv:
+        from gantool.bench.table import write_csv
+
+        write_csv(made, csv)
+    if html:
+        from gantool.bench.html import write_html
+
+        write_html(made, html)
+    if write_choice:
+        named = context.get_parameter_source("p99")
+        path = answer.write_choice(made, within_p99=named is not None and named.name == "COMMANDLINE")
+        said.print(f"Written: {path}", markup=False)
+    if regressed:
+        raise typer.Exit(REGRESSED)
 
 
 def _progress() -> AbstractContextManager[Any]:
@@ -84,43 +197,3 @@ class _Spinner:
 
     def __exit__(self, *_: object) -> None:
         self.status.stop()
-
-
-def _show(report: dict[str, Any]) -> None:
-    from gantool.cli.show import console, megabytes, print_table
-
-    out = console()
-    file, machine, versions, cold = (report[key] for key in ("file", "machine", "versions", "cold"))
-    shape = "×".join(map(str, file["output"]))
-    threads = report["threads"] or "default"
-    out.print(
-        f"{file['path']} ({file['architecture']}, {file['kind']}, {shape}, {megabytes(file['bytes'])})", markup=False
-    )
-    out.print(f"on {report['provider']}, threads: {threads}; {machine['cpu']}, {machine['cores']} cores", markup=False)
-    out.print(", ".join(f"{name} {version}" for name, version in versions.items()), markup=False)
-    print_table(
-        ["interpreter", "imports", "session", "first image", "in all"],
-        [[f"{cold[f'{part}_ms']:.0f} ms" for part in ("interpreter", "import", "session", "first_image", "total")]],
-        title="\nCold: a new process to its first image",
-        right=(0, 1, 2, 3, 4),
-    )
-    rows = [
-        [
-            str(row["batch"]),
-            f"{row['images_per_second']:,.0f}",
-            *(f"{row[f'p{p}_ms']:.3g}" if row[f"p{p}_ms"] < 100 else f"{row[f'p{p}_ms']:,.0f}" for p in (50, 90, 99)),
-            f"{row['first_ms']:.3g}" if row["first_ms"] < 100 else f"{row['first_ms']:,.0f}",
-            str(row["runs"]),
-            "–" if row["peak_memory_mb"] is None else f"{row['peak_memory_mb']:.0f}",
-        ]
-        for row in report["batches"]
-    ]
-    print_table(
-        ["batch", "images/s", "p50 ms", "p90 ms", "p99 ms", "first ms", "runs", "peak MB"],
-        rows,
-        title="Warm: one call of Generator.sample",
-        right=tuple(range(8)),
-    )
-    if max(row["batch"] for row in report["batches"]) > report["chunk"]:
-        out.print(f"Batches above {report['chunk']} are run in chunks of {report['chunk']}, as in an app.")
-    out.print("Proof: " + "\n       ".join(report["proof"]["words"]), markup=False)

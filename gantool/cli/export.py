@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +17,6 @@ import typer
 from gantool.cli.show import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gantool.export import Artifact
 
 
@@ -117,12 +121,8 @@ def command(
 ) -> None:
     """Export a run's generator, verified. When no file is named: generator.onnx, the seeded one and TorchScript."""
     from gantool import export, rundir
+    from gantool.export.seeds import OPSET
 
-    if dynamic_batch and batch is not None:
-        raise typer.BadParameter("give one of --batch and --dynamic-batch")
-    for name, given, needed in (("--full", full, app), ("--ensemble", ensemble, triton), ("--bench", bench, triton)):
-        if given and not needed:
-            raise typer.BadParameter(f"{name} needs {'--app' if name == '--full' else '--triton'} DIR")
     flags = {
         "onnx": onnx,
         "onnx-seeded": seeded,
@@ -132,8 +132,21 @@ def command(
     }
     kinds = [kind for kind, wanted in flags.items() if wanted]
     reduced = tuple(name for name, on in (("half-weights", half_weights), ("half", half), ("int8", int8)) if on)
-    if reduced and not onnx and not seeded and not app and not triton:
-        kinds = ["onnx", "onnx-seeded", *kinds]  # what the precision is of
+    usage(dynamic_batch and batch is not None, "give one of --batch and --dynamic-batch")
+    usage(full and not app, "--full needs --app DIR")
+    usage(not provenance and not app, "--no-provenance needs --app DIR: its programs save pictures")
+    usage(ensemble and not triton, "--ensemble needs --triton DIR")
+    usage(bench is not None and not triton, "--bench needs --triton DIR")
+    usage(force and not int8, "--force needs --int8")
+    if kinds and not onnx and not seeded and not app and not triton:
+        given = {"--half": half, "--int8": int8, "--batch": batch is not None}
+        given |= {"--opset": opset != OPSET, "--optimize": optimize != "auto"}
+        for name in (name for name, on in given.items() if on):
+            usage(True, f"{name} is for ONNX files: add --onnx or --seeded")
+    folders = {"--output": output if kinds else None, "--app": app, "--triton": triton}
+    for (one, first), (two, second) in itertools.combinations(folders.items(), 2):
+        nested = first and second and (within(first, second) or within(second, first))
+        usage(bool(nested), f"{one} {first} and {two} {second} are one in the other: name two folders")
     options = export.Options(reduced or ("float32",), optimize, opset, batch, force)
     chosen = rundir.find(runs, run) if run else rundir.newest(runs)
     progress = console(stderr=True)
@@ -143,23 +156,51 @@ def command(
         progress.print(f"note: {note}")
 
     report: list[dict[str, object]] = []
-    if kinds or not (app or triton):
-        artifacts = export.export_run(chosen, kinds or None, output, say, step, options)
-        report += [_as_json(artifact) for artifact in artifacts]
-        if not as_json:
-            _show(artifacts)
-    if app:
-        files = export.export_app(chosen, app, say, step, options, full=full, provenance=provenance)
-        report += [{"file": str(path), "kind": "app", "bytes": path.stat().st_size} for path in files]
-        if not as_json:
-            _show_app(app, files)
-    if triton:
-        files = export.export_triton(chosen, triton, say, step, options, ensemble=ensemble, bench=bench)
-        report += [{"file": str(path), "kind": "triton", "bytes": path.stat().st_size} for path in files]
-        if not as_json:
-            _show_triton(triton, files)
+    with ending():
+        if kinds or not (app or triton):
+            artifacts = export.export_run(chosen, kinds or None, output, say, step, options)
+            report += [_as_json(artifact) for artifact in artifacts]
+            if not as_json:
+                _show(artifacts)
+        if app:
+            files = export.export_app(chosen, app, say, step, options, full=full, provenance=provenance)
+            report += [{"file": str(path), "kind": "app", "bytes": path.stat().st_size} for path in files]
+            if not as_json:
+                _show_app(app, files)
+        if triton:
+            files = export.export_triton(chosen, triton, say, step, options, ensemble=ensemble, bench=bench)
+            report += [{"file": str(path), "kind": "triton", "bytes": path.stat().st_size} for path in files]
+            if not as_json:
+                _show_triton(triton, files)
     if as_json:
         print_json(report)
+
+
+def usage(wrong: bool, message: str) -> None:
+    """A usage error, unless all is well."""
+    if wrong:
+        raise typer.BadParameter(message)
+
+
+def within(inner: Path, outer: Path) -> bool:
+    return inner.resolve().is_relative_to(outer.resolve())
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """SIGTERM ends the command as an error would: what is half-made is removed."""
+
+    def stop(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show_app(folder: Path, files: Sequence[Path]) -> None:
@@ -193,7 +234,7 @@ def _show(artifacts: list[Artifact]) -> None:
         ]
         for c in checks
     ]
-    print_table(["what", "measure", "value", "limit", ""], rows, right=(2, 3), wrap=(1,))
+    print_table(["what", "measure", "value", "limit", ""], rows, right=(2, 3), wrap=(0, 1))
     files = []
     for artifact in artifacts:
         described = artifact.manifest
@@ -205,10 +246,12 @@ def _show(artifacts: list[Artifact]) -> None:
         files.append([artifact.path.name, megabytes(artifact.path.stat().st_size), f"{takes} → {gives}"])
     title = f"In {artifacts[0].path.parent}, each with its manifest beside it as .json"
     print_table(["file", "size", "inputs → output"], files, title=title, right=(1,))
-    onnx = [a.path for a in artifacts if a.path.suffix == ".onnx"]
+    onnx = [a for a in artifacts if a.path.suffix == ".onnx"]
     if onnx:
-        name = shlex.quote(str(onnx[-1]))
-        console().print(f"Next: gantool generate {name}\n      gantool bench {name}")
+        name = shlex.quote(str(onnx[-1].path))
+        console().print(f"Next: gantool bench {name}")
+        if onnx[-1].manifest.input("data") is None:
+            console().print(f"      gantool generate {name}")
 
 
 def _shape(sides: tuple[object, ...]) -> str:

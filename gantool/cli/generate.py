@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from gantool.provenance import Provenance
     from gantool.runtime import Generator
 
+SHARDS = "Shards: very many images, by many workers"
 PART = 1024  # images between two moves of the progress bar
 MAX_GRID = 10_000
 MAX_ARRAY = 8 * 10**9  # bytes
 
 
 def command(
+    context: typer.Context,
     source: Annotated[
         str | None,
         typer.Argument(metavar="[RUN|FILE]", help="An exported .onnx, or a run. Default: the newest export."),
@@ -43,8 +45,94 @@ def command(
         typer.Option("--provenance/--no-provenance", help="Whether the images say that a model made them, and which."),
     ] = True,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many images, as shards in --out instead of -n in -o.", rich_help_panel=SHARDS),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the shards; the same command goes on with what is there. Default: shards.",
+            rich_help_panel=SHARDS,
+        ),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(metavar="npy|png-tar|parquet", help="Default: npy.", rich_help_panel=SHARDS)
+    ] = None,
+    shard_size: Annotated[
+        int | None, typer.Option(min=1, help="Images a shard. Default: 10000.", rich_help_panel=SHARDS)
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Classes in turn: image i has number i mod how many. Default: all.",
+            rich_help_panel=SHARDS,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many. Default: one a core, or one a GPU.", rich_help_panel=SHARDS)
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|ray",
+            help="Processes here, or actors of a Ray cluster. Default: local.",
+            rich_help_panel=SHARDS,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster; auto: the one of this machine.", rich_help_panel=SHARDS)
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read the shards that are there, and compare.", rich_help_panel=SHARDS),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.", rich_help_panel=SHARDS)] = False,
 ) -> None:
-    """Make images: a grid, a folder of PNGs, or an .npz."""
+    """Make images: a grid, a folder of PNGs, an .npz, or with --count very many in shards."""
+    given = {
+        "out": out, "format": format, "shard_size": shard_size, "labels": labels, "workers": workers,
+        "engine": engine, "address": address, "verify": verify or None, "json": as_json or None,
+    }  # fmt: skip
+    if count is None:
+        for name, value in given.items():
+            if value is not None:
+                raise GantoolError(
+                    f"--{name.replace('_', '-')} is for shards.", "Say how many images with --count instead of -n."
+                )
+        _few(source, n, seed, first, label, output, provider, provenance, runs)
+        return
+    for name, flag, instead in (("n", "-n", "--count"), ("output", "-o", "--out")):
+        origin = context.get_parameter_source(name)
+        if origin is not None and origin.name != "DEFAULT":
+            raise GantoolError(f"{flag} is not for shards.", f"Use {instead} instead, or leave --count out.")
+    if address is not None and engine != "ray":
+        raise GantoolError("--address is for the engine ray.", "Add --engine ray.")
+    from gantool.cli import sharded
+    from gantool.cli.artifacts import find_artifact
+    from gantool.shards.generating import SHARD_SIZE
+
+    options = {
+        "count": count, "seed": seed, "first": first, "format": format or "npy", "shard_size": shard_size or SHARD_SIZE,
+        "labels": sharded.labels(label, labels), "provider": provider, "provenance": provenance,
+        "engine": engine or "local", "workers": workers, "address": address, "verify": verify,
+    }  # fmt: skip
+    sharded.generate(find_artifact(source, runs), out or Path("shards"), as_json, options)
+
+
+def _few(
+    source: str | None,
+    n: int,
+    seed: int,
+    first: int,
+    label: int | None,
+    output: Path,
+    provider: str,
+    provenance: bool,
+    runs: Path,
+) -> None:
+    """A grid, a folder of PNGs or an .npz."""
     from gantool import pictures
     from gantool.cli.artifacts import find_artifact
     from gantool.provenance import of

@@ -19,15 +19,17 @@ def command(
     file: Annotated[Path, typer.Argument(help="An exported .onnx or .pt file, or the .json beside one.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Show the manifest of an exported file."""
+    """Show the manifest of an exported file. Exit code 1: the file is not the one that its manifest was written for."""
     from gantool.artifact import inspect
 
     found = inspect(file)
     if as_json:
         checked = {"weights_match": found.weights_match, "graph_match": found.graph_match}
         print_json(asdict(found.manifest) | {"bytes": found.bytes} | checked)
-        return
-    _show(found)
+    else:
+        _show(found)
+    if found.weights_match is False or found.graph_match is False:
+        raise typer.Exit(1)
 
 
 def _show(found: Inspection) -> None:

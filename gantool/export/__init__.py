@@ -41,20 +41,27 @@ def export_run(
 ) -> list[Artifact]:
     """Export a run's newest sound checkpoint (its averaged generator) to `folder` (default: the run's `export/`).
 
-    `kinds`: keys of FILES; None: those of USUAL that fit. `say` is told of damaged checkpoints that were passed over,
+    `kinds`: keys of FILES; None: those of USUAL that fit (of another precision than float32, the
+    ONNX ones). `say` is told of damaged checkpoints that were passed over,
     and of what takes time. `step`: that of another checkpoint, or `best` (by --keep-best). `options`: of the ONNX
     files. GantoolError, and no file, when a check fails.
     """
     source = source_of(run, say, step)
+    options = options or Options()
     if kinds is None:
-        kinds = [kind for kind in USUAL if source.seedable or kind not in SEEDED]
+        usual = USUAL if options.precisions == ("float32",) else ("onnx", "onnx-seeded")
+        kinds = [kind for kind in usual if source.seedable or kind not in SEEDED]
     if set(SEEDED) & set(kinds) and not source.seedable:
-        takes = ", ".join(f"{i.name} ({i.distribution})" for i in source.inputs)
-        raise GantoolError(
-            f"The generator of {run.path} takes {takes}: no seed decides its images.",
-            "Export it with --onnx, --torchscript or --pt2.",
-        )
+        raise _unseedable(run, source)
     return write(source, kinds, folder or run.export, options, say)
+
+
+def _unseedable(run: RunDir, source: Source) -> GantoolError:
+    takes = ", ".join(f"{i.name} ({i.distribution})" for i in source.inputs)
+    return GantoolError(
+        f"The generator of {run.path} takes {takes}: no seed decides its images.",
+        "Export it with --onnx, --torchscript or --pt2.",
+    )
 
 
 def export_app(
@@ -69,21 +76,21 @@ def export_app(
 ) -> list[Path]:
     """An app kit in `folder`: the files of `gantool.export.app`, whole or not at all.
 
-    Its model stores 16-bit weights, unless `full`, or unless `options` name another precision.
+    Its model stores 16-bit weights, unless `full`.
     """
     from gantool.export import app
 
     options = options or Options()
-    if options.precisions == ("float32",) and not full:
-        options = dataclasses.replace(options, precisions=("half-weights",))
-    if len(options.precisions) > 1:
+    if not set(options.precisions) <= {"float32", "half-weights"}:
         raise GantoolError(
-            f"An app kit holds one model; asked for were {', '.join(options.precisions)}.", "Name one precision."
+            f"An app kit computes in float32 in every language; asked for was {', '.join(options.precisions)}.",
+            "Leave --half and --int8 out: a kit stores 16-bit weights already.",
         )
+    options = dataclasses.replace(options, precisions=("float32" if full else "half-weights",))
+    source = source_of(run, say, step)
+    app.check(folder, dataclasses.replace(source.about, batch=options.batch))
     with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
-        seeded, torchscript = export_run(
-            run, ["onnx-seeded", "torchscript-seeded"], Path(temporary), say, step, options
-        )
+        seeded, torchscript = write(source, ["onnx-seeded", "torchscript-seeded"], Path(temporary), options, say)
         return app.write_app(seeded, torchscript, run, folder, provenance=provenance)
 
 
@@ -103,12 +110,16 @@ def export_triton(
     """
     from gantool.export import triton
 
+    triton.check(folder)
     preferred = triton.preferred_batches(read_json(bench)) if bench else ()
     options = options or Options()
     if len(options.precisions) > 1 or options.batch is not None:
         raise GantoolError("A Triton repository holds one model of any batch.", "Name one precision, and no --batch.")
     with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
-        (plain,) = export_run(run, ["onnx"], Path(temporary), say, step, options)
+        source = source_of(run, say, step)
+        if not source.seedable:
+            raise _unseedable(run, source)
+        (plain,) = write(source, ["onnx"], Path(temporary), options, say)
         name = label(plain.manifest.architecture["name"], str(plain.manifest.data["name"]))
         triton.write_repository(folder, name, plain.path, ensemble=ensemble, preferred=preferred)
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -12,7 +12,7 @@ from gantool import manifest
 from gantool.errors import GantoolError
 from gantool.export import onnx_files, torch_files, verify
 from gantool.export.source import Artifact, Options, Source
-from gantool.export.verify import Check
+from gantool.files import replace_together
 from gantool.manifest import FILES
 
 TORCH_KINDS = ("torchscript", "torchscript-seeded", "pt2")
@@ -49,7 +49,8 @@ def write(
         ]
         for item in made:
             verify.demand(item.checks)
-        return [_place(item, folder, (*generator_checks, *item.checks)) for item in made]
+        _place(made, temporary, folder)
+    return [Artifact(folder / a.path.name, a.manifest, (*generator_checks, *a.checks)) for a in made]
 
 
 @contextmanager
@@ -60,14 +61,25 @@ def _aside(folder: Path) -> Iterator[Path]:
         temporary = tempfile.TemporaryDirectory(prefix=".export-", dir=folder)
     except OSError as error:
         raise GantoolError(f"{folder} can't be written: {error.strerror}.", "Name another folder with -o.") from error
-    with temporary as name:
-        yield Path(name)
+    try:
+        with temporary as name:
+            yield Path(name)
+    except OSError as error:
+        raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder: -o") from error
 
 
-def _place(made: Artifact, folder: Path, checks: tuple[Check, ...]) -> Artifact:
-    made.manifest.write_beside(made.path)
-    for path in (made.path, manifest.beside(made.path)):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        path.replace(folder / path.name)
-    return Artifact(folder / made.path.name, made.manifest, checks)
+def _place(made: Sequence[Artifact], temporary: Path, folder: Path) -> None:
+    """All files with their manifests, or none."""
+    moves = {}
+    for item in made:
+        item.manifest.write_beside(item.path)
+        for path in (item.path, manifest.beside(item.path)):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            moves[path] = folder / path.name
+    folders = [str(target) for target in moves.values() if target.is_dir()]
+    if folders:
+        raise GantoolError(f"{folders[0]} is a folder, where a file would go.", "Name another folder with -o.")
+    old = temporary / "old"
+    old.mkdir()
+    replace_together(moves, old)

@@ -19,9 +19,10 @@ from gantool.errors import GantoolError
 from gantool.export import onnx_graph, rounding
 from gantool.export.seeds import OPSET, OPSETS
 from gantool.export.verify import Check
-from gantool.manifest import MAX_BATCH, PRECISIONS, InputInfo, Manifest, OutputInfo
+from gantool.manifest import PRECISIONS, InputInfo, Manifest, OutputInfo
 
 OPTIMIZE = ("auto", "none")
+MAX_FIXED = 1024  # a fixed batch is computed whole, however few images are asked for: so are all checks
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Options:
             raise GantoolError(f"Graphs can't be optimized {self.optimize!r}.", f"Use {' or '.join(OPTIMIZE)}.")
         if self.opset not in OPSETS:
             raise GantoolError(f"Opset {self.opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
-        if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
-            raise GantoolError(f"A batch of {self.batch} can't be fixed.", f"Give 1 to {MAX_BATCH}.")
+        if self.batch is not None and not 1 <= self.batch <= MAX_FIXED:
+            raise GantoolError(f"A batch of {self.batch} can't be fixed.", f"Give 1 to {MAX_FIXED}.")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,17 +20,20 @@ import onnx
 from onnx import helper, numpy_helper
 
 from gantool import artifact, latents
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, excerpt
 from gantool.export import verify
 from gantool.export.app.readme import markdown
+from gantool.export.folders import listing, require_place
 from gantool.export.seeds import INDEX, PIXELS_INPUT, SEED, latents_graph, pixels_graph, seeded_model
 from gantool.export.verify import Check
-from gantool.files import read_json, reading, replacing_folder, write_json
+from gantool.files import read_json, replacing_folder, sha256_of, write_json
 from gantool.manifest import InputInfo, Manifest
 from gantool.runtime import Generator
 from gantool.runtime.session import open_session
 
-MARKER = "gantool.json"  # beside the models, where Triton looks at folders alone; tells which folder is ours
+MARKER = "gantool.json"  # beside the models, where Triton looks at folders alone; tells which files are ours
+README = "README.md"
+SCHEMA = 2  # of MARKER; 1 had no digests
 PROVENANCE = "gantool.provenance"  # the metadata key of what came from where, in files that have no manifest
 MAX_BATCH_SIZE = 64
 QUEUE_DELAY = 500  # microseconds that a request may wait for others
@@ -79,38 +83,75 @@ def write_repository(
     NAME_latents, NAME_generator (the file itself, but for a second axis of labels) and NAME_pixels, joined in
     NAME_ensemble. `preferred`: batches that Triton should form, at most `max_batch_size`; `instances` of `kind`
     (KIND_AUTO, KIND_GPU, KIND_CPU) run side by side; `queue_delay`: microseconds a request may wait for others.
-    Raises GantoolError for a file or setting that does not serve, and for a `folder` with anything else in it.
+
+    A repository may serve several: what an earlier call wrote under another name stays, byte for byte; all models of
+    the same name are replaced. GantoolError, and nothing changed, for a file or setting that does not serve, and for a
+    `folder` with a file that no such call wrote, or that was changed since (see `check`).
     """
     served = _Served(name, max_batch_size, tuple(sorted(set(preferred))), instances, kind, queue_delay)
     _check(served)
     described = _described(plain)
-    _check_folder(folder)
+    others = {other: kept for other, kept in _held(folder).items() if other != name}
     with replacing_folder(folder) as temporary:
         models = [_write_seeded(temporary, served, plain, described)]
         if ensemble:
             models += _write_ensemble(temporary, served, plain, described)
         verify.demand(_checks(temporary, served, plain, described, ensemble))
-        (temporary / "README.md").write_text(_readme(folder, served, models, described), encoding="utf-8")
-        write_json(temporary / MARKER, {"models": models, **_provenance(described)})
+        written = {path.as_posix(): sha256_of(temporary / path) for path in listing(temporary)}
+        usage = _usage(served, models, described)
+        _keep(folder, temporary, others, served.name, models)
+        all_served = others | {name: {"models": models, **_provenance(described), "usage": usage, "files": written}}
+        readme = _readme(folder, [all_served[each]["usage"] for each in sorted(all_served)])
+        (temporary / README).write_text(readme, encoding="utf-8")
+        readme_sha256 = sha256_of(temporary / README)
+        write_json(temporary / MARKER, {"schema_version": SCHEMA, "readme_sha256": readme_sha256, "served": all_served})
     return models
 
 
-def preferred_batches(report: Mapping[str, Any], max_batch_size: int = MAX_BATCH_SIZE) -> list[int]:
-    """The batches of a `gantool bench --json` report within 5 % of its best images a second, ascending.
+def check(folder: Path) -> None:
+    """GantoolError unless `write_repository` may write to `folder`.
 
-    Only batches up to `max_batch_size` count. Raises GantoolError for what is no such report, or has none of them.
+    It must be new, empty, or a repository of ours in which every file is as it was written, and no other is: configs
+    that were edited, labels and further versions of a model are somebody's work.
+    """
+    _held(folder)
+
+
+def preferred_batches(
+    report: Mapping[str, Any],
+    max_batch_size: int = MAX_BATCH_SIZE,
+    *,
+    origin: object = "The report",
+    architecture: str = "",
+) -> list[int]:
+    """The batches of a `gantool bench --json` report, or of its choice, within 5 % of its best images a second,
+    ascending.
+
+    Only batches up to `max_batch_size` count; of a report's cells, that with the best. `origin`: the file that it is
+    from, for messages. `architecture`: that of the generator that is to be served, if the report is to be of it (a
+    choice names none, and is taken as it is). Raises GantoolError for what is no such report, or has none of them.
     """
     try:
-        rates = {int(row["batch"]): float(row["images_per_second"]) for row in report["batches"]}
+        choices = [report] if "batches" in report else [c for c in report["cells"] if c["status"] == "measured"]
+        files = [c["file"] for c in choices if isinstance(c.get("file"), dict)]
+        benched = {str(file["architecture"]) for file in files if file.get("architecture")}
+        measured = [{int(row["batch"]): float(row["images_per_second"]) for row in c["batches"]} for c in choices]
     except (KeyError, TypeError, ValueError) as error:
         raise GantoolError(
-            "That is no report of gantool bench: it has no batches with images a second.",
+            f"{origin} is no report of gantool bench: it has no batches with images a second.",
             "Make one: gantool bench --json > report.json",
         ) from error
-    rates = {batch: rate for batch, rate in rates.items() if 1 <= batch <= max_batch_size}
+    if architecture and benched and architecture not in benched:
+        named = ", ".join(sorted(map(excerpt, benched)))
+        raise GantoolError(
+            f"{origin} is of another generator: it measures {named}, not {architecture}.",
+            "Measure this one: gantool bench --json > report.json",
+        )
+    served = [{batch: rate for batch, rate in rates.items() if 1 <= batch <= max_batch_size} for rates in measured]
+    rates = max(served, key=lambda rates: max(rates.values(), default=0.0), default={})
     if not rates:
         raise GantoolError(
-            f"The report measures no batch from 1 to {max_batch_size}.", f"gantool bench --batches 1,8,{max_batch_size}"
+            f"{origin} measures no batch from 1 to {max_batch_size}.", f"gantool bench --batches 1,8,{max_batch_size}"
         )
     enough = NEARLY * max(rates.values())
     return sorted(batch for batch, rate in rates.items() if rate >= enough)
@@ -328,7 +369,28 @@ def _write_config(folder: Path, name: str, config: str) -> None:
     (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
 
 
-def _readme(folder: Path, served: _Served, models: Sequence[str], described: Manifest) -> str:
+def _readme(folder: Path, usages: Sequence[str]) -> str:
+    name = folder.resolve().name
+    mount = f'"$PWD/{name}:/models"' if _NAME.fullmatch(name) else f'"$PWD"/{shlex.quote(name)}:/models'
+    return f"""\
+# A model repository for Triton
+
+In the folder above this one (any release from 25.01 on; without a GPU leave out `--gpus all`):
+
+```sh
+docker run --rm --gpus all -p8000:8000 -p8001:8001 -v {mount} \\
+  nvcr.io/nvidia/tritonserver:25.01-py3 tritonserver --model-repository=/models
+```
+
+The next `gantool export --triton` to this folder replaces models of the name that it exports, and keeps the others. It
+refuses where a file was changed or added since: `{MARKER}` has the SHA-256 of each. Edit a copy of this folder.
+
+{"".join(usages).rstrip()}
+"""
+
+
+def _usage(served: _Served, models: Sequence[str], described: Manifest) -> str:
+    """The README's section on one generator."""
     labels = [i for i in described.inputs if i.distribution == "label"]
     feeds = ['"seed": seed', '"index": index', *(f"{_text(i.name)}: index % {i.classes}" for i in labels)]
     output = _pixels(described) if _is_image(described) else _output(described)
@@ -348,14 +410,7 @@ def _readme(folder: Path, served: _Served, models: Sequence[str], described: Man
     }
     made_from = "; ".join(f"{what} {markdown(value)}" for what, value in origin.items())
     return f"""\
-# {served.name} for Triton
-
-In the folder above this one (any release from 25.01 on; without a GPU leave out `--gpus all`):
-
-```sh
-docker run --rm --gpus all -p8000:8000 -p8001:8001 -v "$PWD/{folder.name}:/models" \\
-  nvcr.io/nvidia/tritonserver:25.01-py3 tritonserver --model-repository=/models
-```
+## {served.name}
 
 `{served.name}` makes image `index` of `seed`, both int64 (rows, 1){", as are labels" if labels else ""}. Each row has
 its own; Triton joins requests up to {served.max_batch_size} rows, and no image depends on those beside it.
@@ -377,6 +432,7 @@ images = client.infer({_text(served.name)}, inputs).as_numpy({_text(output.name)
 {also if steps else ""}
 Made from: {made_from}.
 The same, complete, is in `{MARKER}` and in the metadata of each model.onnx.
+
 """
 
 
@@ -462,19 +518,71 @@ def _run(folder: Path, name: str, feeds: dict[str, np.ndarray]) -> list[np.ndarr
 # the folder
 
 
-def _check_folder(folder: Path) -> None:
-    """GantoolError unless `folder` is missing, empty, or a repository of ours with nothing added."""
-    with reading(folder):
-        if not folder.exists():
-            return
-        found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-    ours: set[str] = set()
-    if MARKER in found:
-        marker = read_json(folder / MARKER)
-        models = marker.get("models") if isinstance(marker, dict) else None
-        ours = {MARKER, "README.md", *map(str, models if isinstance(models, list) else [])}
-    if found - ours:
+def _held(folder: Path) -> dict[str, Any]:
+    """What a repository of ours serves, as its MARKER says: by name, each with its `models`, `files` and `usage`.
+
+    What was deleted whole is left out. Raises GantoolError as `check` tells.
+    """
+    require_place(folder, "--triton")
+    if not folder.exists() or not any(folder.iterdir()):
+        return {}
+    marker = read_json(folder / MARKER) if (folder / MARKER).is_file() else None
+    served = _read_marker(folder, marker) if marker is not None else {}
+    digests = {MARKER: None, README: marker.get("readme_sha256")} if isinstance(marker, dict) else {}
+    for entry in served.values():
+        digests |= entry["files"]
+    paths = [path.relative_to(folder) for path in folder.rglob("*")]
+    folders = {parent for name in digests for parent in Path(name).parents}
+    strangers = sorted(path.as_posix() for path in paths if path not in folders and path.as_posix() not in digests)
+    if strangers:
         raise GantoolError(
-            f"{folder} holds {min(found - ours)}, which is not of a Triton repository that gantool wrote.",
+            f"{folder} holds {strangers[0]}, which is not of a Triton repository that gantool wrote.",
             "Name another folder, or move that away.",
         )
+    there = {path.as_posix() for path in paths}
+    for name, digest in digests.items():
+        if name in there and name != MARKER and ((folder / name).is_symlink() or sha256_of(folder / name) != digest):
+            raise GantoolError(
+                f"{folder / name} was changed since gantool wrote it: it is not replaced.",
+                "Name another folder, or move that file away.",
+            )
+    return {name: entry for name, entry in served.items() if there & entry["files"].keys()}
+
+
+def _read_marker(folder: Path, marker: object) -> dict[str, Any]:
+    """The `served` of a MARKER; GantoolError when it is damaged, or of another schema."""
+    served = marker.get("served") if isinstance(marker, dict) and marker.get("schema_version") == SCHEMA else None
+    if not isinstance(served, dict) or not all(map(_is_entry, served.values())):
+        raise GantoolError(
+            f"{folder / MARKER} does not tell what was written there: it is damaged, or of another gantool.",
+            "Name another folder, or move this one away.",
+        )
+    return served
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    models, files, usage = (entry.get(name) for name in ("models", "files", "usage"))
+    named = isinstance(models, list) and all(isinstance(model, str) for model in models)
+    return named and isinstance(files, dict) and isinstance(usage, str)
+
+
+def _keep(folder: Path, new: Path, others: Mapping[str, Any], name: str, models: Sequence[str]) -> None:
+    """Copy what `others` have in `folder` to `new`; GantoolError when one lacks a file, or has one of `models`."""
+    held = set(listing(folder)) if others else set()
+    for other, entry in others.items():
+        same = set(models) & set(entry["models"])
+        if same:
+            raise GantoolError(
+                f"{name} needs a model {min(same)}, and {other} in {folder} has one of that name.",
+                "Name another folder.",
+            )
+        for path in entry["files"]:
+            if Path(path) not in held:
+                raise GantoolError(
+                    f"{folder / path} of {other} is missing: it can't be kept.",
+                    f"Name another folder, or remove all of {', '.join(entry['models'])}.",
+                )
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / path, new / path)

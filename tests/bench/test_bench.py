@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,22 +15,29 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
+from support.changed import edited
 
-from gantool import __version__, manifest
-from gantool.bench import images, machine, runner
-from gantool.bench.measure import Request, measure, percentile
-from gantool.bench.proof import prove
-from gantool.bench.runner import bench
+from gantool import __version__, manifest, onnxfile
+from gantool.bench import images, machine, measure, runner
+from gantool.bench.binding import Bound
+from gantool.bench.cell import Cell, Request
+from gantool.bench.proof import Limits, limits, prove
+from gantool.bench.runner import CellError, check_batches, measure_cell
 from gantool.errors import GantoolError
-from gantool.manifest import InputInfo, Manifest, OutputInfo
+from gantool.manifest import MAX_BATCH, InputInfo, Manifest, OutputInfo
 from gantool.runtime import Generator
 
 KINDS = ("generator.onnx", "generator.seeded.onnx")
-REPORT = {
-    "schema_version", "file", "provider", "threads", "chunk", "cold", "batches", "proof", "machine", "versions",
-    "torch_loaded",
+CELL = {
+    "file", "provider", "threads", "options", "status", "placement", "settings", "cold", "batches", "proof",
+    "versions", "torch_loaded",
 }  # fmt: skip
-ROW = {"batch", "first_ms", "runs", "seconds", "images_per_second", "p50_ms", "p90_ms", "p99_ms", "peak_memory_mb"}
+ROW = {
+    "batch", "plan", "first_ms", "settled", "warm_runs", "runs", "seconds", "images_per_second", "p50_ms", "p90_ms",
+    "p99_ms",
+    "max_ms", "variation", "windows", "copies", "peak_memory_mb", "device_memory_mb", "cpu_seconds_per_1000",
+    "joules_per_1000",
+}  # fmt: skip
 COLD = {"interpreter_ms", "import_ms", "session_ms", "first_image_ms", "total_ms"}
 
 
@@ -59,6 +68,7 @@ def graph(path: Path, op: str, *, distribution: str = "data", shape: tuple[int, 
     model = helper.make_model(
         helper.make_graph([node], "g", [x], [y]), opset_imports=[helper.make_opsetid("", 18)], ir_version=10
     )
+    described = dataclasses.replace(described, graph_sha256=onnxfile.graph_sha256(model.SerializeToString()))
     helper.set_model_props(model, {manifest.KEY: described.to_json()})
     onnx.save_model(model, str(path))
     return path
@@ -75,10 +85,13 @@ class Planted:
         self.runs += 1
         return [self.spoil(output, len(output), self.runs)]
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
 
 def opener(path: Path, spoil: Callable[[], Callable[[np.ndarray, int, int], np.ndarray]]) -> Callable[[], Generator]:
     def opened() -> Generator:
-        generator = Generator(path)
+        generator = Generator(path, threads=1)
         generator.session = Planted(generator.session, spoil())
         return generator
 
@@ -98,7 +111,7 @@ def previous_of_shape() -> Callable[[np.ndarray, int, int], np.ndarray]:
 
 
 def frozen_after_timing(batch_at_fault: int) -> Callable[[], Callable[[np.ndarray, int, int], np.ndarray]]:
-    """Right at first; from the 12th run of one batch on, what it gave then (the timing takes 13 runs)."""
+    """Right at first; from the 12th run of one batch on, what it gave then (the timing takes 21 runs and more)."""
 
     def make() -> Callable[[np.ndarray, int, int], np.ndarray]:
         kept: list[np.ndarray] = []
@@ -140,15 +153,24 @@ def wrong_alone() -> Callable[[np.ndarray, int, int], np.ndarray]:
     return lambda output, batch, run: -output if batch == 1 else output
 
 
-def request(path: Path, *batches: int) -> Request:
-    return Request(str(path), "cpu", batches or (1, 8), 1, 0.0)
+def request(path: Path, *batches: int, reference: Path | None = None, **cell: Any) -> Request:
+    """Without a second of timing: the least number of runs."""
+    threads = cell.pop("threads", 1)
+    return Request(
+        Cell(str(path), threads=threads, **cell), batches or (1, 8), 0.0, None if reference is None else str(reference)
+    )
+
+
+def measured(path: Path, *batches: int, timeout: float = 120.0, **cell: Any) -> dict[str, Any]:
+    """In a process of its own."""
+    return measure_cell(request(path, *batches, **cell), timeout)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_report(exported: Path, kind: str) -> None:
     heard: list[str] = []
-    report = bench(exported / kind, batches=(70, 1, 8, 8), threads=1, seconds=0, listener=heard.append)
-    assert set(report) == REPORT
+    report = measure_cell(request(exported / kind, 1, 8, 70, reference=exported / KINDS[0]), 120.0, heard.append)
+    assert set(report) == CELL
     assert set(report["cold"]) == COLD
     assert report["cold"]["total_ms"] == pytest.approx(sum(report["cold"].values()) - report["cold"]["total_ms"])
     assert min(report["cold"].values()) > 0
@@ -156,14 +178,21 @@ def test_report(exported: Path, kind: str) -> None:
     for row in report["batches"]:
         assert set(row) == ROW
         assert row["runs"] == 10
-        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
+        assert row["warm_runs"] >= 10
+        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["max_ms"]
         assert row["images_per_second"] == pytest.approx(row["batch"] * row["runs"] / row["seconds"])
+        assert len(row["windows"]) == 10
+        assert row["cpu_seconds_per_1000"] > 0
+        assert row["copies"] is row["device_memory_mb"] is row["joules_per_1000"] is None
     assert report["file"]["kind"] == Generator(exported / kind).manifest.kind
-    assert report["file"]["architecture"] == "mlp"
-    assert (report["provider"], report["threads"], report["chunk"]) == ("cpu", 1, 64)
+    assert (report["file"]["architecture"], report["file"]["precision"]) == ("mlp", "float32")
+    assert (report["provider"], report["threads"], report["options"]) == ("cpu", 1, [])
+    assert set(report["placement"]) <= {"CPUExecutionProvider"}
     assert report["versions"]["gantool"] == __version__
     assert report["versions"]["onnxruntime"] == ort.__version__
     assert report["proof"]["golden"] == {"images": 12, "exact": True, "worst_level": 0}
+    assert report["proof"]["reference"]["file"] == KINDS[0]
+    assert (report["proof"]["reference"]["images"], report["proof"]["reference"]["worst_level"]) == (70, 0)
     assert report["proof"]["one_at_a_time"]["batches"] == [1, 7, 8, 70]
     assert (report["proof"]["fresh_images"], report["proof"]["repeated"]) == (70, 0)
     assert heard == ["first image", "batch 1", "batch 8", "batch 70", "proof"]
@@ -173,7 +202,7 @@ def test_report(exported: Path, kind: str) -> None:
 def test_measured_process_has_no_torch(exported: Path) -> None:
     import torch  # here it is loaded, and large
 
-    report = bench(exported / KINDS[1], batches=(1,), seconds=0)
+    report = measured(exported / KINDS[1], 1, threads=None)
     assert torch.__version__
     assert report["torch_loaded"] is False
     peak = report["batches"][0]["peak_memory_mb"]
@@ -188,7 +217,7 @@ def test_measured_process_has_no_torch(exported: Path) -> None:
 )
 def test_planted_fault_is_caught(exported: Path, kind: str, spoil: Any) -> None:
     with pytest.raises(GantoolError, match=r"stale|makes other images"):
-        measure(request(exported / kind), open_generator=opener(exported / kind, spoil))
+        measure.measure(request(exported / kind), open_generator=opener(exported / kind, spoil))
 
 
 @pytest.mark.parametrize(
@@ -198,23 +227,23 @@ def test_planted_fault_is_caught(exported: Path, kind: str, spoil: Any) -> None:
 def test_faulty_batch_of_one_is_caught_without_golden_images(tmp_path: Path, distribution: str, spoil: Any) -> None:
     path = graph(tmp_path / "g.onnx", "Tanh", distribution=distribution)
     with pytest.raises(GantoolError, match="stale"):
-        measure(request(path, 1), open_generator=opener(path, spoil))
+        measure.measure(request(path, 1), open_generator=opener(path, spoil))
 
 
 def test_sound_planted_session_passes(exported: Path) -> None:
     path = exported / KINDS[0]
-    report = measure(request(path), open_generator=opener(path, lambda: lambda output, batch, run: output))
+    report = measure.measure(request(path), open_generator=opener(path, lambda: lambda output, batch, run: output))
     assert report["proof"]["golden"]["exact"]
 
 
 def test_old_images_for_new_seeds_are_told_from_a_generator_that_repeats(tmp_path: Path) -> None:
     # ceil(|x|) of a value in (-1, 1) is 1: one white image for ever, and rightly so
-    path = graph(tmp_path / "white.onnx", "Tanh")
-    model = onnx.load(path)
-    del model.graph.node[:]
-    model.graph.node.extend([helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Ceil", ["a"], ["image"])])
-    onnx.save_model(model, str(path))
-    report = measure(request(path))
+    def whiten(model: onnx.ModelProto) -> None:
+        del model.graph.node[:]
+        model.graph.node.extend([helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Ceil", ["a"], ["image"])])
+
+    path = edited(graph(tmp_path / "g.onnx", "Tanh"), tmp_path / "white.onnx", whiten)
+    report = measure.measure(request(path))
     assert report["proof"]["repeated"] == report["proof"]["fresh_images"] == 8
     assert "it is the generator that repeats" in " ".join(report["proof"]["words"])
     # the same images from a session that gives its first one for ever, where a session of its own gives others
@@ -226,7 +255,7 @@ def test_old_images_for_new_seeds_are_told_from_a_generator_that_repeats(tmp_pat
 
 
 def test_generator_that_takes_an_image(tmp_path: Path) -> None:
-    report = bench(graph(tmp_path / "g.onnx", "Tanh"), batches=(1, 8), seconds=0)
+    report = measured(graph(tmp_path / "g.onnx", "Tanh"), 1, 8)
     assert report["proof"]["golden"] is None
     assert report["proof"]["repeated"] == 0
     assert any(word.startswith("Not provable") for word in report["proof"]["words"])
@@ -235,7 +264,7 @@ def test_generator_that_takes_an_image(tmp_path: Path) -> None:
 def test_not_a_number_is_wrong(tmp_path: Path) -> None:
     path = graph(tmp_path / "g.onnx", "Log")  # of negative values
     with pytest.raises(GantoolError, match="stale or wrong"):
-        measure(request(path))
+        measure.measure(request(path))
 
 
 @pytest.mark.parametrize(
@@ -274,11 +303,6 @@ def test_close_is_one_level_on_few_values(size: int, off: int, level: int, close
     assert images.difference(made, wanted).close is close
 
 
-@pytest.mark.parametrize(("percent", "value"), [(50, 5), (90, 9), (99, 10), (100, 10), (1, 1)])
-def test_percentile_is_a_measured_value(percent: int, value: float) -> None:
-    assert percentile([float(i) for i in range(1, 11)], percent) == value
-
-
 def test_data_inputs_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
     generator = Generator(graph(tmp_path / "g.onnx", "Identity"))
     together = images.maker(generator, 5, 0, 4)()
@@ -294,8 +318,10 @@ def test_missing_provider_is_said_as_in_process(exported: Path) -> None:
     with pytest.raises(GantoolError) as inside:
         Generator(exported / KINDS[0], "openvino")
     with pytest.raises(GantoolError) as outside:
-        bench(exported / KINDS[0], provider="openvino")
+        measured(exported / KINDS[0], provider="openvino")
     assert (outside.value.message, outside.value.hint) == (inside.value.message, inside.value.hint)
+    assert isinstance(outside.value, CellError)
+    assert outside.value.status == "refused"
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
@@ -305,13 +331,13 @@ def test_gpu_provider_without_a_gpu_never_falls_back(exported: Path, provider: s
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(GantoolError, match=provider):
-        bench(exported / KINDS[0], provider=provider, batches=(1,), seconds=0)
+        measured(exported / KINDS[0], 1, provider=provider)
 
 
-@pytest.mark.parametrize("batches", [(), (0,), (1, -3), (runner.MAX_BATCH + 1,)])
-def test_batches_are_checked(exported: Path, batches: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("batches", [(), (0,), (1, -3), (MAX_BATCH + 1,)])
+def test_batches_are_checked(batches: tuple[int, ...]) -> None:
     with pytest.raises(GantoolError, match="batch"):
-        bench(exported / KINDS[0], batches=batches)
+        check_batches(batches)
 
 
 @pytest.mark.parametrize(
@@ -326,21 +352,164 @@ def test_crash_is_told_with_its_last_words(
     exported: Path, monkeypatch: pytest.MonkeyPatch, code: str, says: list[str]
 ) -> None:
     monkeypatch.setattr(runner, "WORKER", (sys.executable, "-S", "-c", code))
-    with pytest.raises(GantoolError) as caught:
-        bench(exported / KINDS[0])
+    with pytest.raises(CellError) as caught:
+        measured(exported / KINDS[0])
+    assert caught.value.status == "crashed"
     assert all(part in caught.value.message for part in says)
 
 
 def test_hang_is_stopped(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys, time; print('waiting for a lock', file=sys.stderr, flush=True); time.sleep(60)"
     monkeypatch.setattr(runner, "WORKER", (sys.executable, "-S", "-c", code))
-    with pytest.raises(GantoolError, match=r"silent for 0\.5 s") as caught:
-        bench(exported / KINDS[0], timeout=0.5)
+    with pytest.raises(CellError, match=r"silent for 0\.5 s") as caught:
+        measured(exported / KINDS[0], timeout=0.5)
+    assert caught.value.status == "hung"
     assert "waiting for a lock" in caught.value.message
+
+
+def test_no_time_left_ends_a_cell_that_still_works(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = 'import time\nfor i in range(600): print(\'{"stage": "batch 1"}\', flush=True); time.sleep(0.05)'
+    monkeypatch.setattr(runner, "WORKER", (sys.executable, "-S", "-c", code))
+    with pytest.raises(CellError, match="no time was left") as caught:
+        measure_cell(request(exported / KINDS[0]), timeout=60, limit=0.5)
+    assert caught.value.status == "dropped"
 
 
 def test_machine() -> None:
     described = machine.describe()
-    assert set(described) == {"cpu", "cores", "system"}
+    assert set(described) == {"cpu", "cores", "system", "gpu"}
     assert described["cpu"]
-    assert int(described["cores"]) >= 1
+    assert int(described["cores"] or 0) >= 1
+
+
+# against the float32 file
+
+
+def other_weights(tmp_path: Path) -> Path:
+    """A generator of the same kind that makes other images."""
+    from support.exports import source_of
+
+    from gantool.export import write
+
+    # its own weights: the source of `exported` has those of seed 0
+    source = source_of("mlp", 8, latent_dim=8, widths=(16,))
+    for parameter in source.generator.parameters():
+        parameter.data.mul_(-1)
+    write(source, ["onnx"], tmp_path)
+    return tmp_path / KINDS[0]
+
+
+def test_images_of_another_generator_than_the_reference_are_wrong(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match=r"makes other images than .*generator\.onnx on the CPU"):
+        measure.measure(request(exported / KINDS[1], reference=other_weights(tmp_path)))
+
+
+def test_limits_are_those_of_the_export(exported: Path) -> None:
+    described = Generator(exported / KINDS[0]).manifest
+    assert limits(described, exported / KINDS[0]) == Limits(1, 1)
+    parity = {"levels off float32, worst": {"value": 3, "limit": 64}, "levels off float32, mean": {"limit": 2.0}}
+    int8 = dataclasses.replace(described, precision="int8", parity=parity, tolerance=8)
+    assert limits(int8, exported / "generator.int8.onnx") == Limits(64, 2)
+    # a seeded file's stand in the plain one beside it; there is none
+    assert limits(dataclasses.replace(int8, parity={}), exported / "generator.int8.seeded.onnx") == Limits(8, 8)
+
+
+# where the graph runs
+
+
+class OnTheCpu:
+    """A session of a provider that leaves two nodes of its three to the CPU, as onnxruntime tells it."""
+
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        def part(provider: str, *nodes: str) -> Any:
+            return SimpleNamespace(
+                ep_name=provider,
+                get_nodes=lambda: [SimpleNamespace(op_type=node, name=f"node_{node}") for node in nodes],
+            )
+
+        return [part("CUDAExecutionProvider", "Conv"), part("CPUExecutionProvider", "Gather", "Shape")]
+
+
+def test_planted_fallback_to_the_cpu_is_refused_and_names_the_nodes(exported: Path) -> None:
+    generator = Generator(exported / KINDS[0])
+    generator.provider, generator.session = "cuda", OnTheCpu()
+    with pytest.raises(GantoolError, match="elsewhere run Gather node_Gather, Shape node_Shape"):
+        measure.measure(request(exported / KINDS[0], provider="cuda"), open_generator=lambda: generator)
+
+
+def test_the_sessions_of_other_providers_may_not_fall_back(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime's own refusal is asked for, and becomes the cell's."""
+    refusal = "This session contains graph nodes that are assigned to the default CPU EP, but fallback is disabled"
+
+    def session(data: bytes, options: Any, **rest: Any) -> Any:
+        assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+        assert rest["provider_options"] == [{"use_tf32": "0"}]
+        raise RuntimeError(refusal)
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    with pytest.raises(GantoolError, match="assigned to the default CPU EP"):
+        measure.measure(request(exported / KINDS[0], provider="cuda", options=("no-tf32",)))
+
+
+def test_nodes_that_would_fall_back_are_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime's refusal names none; a second session, which may fall back, tells."""
+    refusal = (
+        "This session contains graph nodes that are assigned to the default CPU EP, but fallback to it is disabled"
+    )
+
+    def session(data: bytes, options: Any, **rest: Any) -> Any:
+        try:
+            options.get_session_config_entry("session.disable_cpu_ep_fallback")
+        except RuntimeError:  # not set
+            lax = OnTheCpu()
+            lax.get_providers = lambda: ["CUDAExecutionProvider"]  # type: ignore[attr-defined]
+            return lax
+        raise RuntimeError(refusal)
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    with pytest.raises(GantoolError, match="elsewhere run Gather node_Gather, Shape node_Shape"):
+        measure.measure(request(exported / KINDS[0], provider="cuda"))
+
+
+# at fixed places on the device: the CPU's memory stands in for it
+
+
+def bound(path: Path, spoil: Callable[[Bound], None] = lambda session: None) -> Callable[[], Generator]:
+    def opened() -> Generator:
+        generator = Generator(path, threads=1)
+        generator.session = Bound(generator.session, device="cpu")
+        spoil(generator.session)
+        return generator
+
+    return opened
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bound_session_makes_the_same_images(exported: Path, kind: str) -> None:
+    report = measure.measure(
+        request(exported / kind, reference=exported / KINDS[0]), open_generator=bound(exported / kind)
+    )
+    assert report["proof"]["reference"]["worst_level"] == 0
+    assert report["proof"]["golden"]["exact"]
+    for row in report["batches"]:
+        assert set(row["copies"]) == {"to_device_ms", "compute_ms", "to_host_ms"}
+        assert row["copies"]["compute_ms"] > 0
+
+
+def test_bound_session_that_copies_no_new_inputs_is_caught(exported: Path) -> None:
+    """A forgotten update: the device computes the first latents for ever."""
+
+    def forgetful(session: Bound) -> None:
+        plan = session._plan
+
+        def planned(feeds: dict[str, np.ndarray]) -> Any:
+            made = plan(feeds)
+            made.inputs = {name: SimpleNamespace(update_inplace=lambda array: None) for name in made.inputs}
+            return made
+
+        session._plan = planned  # type: ignore[method-assign]
+
+    with pytest.raises(GantoolError, match=r"stale|makes other images"):
+        measure.measure(request(exported / KINDS[0]), open_generator=bound(exported / KINDS[0], forgetful))

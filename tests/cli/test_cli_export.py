@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import onnx
@@ -94,7 +97,13 @@ def test_a_flag_a_format(cli: Run, run: RunDir, flags: list[str], files: set[str
         (["--batch", "3", "--dynamic-batch"], "one of --batch and --dynamic-batch"),
         (["--full"], "--full needs --app DIR"),
         (["--ensemble"], "--ensemble needs --triton DIR"),
-        (["--half", "--int8", "--app", "kit"], "holds one model; asked for were half, int8"),
+        (["--int8", "--app", "kit"], "computes in float32 in every language; asked for was int8"),
+        (["--force", "--onnx"], "--force needs --int8"),
+        (["--torchscript", "--batch", "7"], "--batch is for ONNX files: add --onnx or --seeded"),
+        (["--pt2", "--opset", "25"], "--opset is for ONNX files"),
+        (["--no-provenance"], "--no-provenance needs --app DIR"),
+        (["--app", "x", "--triton", "x/y"], "are one in the other: name two folders"),
+        (["--batch", "1025"], "A batch of 1025 can't be fixed"),
     ],
 )
 def test_what_does_not_go_together(cli: Run, run: RunDir, flags: list[str], message: str) -> None:
@@ -103,6 +112,44 @@ def test_what_does_not_go_together(cli: Run, run: RunDir, flags: list[str], mess
     assert message in " ".join(errors.replace("│", " ").split())
     assert not run.export.exists()
     assert not Path("kit").exists()
+
+
+@pytest.mark.parametrize("taken", ["generator.seeded.onnx", "generator.onnx.json"])
+def test_a_folder_in_the_place_of_a_file(cli: Run, run: RunDir, taken: str) -> None:
+    Path("out", taken).mkdir(parents=True)
+    code, _, errors = cli("export", "-o", "out")
+    assert code == 1
+    assert f"{taken} is a folder" in errors
+    assert [path.name for path in Path("out").iterdir()] == [taken]
+
+
+def test_files_are_put_in_place_together(cli: Run, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("export", "-o", "out")[0] == 0
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    honest, failed = Path.rename, []
+
+    def full(path: Path, target: Path) -> Path:
+        if target == Path("out/generator.seeded.onnx") and not failed:
+            failed.append(path)
+            raise OSError(28, "No space left on device")
+        return honest(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    code, _, errors = cli("export", "-o", "out", "--opset", "20")
+    assert code == 1
+    assert "No space left on device" in errors
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_sigterm_leaves_nothing(run: RunDir, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "gantool", "export", "-o", "out"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (tmp_path / "out").is_dir() and process.poll() is None:
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(60) == 143
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_the_manifest_tells_how_the_file_was_made(cli: Run, run: RunDir) -> None:

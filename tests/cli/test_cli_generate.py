@@ -219,3 +219,66 @@ def test_more_than_an_array_should_hold_is_refused_before_anything_is_made(cli: 
     assert "GB" in err
     assert "--first" in err
     assert not list(here.iterdir())
+
+
+def test_shards(cli: Run, here: Path, file: Path) -> None:
+    asked = ("generate", file, "--count", "1_0", "--shard-size", 4, "--seed", 7, "--first", 3, "--workers", 1)
+    code, out, _ = cli(*asked, "--out", "many")
+    assert code == 0
+    assert "10 images (3 … 12 of seed 7)" in out
+    assert "→ many: 3 shards, 1.0 kB" in out
+    arrays = [np.load(path) for path in sorted((here / "many").glob("*.npy"))]
+    np.testing.assert_array_equal(np.concatenate(arrays), Generator(file).sample(10, seed=7, first=3))
+    code, out, _ = cli(*asked, "--out", "many")
+    assert "were all there: 3 shards in many" in out
+    code, out, _ = cli(*asked, "--out", "many", "--json", "--verify")
+    summary = json.loads(out)
+    assert (summary["made"], summary["shards"], summary["images"], summary["format"]) == (0, 3, 10, "npy")
+    with (here / "many" / "shard-000001.npy").open("ab") as opened:
+        opened.write(b"more")
+    code, out, err = cli(*asked, "--out", "many")
+    assert "3 shards, 2 were there" in out
+    assert "shard-000001.npy was gone or changed, and was made again." in err
+
+
+def test_shards_with_labels_go_to_a_folder_of_their_own(cli: Run, here: Path) -> None:
+    label = Input("label", (), "label", classes=3)
+    (made,) = export.write(source(Conditional(), Z, label), ["onnx"], here / "conditional")
+    for arguments, labels in ((["--labels", "2,0"], [2, 0, 2, 0]), (["--label", 1], [1] * 4), ([], [0, 1, 2, 0])):
+        assert cli("generate", made.path, "--count", 4, "--workers", 1, *arguments)[0] == 0
+        found = np.load(here / "shards" / "shard-000000.npy")
+        np.testing.assert_array_equal(found, Generator(made.path).sample(4, labels=labels))
+        shutil.rmtree(here / "shards")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "s"], "--out is for shards"),
+        (["--shard-size", 5], "--shard-size is for shards"),
+        (["--json"], "--json is for shards"),
+        (["--labels", "1,2"], "--labels is for shards"),
+        (["--count", 5, "-n", 5], "-n is not for shards"),
+        (["--count", 5, "-o", "s"], "-o is not for shards"),
+        (["--count", 5, "--address", "auto"], "--address is for the engine ray"),
+        (["--count", 5, "--format", "zip"], "no format 'zip'"),
+        (["--count", 5, "--engine", "slurm"], "no engine 'slurm'"),
+        (["--count", 5, "--label", 1], "takes no labels"),
+        (["--count", 5, "--labels", "1,x"], "--labels is '1,x'"),
+        (["--count", 5, "--labels", "1", "--label", 1], "both given"),
+        (["--count", 5, "--provider", "gpu"], "no provider 'gpu'"),
+        (["--count", 10**12], "--shard-size 20000000 or more"),
+    ],
+)
+def test_shards_that_can_not_be_made(cli: Run, here: Path, file: Path, arguments: list[object], message: str) -> None:
+    assert message in fails(cli, here, file, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--count", 0], ["--count", 5, "--workers", 0], ["--shard-size", 0]])
+def test_usage_errors_of_shards_exit_2(cli: Run, here: Path, file: Path, arguments: list[object]) -> None:
+    fails(cli, here, file, *arguments, code=2)
+
+
+def test_no_shards_of_what_is_no_picture(cli: Run, here: Path) -> None:
+    (audio,) = export.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], here / "audio")
+    assert "makes no images" in fails(cli, here, audio.path, "--count", 5)

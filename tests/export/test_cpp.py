@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -12,12 +14,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from support.exports import Conditional, Z, source, source_of
 from torch import nn
+from torch.utils import cpp_extension
 
-from gantool import artifact, export, manifest
+from gantool import artifact, export, manifest, provenance
 from gantool.architecture import Input
 from gantool.export import torchscript
+from gantool.export.app import kit, readme
 from gantool.runtime import Generator
 
 SOURCES = Path(export.__file__).parent / "app" / "templates" / "cpp"
@@ -34,10 +39,19 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sources(tmp_path_factory: pytest.TempPathFactory, conditional: Path) -> Path:
+    """The sources as they are in a kit of the conditional generator."""
+    folder = tmp_path_factory.mktemp("kit") / "cpp"
+    shutil.copytree(SOURCES, folder)
+    kit.fill_cpp(folder, artifact.inspect(conditional).manifest)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory, sources: Path) -> Path:
     """The program, compiled; a warning in our files is an error."""
     build = tmp_path_factory.mktemp("cpp")
-    configure = ["cmake", "-S", SOURCES, "-B", build, f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"]
+    configure = ["cmake", "-S", sources, "-B", build, f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"]
     for command in ([*configure, "-DCMAKE_CXX_FLAGS=-Werror -Wshadow -Wconversion"], ["cmake", "--build", build]):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -69,7 +83,7 @@ def assert_near(images: np.ndarray, wanted: np.ndarray) -> None:
     assert images.shape == wanted.shape
     difference = np.abs(images.astype(int) - wanted)
     assert difference.max() <= 1
-    assert (difference > 0).mean() <= 0.001
+    assert np.count_nonzero(difference) <= max(1, 0.0002 * difference.size)  # as the kit's README says
 
 
 def test_its_images_are_those_of_python(program: Path, folder: Path, tmp_path: Path) -> None:
@@ -190,4 +204,95 @@ def test_files_that_are_none(program: Path, folder: Path, tmp_path: Path) -> Non
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
         assert said in done.stderr
     done = run(program, cwd=tmp_path)
-    assert (done.returncode, done.stderr.splitlines()[0]) == (2, f"generate: there is no {FILE} here: name the file")
+    places = f"{tmp_path} nor in {tmp_path.parent}"
+    assert done.returncode == 1
+    assert done.stderr == f"generate: there is no {FILE} in {places}: put it there, or name the file\n"
+
+
+def test_the_model_lies_here_or_one_folder_up(program: Path, folder: Path, conditional: Path, tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    shutil.copyfile(folder / FILE, tmp_path / FILE)
+    assert run(program, "-o", "above.bin", cwd=tmp_path / "build").returncode == 0
+    above = np.fromfile(tmp_path / "build" / "above.bin", np.uint8)
+    assert_near(above, Generator(folder / "generator.onnx").sample(16).ravel())
+    shutil.copyfile(conditional, tmp_path / "build" / FILE)  # the nearer one is taken
+    assert run(program, "-o", "here.bin", cwd=tmp_path / "build").returncode == 0
+    here = np.fromfile(tmp_path / "build" / "here.bin", np.uint8)
+    assert_near(here, Generator(conditional.with_name("generator.onnx")).sample(16).ravel())
+
+
+def texts(picture: Path) -> dict[str, str]:
+    with Image.open(picture) as opened:
+        opened.load()
+        assert isinstance(opened, PngImageFile)
+        return {name: str(text) for name, text in opened.text.items()}
+
+
+def test_pictures_say_where_they_come_from(program: Path, conditional: Path, tmp_path: Path) -> None:
+    arguments = ["--seed", -(2**63), "--first", 2**47 - 9, "--count", 3]
+    for label in (None, 2):
+        given = arguments if label is None else [*arguments, "--label", label]
+        assert run(program, conditional, *given, "-o", tmp_path / "grid.png").returncode == 0
+        described = artifact.inspect(conditional).manifest
+        told = texts(tmp_path / "grid.png")
+        assert set(told) == {provenance.XMP_KEY, provenance.KEY}
+        assert told[provenance.XMP_KEY] == provenance.xmp(provenance.SOFTWARE)
+        wanted = provenance.of(described, -(2**63), 2**47 - 9, 3, label).to_json()
+        assert json.loads(told[provenance.KEY]) == json.loads(wanted)
+
+
+def test_pictures_of_another_model_are_not_said_to_be_of_the_kits(program: Path, tmp_path: Path) -> None:
+    export.write(source(Colours(), shape=(3, 64, 64)), ["torchscript-seeded"], tmp_path)
+    assert run(program, tmp_path / FILE, "-o", tmp_path / "grid.png").returncode == 0
+    assert set(texts(tmp_path / "grid.png")) == {provenance.XMP_KEY}
+
+
+HOSTILE = 'a"; std::system("x"); // \\ %%{xmp} ??/ \n \u00e4 \U0001f600 9'
+TELLING = """
+#include <cstdio>
+#include "provenance.hpp"
+int main(int, char** words) {
+  for (const auto& [keyword, text] : gantool::provenance(words[1], -7, 8, 9, 1)) {
+    std::printf("%s%c%s%c", keyword.c_str(), 0, text.c_str(), 0);
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["with provenance", "without"])
+def test_what_is_filled_in_stays_text(conditional: Path, tmp_path: Path, said: bool) -> None:
+    described = artifact.inspect(conditional).manifest
+    described = replace(described, gantool=HOSTILE, licence=HOSTILE, data={"name": HOSTILE})
+    shutil.copy(SOURCES / "provenance.hpp", tmp_path)
+    kit.fill_cpp(tmp_path, described, said)
+    (tmp_path / "main.cpp").write_text(TELLING)
+    options = ["-std=c++17", "-trigraphs", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-Wno-trigraphs"]
+    built = subprocess.run(["c++", *options, "main.cpp", "-o", "main"], cwd=tmp_path, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    made = subprocess.run([tmp_path / "main", described.to_json()], capture_output=True, check=True)
+    told = made.stdout.decode().split("\0")[:-1]
+    if not said:
+        assert told == []
+        return
+    assert told[:3] == [provenance.XMP_KEY, provenance.xmp(f"gantool {HOSTILE}"), provenance.KEY]
+    assert json.loads(told[3]) == json.loads(provenance.of(described, -7, 8, 9, 1).to_json())
+    others = subprocess.run([tmp_path / "main", "{}"], capture_output=True, check=True)
+    assert others.stdout.decode().split("\0")[:-1] == told[:2]
+
+
+def test_code_to_copy_compiles(sources: Path, tmp_path: Path) -> None:
+    """That of the README and that of the playground, pasted into a file each."""
+    node = shutil.which("node") or pytest.skip("there is no node on the path")
+    (block,) = re.findall(r"```cpp\n(.*?)```", (SOURCES / readme.CPP_PART).read_text(), re.DOTALL)
+    program = (SOURCES.parent / "playground" / "code.js").read_text()
+    program += 'console.log(codeFor("C++", -(2n ** 63n), 3, 2));'
+    done = subprocess.run([node, "-e", f"const LABEL = {{ classes: 3 }};{program}"], capture_output=True, text=True)
+    paths = [option for path in cpp_extension.include_paths() for option in ("-isystem", path)]
+    (tmp_path / "all.cpp").write_text(
+        f"namespace a {{\n{block}}}\nnamespace b {{\n{done.stdout}}}\n".replace('#include "generator.hpp"\n', "")
+    )
+    for code in (block, done.stdout):
+        assert '#include "generator.hpp"\n' in code
+    command = ["c++", "-std=c++17", "-fsyntax-only", "-I", sources, *paths, "-include", "generator.hpp", "all.cpp"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr

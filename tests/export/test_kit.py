@@ -19,8 +19,9 @@ from support.exports import Conditional, Tiny, Z, source
 from gantool import artifact, export, manifest
 from gantool.architecture import Input
 from gantool.errors import GantoolError
-from gantool.export.app import assets, kit, readme, require_images, write_app
+from gantool.export.app import assets, check, kit, readme, require_images, write_app
 from gantool.export.source import Artifact, Source
+from gantool.files import sha256_of
 from gantool.manifest import InputInfo, Manifest, OutputInfo
 from gantool.rundir import RunDir
 
@@ -48,6 +49,8 @@ def ort_web(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     folder = tmp_path_factory.mktemp("assets")
     for name in assets.ORT_WEB:
         (folder / name).write_text(f"{name}\n")
+    digests = {name: sha256_of(folder / name) for name in assets.ORT_WEB}
+    (folder / assets.RECORD).write_text(json.dumps({"files": digests}))
     monkeypatch.setattr(assets, "ASSETS", folder)
     return folder
 
@@ -233,6 +236,27 @@ def test_a_manifest_with_nothing_in_it(tiny: Artifact, tmp_path: Path) -> None:
     assert "# unnamed, trained on unnamed\n" in text
 
 
+@pytest.mark.parametrize(
+    ("precision", "tolerance", "weights", "same"),
+    [
+        ("float32", 1, "stored and computed in float32", True),
+        ("half-weights", 1, "stored in float16, computed in float32", True),
+        ("half", 2, "stored in float16, computed in float16 where the hardware can", False),
+        ("int8", 9, "stored as 8-bit integers, computed with them where the hardware can", False),
+    ],
+)
+def test_equal_images_are_claimed_of_what_computes_in_float32(
+    tiny: Artifact, tmp_path: Path, precision: str, tolerance: int, weights: str, same: bool
+) -> None:
+    described = dataclasses.replace(tiny.manifest, precision=precision, tolerance=tolerance)
+    folder = without_playground(Artifact(tiny.path, described, ()), tmp_path / "app")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert cells(text)["weights"] == weights
+    assert ("it is the same in every language" in text) == same
+    assert (f"differ by up to {tolerance} grey levels" in text) == (not same)
+    assert ("LibTorch does, makes other pixels" in text) == (not same)
+
+
 def test_markdown_bounds_and_flattens() -> None:
     assert readme.markdown("a\r\n\u2028b\x00\x1b[31m c") == "a b \\[31m c"
     assert len(readme.markdown("a" * 5000)) == readme.MAX_TEXT
@@ -314,8 +338,13 @@ def test_a_file_and_the_folder_one_is_in_are_not_replaced(
         without_playground(tiny, tmp_path / "file" / "app")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(GantoolError, match="the folder you are in"):
+    with pytest.raises(GantoolError, match="is the folder you are in"):
         without_playground(tiny, Path())
+    without_playground(tiny, tmp_path / "here" / "app")
+    monkeypatch.chdir(tmp_path / "here" / "app" / "python")
+    with pytest.raises(GantoolError, match="holds the folder you are in"):
+        without_playground(tiny, Path(".."))
+    assert Path.cwd().exists()
 
 
 def test_a_failure_leaves_the_old_kit(tiny: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,12 +406,47 @@ def test_a_generator_can_be_asked_about_before_it_is_exported() -> None:
         require_images(source(Tiny((2, 8, 6)), shape=(2, 8, 6)).about)
 
 
-def test_without_the_files_for_the_web(tiny: Artifact, tmp_path: Path, ort_web: Path) -> None:
-    (ort_web / "LICENSE").unlink()
-    with pytest.raises(GantoolError, match="no LICENSE") as caught:
+@pytest.mark.parametrize("name", [*assets.ORT_WEB, assets.RECORD])
+def test_without_the_files_for_the_web(tiny: Artifact, tmp_path: Path, ort_web: Path, name: str) -> None:
+    (ort_web / name).unlink()
+    with pytest.raises(GantoolError, match=f"not installed: .* has no {re.escape(name)}") as caught:
         without_playground(tiny, tmp_path / "app")
     assert "make assets" in caught.value.hint
+    assert "pip install" in caught.value.hint
     assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize("name", assets.ORT_WEB)
+def test_with_damaged_files_for_the_web(tiny: Artifact, tmp_path: Path, ort_web: Path, name: str) -> None:
+    (ort_web / name).write_bytes((ort_web / name).read_bytes()[:-1] + b"x")  # of the same length
+    with pytest.raises(GantoolError, match=f"damaged: .*{re.escape(name)} is not the file that was inst") as caught:
+        without_playground(tiny, tmp_path / "app")
+    assert "make assets" in caught.value.hint
+    assert "pip install" in caught.value.hint
+    assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize("record", ["[]", "{}", '{"files": []}', '{"files": {"LICENSE": 3}}'])
+def test_with_a_record_of_no_use(ort_web: Path, record: str) -> None:
+    (ort_web / assets.RECORD).write_text(record)
+    with pytest.raises(GantoolError, match="is damaged"):
+        assets.ort_web()
+
+
+def test_what_would_be_refused_is_told_before_anything_is_made(tiny: Artifact, tmp_path: Path, ort_web: Path) -> None:
+    about = source(Tiny((3, 8, 6)), shape=(3, 8, 6)).about  # before the export, there is no more than this
+    check(tmp_path / "new", about)
+    folder = without_playground(tiny, tmp_path / "app")
+    check(folder, about)
+    (folder / "web" / "mine.html").touch()
+    with pytest.raises(GantoolError, match=r"holds web.mine\.html"):
+        check(folder, about)
+    with pytest.raises(GantoolError, match="have 2"):
+        check(tmp_path / "new", source(Tiny((2, 8, 6)), shape=(2, 8, 6)).about)
+    (ort_web / "LICENSE").unlink()
+    with pytest.raises(GantoolError, match="no LICENSE"):
+        check(tmp_path / "new", about)
+    assert [path.name for path in tmp_path.iterdir()] == ["app"]
 
 
 def test_the_kits_model_inspects(tiny: Artifact, tmp_path: Path) -> None:

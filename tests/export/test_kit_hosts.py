@@ -84,14 +84,21 @@ def sheet(images: np.ndarray) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=1) for row in images.reshape(4, 4, *images.shape[1:])])
 
 
-def check_picture(path: Path, images: np.ndarray) -> None:
+def check_picture(path: Path, images: np.ndarray, told: provenance.Provenance) -> None:
     with Image.open(path) as picture:
         shown = np.asarray(picture)
         xmp = picture.info["xmp"] if "xmp" in picture.info else picture.text["XML:com.adobe.xmp"].encode()
+        assert set(picture.text) == {provenance.XMP_KEY, provenance.KEY}
+        assert json.loads(picture.text[provenance.KEY]) == json.loads(told.to_json())
     np.testing.assert_array_equal(shown.reshape(sheet(images).shape), sheet(images))
     assert xmp.decode() == provenance.xmp(f"gantool {__version__}")
     (source_type,) = ET.fromstring(xmp).iter("{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType")
     assert source_type.text == "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+
+def origin(app: Path, seed: int, first: int = 0, count: int = 16, label: int | None = None) -> provenance.Provenance:
+    """What a picture of the kit's model is to say."""
+    return provenance.of(Generator(app / "generator.seeded.onnx").manifest, seed, first, count, label)
 
 
 def blocks(app: Path, language: str) -> list[str]:
@@ -141,7 +148,11 @@ def test_python_makes_the_same_images(app: Path, python: Path) -> None:
 def test_python_writes_a_picture(app: Path, python: Path) -> None:
     said = hosts.run(python, "generator.py", "--seed", "7", "-n", "16", "--first", 3, "-o", "g.png", cwd=app / "python")
     assert said == "g.png: 16 images of seed 7\n"
-    check_picture(app / "python" / "g.png", expected(app, 16, 7, 3))
+    check_picture(app / "python" / "g.png", expected(app, 16, 7, 3), origin(app, 7, 3))
+    if conditional(app):
+        hosts.run(python, "generator.py", "--seed", 2**63 - 1, "--label", 2, "-o", "l.png", cwd=app / "python")
+        images = expected(app, 16, 2**63 - 1, labels=2)
+        check_picture(app / "python" / "l.png", images, origin(app, 2**63 - 1, label=2))
     assert "exact=True" in hosts.run(python, "generator.py", "--self-test", cwd=app / "python")
 
 
@@ -191,7 +202,115 @@ def test_the_readmes_python(app: Path, python: Path) -> None:
     assert said == f"(16, {height}, {width}, {channels}) SelfTest(exact=True, images=12, worst=0)\n"
     command = next(line for line in blocks(app, "sh")[0].splitlines() if line.startswith("python "))
     hosts.run(python, *command.split()[1:], cwd=app / "python")
-    check_picture(app / "python" / "grid.png", expected(app, 16, 7))
+    check_picture(app / "python" / "grid.png", expected(app, 16, 7), origin(app, 7))
+
+
+def failing(*command: object, cwd: Path) -> tuple[int, str]:
+    """The exit code and what is printed to stderr; no traceback, no file."""
+    before = set(cwd.rglob("*"))
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=hosts.TIMEOUT)
+    assert done.returncode in (1, 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not re.search(r"^\s+at ", done.stderr, re.MULTILINE), done.stderr  # a stack of Node
+    assert {path for path in cwd.rglob("*") if path.name != "__pycache__" and path.suffix != ".pyc"} <= before
+    return done.returncode, done.stderr
+
+
+# of both programs: options, exit code, the last line but for "Try: …"
+WRONG: list[tuple[list[object], int, str]] = [
+    (["-n", 0], 2, "a picture holds 1 to 10000 images, not 0"),
+    (["-n", -1], 2, "a picture holds 1 to 10000 images, not -1"),
+    (["-n", 10**15], 2, f"a picture holds 1 to 10000 images, not {10**15}"),
+    (["--seed", 2**63], 1, "does not fit 64 bits"),
+    (["--first", -1], 1, "-1"),
+    (["--first", 2**47], 1, str(2**47)),
+    (["--label", 3], 1, "takes no labels"),
+    (["-o", "missing/grid.png"], 1, "missing/grid.png"),
+    (["-o", "."], 1, "directory"),
+    (["--sede", 1], 2, "--sede"),
+    (["--seed"], 2, "--seed"),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        *WRONG,
+        (["--seed", "1e3"], 2, "argument --seed: invalid int value: '1e3'"),
+        (["-n", "1.5"], 2, "argument -n/--count: invalid int value: '1.5'"),
+        (["--model", "none.onnx"], 1, "there is no file none.onnx"),
+        (["--model", "requirements.txt"], 1, "requirements.txt can't be loaded"),
+        (["--model", "none.onnx", "--self-test"], 1, "there is no file none.onnx"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_pythons_program_says_in_a_line_what_is_wrong(
+    kits: dict[str, Path], python: Path, tmp_path: Path, options: list[object], code: int, said: str
+) -> None:
+    shutil.copytree(kits["colour"], tmp_path / "app")
+    left, errors = failing(python, "generator.py", *options, cwd=tmp_path / "app" / "python")
+    assert left == code
+    assert errors.splitlines()[-1].startswith("generator.py: error: ")
+    assert said in errors.splitlines()[-1]
+    assert code == 2 or len(errors.splitlines()) == 1  # with 2, argparse shows the usage above it
+
+
+def test_pythons_program_has_help(kits: dict[str, Path], python: Path) -> None:
+    assert "-n COUNT, --count COUNT" in hosts.run(python, "generator.py", "--help", cwd=kits["colour"] / "python")
+
+
+# --- where the model lies: beside the module, or one folder up
+
+PICTURE = {
+    "Python": "\nfrom pathlib import Path\nPath('made.bin').write_bytes(image.tobytes())\n",
+    "Node": "\n(await import('node:fs')).writeFileSync('made.bin', data);\n",
+}
+
+
+def pasted(language: str, seed: int, first: int, label: int | None) -> str:
+    """The code that the playground shows of an image, and a line that writes its bytes to made.bin."""
+    code = (Path(assets.ASSETS).parent / "templates" / "playground" / "code.js").read_text(encoding="utf-8")
+    call = f"codeFor({language!r}, {str(seed)!r}, {first}, {json.dumps(label)})"
+    script = f"const LABEL = {{ classes: 3 }};{code};process.stdout.write({call});"
+    done = subprocess.run([hosts.node(), "-e", script], capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^(#|//) generator\.seeded\.onnx lies beside generator\..*, or one folder up$", done.stdout, re.M)
+    return done.stdout + PICTURE[language]
+
+
+@pytest.mark.parametrize("language", ["Python", "Node"])
+@pytest.mark.parametrize("flat", [False, True], ids=["in the kit", "in a new project"])
+@pytest.mark.parametrize("app", ["colour", "label"], indirect=True)
+def test_code_from_the_playground_works_as_it_is_pasted(
+    app: Path, python: Path, tmp_path: Path, language: str, flat: bool
+) -> None:
+    folder = app / language.lower()
+    if flat:
+        folder = tmp_path / "flat"
+        shutil.copytree(app / language.lower(), folder)
+        shutil.copy(app / "generator.seeded.onnx", folder)
+        (tmp_path / "generator.seeded.onnx").write_bytes(b"not this one")
+    if language == "Node":
+        (folder / "node_modules").symlink_to(hosts.node_modules("onnxruntime-node"))
+    label = 2 if conditional(app) else None
+    name = "pasted.py" if language == "Python" else "pasted.mjs"
+    (folder / name).write_text(pasted(language, 2**53 + 1, 3, label), encoding="utf-8")
+    elsewhere = tmp_path / "elsewhere"  # nor does it matter where one stands
+    elsewhere.mkdir()
+    hosts.run(python if language == "Python" else hosts.node(), folder / name, cwd=elsewhere)
+    wanted = expected(app, 1, 2**53 + 1, 3, label)
+    assert (elsewhere / "made.bin").read_bytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("app", ["colour"], indirect=True)
+def test_without_the_model_both_places_are_named(app: Path, node: Path, python: Path) -> None:
+    (app / "generator.seeded.onnx").unlink()
+    code, errors = failing(python, "generator.py", cwd=app / "python")
+    where = f"there is no generator.seeded.onnx in {app / 'python'} nor in {app}: put it there, or give its path"
+    assert (code, errors) == (1, f"generator.py: error: {where}\n")
+    code, errors = failing(hosts.node(), "example.mjs", cwd=node)
+    where = f"There is no generator.seeded.onnx in {node}/ nor in {app}/: put it there, or give its path."
+    assert (code, errors) == (1, f"example.mjs: {where}\n")
 
 
 # --- Node
@@ -237,8 +356,43 @@ def test_node_makes_the_same_images(app: Path, node: Path) -> None:
 
 
 def test_node_writes_a_picture(app: Path, node: Path) -> None:
-    hosts.run(hosts.node(), "example.mjs", "--seed=-5", "-n", "16", "--first", "3", "-o", "g.png", cwd=node)
-    check_picture(node / "g.png", expected(app, 16, -5, 3))
+    hosts.run(hosts.node(), "example.mjs", "--seed", "-5", "-n", "16", "--first", "3", "-o", "g.png", cwd=node)
+    check_picture(node / "g.png", expected(app, 16, -5, 3), origin(app, -5, 3))
+    if conditional(app):
+        hosts.run(hosts.node(), "example.mjs", f"--seed={2**63 - 1}", "--label", 2, "-o", "l.png", cwd=node)
+        check_picture(node / "l.png", expected(app, 16, 2**63 - 1, labels=2), origin(app, 2**63 - 1, label=2))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        *WRONG,
+        (["--seed", "1e3"], 2, "--seed takes a whole number, not '1e3'"),
+        (["-n", "1.5"], 2, "--count takes a whole number, not '1.5'"),
+        (["--first", ""], 2, "--first takes a whole number, not ''"),
+        (["grid.png"], 2, "'grid.png'"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_nodes_program_says_in_a_line_what_is_wrong(
+    kits: dict[str, Path], tmp_path: Path, options: list[object], code: int, said: str
+) -> None:
+    shutil.copytree(kits["colour"], tmp_path / "app")
+    node = tmp_path / "app" / "node"
+    (node / "node_modules").symlink_to(hosts.node_modules("onnxruntime-node"))
+    left, errors = failing(hosts.node(), "example.mjs", *options, cwd=node)
+    first, *rest = errors.splitlines()
+    assert (left, rest) == (code, ["Try: node example.mjs --help"] if code == 2 else [])
+    assert first.startswith("example.mjs: ")
+    assert said in first
+
+
+def test_nodes_program_has_help_and_names_what_is_missing(kits: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(kits["colour"], tmp_path / "app")
+    node = tmp_path / "app" / "node"  # without node_modules
+    assert "-n, --count N" in hosts.run(hosts.node(), "example.mjs", "--help", cwd=node)
+    code, errors = failing(hosts.node(), "example.mjs", cwd=node)
+    assert (code, errors) == (1, "example.mjs: onnxruntime-node is not installed: npm i --ignore-scripts\n")
 
 
 def test_pictures_can_be_without_provenance(kits: dict[str, Path], python: Path, tmp_path: Path) -> None:
@@ -322,7 +476,7 @@ def test_the_readmes_node(app: Path, node: Path) -> None:
     commands = blocks(app, "sh")[1].splitlines()
     assert commands[:2] == ["cd node", "npm i --ignore-scripts"]
     hosts.run(hosts.node(), *commands[2].split()[1:], cwd=node)
-    check_picture(node / "grid.png", expected(app, 16, 7))
+    check_picture(node / "grid.png", expected(app, 16, 7), origin(app, 7))
 
 
 TYPED = """

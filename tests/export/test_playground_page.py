@@ -240,9 +240,15 @@ def test_the_code_for_python_makes_the_image_that_is_shown(conditional: Model, o
     image = eval(call, {"generator": Generator(conditional.path)})
     settle(page)
     assert_alike(shown(page.query_selector("#enlarged-canvas")), image)
-    for language, labels in (("Node", ", labels: 2 }"), ("C++", "(1, 3, 1, 2)[0]")):
+    assert "# generator.seeded.onnx lies beside generator.py, or one folder up" in code.splitlines()
+    for language, labels, place in (
+        ("Node", ", labels: 2 }", "// generator.seeded.onnx lies beside generator.mjs, or one folder up"),
+        ("Web", ", labels: 2 }", "// generator.seeded.onnx lies one folder above generator.mjs"),
+        ("C++", "(1, 3, 1, 2)[0]", "// generator.seeded.torchscript.pt lies where the program runs, or one folder up"),
+    ):
         page.check(f"input[value='{language}']")
         assert labels in page.inner_text("#code")
+        assert place in page.inner_text("#code").splitlines()
 
 
 @pytest.mark.slow

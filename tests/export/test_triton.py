@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -208,7 +212,15 @@ def test_every_file_tells_where_it_comes_from(repository: Path, conditional: Pat
         told = json.loads(properties[triton.PROVENANCE])
         assert told["architecture"] == described.architecture
         assert told["weights_sha256"] == described.weights_sha256
-    assert json.loads((repository / triton.MARKER).read_text()) == told | {"models": sorted_models(repository)}
+    marker = json.loads((repository / triton.MARKER).read_text())
+    (entry,) = marker["served"].values()
+    assert entry == told | {"models": sorted_models(repository), "usage": entry["usage"], "files": entry["files"]}
+    recorded = entry["files"] | {triton.README: marker["readme_sha256"]}
+    assert recorded == {
+        path.relative_to(repository).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in repository.rglob("*")
+        if path.is_file() and path.name != triton.MARKER
+    }
 
 
 def sorted_models(folder: Path) -> list[str]:
@@ -292,12 +304,159 @@ def test_a_convolutional_generator(tmp_path: Path) -> None:
 # what is there already, and what does not serve
 
 
-def test_a_repository_of_ours_is_replaced_whole(plain: Path, conditional: Path, tmp_path: Path) -> None:
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_models_of_a_name_are_replaced_and_those_of_others_kept(plain: Path, conditional: Path, tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()  # empty: nothing to lose
-    triton.write_repository(folder, "old", conditional, ensemble=True)
-    triton.write_repository(folder, "new", plain)
-    assert {path.name for path in folder.iterdir()} == {"new", "README.md", triton.MARKER}
+    triton.write_repository(folder, "other", conditional, ensemble=True)
+    triton.write_repository(folder, "tiny", conditional, ensemble=True)
+    others = {name: data for name, data in content(folder).items() if name.startswith("other")}
+    assert len(others) == 10
+    assert triton.write_repository(folder, "tiny", plain) == ["tiny"]
+    made = content(folder)
+    assert {name: made[name] for name in others} == others
+    assert set(made) - set(others) == {"tiny/config.pbtxt", "tiny/1/model.onnx", triton.README, triton.MARKER}
+    for name, path, labels in (("other_ensemble", conditional, LABELS), ("tiny", plain, None)):
+        feeds = ROWS if labels is None else {**ROWS, "label": labels}
+        images = Server(folder).infer(name, feeds)["image"]
+        np.testing.assert_array_equal(images, images_of(path, ROWS, labels))
+    readme = (folder / triton.README).read_text()
+    assert re.findall("^## (.*)$", readme, re.M) == ["other", "tiny"]
+    assert readme.count("docker run") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_what_was_deleted_whole_is_no_longer_served(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "gone", plain)
+    triton.write_repository(folder, "tiny", plain)
+    shutil.rmtree(folder / "gone")
+    triton.write_repository(folder, "tiny", plain)
+    assert "## gone" not in (folder / triton.README).read_text()
+    assert set(json.loads((folder / triton.MARKER).read_text())["served"]) == {"tiny"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tiny/config.pbtxt", r"models.tiny.config\.pbtxt was changed since gantool wrote it"),
+        ("tiny/1/model.onnx", r"model\.onnx was changed since"),
+        ("other/config.pbtxt", r"other.config\.pbtxt was changed since"),
+        (triton.README, r"README\.md was changed since"),
+        ("tiny/labels.txt", r"holds tiny.labels\.txt, which is not"),
+        ("tiny/2/model.onnx", r"holds tiny.2, which is not"),
+        ("theirs/config.pbtxt", r"holds theirs, which is not"),
+    ],
+)
+def test_the_work_of_a_person_is_not_lost(plain: Path, tmp_path: Path, name: str, message: str) -> None:
+    folder = tmp_path / "models"
+    for served in ("other", "tiny"):
+        triton.write_repository(folder, served, plain)
+    triton.check(folder)
+    (folder / name).parent.mkdir(exist_ok=True)
+    with (folder / name).open("a") as file:
+        file.write("# mine\n")
+    before = content(folder)
+    with pytest.raises(GantoolError, match=message) as caught:
+        triton.check(folder)
+    assert "Name another folder, or move that" in caught.value.hint
+    with pytest.raises(GantoolError, match=message):
+        triton.write_repository(folder, "tiny", plain)
+    assert content(folder) == before
+
+
+def test_links_in_a_repository_are_somebodys(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "tiny", plain)
+    config = folder / "tiny" / "config.pbtxt"
+    shutil.copy(config, tmp_path / "same")
+    config.unlink()
+    config.symlink_to(tmp_path / "same")
+    with pytest.raises(GantoolError, match=r"config\.pbtxt was changed since"):
+        triton.check(folder)
+
+
+def test_a_kept_model_that_is_not_whole_is_named(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    for served in ("other", "tiny"):
+        triton.write_repository(folder, served, plain)
+    (folder / "other" / "config.pbtxt").unlink()
+    with pytest.raises(GantoolError, match=r"config\.pbtxt of other is missing"):
+        triton.write_repository(folder, "tiny", plain)
+    triton.write_repository(folder, "other", plain)  # itself is made again
+    assert (folder / "other" / "config.pbtxt").is_file()
+
+
+def test_two_generators_may_not_share_a_model(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "tiny_latents", plain)
+    before = content(folder)
+    with pytest.raises(GantoolError, match="tiny needs a model tiny_latents, and tiny_latents in"):
+        triton.write_repository(folder, "tiny", plain, ensemble=True)
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        '{"models": ["tiny"]}',  # schema 1: it had no digests
+        "[]",
+        '{"schema_version": 2, "served": {"tiny": 3}}',
+        '{"schema_version": 2, "served": {"tiny": {"models": [{}], "files": {}, "usage": ""}}}',
+    ],
+    ids=["schema 1", "a list", "no entry", "no names"],
+)
+def test_a_marker_that_does_not_tell(plain: Path, tmp_path: Path, marker: str) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / triton.MARKER).write_text(marker)
+    with pytest.raises(GantoolError, match=r"gantool\.json does not tell what was written there"):
+        triton.write_repository(tmp_path / "models", "tiny", plain)
+
+
+def test_a_marker_reaches_no_file_outside(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "other", plain)
+    (tmp_path / "secret").write_text("mine")
+    marker = json.loads((folder / triton.MARKER).read_text())
+    marker["served"]["other"]["files"]["../secret"] = hashlib.sha256(b"mine").hexdigest()
+    (folder / triton.MARKER).write_text(json.dumps(marker))
+    with pytest.raises(GantoolError, match="secret of other is missing"):
+        triton.write_repository(folder, "tiny", plain)
+
+
+def test_the_folder_one_is_in_is_not_replaced(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(GantoolError, match="is the folder you are in"):
+        triton.check(Path())
+    with pytest.raises(GantoolError, match="is the folder you are in"):
+        triton.write_repository(Path(), "tiny", plain)
+    triton.write_repository(Path("models"), "tiny", plain)
+    monkeypatch.chdir(tmp_path / "here" / "models" / "tiny")
+    with pytest.raises(GantoolError, match="holds the folder you are in"):
+        triton.write_repository(Path(".."), "tiny", plain)
+    assert Path.cwd().exists()
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="there is no sh on the path")
+@pytest.mark.parametrize("name", ["models", "my $HOME's models"])
+def test_the_line_to_serve_names_the_folder(plain: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "bin").mkdir()
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    docker.chmod(0o755)
+    (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(name)
+    triton.write_repository(tmp_path / "link", "tiny", plain)
+    (line,) = re.findall(r"```sh\n(.*?)```", (tmp_path / name / triton.README).read_text(), re.S)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert f"{tmp_path / name}:/models" in done.stdout.splitlines()
 
 
 def test_what_is_not_ours_is_left_alone(plain: Path, tmp_path: Path) -> None:
@@ -312,7 +471,7 @@ def test_what_is_not_ours_is_left_alone(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match=r"notes holds README.md"):
         triton.write_repository(tmp_path / "notes", "new", plain)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(GantoolError, match="file holds file"):
+    with pytest.raises(GantoolError, match="file is a file"):
         triton.write_repository(tmp_path / "file", "new", plain)
     assert {path.name for path in tmp_path.iterdir()} == {"models", "notes", "file"}
 
@@ -379,8 +538,20 @@ def test_preferred_batches_are_those_near_the_best() -> None:
 def test_what_is_no_report(broken: Any) -> None:
     with pytest.raises(GantoolError, match="no report of gantool bench"):
         triton.preferred_batches(broken)
+    with pytest.raises(GantoolError, match=r"^bench\.json is no report"):
+        triton.preferred_batches(broken, origin=Path("bench.json"))
 
 
 def test_a_report_of_large_batches_alone() -> None:
     with pytest.raises(GantoolError, match="no batch from 1 to 64"):
         triton.preferred_batches(report({128: 10.0}))
+
+
+def test_a_report_of_another_generator() -> None:
+    cell = report({8: 10.0}) | {"status": "measured", "file": {"path": "generator.onnx", "architecture": "dcgan"}}
+    measured = {"cells": [cell, {"status": "crashed"}]}
+    assert triton.preferred_batches(measured, architecture="dcgan") == [8]
+    with pytest.raises(GantoolError, match=r"^b\.json is of another generator: it measures dcgan, not mlp"):
+        triton.preferred_batches(measured, origin="b.json", architecture="mlp")
+    choice = report({8: 10.0}) | {"file": "generator.onnx"}  # as --write-choice leaves it: it names none
+    assert triton.preferred_batches(choice, architecture="mlp") == [8]

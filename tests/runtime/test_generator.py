@@ -5,22 +5,27 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from support.changed import described_as, edited, fixed
-from support.exports import Conditional, Tiny, Z, source
+from support.exports import Conditional, Tiny, Z, source, source_of
 
 from gantool import export, latents, manifest
 from gantool.architecture import Input
 from gantool.errors import GantoolError
 from gantool.manifest import Manifest
 from gantool.rundir import RunDir
-from gantool.runtime import Generator
+from gantool.runtime import Generator, workers
+from gantool.runtime import generator as generator_module
 
 KINDS = ["onnx", "onnx-seeded"]
 
@@ -301,6 +306,235 @@ def test_a_batch_that_the_graph_does_not_have(plain: Generator, tmp_path: Path) 
             Generator(described_as(by_four, tmp_path / "g.onnx", says(batch)))
 
 
+# many cores
+
+
+@pytest.fixture(scope="module", params=["mlp", "dcgan", "wgan"])
+def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The plain and the seeded file of a known architecture, small."""
+    options: dict[str, Any] = {"widths": (64, 128)} if request.param == "mlp" else {"width": 16}
+    folder = tmp_path_factory.mktemp(request.param)
+    made = export.write(source_of(request.param, 16, **options), KINDS, folder, export.Options(optimize="none"))
+    return [item.path for item in made]
+
+
+@pytest.fixture
+def forced(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int, int], Generator]:
+    """A generator of `threads` cores with calls of at most `rows` images, however cheap they are."""
+
+    def force(path: Path, threads: int, rows: int) -> Generator:
+        seconds = workers.CALL_SECONDS / rows
+        monkeypatch.setattr(workers, "image_seconds", lambda size, convolutional: seconds)
+        monkeypatch.setattr(workers, "WORTH_SECONDS", seconds)
+        generator = Generator(path, threads=threads)
+        assert generator.plan(1).rows == rows
+        return generator
+
+    return force
+
+
+def test_images_depend_on_no_plan(known: list[Path], forced: Callable[[Path, int, int], Generator]) -> None:
+    """Whatever the threads and the images a call: bytes and floats are those of one image at a time."""
+    alone = Generator(known[0], threads=1)
+    images = np.concatenate([alone.sample(1, seed=3, first=first) for first in range(5, 102)])
+    z = alone.latents(97, seed=3, first=5)
+    floats = np.concatenate([alone.from_latents(z[row : row + 1]) for row in range(97)])
+    for threads, rows in ((1, 1), (1, 16), (1, 512), (2, 1), (2, 8), (3, 32), (5, 64), (4, 512)):
+        for path in known:
+            generator = forced(path, threads, rows)
+            assert generator.plan(97).threads == threads
+            np.testing.assert_array_equal(generator.sample(97, seed=3, first=5), images)
+            np.testing.assert_array_equal(generator.sample(7, seed=3, first=5), images[:7])
+        np.testing.assert_array_equal(forced(known[0], threads, rows).from_latents(z), floats)
+
+
+def test_what_runs_by_itself_makes_the_same(known: list[Path]) -> None:
+    wanted = Generator(known[1], threads=1).sample(1025, seed=1)
+    for path in known:
+        np.testing.assert_array_equal(Generator(path).sample(1025, seed=1), wanted)
+
+
+@pytest.mark.parametrize("n", [1, 2, 31, 130])
+def test_labels_on_many_cores(
+    conditional: list[Generator], forced: Callable[[Path, int, int], Generator], n: int
+) -> None:
+    wanted: dict[str, np.ndarray] = {}
+    for generator in conditional:
+        for labels in (None, 1, [i * i % 3 for i in range(n)], np.arange(n, dtype=np.uint8) % 2):
+            for made in (generator, forced(generator.path, 3, 4), forced(generator.path, 2, 1)):
+                images = made.sample(n, seed=2, first=7, labels=labels)
+                np.testing.assert_array_equal(images, wanted.setdefault(str(labels), images))
+    assert len({images.tobytes() for images in wanted.values()}) == (4 if n > 2 else len(wanted) - 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fixed_batch_on_many_cores(
+    plain: Generator, tmp_path: Path, forced: Callable[[Path, int, int], Generator], kind: str
+) -> None:
+    """No plan changes the batch of the graph."""
+    by_four = forced(fixed(plain.path.parent / manifest.FILES[kind], tmp_path / "g.onnx", 4), 3, 4)
+    assert by_four.plan(97) == workers.Plan(3, 4)
+    for n in (1, 4, 5, 12, 97):
+        np.testing.assert_array_equal(by_four.sample(n, seed=2, first=1), plain.sample(n, seed=2, first=1))
+
+
+def test_many_threads_may_call_at_once(known: list[Path], forced: Callable[[Path, int, int], Generator]) -> None:
+    """From the very first call on, when the second session is not open yet."""
+    wanted = Generator(known[1], threads=1).sample(120, seed=4)
+    for path in known:
+        generator = forced(path, 3, 8)
+        together = threading.Barrier(6, timeout=30)
+
+        def call(number: int, generator: Generator = generator, together: threading.Barrier = together) -> np.ndarray:
+            together.wait()
+            parts = [generator.sample(n, 4, first) for first, n in ((number, 1), (number * 20, 20), (number, 50))]
+            return np.concatenate(parts)
+
+        with ThreadPoolExecutor(6) as callers:
+            for number, images in enumerate(callers.map(call, range(6))):
+                expected = wanted[[number, *range(number * 20, number * 20 + 20), *range(number, number + 50)]]
+                np.testing.assert_array_equal(images, expected)
+
+
+def test_the_second_session_is_of_the_same_bytes(plain: Generator, tmp_path: Path) -> None:
+    """It is opened when the first large request comes, once; the file may be another by then."""
+    opened = []
+    path = tmp_path / "g.onnx"
+    path.write_bytes(plain.path.read_bytes())
+    generator = Generator(path, threads=2)
+    path.write_bytes(b"something else")
+    with pytest.MonkeyPatch.context() as patch:
+        honest = ort.InferenceSession
+        patch.setattr(ort, "InferenceSession", lambda *args, **rest: opened.append(1) or honest(*args, **rest))
+        generator.sample(8)
+        assert not opened
+        images = generator.sample(3000)
+        np.testing.assert_array_equal(generator.sample(3000), images)
+        assert len(opened) == 1
+    np.testing.assert_array_equal(images[2990:], plain.sample(10, first=2990))
+
+
+def test_an_error_of_one_call_is_that_of_the_request(
+    conditional: list[Generator], forced: Callable[[Path, int, int], Generator]
+) -> None:
+    generator = forced(conditional[0].path, 3, 4)
+    labels = np.zeros(100, int)
+    labels[61] = 3
+    for _ in range(2):
+        with pytest.raises(GantoolError, match="failed to run"):
+            generator.run({"z": np.zeros((100, 4)), "label": labels})
+    assert len(generator.sample(100)) == 100
+
+
+@pytest.mark.parametrize("n", [2**47, 2**46])
+def test_more_than_any_memory(both: list[Generator], n: int) -> None:
+    for generator in both:
+        with pytest.raises(GantoolError, match=rf"{n} samples of \(8, 8, 1\) do not fit") as error:
+            generator.sample(n)
+        assert ".stream()" in error.value.hint
+
+
+# streams
+
+
+@pytest.mark.parametrize(("n", "part"), [(0, 10), (1, 10), (10, 10), (61, 10), (130, 64), (5, 1), (7, None)])
+def test_a_stream_is_the_sample_in_parts(conditional: list[Generator], n: int, part: int | None) -> None:
+    for generator in conditional:
+        for labels in (None, 2, [i * i % 3 for i in range(n)]):
+            parts = list(generator.stream(n, 6, 11, labels, part))
+            assert [len(images) for images in parts] == [min(part or n, n - at) for at in range(0, n, part or 10)]
+            wanted = generator.sample(n, 6, 11, labels)
+            np.testing.assert_array_equal(np.concatenate([wanted[:0], *parts]), wanted)
+
+
+def test_a_stream_is_one_part_ahead(plain: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next part is made while one is looked at, and no more than that."""
+    begun: list[int] = []
+    honest = plain.sample
+    monkeypatch.setattr(plain, "sample", lambda n, seed, first, labels: begun.append(n) or honest(n, seed, first))
+    alive: list[weakref.ref[np.ndarray]] = []
+    parts = plain.stream(10_000_000, part=3)
+    for number in range(1, 9):
+        images = next(parts)
+        alive.append(weakref.ref(images))
+        del images
+        assert number <= len(begun) <= number + 1
+        assert sum(kept() is not None for kept in alive) <= 1
+    parts.close()  # type: ignore[attr-defined]
+    assert len(begun) <= 9
+    assert not any(thread.name.startswith("gantool-stream") for thread in threading.enumerate())
+
+
+def test_parts_are_of_bounded_size(plain: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator_module, "PART_BYTES", 1000)
+    assert [len(images) for images in plain.stream(40)] == [15, 15, 10]  # of 64 bytes each
+    monkeypatch.setattr(generator_module, "PART_BYTES", 1)
+    assert [len(images) for images in plain.stream(2)] == [1, 1]
+    monkeypatch.undo()
+    assert next(plain.stream(2**40)).shape == (generator_module.MAX_PART, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"n": -1}, "-1 images"),
+        ({"n": 1.5}, "not a whole number"),
+        ({"n": 2, "first": 2**47 - 1}, "no image"),
+        ({"n": 1, "seed": 2**63}, "does not fit"),
+        ({"n": 2, "labels": [0, 9]}, "from 0 to 9"),
+        ({"n": 2, "part": 0}, "Parts of 0 images"),
+        ({"n": 2, "part": "x"}, "part is 'x'"),
+    ],
+)
+def test_a_stream_refuses_at_once(conditional: list[Generator], asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(GantoolError, match=message):
+        conditional[1].stream(**asked)
+
+
+def test_a_stream_that_fails_says_so(plain: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(n: int, seed: int, first: int, labels: object) -> np.ndarray:
+        if first == 4:
+            raise GantoolError("The machine is on fire.")
+        return np.zeros((n, 8, 8, 1), np.uint8)
+
+    monkeypatch.setattr(plain, "sample", fails)
+    parts = plain.stream(10, part=2)
+    assert len(next(parts)) == len(next(parts)) == 2
+    with pytest.raises(GantoolError, match="on fire"):
+        next(parts)
+
+
+# sessions
+
+
+def test_settings_of_sessions(plain: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO computes in float32; threads that wait do so in a loop for a moment only."""
+    seen: list[tuple[ort.SessionOptions, Any]] = []
+    honest = ort.InferenceSession
+
+    def session(data: bytes, options: ort.SessionOptions, providers: list[str], **rest: Any) -> object:
+        seen.append((options, rest["provider_options"]))
+        made = honest(data, providers=["CPUExecutionProvider"])
+        monkeypatch.setattr(made, "get_providers", lambda: providers)
+        return made
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["OpenVINOExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    Generator(plain.path, "openvino")
+    Generator(plain.path, "openvino", settings={"precision": "ACCURACY", "device_type": "GPU"})
+    generator = Generator(plain.path, threads=5)
+    generator.sample(5000)
+    assert [own for _, own in seen] == [
+        [{"precision": "FP32"}],
+        [{"precision": "ACCURACY", "device_type": "GPU"}],
+        None,
+        None,
+    ]
+    assert [options.intra_op_num_threads for options, _ in seen[2:]] == [5, 1]
+    for options, _ in seen[2:]:
+        assert options.get_session_config_entry("session.intra_op.spin_duration_us") == "300"
+
+
 # audio, threads, self-test
 
 
@@ -314,9 +548,7 @@ def test_audio_keeps_its_axes(tmp_path: Path) -> None:
         generator.self_test()
 
 
-def test_threads_change_no_more_than_roundings(plain: Generator) -> None:
-    one, two = (Generator(plain.path, threads=threads).sample(64, seed=1) for threads in (1, 2))
-    assert np.abs(one.astype(int) - two).max() <= 1
+def test_threads_that_are_none(plain: Generator) -> None:
     with pytest.raises(GantoolError, match="0 threads"):
         Generator(plain.path, threads=0)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+import string
+from dataclasses import asdict, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING
 from gantool import manifest
 from gantool.errors import GantoolError
 from gantool.export.app import assets, readme
+from gantool.export.folders import listing, require_place
 from gantool.files import MAX_JSON_BYTES, read_bounded, replacing_folder, write_json
 from gantool.manifest import FILES, Manifest
-from gantool.provenance import xmp
+from gantool.provenance import of, xmp
 from gantool.rundir import RunDir, label
 
 if TYPE_CHECKING:
     from gantool.export.source import Artifact
 
 MODEL, TORCHSCRIPT = FILES["onnx-seeded"], FILES["torchscript-seeded"]
+LANGUAGES = ("python", "node", "web", "cpp")
+JAVASCRIPT = ("node", "web")  # what these have in common is in the folder js
 MANIFEST, README, PLAYGROUND = "manifest.json", "README.md", "playground.html"
 # what using a kit leaves in it: no reason to keep an old one
 BY_PRODUCTS = {"node_modules", "package-lock.json", "__pycache__", ".venv", "build", "grid.png", "samples.png"}
@@ -62,6 +65,16 @@ def require_images(described: Manifest) -> None:
         )
 
 
+def check(folder: Path, described: Manifest) -> None:
+    """GantoolError for whatever `write_app` would refuse that can be told before the files are made.
+
+    The generator (see `require_images`), the files for the web, and `folder`, which must be new, empty or an app kit.
+    """
+    require_images(described)
+    assets.ort_web()
+    _require_kit(folder)
+
+
 def write_app(
     seeded: Artifact,
     torchscript: Artifact | None,
@@ -79,18 +92,18 @@ def write_app(
     """
     if seeded.manifest.kind != "onnx-seeded":
         raise GantoolError(f"{seeded.path} is of kind {seeded.manifest.kind}; an app kit needs the seeded ONNX file.")
-    require_images(seeded.manifest)
+    check(folder, seeded.manifest)
     ort_web = assets.ort_web()
-    _require_replaceable(folder)
     with replacing_folder(folder) as kit:
         shutil.copyfile(seeded.path, kit / MODEL)
         write_json(kit / MANIFEST, asdict(seeded.manifest))
-        for language in ("python", "node", "web", *(("cpp",) if torchscript else ())):
-            _copy(_TEMPLATES / language, kit / language)
-        for language in ("node", "web"):
-            _copy(_TEMPLATES / "js", kit / language)
+        for language in LANGUAGES:
+            if language != "cpp" or torchscript:
+                _copy(_TEMPLATES / language, kit / language)
+        for host in JAVASCRIPT:
+            _copy(_TEMPLATES / "js", kit / host)
         _fill(kit / "node" / "package.json", name=_package_name(seeded.manifest))
-        packet = json.dumps(xmp(f"gantool {seeded.manifest.gantool}") if provenance else "")[1:-1]
+        packet = json.dumps(_packet(seeded.manifest) if provenance else "")[1:-1]
         for program in ("python/generator.py", "node/example.mjs"):
             _fill(kit / program, xmp=packet)  # what JSON escapes, Python and JavaScript take in double quotes
         (kit / "web" / "ort").mkdir()
@@ -98,6 +111,7 @@ def write_app(
             shutil.copyfile(ort_web / name, kit / "web" / "ort" / name)
         if torchscript is not None:
             shutil.copyfile(torchscript.path, kit / "cpp" / TORCHSCRIPT)
+            fill_cpp(kit / "cpp", torchscript.manifest, provenance)
         if playground:
             from gantool.export.app.playground import build
 
@@ -105,20 +119,38 @@ def write_app(
         cpp_part = _text(_TEMPLATES / "cpp" / readme.CPP_PART) if torchscript else ""
         text = readme.text(kit, seeded.manifest, _text(_TEMPLATES / README), cpp_part, provenance)
         (kit / README).write_text(text, encoding="utf-8")
-        made = _listing(kit)
-        _require_no_strangers(folder, made)
+        made = listing(kit)
     return [folder / name for name in made]
 
 
-def _require_replaceable(folder: Path) -> None:
-    """GantoolError unless `folder` is new, empty or an app kit."""
-    if folder.resolve() == Path.cwd():
-        raise GantoolError(f"{folder} is the folder you are in: it can't be replaced.", "Name a new one: --app app")
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise GantoolError(f"{folder} is a file.", "Name a folder: --app DIR")
-    if not any(folder.iterdir()):
+def fill_cpp(folder: Path, described: Manifest, provenance: bool = True) -> None:
+    """Write into the C++ sources in `folder` what pictures say: of the TorchScript file that `described` is of.
+
+    Without `provenance` they say nothing.
+    """
+    values = {
+        "xmp": _packet(described),
+        "about": replace(of(described, 0, 0), seed=None, first=None, count=None).to_json(),
+        "weights": described.weights_sha256,
+    }
+    literals = {name: _cpp_literal(value if provenance else "") for name, value in values.items()}
+    _fill(folder / "provenance.hpp", **literals)
+
+
+def _packet(described: Manifest) -> str:
+    return xmp(f"gantool {described.gantool}")
+
+
+def _cpp_literal(text: str) -> str:
+    """The inside of a C++ string literal of the text's UTF-8: octal, for three digits end where they end."""
+    plain = set(string.ascii_letters + string.digits + " !#%&'()*+,-./:;<=>[]^_{|}~$@`")
+    return "".join(chr(byte) if chr(byte) in plain else f"\\{byte:03o}" for byte in text.encode())
+
+
+def _require_kit(folder: Path) -> None:
+    """GantoolError unless `folder` is new, empty or an app kit, to which nothing was added."""
+    require_place(folder, "--app")
+    if not folder.exists() or not any(folder.iterdir()):
         return
     try:
         manifest.from_json(read_bounded(folder / MANIFEST, MAX_JSON_BYTES), folder / MANIFEST)
@@ -129,13 +161,8 @@ def _require_replaceable(folder: Path) -> None:
         raise GantoolError(
             f"{folder} holds something else than an app kit: it is not replaced.", "Name another folder: --app DIR"
         )
-
-
-def _require_no_strangers(folder: Path, made: Sequence[Path]) -> None:
-    """GantoolError when the old kit has a file that is no kit's: a program that someone began in it, say."""
-    cpp = {TORCHSCRIPT, *(item.name for item in (_TEMPLATES / "cpp").iterdir())}
-    known = {*made, Path(PLAYGROUND), *(Path("cpp", name) for name in cpp)}  # a kit may be made without these
-    for path in _listing(folder) if folder.exists() else []:
+    known = _names()
+    for path in listing(folder):  # a program that someone began in it, say
         if path not in known and not BY_PRODUCTS & set(path.parts):
             raise GantoolError(
                 f"{folder} holds {path}, which no app kit has: it is not replaced.",
@@ -143,9 +170,13 @@ def _require_no_strangers(folder: Path, made: Sequence[Path]) -> None:
             )
 
 
-def _listing(folder: Path) -> list[Path]:
-    """Files and links below `folder`, relative to it."""
-    return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+def _names() -> set[Path]:
+    """Every file that a kit may have."""
+    names = {Path(MODEL), Path(MANIFEST), Path(README), Path(PLAYGROUND), Path("cpp", TORCHSCRIPT)}
+    names |= {Path("web", "ort", name) for name in assets.ORT_WEB}
+    for language in LANGUAGES:
+        names |= {Path(language, item.name) for item in (_TEMPLATES / language).iterdir()}
+    return names | {Path(host, item.name) for host in JAVASCRIPT for item in (_TEMPLATES / "js").iterdir()}
 
 
 def _copy(source: Traversable, target: Path) -> None:

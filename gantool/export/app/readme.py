@@ -22,7 +22,19 @@ FOR = {
     "cpp": "a program in C++ for LibTorch, and its model",
     "playground.html": "one file to play with: opens with a double click, works offline",
 }
-PRECISIONS = {"float32": "stored and computed in float32", "half-weights": "stored in float16, computed in float32"}
+PRECISIONS = {
+    "float32": "stored and computed in float32",
+    "half-weights": "stored in float16, computed in float32",
+    "half": "stored in float16, computed in float16 where the hardware can",
+    "int8": "stored as 8-bit integers, computed with them where the hardware can",
+}
+# how far the images of two hosts agree: what computes in float32 differs by rounding alone
+SAME = {
+    True: "it is the same in every language and on\nevery machine (another processor, or LibTorch, may round a rare "
+    "pixel differently, by {tolerance}).",
+    False: "in Python, Node and browsers its pixels\ndiffer by up to {tolerance}. What computes in float32, as "
+    "LibTorch does, makes other pixels.",
+}
 
 PICTURES = {
     True: "The PNG files that `generator.py` and\n`example.mjs` write have it; those of your program need it, too.",
@@ -71,7 +83,9 @@ def text(kit: Path, described: Manifest, template: str, cpp_part: str, provenanc
         "cpp": cpp_part.strip() or "This kit was made without the TorchScript file that the C++ part takes.",
         "labels": _labels(described),
         "pictures": PICTURES[provenance],
-        "tolerance": f"{described.tolerance} grey level{'' if described.tolerance == 1 else 's'}",
+        "same": SAME[described.precision in ("float32", "half-weights")].format(
+            tolerance=f"{described.tolerance} grey level{'' if described.tolerance == 1 else 's'}"
+        ),
         "opset": str(described.opset),
         "created": markdown(described.created),
         "gantool": markdown(described.gantool),

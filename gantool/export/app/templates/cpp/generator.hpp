@@ -1,6 +1,6 @@
 // A generator exported by gantool as generator.seeded.torchscript.pt, for programs with LibTorch.
 //
-//     gantool::Generator generator("generator.seeded.torchscript.pt");
+//     gantool::Generator generator;                     // the file lies where the program runs, or one folder up
 //     torch::Tensor images = generator.sample(16, 7);   // uint8 (16, H, W, C), on the CPU, contiguous
 //
 // Image i of seed s depends on (s, i) alone, whatever the batch it is made in.
@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -22,12 +23,24 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The generator.seeded.torchscript.pt of the folder in which the program runs, else of the one above.
+inline std::string find_model() {
+  const std::string name = "generator.seeded.torchscript.pt";
+  const std::filesystem::path above = "..";
+  for (const auto& path : {std::filesystem::path(name), above / name}) {
+    if (std::filesystem::exists(path)) return path.string();
+  }
+  const auto here = std::filesystem::current_path();
+  throw Error("there is no " + name + " in " + here.string() + " nor in " + here.parent_path().string() +
+              ": put it there, or name the file");
+}
+
 class Generator {
  public:
   static constexpr int64_t max_index = int64_t{1} << 47;
   static constexpr int64_t chunk = 64;  // images a run: larger batches leave the cache of a CPU
 
-  explicit Generator(const std::string& path, torch::Device device = torch::kCPU) : device_(device) {
+  explicit Generator(const std::string& path = find_model(), torch::Device device = torch::kCPU) : device_(device) {
     torch::jit::ExtraFilesMap extra{{"gantool.manifest", ""}};
     try {
       module_ = torch::jit::load(path, device, extra);

@@ -6,11 +6,11 @@
 
 #include "generator.hpp"
 #include "picture.hpp"
+#include "provenance.hpp"
 #include "selftest.hpp"
 
 namespace {
 
-constexpr const char* model_name = "generator.seeded.torchscript.pt";
 constexpr const char* usage = R"(usage: generate [FILE] [options]
 
   FILE             a generator.seeded.torchscript.pt; by default the one in this folder, or in the one above
@@ -87,14 +87,6 @@ Options parse(int argc, char** argv) {
   return options;
 }
 
-std::string default_model() {
-  for (const char* folder : {".", ".."}) {
-    const auto path = std::filesystem::path(folder) / model_name;
-    if (std::filesystem::exists(path)) return path.string();
-  }
-  throw UsageError(std::string("there is no ") + model_name + " here: name the file");
-}
-
 torch::Device device_of(const std::string& name) {
   try {
     const torch::Device device(name);
@@ -105,8 +97,9 @@ torch::Device device_of(const std::string& name) {
   }
 }
 
-// The contents of the file that `out` asks for by its ending.
-std::string encoded(const torch::Tensor& images, const std::string& out) {
+// The contents of the file that the options ask for by its ending.
+std::string encoded(const torch::Tensor& images, const gantool::Generator& generator, const Options& options) {
+  const std::string& out = options.out;
   const std::string ending = std::filesystem::path(out).extension().string();
   if (ending == ".bin") {
     return std::string(static_cast<const char*>(images.data_ptr()), images.nbytes());
@@ -117,7 +110,10 @@ std::string encoded(const torch::Tensor& images, const std::string& out) {
   const auto side = [&](int64_t axis) { return static_cast<std::size_t>(images.size(axis)); };
   const auto picture = gantool::grid(images.data_ptr<std::uint8_t>(), side(0), side(1), side(2), side(3));
   const bool grey = picture.channels == 1, colour = picture.channels == 3;
-  if (ending == ".png" && (grey || colour || picture.channels == 4)) return gantool::png(picture);
+  if (ending == ".png" && (grey || colour || picture.channels == 4)) {
+    return gantool::png(picture, gantool::provenance(generator.manifest(), options.seed, options.first, options.count,
+                                                     options.label));
+  }
   if ((ending == ".ppm" && (grey || colour)) || (ending == ".pgm" && grey)) return gantool::ppm(picture);
   throw gantool::Error("images of " + std::to_string(picture.channels) + " channels can't be written as '" + ending +
                        "': take .png, .ppm, .pgm or .bin");
@@ -142,11 +138,11 @@ int report(const gantool::SelfTest& test) {
 int main(int argc, char** argv) {
   try {
     Options options = parse(argc, argv);
-    if (options.file.empty()) options.file = default_model();
+    if (options.file.empty()) options.file = gantool::find_model();
     gantool::Generator generator(options.file, device_of(options.device));
     if (options.self_test) return report(gantool::self_test(generator));
     const auto images = generator.sample(options.count, options.seed, options.first, options.label);
-    write(options.out, encoded(images, options.out));
+    write(options.out, encoded(images, generator, options));
     std::cout << options.out << ": " << options.count << " of seed " << options.seed << ", each";
     for (int64_t axis = 1; axis < images.dim(); ++axis) std::cout << (axis > 1 ? "×" : " ") << images.size(axis);
     std::cout << '\n';

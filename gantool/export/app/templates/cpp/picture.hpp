@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace gantool {
@@ -78,7 +79,8 @@ inline std::string stored(const std::string& data) {
 
 }  // namespace detail
 
-inline std::string png(const Picture& picture) {
+// `texts`: keyword and UTF-8 text of iTXt chunks, not compressed.
+inline std::string png(const Picture& picture, const std::vector<std::pair<std::string, std::string>>& texts = {}) {
   std::string out("\x89PNG\r\n\x1a\n", 8), header, rows;
   detail::big_endian(header, static_cast<std::uint32_t>(picture.width));
   detail::big_endian(header, static_cast<std::uint32_t>(picture.height));
@@ -90,6 +92,7 @@ inline std::string png(const Picture& picture) {
     rows.append(reinterpret_cast<const char*>(picture.bytes.data()) + y * stride, stride);
   }
   detail::chunk(out, "IHDR", header);
+  for (const auto& [keyword, text] : texts) detail::chunk(out, "iTXt", keyword + std::string(5, '\0') + text);
   detail::chunk(out, "IDAT", detail::stored(rows));
   detail::chunk(out, "IEND", "");
   return out;

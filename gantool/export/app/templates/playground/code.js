@@ -4,11 +4,12 @@
 const scriptNumber = (value) => (Number.isSafeInteger(Number(value)) ? String(value) : `${value}n`);
 const cppNumber = (value) => (BigInt(value) === -(2n ** 63n) ? "INT64_MIN" : String(value));
 
-function script(seed, first, label) {
+function script(place, seed, first, label) {
   const labels = label === null ? "" : `, labels: ${label}`;
   return [
     'import { Generator } from "./generator.mjs";',
     "",
+    `// generator.seeded.onnx lies ${place}`,
     "const generator = await Generator.open();",
     `const { data, shape } = await generator.sample({ seed: ${scriptNumber(seed)}, first: ${first}, count: 1${labels} });`,
   ].join("\n");
@@ -18,15 +19,17 @@ const LANGUAGES = {
   Python: (seed, first, label) => [
     "from generator import Generator",
     "",
-    'generator = Generator("generator.seeded.onnx")',
+    "# generator.seeded.onnx lies beside generator.py, or one folder up",
+    "generator = Generator()",
     `image = generator.sample(1, seed=${seed}, first=${first}${label === null ? "" : `, labels=${label}`})[0]`,
   ].join("\n"),
-  Node: script,
-  Web: script,
+  Node: (...image) => script("beside generator.mjs, or one folder up", ...image),
+  Web: (...image) => script("one folder above generator.mjs", ...image),
   "C++": (seed, first, label) => [
     '#include "generator.hpp"',
     "",
-    'gantool::Generator generator("generator.seeded.torchscript.pt");',
+    "// generator.seeded.torchscript.pt lies where the program runs, or one folder up",
+    "gantool::Generator generator;",
     `const torch::Tensor image = generator.sample(1, ${cppNumber(seed)}, ${first}${label === null ? "" : `, ${label}`})[0];`,
   ].join("\n"),
 };

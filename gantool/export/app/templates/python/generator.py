@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime as ort
 
-MODEL = Path(__file__).resolve().parent.parent / "generator.seeded.onnx"
+MODEL = "generator.seeded.onnx"
 CHUNK = 64  # images a call: larger batches leave the cache
 MAX_INDEX = 2**47
+MAX_GRID = 10_000  # images in one picture
 XMP = "%%{xmp}"  # what its pictures say of where they come from; empty: nothing
 
 
@@ -37,14 +38,32 @@ class SelfTest(NamedTuple):
     worst: int
 
 
+def find_model() -> Path:
+    """The model beside this file, else the one in the folder above; FileNotFoundError where neither has it."""
+    here = Path(__file__).resolve().parent
+    for folder in (here, here.parent):
+        if (folder / MODEL).is_file():
+            return folder / MODEL
+    raise FileNotFoundError(f"there is no {MODEL} in {here} nor in {here.parent}: put it there, or give its path")
+
+
 class Generator:
     """An exported generator. Image `i` of seed `s` is the same on every machine, in whatever batch it is made.
 
-    `path`: of the model; default: ../generator.seeded.onnx. `providers`: as onnxruntime names them.
+    `path`: of the model; default: beside this file, or one folder up. `providers`: as onnxruntime names them.
+    FileNotFoundError where there is no model, ValueError for a file that is none.
     """
 
-    def __init__(self, path: str | PathLike[str] = MODEL, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
-        self.session = ort.InferenceSession(str(path), providers=list(providers))
+    def __init__(
+        self, path: str | PathLike[str] | None = None, providers: Sequence[str] = ("CPUExecutionProvider",)
+    ) -> None:
+        path = find_model() if path is None else Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        try:
+            self.session = ort.InferenceSession(str(path), providers=list(providers))
+        except Exception as error:  # onnxruntime's own have no base in common
+            raise ValueError(f"{path} can't be loaded: {error}") from error
         text = self.session.get_modelmeta().custom_metadata_map.get("gantool.manifest")
         self.manifest: dict[str, Any] = json.loads(text) if text else {}
         if self.manifest.get("kind") != "onnx-seeded":
@@ -76,6 +95,23 @@ class Generator:
             chunk = {name: values[part] for name, values in feeds.items()}
             images[part] = self.session.run(None, {"seed": np.array([seed], np.int64), **chunk})[0]
         return images
+
+    def about(self, count: int, seed: int, first: int = 0, label: int | None = None) -> str:
+        """Where such images come from, as JSON: the model, and what makes them again."""
+        architecture, training, data = (self.manifest[name] for name in ("architecture", "training", "data"))
+        known = {"name": data.get("name"), "fingerprint": data.get("fingerprint"), "licence": self.manifest["licence"]}
+        said = {
+            "software": f"gantool {self.manifest['gantool']}",
+            "architecture": architecture.get("name"),
+            "run": training.get("run"),
+            "step": training.get("step"),
+            "seed": seed,
+            "first": first,
+            "count": count,
+            "label": label,
+            "data": {name: text for name, text in known.items() if text},
+        }
+        return json.dumps({name: value for name, value in said.items() if value not in ("", None, {})})
 
     def self_test(self) -> SelfTest:
         """Make the images whose pixels the exporting machine recorded; RuntimeError when this one makes others."""
@@ -113,18 +149,21 @@ def grid(images: np.ndarray) -> np.ndarray:
     return sheet.reshape(rows * height, columns * width, channels)
 
 
-def write_png(path: str | PathLike[str], picture: np.ndarray) -> None:
-    """Write uint8 (height, width, 1 or 3) as a PNG file, with XMP."""
+def write_png(path: str | PathLike[str], picture: np.ndarray, about: str = "") -> None:
+    """Write uint8 (height, width, 1 or 3) as a PNG file that says where it comes from: XMP, and `about`, a JSON text.
+
+    It says nothing in a kit that was made without provenance.
+    """
     height, width, channels = picture.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
     rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row starts with its filter: none
     rows[:, 1:] = picture.reshape(height, -1)
-    about = {b"iTXt": b"XML:com.adobe.xmp\0\0\0\0\0" + XMP.encode()} if XMP else {}
-    chunks = {b"IHDR": header, **about, b"IDAT": zlib.compress(rows.tobytes()), b"IEND": b""}
-    with Path(path).open("wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for name, body in chunks.items():
-            file.write(struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)))
+    texts = {b"XML:com.adobe.xmp": XMP, b"gantool": about} if XMP else {}
+    said = [(b"iTXt", keyword + bytes(5) + text.encode()) for keyword, text in texts.items() if text]
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, body in [(b"IHDR", header), *said, (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")]:
+        data += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    Path(path).write_bytes(data)
 
 
 def main() -> None:
@@ -134,18 +173,23 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first image (default: %(default)s)")
     parser.add_argument("--label", type=int, help="class of all images, for a conditional generator")
     parser.add_argument("-o", "--output", default="grid.png", help="the file to write (default: %(default)s)")
-    parser.add_argument("--model", default=MODEL, help="default: %(default)s")
+    parser.add_argument("--model", help=f"default: {MODEL} beside this file, or one folder up")
     parser.add_argument("--self-test", action="store_true", help="compare with the exporting machine's images")
     given = parser.parse_args()
-    generator = Generator(given.model)
-    if given.self_test:
-        print(generator.self_test())
-        return
+    if not 1 <= given.count <= MAX_GRID:
+        parser.error(f"a picture holds 1 to {MAX_GRID} images, not {given.count}")
     try:
+        generator = Generator(given.model)
+        if given.self_test:
+            print(generator.self_test())
+            return
         images = generator.sample(given.count, given.seed, given.first, given.label)
-    except ValueError as error:
-        parser.error(str(error))
-    write_png(given.output, grid(images))
+        about = generator.about(given.count, given.seed, given.first, given.label)
+        write_png(given.output, grid(images), about)
+    except MemoryError:
+        parser.exit(1, f"{parser.prog}: error: not enough memory for {given.count} images: take fewer\n")
+    except (OSError, ValueError, RuntimeError) as error:
+        parser.exit(1, f"{parser.prog}: error: {str(error).splitlines()[0]}\n")
     print(f"{given.output}: {len(images)} images of seed {given.seed}")
 
 

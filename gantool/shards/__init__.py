@@ -1,0 +1,6 @@
+"""Many images of one seed as files of equal size, made by many workers: `generate`. Light to import."""
+
+from gantool.shards.generating import ENGINES, Progress, Summary, generate
+from gantool.shards.plan import FORMATS
+
+__all__ = ["ENGINES", "FORMATS", "Progress", "Summary", "generate"]

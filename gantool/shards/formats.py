@@ -1,0 +1,102 @@
+"""A shard's file, written part by part: the same bytes for the same images, so no times, users or threads in it."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gantool.provenance import Provenance, png_info
+from gantool.shards.optional import library
+from gantool.shards.plan import Plan, Shard
+
+# the images of a shard part by part: (number of the first, uint8 (n, H, W, C), labels or None)
+Parts = Iterator[tuple[int, np.ndarray, list[int] | None]]
+
+
+def write(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenance | None) -> None:
+    """The shard as a file of `plan.format`. `where`: what each image says of its origin, its number apart.
+
+    OSError: of the disk. GantoolError: pyarrow is not there.
+    """
+    _WRITERS[plan.format](path, plan, shard, parts, where)
+
+
+def _npy(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenance | None) -> None:
+    """One array uint8 (n, H, W, C), for `numpy.load(mmap_mode="r")`."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (shard.count, *plan.shape)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for _, images, _ in parts:
+            file.write(np.ascontiguousarray(images).data)
+
+
+def _png_tar(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenance | None) -> None:
+    """seed7-000000000000012.png, and .cls with its class as text: a key's files follow each other, as WebDataset wants.
+
+    Without the class TarFile, which remembers every member that it wrote.
+    """
+    with path.open("wb") as file:
+        for first, images, labels in parts:
+            for i, image in enumerate(images):
+                key = f"seed{plan.seed}-{first + i:015d}"
+                label = None if labels is None else labels[i]
+                _add(file, f"{key}.png", _png(image, first + i, label, where))
+                if label is not None:
+                    _add(file, f"{key}.cls", str(label).encode())
+        file.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of an archive, which fills its last record
+        file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
+
+
+def _add(file: io.BufferedWriter, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)  # mode 644, of user 0, of 1970
+    member.size = len(data)
+    file.write(member.tobuf(tarfile.USTAR_FORMAT))
+    file.write(data)
+    file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
+
+
+def _parquet(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenance | None) -> None:
+    """Columns index, seed, label (null without classes), all int64, and png, the bytes; a row group a part."""
+    arrow = library("pyarrow", "parquet", "The format parquet")
+    parquet = library("pyarrow.parquet", "parquet", "The format parquet")
+    whole = arrow.int64()
+    schema = arrow.schema([("index", whole), ("seed", whole), ("label", whole), ("png", arrow.binary())])
+    settings: dict[str, Any] = {
+        "compression": "none",  # PNG is compressed
+        "use_dictionary": ["seed", "label"],
+        "write_statistics": ["index", "label"],  # of png they would be whole images
+    }
+    with path.open("wb") as file, closing(parquet.ParquetWriter(file, schema, **settings)) as writer:
+        for first, images, labels in parts:
+            index = range(first, first + len(images))
+            classes = [None] * len(images) if labels is None else labels
+            pngs = [_png(image, i, label, where) for image, i, label in zip(images, index, classes, strict=True)]
+            columns = [
+                arrow.array(values, type=field.type)
+                for values, field in zip((index, [plan.seed] * len(images), classes, pngs), schema, strict=True)
+            ]
+            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+
+
+def _png(image: np.ndarray, number: int, label: int | None, where: Provenance | None) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    info = None if where is None else png_info(replace(where, first=number, count=1, label=label))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+_WRITERS: dict[str, Callable[[Path, Plan, Shard, Parts, Provenance | None], None]] = {
+    "npy": _npy,
+    "png-tar": _png_tar,
+    "parquet": _parquet,
+}

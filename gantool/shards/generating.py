@@ -1,0 +1,192 @@
+"""`generate`: from an exported file to a folder of shards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gantool.errors import GantoolError
+from gantool.shards.events import Again, Event, Part
+from gantool.shards.maker import Made, manifest_digest, versions
+from gantool.shards.plan import Plan, choose_labels
+
+if TYPE_CHECKING:
+    from gantool.manifest import Manifest
+    from gantool.shards.folder import Folder
+
+ENGINES = ("local", "ray")
+SHARD_SIZE = 10_000  # images: 123 MB of 64×64 in colour
+
+
+@dataclass
+class Progress:
+    """How far it is: images that were there (`found`) and that are made since, of `total`, and shards likewise.
+
+    `event`: what was heard last.
+    """
+
+    total: int
+    shards_total: int
+    found: int
+    shards_found: int
+    made: int = 0
+    shards_made: int = 0
+    event: Event | None = None
+    _parts: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        """Images made by this call, those of unfinished shards too."""
+        return self.made + sum(self._parts.values())
+
+    def hear(self, event: Event, count: int) -> None:
+        """`count`: images of the shard that the event is about."""
+        self.event = event
+        if isinstance(event, Part):
+            self._parts[event.number] = event.done
+            return
+        self._parts.pop(event.number, None)
+        if isinstance(event, Made):
+            self.made += count
+            self.shards_made += 1
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What there is in the folder now: `bytes` of all `shards`; `made` of them, with `images_made`, in `seconds`.
+
+    `damaged`: shards that index.json named and that were gone or changed, and were made again. `lost`: workers.
+    """
+
+    shards: int
+    images: int
+    bytes: int
+    made: int
+    images_made: int
+    seconds: float
+    damaged: tuple[str, ...]
+    lost: int
+
+
+def generate(
+    artifact: Path,
+    out: Path,
+    *,
+    count: int,
+    seed: int = 0,
+    first: int = 0,
+    format: str = "npy",
+    shard_size: int = SHARD_SIZE,
+    labels: Sequence[int] | None = None,
+    provider: str = "cpu",
+    provenance: bool = True,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    verify: bool = False,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> Summary:
+    """Images `first … first+count-1` of `seed` as files of `shard_size` images in the folder `out`.
+
+    The bytes of the files do not depend on the engine or on the number of workers. Called again with the same
+    arguments it makes what is missing; `verify` reads the files that are there, and compares their SHA-256.
+    `format`: npy (uint8 arrays (n, H, W, C)), png-tar or parquet (see gantool.shards.formats). `labels`: image i has
+    the class labels[i % len(labels)]; None: i % classes. `workers`: processes, or Ray's actors; None: one a core or a
+    GPU. `address`: of a Ray cluster. As with multiprocessing, a script that calls this has to guard its main part.
+
+    GantoolError: what is asked for does not exist or fit the file; `out` holds the shards of another call or can't be
+    written; a worker was lost again and again.
+    """
+    from gantool import onnxfile
+    from gantool.runtime.session import PROVIDERS
+    from gantool.shards import folder
+
+    if engine not in ENGINES:
+        raise GantoolError(f"There is no engine {engine!r}.", f"Use one of {', '.join(ENGINES)}.")
+    if provider not in PROVIDERS:
+        raise GantoolError(f"There is no provider {provider!r}.", f"Use one of {', '.join(PROVIDERS)}.")
+    if workers is not None and workers < 1:
+        raise GantoolError(f"{workers} workers were asked for.", "Give 1 or more.")
+    manifest = onnxfile.described(onnxfile.read_bytes(artifact), artifact)[1]
+    item = manifest.input("label")
+    plan = Plan(
+        manifest_sha256=manifest_digest(manifest),
+        seed=seed,
+        first=first,
+        count=count,
+        shard_size=shard_size,
+        format=format,
+        shape=_shape(manifest, artifact),
+        labels=choose_labels(labels, 0 if item is None else item.classes),
+        provider=provider,
+        provenance=provenance,
+        versions=versions(format),
+    )
+    plan.check()
+    with folder.opened(out, plan, _about(manifest, plan), verify) as there:
+        return _fill(there, artifact, engine, workers, address, on_progress)
+
+
+def _fill(
+    there: Folder,
+    artifact: Path,
+    engine: str,
+    workers: int | None,
+    address: str | None,
+    on_progress: Callable[[Progress], object] | None,
+) -> Summary:
+    plan, todo, lost = there.plan, there.todo(), 0
+    missing = sum(shard.count for shard in todo)
+    progress = Progress(plan.count, len(plan), plan.count - missing, len(plan) - len(todo))
+
+    def report(event: Event) -> None:
+        nonlocal lost
+        if isinstance(event, Made):
+            there.add(event)
+        lost += isinstance(event, Again)
+        progress.hear(event, plan.shard(event.number).count)
+        if on_progress is not None:
+            on_progress(progress)
+
+    start = time.monotonic()
+    if todo and engine == "ray":
+        from gantool.shards import on_ray
+
+        on_ray.run(plan, artifact, there.path, todo, workers, report, address)
+    elif todo:
+        from gantool.shards import processes
+
+        processes.run(plan, artifact, there.path, todo, workers, report)
+    return Summary(
+        shards=len(plan),
+        images=plan.count,
+        bytes=sum(shard["bytes"] for shard in there.finished.values()),
+        made=len(todo),
+        images_made=missing,
+        seconds=time.monotonic() - start,
+        damaged=tuple(there.damaged),
+        lost=lost,
+    )
+
+
+def _shape(manifest: Manifest, path: Path) -> tuple[int, ...]:
+    """(H, W, C) of an image; GantoolError when the file makes none."""
+    shape = manifest.output.shape
+    if manifest.output.layout not in ("CHW", "HWC") or len(shape) != 3 or min(shape) < 1:
+        raise GantoolError(f"{path} makes no images but samples of {shape}.", "Use gantool.runtime.")
+    return (*shape[1:], shape[0]) if manifest.output.layout == "CHW" else shape
+
+
+def _about(manifest: Manifest, plan: Plan) -> dict[str, Any]:
+    """For readers of index.json: which model it was, and, unless they shall not know, where the images come from."""
+    from gantool import provenance
+    from gantool.files import parse_json
+
+    about: dict[str, Any] = {"kind": manifest.kind, "precision": manifest.precision}
+    if plan.provenance:
+        said = provenance.of(manifest, plan.seed, plan.first, plan.count)
+        about["provenance"] = parse_json(said.to_json(), "provenance")
+    return about

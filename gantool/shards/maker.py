@@ -1,0 +1,120 @@
+"""`Maker`: what a worker does, whatever engine runs it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gantool.errors import GantoolError
+from gantool.shards.plan import Plan, Shard
+
+if TYPE_CHECKING:
+    from gantool.manifest import Manifest
+    from gantool.runtime import Generator
+    from gantool.shards.formats import Parts
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished shard: its file's bytes and their SHA-256, and the process that made it."""
+
+    number: int
+    bytes: int
+    sha256: str
+    pid: int
+
+
+class Maker:
+    """Makes shards of `plan` in the folder `out`, one after another, from the file `artifact`.
+
+    The file is opened with the first shard, on one thread. It has to be the plan's, and to make here the golden images
+    that it made where it was exported.
+    """
+
+    def __init__(self, plan: Plan, artifact: Path, out: Path) -> None:
+        self.plan, self.artifact, self.out = plan, artifact, out
+
+    @cached_property
+    def generator(self) -> Generator:
+        from gantool.runtime import Generator
+
+        here = versions(self.plan.format)
+        if here != self.plan.versions:
+            raise GantoolError(
+                f"A worker has {_listed(here)}; the shards are made with {_listed(self.plan.versions)}.",
+                "Install the same versions everywhere.",
+            )
+        generator = Generator(self.artifact, self.plan.provider, threads=1)
+        if manifest_digest(generator.manifest) != self.plan.manifest_sha256:
+            raise GantoolError(f"{self.artifact} was exported anew meanwhile.", "Generate into another folder: --out")
+        generator.self_test()
+        return generator
+
+    def make(self, shard: Shard, on_part: Callable[[int], object] = lambda done: None) -> Made:
+        """Write the shard aside, then rename it. `on_part` hears how many of its images are made.
+
+        GantoolError: the disk is full or can't be written, or the artifact can't be run.
+        """
+        from gantool import files, provenance
+        from gantool.shards import formats
+
+        path = self.out / shard.name
+        manifest = self.generator.manifest
+        where = provenance.of(manifest, self.plan.seed, shard.first) if self.plan.provenance else None
+        try:
+            with files.replacing(path) as temporary:
+                formats.write(temporary, self.plan, shard, self._parts(shard, on_part), where)
+                made = Made(shard.number, temporary.stat().st_size, files.sha256_of(temporary), os.getpid())
+        except OSError as error:
+            raise unwritten(path, error) from error
+        return made
+
+    def _parts(self, shard: Shard, on_part: Callable[[int], object]) -> Parts:
+        for first, count in self.plan.parts(shard):
+            labels = self.plan.labels_of(first, count)
+            yield first, self.generator.sample(count, self.plan.seed, first, labels), labels
+            on_part(first + count - shard.first)
+
+
+def unwritten(path: Path, error: OSError) -> GantoolError:
+    """What to say when a file of the shards' folder can't be written."""
+    hint = "Free space" if error.errno in _FULL else "Make the folder writable"
+    return GantoolError(
+        f"{path} can't be written: {error.strerror or error}.",
+        f"{hint}, then type the same command again: finished shards are kept.",
+    )
+
+
+def versions(format: str) -> dict[str, str]:
+    """The versions that the bytes of a shard depend on."""
+    import onnxruntime
+
+    from gantool import __version__
+    from gantool.shards.optional import library
+
+    found = {"gantool": __version__, "onnxruntime": onnxruntime.__version__}
+    if format != "npy":
+        import PIL
+
+        found["pillow"] = PIL.__version__
+    if format == "parquet":
+        found["pyarrow"] = library("pyarrow", "parquet", "The format parquet").__version__
+    return found
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """SHA-256 of the manifest, which holds that of the file's graph."""
+    import hashlib
+
+    return hashlib.sha256(manifest.to_json().encode()).hexdigest()
+
+
+def _listed(found: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())

@@ -1,0 +1,119 @@
+"""Which images go into which file. Light to import: a worker has it before it says how many threads NumPy may start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gantool.errors import GantoolError
+
+# the formats, and how their files end
+FORMATS = {"npy": "npy", "png-tar": "tar", "parquet": "parquet"}
+MAX_SHARDS = 50_000  # index.json names each, in some 230 bytes, and is read up to files.MAX_JSON_BYTES
+ON_GPU = ("cuda", "tensorrt")  # providers whose workers get a GPU each
+MAX_LABELS = 65_536
+PART_IMAGES = 1024
+PART_BYTES = 32 * 2**20  # of the images that a worker holds at a time
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Images `first … first+count-1`, in the file `name`."""
+
+    number: int
+    first: int
+    count: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the bytes of the shards, and nothing else: no path, no number of workers.
+
+    `manifest_sha256`: of the artifact's manifest, which holds the digest of its graph. `shape`: of an image, (H, W, C).
+    `labels`: image i has class `labels[i % len(labels)]`; empty for a generator without classes.
+    """
+
+    manifest_sha256: str
+    seed: int
+    first: int
+    count: int
+    shard_size: int
+    format: str
+    shape: tuple[int, ...]
+    labels: tuple[int, ...]
+    provider: str
+    provenance: bool
+    versions: dict[str, str]
+
+    def check(self) -> None:
+        """GantoolError for images that do not exist, and for what can't be written."""
+        from gantool.latents import MAX_INDEX, key_from_seed
+
+        if self.format not in FORMATS:
+            raise GantoolError(f"There is no format {self.format!r}.", f"Use one of {', '.join(FORMATS)}.")
+        for name in ("count", "shard_size"):
+            if getattr(self, name) < 1:
+                raise GantoolError(f"{name} is {getattr(self, name)}.", "Give 1 or more.")
+        key_from_seed(self.seed)
+        if self.first < 0 or self.first + self.count > MAX_INDEX:
+            last = self.first + self.count - 1 if self.first >= 0 else self.first
+            raise GantoolError(f"There is no image {last}.", "They run from 0 to 2**47 - 1.")
+        if len(self) > MAX_SHARDS:
+            fitting = math.ceil(self.count / MAX_SHARDS)
+            raise GantoolError(
+                f"{self.count:,} images are {len(self):,} shards of {self.shard_size:,}; at most {MAX_SHARDS:,} fit.",
+                f"Make them larger: --shard-size {fitting} or more.",
+            )
+        if self.format != "npy" and self.shape[2] not in (1, 3):
+            raise GantoolError(f"PNG files of {self.shape[2]} channels can't be written.", "Use --format npy.")
+
+    def __len__(self) -> int:
+        """The number of shards."""
+        return -(-self.count // self.shard_size)
+
+    def shards(self) -> Iterator[Shard]:
+        return (self.shard(number) for number in range(len(self)))
+
+    def shard(self, number: int) -> Shard:
+        """Shard `number`, from 0; the last one may be smaller."""
+        before = number * self.shard_size
+        name = f"shard-{number:06d}.{FORMATS[self.format]}"
+        return Shard(number, self.first + before, min(self.shard_size, self.count - before), name)
+
+    def parts(self, shard: Shard) -> Iterator[tuple[int, int]]:
+        """(first, count) of what is made at once, from the shard's start on: the same batches on every worker."""
+        fitting = min(PART_IMAGES, max(1, PART_BYTES // math.prod(self.shape)))
+        size = fitting // 64 * 64 or fitting  # whole chunks of the runtime
+        for start in range(0, shard.count, size):
+            yield shard.first + start, min(size, shard.count - start)
+
+    def labels_of(self, first: int, count: int) -> list[int] | None:
+        """The classes of images `first … first+count-1`; None for a generator without."""
+        if not self.labels:
+            return None
+        return [self.labels[i % len(self.labels)] for i in range(first, first + count)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As index.json has it: plain values of JSON."""
+        return asdict(self) | {"shape": list(self.shape), "labels": list(self.labels)}
+
+
+def choose_labels(asked: Sequence[int] | None, classes: int) -> tuple[int, ...]:
+    """The cycle of labels of a generator of `classes` classes (0: it has none); by default all in turn."""
+    if not classes:
+        if asked is not None:
+            raise GantoolError("The generator takes no labels.", "Leave --label and --labels out.")
+        return ()
+    if asked is None:
+        if classes > MAX_LABELS:
+            raise GantoolError(f"The generator has {classes:,} classes.", "Name some of them: --labels 0,1,2")
+        return tuple(range(classes))
+    if not 1 <= len(asked) <= MAX_LABELS:
+        raise GantoolError(f"{len(asked):,} labels were given.", f"Give 1 to {MAX_LABELS:,}.")
+    wrong = next((label for label in asked if not 0 <= label < classes), None)
+    if wrong is not None:
+        raise GantoolError(f"There is no class {wrong}: they run from 0 to {classes - 1}.")
+    return tuple(asked)

@@ -1,0 +1,342 @@
+"""Messages, memory maps, version numbers, wheels and lines: everything that the doctor reads and writes as text."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from email.message import Message
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+
+from gantool.doctor import causes, children, libraries, nvidia, remedies, wheels
+from gantool.doctor.wheels import Wheel
+
+LOG = (
+    "Failed to load libcurand.so.10: libcurand.so.10: cannot open shared object file: No such file or directory\n"
+    "\x1b[1;31m2026-11-21 11:00:27.4 [E:onnxruntime:Default, provider_bridge_ort.cc:2458 operator()] "
+    "/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2043 onnxruntime::Provider& onnxruntime::"
+    "ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library /venv/onnxruntime/capi/"
+    "libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared object file: No such file\n"
+    "This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been "
+    "explicitly disabled by the user.\n"
+)
+CUDA_35 = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:122 std::conditional_t<THRW, void, onnxruntime::"
+    "common::Status> onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudaError; bool THRW = true] "
+    "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version ; GPU=-1 ; hostname=anns-laptop ; "
+    "file=/onnxruntime_src/cuda_execution_provider.cc ; line=336 ; expr=cudaSetDevice(info_.device_id); "
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "missing", "unfit", "words"),
+    [
+        (LOG, ("libcurand.so.10", "libcublasLt.so.13"), (), ("fallback",)),
+        (CUDA_35, (), (), ("driver-old",)),
+        ("libcudnn.so.9: cannot open shared object file: No such file", ("libcudnn.so.9",), (), ()),
+        ("CUDA failure 100: no CUDA-capable device is detected ; GPU=0", (), (), ("no-device",)),
+        ("CUDNN failure 5003: CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH ; GPU=0", (), (), ("cudnn-mixed",)),
+        ("cuDNN is not available. Install cuDNN, update the system library search path", (), (), ("cudnn",)),
+        ("CUDA failure 2: out of memory ; GPU=0", (), (), ("memory",)),
+        ("CUDA error: no kernel image is available for execution on the device", (), (), ("gpu-unsupported",)),
+        ("/a/libcublas.so.13: version `libcublas.so.13' not found (required by /b/x.so)", (), ("libcublas.so.13",), ()),
+        ("x.so: undefined symbol: cublasLtCreate, version libcublasLt.so.13", (), ("libcublasLt.so.13",), ()),
+        ('Error loading "C:\\x\\providers_cuda.dll" which depends on "cublasLt64_13.dll" which is missing. (Error 126',
+         ("cublasLt64_13.dll",), (), ()),
+        ("Failed to load cudart64_13.dll: Could not find module 'C:\\nvidia\\cudart64_13.dll' (or one of",
+         ("cudart64_13.dll",), (), ()),
+        ("with error: /a/libonnxruntime_providers_cuda.so: undefined symbol: cuTensorMapEncodeTiled\n",
+         (), (), ("driver-old",)),
+        ("/a/libonnxruntime_providers_cuda.so: undefined symbol: cublasGetStatusName, version libcublas.so.13",
+         (), ("libcublas.so.13",), ()),
+        ("all is well", (), (), ()),
+        ("", (), (), ()),
+    ],
+)  # fmt: skip
+def test_causes(text: str, missing: tuple[str, ...], unfit: tuple[str, ...], words: tuple[str, ...]) -> None:
+    assert causes.read(text) == causes.Causes(missing, unfit, words)
+
+
+def test_the_part_of_a_library() -> None:
+    parts = {
+        "libcublasLt.so.13": "cuda", "libcudart.so.13": "cuda", "cufft64_12.dll": "cuda", "libcudnn.so.9": "cudnn",
+        "cudnn64_9.dll": "cudnn", "libnvinfer.so.10": "tensorrt", "nvonnxparser_10.dll": "tensorrt",
+        "libcuda.so.1": "driver", "nvcuda.dll": "driver", "libm.so.6": "",
+    }  # fmt: skip
+    assert {name: causes.part_of(name) for name in parts} == parts
+    found = causes.read(
+        "libnvinfer.so.10: cannot open shared object file\nlibcuda.so.1: cannot open shared object file"
+    )
+    assert found.lacks("tensorrt") == ("libnvinfer.so.10",)
+    assert found.lacks("driver") == ("libcuda.so.1",)
+    assert not found.lacks("cuda")
+
+
+def test_the_summary_of_a_message_leaves_out_the_signatures() -> None:
+    assert causes.summary(CUDA_35) == ("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version")
+    assert causes.summary(LOG) == "libcublasLt.so.13: cannot open shared object file: No such file"
+    assert causes.summary("Traceback:\n  File\nImportError: no numpy\n") == "ImportError: no numpy"
+    assert causes.summary("last words\n \x1b \n") == "last words"
+    assert causes.summary(" \n") == "no message"
+
+
+PIECES = st.sampled_from([LOG, CUDA_35, "libcudnn.so.9", ": cannot open shared object file", "version `", "'", "\n"])
+
+
+@given(st.lists(PIECES | st.text(), max_size=8).map("".join))
+def test_any_text_is_read(text: str) -> None:
+    found = causes.read(text)
+    assert all(name in text for name in found.missing + found.unfit)
+    shown = causes.summary(text)
+    assert shown
+    assert shown.isprintable()
+    assert len(shown) <= 300
+
+
+MAPS = """\
+7f1b3000-7f1b4000 r--p 00000000 fe:00 1234                       /usr/lib/libc.so.6
+7f1b4000-7f1b5000 r-xp 00001000 fe:00 1235                       /opt/my libs/nvidia/cu13/lib/libcublasLt.so.13
+7f1b5000-7f1b6000 rw-p 00002000 fe:00 1235                       /opt/my libs/nvidia/cu13/lib/libcublasLt.so.13
+7f1b6000-7f1b7000 r--p 00000000 fe:00 1236                       /usr/lib/libcudnn_engines_precompiled.so.9 (deleted)
+7f1b7000-7f1b8000 r--p 00000000 fe:00 1237                       /usr/lib/libcuda.so.580.65.06
+7f1b8000-7f1b9000 r--p 00000000 fe:00 1238                       /home/ann/libcudart.so.13.txt
+7f1b9000-7f1ba000 rw-p 00000000 00:00 0                          [heap]
+"""
+
+
+def test_maps_are_read() -> None:
+    assert libraries.parse_maps(MAPS) == [
+        "/opt/my libs/nvidia/cu13/lib/libcublasLt.so.13",
+        "/usr/lib/libcuda.so.580.65.06",
+        "/usr/lib/libcudnn_engines_precompiled.so.9",
+    ]
+
+
+@given(st.text() | st.lists(st.sampled_from([*MAPS.splitlines(True), "/", " ", "\x00", ".so."])).map("".join))
+def test_any_maps_are_read(text: str) -> None:
+    for path in libraries.parse_maps(text):
+        assert path in text
+        libraries.version_in_name(path)
+
+
+def test_version_numbers(tmp_path: Path) -> None:
+    assert [libraries.cuda_number(n) for n in (13000, 12040, 0)] == ["13.0", "12.4", None]
+    assert [libraries.cudnn_number(n) for n in (91200, 92700, 8902, 0)] == ["9.12.0", "9.27.0", "8.9.2", None]
+    assert [libraries.tensorrt_number(n) for n in (101601, 8601, 0)] == ["10.16.1", "8.6.1", None]
+    assert libraries.version_in_name("/nowhere/libcudnn.so.9.12.0") == "9.12.0"
+    assert libraries.version_in_name("/nowhere/libonnxruntime_providers_cuda.so") is None
+    (tmp_path / "libcufft.so.12.0.1").touch()
+    (tmp_path / "libcufft.so.12").symlink_to("libcufft.so.12.0.1")
+    assert libraries.version_in_name(str(tmp_path / "libcufft.so.12")) == "12.0.1"
+
+
+def compiled(folder: Path, name: str, source: str) -> Path:
+    """A shared library made of C; skips without a compiler."""
+    compiler = shutil.which("gcc") or shutil.which("cc") or pytest.skip("there is no C compiler")
+    if sys.platform != "linux":
+        pytest.skip("names of libraries as on Linux")
+    (folder / "source.c").write_text(source)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", folder / name, folder / "source.c"], check=True
+    )
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "told"),
+    [
+        ("libcudart.so.13", "int cudaRuntimeGetVersion(int *v) { *v = 13020; return 0; }", "13.2"),
+        ("libcudart.so.13", "int cudaRuntimeGetVersion(int *v) { return 35; }", "13"),  # the name's
+        ("libcudnn.so.9", "#include <stddef.h>\nsize_t cudnnGetVersion(void) { return 92700; }", "9.27.0"),
+        ("libnvinfer.so.10", "int getInferLibVersion(void) { return 101601; }", "10.16.1"),
+        ("libnvrtc.so.13", "int nvrtcVersion(int *a, int *b) { *a = 13; *b = 1; return 0; }", "13.1"),
+        ("libcublas.so.13", "int cublasGetProperty(int w, int *v) { *v = 13 - w; return 0; }", "13.12.11"),
+        ("libcublasLt.so.13", "int other(void) { return 0; }", "13"),
+    ],
+)  # fmt: skip
+def test_a_loaded_library_tells_its_version(tmp_path: Path, name: str, source: str, told: str) -> None:
+    path = compiled(tmp_path, name, source)
+    code = (
+        f"import ctypes; ctypes.CDLL({str(path)!r})\nfrom gantool.doctor import libraries\n"
+        "for found in libraries.loaded(): print(found['name'], found['version'], found['path'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"{name} {told} {path}" in done.stdout.splitlines()
+
+
+NVML = """
+#include <string.h>
+typedef struct { unsigned long long total, free, used; } memory;
+const char *nvmlErrorString(int code) { return "Driver/library version mismatch"; }
+int nvmlInit_v2(void) { return INIT; }
+int nvmlShutdown(void) { return 0; }
+int nvmlSystemGetDriverVersion(char *b, unsigned n) { strncpy(b, "580.65.06", n); return 0; }
+int nvmlSystemGetCudaDriverVersion_v2(int *v) { *v = 13000; return 0; }
+int nvmlDeviceGetCount_v2(unsigned *v) { *v = 2; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) { *h = (void *)(i + 1ul); return 0; }
+int nvmlDeviceGetName(void *h, char *b, unsigned n) { strncpy(b, h == (void *)1ul ? "H200" : "T4", n); return 0; }
+int nvmlDeviceGetMemoryInfo(void *h, memory *m) { m->total = 150000000000ull; return 0; }
+int nvmlDeviceGetCudaComputeCapability(void *h, int *a, int *b) { *a = 9; *b = 0; return 0; }
+"""
+
+
+def test_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = compiled(tmp_path, "libnvidia-ml.so.1", NVML.replace("INIT", "0"))
+    monkeypatch.setattr(nvidia, "LIBRARY", str(path))
+    found = nvidia.gpus()
+    assert (found["driver"], found["cuda"], found["why"]) == ("580.65.06", "13.0", None)
+    assert found["devices"] == [{"name": name, "memory_mb": 150_000, "capability": "9.0"} for name in ("H200", "T4")]
+
+
+def test_a_driver_that_does_not_start_tells_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia, "LIBRARY", str(compiled(tmp_path, "libnvidia-ml.so.1", NVML.replace("INIT", "18"))))
+    found = nvidia.gpus()
+    assert found["devices"] == []
+    assert found["why"] == "NVML: Driver/library version mismatch"
+
+
+def test_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))
+    found = nvidia.gpus()
+    assert found["driver"] is None
+    assert "libnvidia-ml.so.1" in found["why"]
+
+
+def distribution(folder: Path, name: str, version: str, record: str = "", more: str = "") -> metadata.Distribution:
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n{more}")
+    (info / "RECORD").write_text(record)
+    return metadata.Distribution.at(info)
+
+
+def test_wheels_and_who_owns_a_library(tmp_path: Path) -> None:
+    cublas = "nvidia/cu13/lib/libcublas.so.13"
+    found = wheels.installed(
+        [
+            distribution(tmp_path, "nvidia-cublas", "13.1.0", f"{cublas},sha256=x,5\n"),
+            distribution(tmp_path, "Requests", "2.0"),
+            distribution(tmp_path, "onnxruntime", "1.31.1", "onnxruntime/__init__.py,,\n"),
+            distribution(
+                tmp_path, "onnxruntime_gpu", "1.31.0", "onnxruntime/__init__.py,,\n", "Provides-Extra: cuda\n"
+            ),
+            distribution(tmp_path, "onnxruntime-extensions", "0.15", "onnxruntime_extensions/__init__.py,,\n"),
+        ]
+    )
+    assert [wheel.name for wheel in found] == [
+        "nvidia-cublas", "onnxruntime", "onnxruntime-extensions", "onnxruntime-gpu",
+    ]  # fmt: skip
+    assert wheels.owner(str(tmp_path / cublas), found) == "nvidia-cublas 13.1.0"
+    assert wheels.owner("/usr/lib/libcublas.so.13", found) is None
+    assert [wheel.name for wheel in wheels.runtimes(found)] == ["onnxruntime", "onnxruntime-gpu"]
+    assert found[3].extras == ("cuda",)
+
+
+class Damaged(metadata.Distribution):
+    def read_text(self, filename: str) -> str | None:
+        raise OSError("damaged")
+
+    def locate_file(self, path: object) -> Path:
+        return Path()
+
+    @property
+    def metadata(self) -> Message:  # type: ignore[override]
+        raise OSError("damaged")
+
+
+def test_a_damaged_distribution_is_passed_over() -> None:
+    assert wheels.installed([Damaged()]) == []
+
+
+def test_the_installed_wheels_are_found() -> None:
+    names = [wheel.name for wheel in wheels.installed()]
+    assert "numpy" in names
+    assert names == sorted(names)
+
+
+def wheel(name: str, version: str = "1.31.1", extras: tuple[str, ...] = ()) -> Wheel:
+    return Wheel(name, version, Path("/site"), frozenset(), (), extras)
+
+
+@pytest.mark.parametrize(
+    ("wheels", "cuda", "line"),
+    [
+        ([wheel("onnxruntime-gpu", extras=("cuda", "cudnn"))], "13.0",
+         'pip install "onnxruntime-gpu[cuda,cudnn]" "nvidia-cublas~=13.0"'),
+        ([wheel("onnxruntime-gpu", extras=("cuda", "cudnn"))], "12.9",
+         'pip install "onnxruntime-gpu[cuda,cudnn]" nvidia-cublas-cu12'),
+        ([], None, 'pip install "onnxruntime-gpu[cuda,cudnn]" "nvidia-cublas~=13.0"'),
+        ([wheel("onnxruntime-gpu")], "12.9",
+         "pip install nvidia-cuda-runtime-cu12 nvidia-cuda-nvrtc-cu12 nvidia-cufft-cu12 nvidia-curand-cu12 "
+         '"nvidia-cudnn-cu12~=9.0" nvidia-cublas-cu12'),
+    ],
+)  # fmt: skip
+def test_the_line_for_cuda(wheels: list[Wheel], cuda: str | None, line: str) -> None:
+    requirements = remedies.cuda_requirements(wheels, cuda)
+    assert remedies.install(*requirements) == {"pip": line, "uv": f"uv {line}"}
+    for requirement in requirements:
+        Requirement(requirement)
+
+
+def test_the_extras_named_are_those_of_the_installed_wheel() -> None:
+    """And none of them brings cuBLAS, which is why the line names it."""
+    try:
+        found = metadata.metadata("onnxruntime-gpu")
+    except metadata.PackageNotFoundError:
+        pytest.skip("onnxruntime-gpu is not installed")
+    assert {"cuda", "cudnn"} <= set(found.get_all("Provides-Extra") or ())
+    assert not [line for line in found.get_all("Requires-Dist") or () if "cublas" in line]
+
+
+def test_the_line_for_tensorrt_names_the_version_that_is_linked() -> None:
+    assert remedies.tensorrt_requirement("13.0", ["libnvinfer.so.10"]) == "tensorrt-cu13==10.*"
+    assert remedies.tensorrt_requirement("12.8", ["nvinfer_11.dll"]) == "tensorrt-cu12==11.*"
+    assert remedies.tensorrt_requirement(None, []) == "tensorrt-cu13==10.*"
+
+
+def test_the_path_of_tensorrt_is_one_that_a_shell_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/ann"))
+    at_home = Wheel("onnxruntime-gpu", "1", Path("/home/ann/my venv"), frozenset())
+    line = remedies.tensorrt_path([at_home])
+    assert line is not None
+    code = f'HOME=/home/ann; LD_LIBRARY_PATH=/a; {line}; printf %s "$LD_LIBRARY_PATH"'
+    assert subprocess.run(["sh", "-c", code], capture_output=True, text=True).stdout == (
+        "/home/ann/my venv/tensorrt_libs:/a"
+    )
+    assert "/home/ann" not in line
+
+
+def test_uninstalling_lines() -> None:
+    lines = remedies.replace(["onnxruntime", "onnxruntime-gpu"], "onnxruntime-gpu")
+    assert lines["pip"] == "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+    assert lines["uv"] == "uv pip uninstall onnxruntime onnxruntime-gpu && uv pip install onnxruntime-gpu"
+    assert remedies.install("torch", options="--force-reinstall")["uv"] == "uv pip install --reinstall torch"
+
+
+@given(st.text() | st.none())
+def test_any_version_is_read(text: str | None) -> None:
+    assert remedies.driver_words(text)
+    major = remedies.cuda_major(text)
+    assert major is None or str(major) == str(int((text or "").partition(".")[0]))
+    for requirement in remedies.cuda_requirements([], text):
+        Requirement(requirement)
+
+
+@given(
+    st.text()
+    | st.lists(st.sampled_from(['{"stage": "x"}\n', '{"probe": 3}\n', "[1]\n", '{"result": {}}', "[" * 9999])).map(
+        "".join
+    )
+)
+def test_any_output_of_a_child_is_read(text: str) -> None:
+    stage, result, probes = children.parse(text)
+    assert isinstance(stage, str)
+    assert result is None or isinstance(result, dict)
+    assert all(isinstance(probe, dict) for probe in probes)

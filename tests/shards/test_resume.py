@@ -1,0 +1,308 @@
+"""Folders of shards that are gone on with, and those that are refused; disks that are full."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from support.disks import file_limit, small_disk
+from support.shards import digests, index, plain
+
+from gantool import shards
+from gantool.errors import GantoolError
+from gantool.shards import Progress, folder
+from gantool.shards.events import Again, Part
+from gantool.shards.maker import Made
+from gantool.shards.plan import MAX_SHARDS, Plan
+
+ASKED: dict[str, Any] = {"count": 45, "shard_size": 10, "seed": 7, "workers": 1}
+LONG = 100_000  # images of a shard that is not made before its worker is killed
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plain(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def whole(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes that nothing disturbs; tests only read it."""
+    folder = tmp_path_factory.mktemp("whole")
+    shards.generate(file, folder, **ASKED)
+    return folder
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+class Interrupt(Exception):
+    """Stands for anything that ends a run between two shards."""
+
+
+def after(shards_made: int) -> Callable[[Progress], None]:
+    def stop(progress: Progress) -> None:
+        if progress.shards_made == shards_made:
+            raise Interrupt
+
+    return stop
+
+
+def test_what_is_there_is_not_made_again(file: Path, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupt):
+        shards.generate(file, tmp_path, on_progress=after(2), **ASKED)
+    assert sorted(digests(tmp_path)) == ["index.json", "shard-000000.npy", "shard-000001.npy"]
+    assert index(tmp_path)["complete"] is False
+    there = [path.stat() for path in sorted(tmp_path.glob("*.npy"))]
+    heard: list[tuple[int, int]] = []
+    done = shards.generate(
+        file,
+        tmp_path,
+        on_progress=lambda p: heard.append((p.found + p.images, p.shards_found + p.shards_made)),
+        **ASKED,
+    )
+    assert (done.made, done.images_made, done.shards) == (3, 25, 5)
+    assert heard == [(30, 2), (30, 3), (40, 3), (40, 4), (45, 4), (45, 5)]
+    assert digests(tmp_path) == digests(whole)
+    after_it = [path.stat() for path in sorted(tmp_path.glob("*.npy"))[:2]]
+    assert [(s.st_ino, s.st_mtime_ns) for s in there] == [(s.st_ino, s.st_mtime_ns) for s in after_it]
+
+
+def test_a_finished_folder_starts_no_worker(file: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gantool.shards.processes.run", None)
+    done = shards.generate(file, copy, verify=True, **ASKED)
+    assert (done.made, done.images, done.damaged) == (0, 45, ())
+
+
+def test_shards_that_are_gone_or_cut_are_made_again(file: Path, whole: Path, copy: Path) -> None:
+    (copy / "shard-000001.npy").unlink()
+    with (copy / "shard-000003.npy").open("r+b") as opened:
+        opened.truncate(100)
+    done = shards.generate(file, copy, **ASKED)
+    assert done.damaged == ("shard-000001.npy", "shard-000003.npy")
+    assert digests(copy) == digests(whole)
+
+
+def test_a_changed_byte_is_found_by_verify(file: Path, whole: Path, copy: Path) -> None:
+    path = copy / "shard-000002.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert shards.generate(file, copy, **ASKED).made == 0  # the size is right
+    assert shards.generate(file, copy, verify=True, **ASKED).damaged == ("shard-000002.npy",)
+    assert digests(copy) == digests(whole)
+
+
+def test_what_a_killed_run_left_is_swept(file: Path, whole: Path, copy: Path) -> None:
+    for name in (".shard-000001.npy.abc.tmp", ".index.json.abc.tmp"):
+        (copy / name).write_bytes(b"half")
+    (copy / "notes.txt").write_text("mine")
+    shards.generate(file, copy, **ASKED)
+    assert digests(copy).keys() - digests(whole).keys() == {"notes.txt"}
+
+
+def test_shards_that_the_index_does_not_name_yet_are_made_again(file: Path, whole: Path, copy: Path) -> None:
+    value = index(copy)
+    del value["shards"][1:]
+    (copy / "index.json").write_text(json.dumps(value))
+    (copy / "shard-000002.npy").write_bytes(b"not to be trusted")
+    assert shards.generate(file, copy, **ASKED).made == 4
+    assert digests(copy) == digests(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 8}, "seed 7 there, 8 now"),
+        ({"first": 5}, "first 0 there, 5 now"),
+        ({"count": 46}, "count 45 there, 46 now"),
+        ({"shard_size": 9}, "shard_size 10 there, 9 now"),
+        ({"format": "png-tar"}, "format npy there, png-tar now"),
+        ({"provider": "openvino"}, "provider cpu there, openvino now"),
+        ({"provenance": False}, "provenance True there, False now"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_another_plan_is_refused(file: Path, copy: Path, whole: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(GantoolError, match=message) as error:
+        shards.generate(file, copy, **ASKED | change)
+    assert "--out" in error.value.hint
+    assert digests(copy) == digests(whole)
+
+
+def test_another_artifact_or_version_is_refused(
+    tmp_path: Path, file: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = plain(tmp_path / "other")  # the same weights, exported at another time
+    with pytest.raises(GantoolError, match=r"manifest_sha256 [0-9a-f]{64} there, [0-9a-f]{64} now"):
+        shards.generate(other, copy, **ASKED)
+    monkeypatch.setattr("onnxruntime.__version__", "1.99")
+    with pytest.raises(GantoolError, match=r"onnxruntime 1\.\S+ there, 1\.99 now"):
+        shards.generate(file, copy, **ASKED)
+
+
+def test_a_worker_of_another_version_is_refused(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.__version__", "1.99")  # here; the workers are processes of their own
+    with pytest.raises(GantoolError, match=r"A worker has gantool \S+, onnxruntime \S+; .* onnxruntime 1\.99"):
+        shards.generate(file, tmp_path, **ASKED)
+
+
+def test_a_plan_of_which_nothing_was_made_binds_nobody(file: Path, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match="OpenVINO narrows them"):
+        shards.generate(file, tmp_path, **ASKED | {"provider": "openvino"})
+    shards.generate(file, tmp_path, **ASKED)
+    assert digests(tmp_path) == digests(whole)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": 2, "plan": {}}', '{"schema": 1, "plan": []}', "[" * 100_000]
+)
+def test_an_index_that_is_none(file: Path, copy: Path, text: str) -> None:
+    (copy / "index.json").write_text(text)
+    with pytest.raises(GantoolError, match=r"index\.json"):
+        shards.generate(file, copy, **ASKED)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [None, {}, {"first": "0"}, {"first": 5, "sha256": "", "bytes": 1}, {"first": 10**9, "sha256": "", "bytes": 1}],
+)
+def test_an_index_that_is_damaged(file: Path, copy: Path, entry: object) -> None:
+    value = index(copy)
+    value["shards"][1] = entry
+    (copy / "index.json").write_text(json.dumps(value))
+    with pytest.raises(GantoolError, match=r"index\.json is damaged"):
+        shards.generate(file, copy, **ASKED)
+
+
+def test_shards_without_an_index_are_not_written_over(file: Path, copy: Path) -> None:
+    (copy / "index.json").unlink()
+    with pytest.raises(GantoolError, match="there without an"):
+        shards.generate(file, copy, **ASKED)
+
+
+def test_a_folder_that_is_taken(file: Path, tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / ".lock")
+    with lock, pytest.raises(GantoolError, match="Another process writes shards to"):
+        shards.generate(file, tmp_path, **ASKED)
+    (tmp_path / "file").touch()
+    with pytest.raises(GantoolError, match="can't be written"):
+        shards.generate(file, tmp_path / "file", **ASKED)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"engine": "spark"}, "no engine 'spark'"),
+        ({"provider": "gpu"}, "no provider 'gpu'"),
+        ({"workers": 0}, "0 workers"),
+        ({"labels": [1]}, "takes no labels"),
+        ({"first": 2**47}, "no image"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_what_can_not_be_made_leaves_no_folder(
+    file: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(GantoolError, match=message):
+        shards.generate(file, tmp_path / "out", **ASKED | change)
+    assert not (tmp_path / "out").exists()
+
+
+def kill_workers(times: int, number: int) -> Callable[[Progress], None]:
+    """Kill the worker of shard `number` when it tells of its first part, the first `times` times."""
+    left, killed = times, False  # a killed one's last words come after it
+
+    def listen(progress: Progress) -> None:
+        nonlocal left, killed
+        killed = killed and not isinstance(progress.event, Again)
+        if isinstance(progress.event, Part) and progress.event.number == number and left and not killed:
+            left, killed = left - 1, True
+            for process in multiprocessing.active_children():
+                process.kill()
+
+    return listen
+
+
+def test_a_shard_whose_worker_is_lost_twice_is_made(file: Path, tmp_path: Path) -> None:
+    asked = {"count": 2 * LONG, "shard_size": LONG, "seed": 7, "workers": 1}
+    shards.generate(file, tmp_path / "whole", **asked)
+    heard: list[Again] = []
+    kill = kill_workers(2, 1)
+
+    def listen(progress: Progress) -> None:
+        kill(progress)
+        if isinstance(progress.event, Again):
+            heard.append(progress.event)
+
+    done = shards.generate(file, tmp_path / "out", on_progress=listen, **asked)
+    assert done.lost == 2
+    assert heard == [Again(1, "ended by SIGKILL")] * 2
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
+def test_a_shard_that_kills_every_worker_is_given_up(file: Path, tmp_path: Path) -> None:
+    asked = {"count": 2 * LONG, "shard_size": LONG, "workers": 1}
+    with pytest.raises(GantoolError, match=r"shard-000001\.npy \(images 100000 … 199999\) was begun 3 times") as error:
+        shards.generate(file, tmp_path, on_progress=kill_workers(3, 1), **asked)
+    assert "ended by SIGKILL" in error.value.message
+    assert sorted(digests(tmp_path)) == ["index.json", "shard-000000.npy"]
+    assert not multiprocessing.active_children()
+    assert shards.generate(file, tmp_path, **asked).made == 1
+
+
+@pytest.mark.parametrize("limit", [0, 100, 500])
+def test_files_that_may_not_grow(file: Path, tmp_path: Path, limit: int) -> None:
+    """0: not even index.json; 100: neither; 500: index.json may be there, but no shard, of 768 bytes."""
+    with file_limit(limit), pytest.raises(GantoolError, match="can't be written: File too large") as error:
+        shards.generate(file, tmp_path, **ASKED)
+    assert "Free space" in error.value.hint
+    assert set(digests(tmp_path)) <= {"index.json"}
+    assert shards.generate(file, tmp_path, **ASKED).made == 5
+
+
+@pytest.mark.parametrize("format", shards.FORMATS)
+def test_a_full_disk_stops_it_and_what_is_finished_stays(file: Path, tmp_path: Path, format: str) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    asked = {"count": 12_000, "shard_size": 1000, "format": format, "workers": 2}
+    if format != "npy":
+        asked |= {"count": 1200, "shard_size": 100}
+    with small_disk(tmp_path / "disk", "600k") as disk:
+        with pytest.raises(GantoolError, match="can't be written: No space left on device") as error:
+            shards.generate(file, disk / "out", **asked)
+        assert "Free space" in error.value.hint
+        made = {path.name for path in (disk / "out").iterdir()} - {".lock", "index.json"}
+        assert made
+        assert not [name for name in made if name.startswith(".")]
+        room = tmp_path / "room"
+        shutil.copytree(disk / "out", room)
+    assert 0 < shards.generate(file, room, **asked).made < 12
+    shards.generate(file, tmp_path / "whole", **asked)
+    assert digests(room) == digests(tmp_path / "whole")
+
+
+def test_events_of_one_shard(file: Path, tmp_path: Path) -> None:
+    heard: list[object] = []
+    shards.generate(file, tmp_path, count=3, workers=4, on_progress=lambda p: heard.append(p.event))
+    part, made = heard
+    assert part == Part(0, 3)
+    assert isinstance(made, Made)
+    assert made.bytes == (tmp_path / "shard-000000.npy").stat().st_size
+
+
+def test_an_index_of_the_most_shards_can_be_read_again(tmp_path: Path) -> None:
+    plan = Plan("0" * 64, 0, 2**47 - MAX_SHARDS, MAX_SHARDS, 1, "parquet", (8, 8, 1), (0,) * 65_536, "cpu", True, {})
+    plan.check()
+    with folder.opened(tmp_path, plan, {}) as there:
+        there.finished = {number: {"bytes": 10**12, "sha256": "0" * 64} for number in range(MAX_SHARDS)}
+    with folder.opened(tmp_path, plan, {}) as there:
+        assert len(there.damaged) == MAX_SHARDS  # the index is read; the files are not there
+        assert len(there.todo()) == MAX_SHARDS

@@ -1,0 +1,38 @@
+"""Generators whose shards are made in tests, and what to compare them with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from gantool import export
+from gantool.architecture import Input
+from support.exports import Conditional, Tiny, Z, source
+
+
+def plain(folder: Path, side: int = 8, channels: int = 1) -> Path:
+    """A seeded file of `side`×`side` images without classes."""
+    shape = (channels, side, side)
+    (made,) = export.write(source(Tiny(shape), shape=shape), ["onnx-seeded"], folder)
+    return made.path
+
+
+def with_classes(folder: Path) -> Path:
+    """A seeded file of 8×8 images with 3 classes."""
+    label = Input("label", (), "label", classes=3)
+    (made,) = export.write(source(Conditional(), Z, label), ["onnx-seeded"], folder)
+    return made.path
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 by name of every file in the folder but its lock: index.json too, which tells of no moment."""
+    paths = sorted(path for path in folder.iterdir() if path.name != ".lock")
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def index(folder: Path) -> dict[str, Any]:
+    value = json.loads((folder / "index.json").read_text())
+    assert isinstance(value, dict)
+    return value
