@@ -36,6 +36,7 @@ hosts: setup
 	@for tool in node:nodejs npm:npm cmake:cmake g++:g++ chromium:chromium; do \
 	  command -v $${tool%%:*} > /dev/null || missing="$$missing $${tool##*:}"; done; \
 	  [ -z "$$missing" ] || { $(APT) update -qq && $(APT) install -y --no-install-recommends $$missing; }
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,evaluate,parquet,ray]'
 	npm install --prefix .hosts --ignore-scripts --no-audit --no-fund onnxruntime-node@1.30.0 typescript@5.9.3
 
 demo: setup

@@ -111,7 +111,10 @@ def export_triton(
     from gantool.export import triton
 
     triton.check(folder)
-    preferred = triton.preferred_batches(read_json(bench)) if bench else ()
+    architecture = run.read().architecture
+    preferred = (
+        triton.preferred_batches(read_json(bench), origin=str(bench), architecture=architecture) if bench else ()
+    )
     options = options or Options()
     if len(options.precisions) > 1 or options.batch is not None:
         raise GantoolError("A Triton repository holds one model of any batch.", "Name one precision, and no --batch.")

@@ -82,19 +82,30 @@ def test_what_there_is_not() -> None:
         check(["torch", "jax"])
 
 
-def test_a_contender_that_crashes_or_has_no_file_says_why(
-    exported_run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone = tmp_path / "generator.onnx"
-    alone.write_bytes((exported_run.export / "generator.onnx").read_bytes())
+@pytest.fixture
+def alone(exported_run: RunDir, tmp_path: Path) -> Path:
+    """A file with nothing beside it."""
+    path = tmp_path / "generator.onnx"
+    path.write_bytes((exported_run.export / "generator.onnx").read_bytes())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("code", "says"), [("raise SystemExit('the reason')", "the reason"), ("import time; time.sleep(60)", "silent for")]
+)
+def test_a_contender_that_crashes_or_hangs(alone: Path, monkeypatch: pytest.MonkeyPatch, code: str, says: str) -> None:
+    monkeypatch.setattr(rivals, "CONTENDER", (sys.executable, "-S", "-c", code))
+    with pytest.raises(GantoolError, match=says):
+        compare(alone, ["torch"], [1], 0.0, 1.0)
+
+
+@pytest.mark.slow
+def test_a_contender_that_has_no_file_says_why(alone: Path) -> None:
     ours, scripted, eager = compare(alone, ["torchscript", "torch"], [1], 0.0, 120)["contenders"]
     assert ours["proof"] == "the golden ones"
     assert "There is no " in scripted["cause"]
     assert "gantool export --torchscript" in scripted["cause"]
     assert "in no run: torch has nothing to load" in eager["cause"]
-    monkeypatch.setattr(rivals, "CONTENDER", (sys.executable, "-S", "-c", "raise SystemExit('the reason')"))
-    with pytest.raises(GantoolError, match="the reason"):
-        compare(alone, ["torch"], [1], 0.0, 120)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pickletools
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from gantool.export import archive
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("archive") / "generator.pt2"
     made = source_of("dcgan", 28)
-    archive.save(archive.to_program(made.generator, made.inputs), path, made.about.to_json())
+    archive.save(archive.to_program(made.generator, made.inputs), path, replace(made.about, kind="pt2").to_json())
     return path
 
 

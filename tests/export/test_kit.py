@@ -117,6 +117,12 @@ def test_torchscript_is_for_cpp_and_names_are_those_of_the_kit(tiny: Artifact, t
     assert part.strip() in found["README.md"].decode()
     wanted = {f"cpp/{p.name}" for p in templates.iterdir() if p.name != readme.CPP_PART}
     assert {name for name in found if name.startswith("cpp/")} == wanted | {"cpp/generator.seeded.torchscript.pt"}
+    header = found["cpp/provenance.hpp"].decode()
+    assert "%%{" not in header
+    assert tiny.manifest.weights_sha256 in header
+    assert "trainedAlgorithmicMedia" in header
+    write_app(other, script, None, tmp_path / "app", playground=False, provenance=False)
+    assert 'xmp = ""' in files(tmp_path / "app")["cpp/provenance.hpp"].decode()
     without_playground(tiny, tmp_path / "app")  # one without C++ takes its place
     assert set(files(tmp_path / "app")) == FILES
 

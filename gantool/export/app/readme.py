@@ -37,8 +37,9 @@ SAME = {
 }
 
 PICTURES = {
-    True: "The PNG files that `generator.py` and\n`example.mjs` write have it; those of your program need it, too.",
-    False: "This kit was made with `--no-provenance`:\nits PNG files do not have it. Add it before you publish them.",
+    True: "The PNG files that `generator.py`,\n`example.mjs` and the C++ program write have it, and as JSON, under the "
+    "keyword `gantool`, the model, the seed and the\nnumbers that make them again. Those of your program need it, too.",
+    False: "This kit was made with\n`--no-provenance`: its PNG files do not have it. Add it before you publish them.",
 }
 
 

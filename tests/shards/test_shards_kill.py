@@ -135,9 +135,12 @@ def test_ctrl_c_ends_it_and_the_same_command_goes_on(file: Path, whole: dict[str
     assert process.returncode == 130, errors
     assert output == ""
     assert "Traceback" not in errors
-    made = {path.name for path in out.glob("shard-*")}
+    made = {shard["name"] for shard in index(out)["shards"]}
     assert f"Stopped. {len(made)} of 60 shards in {out} stay; the same command goes on." in errors
-    assert {shard["name"] for shard in index(out)["shards"]} == made
+    # each worker may have finished one that it could not tell of any more
+    unheard = {path.name for path in out.glob("shard-*")} - made
+    assert len(made) >= 1
+    assert len(unheard) <= 2
     assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]
     assert all(not Path(f"/proc/{pid}").exists() for pid in workers)
     done = gantool(*command, cwd=tmp_path)
