@@ -120,3 +120,16 @@ def test_hosts_of_a_short_training(tmp_path: Path) -> None:
     assert rows["pt2"]["share"] < 0.001
     if rows["openvino-seeded"]["missing"] is None:
         assert "; all images are the same |" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["artifacts", "graph", "throughput"])
+def test_exported_files_are_measured(tmp_path: Path, script: str) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), "--quick", "--json", str(report)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "|---" in done.stdout
+    found = json.loads(report.read_text())
+    assert found["machine"]
+    assert found["versions"]
