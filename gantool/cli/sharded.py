@@ -23,7 +23,7 @@ LINE_EVERY = 60.0  # seconds between two lines where there is no terminal to dra
 
 def generate(artifact: Path, out: Path, as_json: bool, options: dict[str, Any]) -> None:
     """Make the shards, show how far it is on stderr, and at last what there is; exits 130 after Ctrl-C."""
-    from gantool.shards import generate
+    from gantool.shards import finished, generate
 
     last: list[Progress] = []
 
@@ -36,7 +36,9 @@ def generate(artifact: Path, out: Path, as_json: bool, options: dict[str, Any]) 
         with _shown(options["count"]) as show, redirect_stdout(sys.stderr):
             summary = generate(artifact, out, on_progress=heard, **options)
     except KeyboardInterrupt:
-        done = f"{last[0].shards_found + last[0].shards_made} of {last[0].shards_total} shards" if last else "What was"
+        # the index knows them all: an interrupt may come between a shard and the news of it
+        there = finished(out)
+        done = f"{there} of {last[0].shards_total} shards" if last and there is not None else "What was made"
         console(stderr=True).print(f"Stopped. {done} in {out} stay; the same command goes on.", markup=False)
         sys.exit(130)
     for name in summary.damaged:

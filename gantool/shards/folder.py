@@ -22,6 +22,15 @@ LOCK = ".lock"
 SHARE = 20  # the index is written for at most one part in so many of the time
 
 
+def finished(path: Path) -> int | None:
+    """How many shards the index of a folder has; None: it has no index that can be read."""
+    try:
+        shards = read_json(path / INDEX)["shards"]
+    except (GantoolError, KeyError, TypeError):
+        return None
+    return len(shards) if isinstance(shards, list) else None
+
+
 class Folder:
     """The shards of `plan` in `path`: which are finished, as index.json has them. See `opened`."""
 
