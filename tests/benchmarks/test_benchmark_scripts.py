@@ -116,7 +116,6 @@ def test_hosts_of_a_kit(tmp_path: Path, exported_run: RunDir) -> None:
 def test_hosts_of_a_short_training(tmp_path: Path) -> None:
     said, rows = run_hosts(tmp_path / "hosts.json", "--architectures", "mlp", "--hosts", "runtime,pt2,openvino-seeded")
     assert "**mlp**, 28×28×1, half-weights:" in said
-    assert "Torch's files hold float32 weights" in said
     assert rows["pt2"]["share"] < 0.001
     if rows["openvino-seeded"]["missing"] is None:
         assert "; all images are the same |" in said
