@@ -41,10 +41,9 @@ def export_run(
 ) -> list[Artifact]:
     """Export a run's newest sound checkpoint (its averaged generator) to `folder` (default: the run's `export/`).
 
-    `kinds`: keys of FILES; None: those of USUAL that fit (of another precision than float32, the
-    ONNX ones). `say` is told of damaged checkpoints that were passed over,
-    and of what takes time. `step`: that of another checkpoint, or `best` (by --keep-best). `options`: of the ONNX
-    files. GantoolError, and no file, when a check fails.
+    `kinds`: keys of FILES; None: those of USUAL that fit (of another precision than float32, the ONNX ones). `say` is
+    told of damaged checkpoints that were passed over, and of what takes time. `step`: that of another checkpoint, or
+    `best` (by --keep-best). `options`: of the ONNX files. GantoolError, and no file, when a check fails.
     """
     source = source_of(run, say, step)
     options = options or Options()

@@ -13,10 +13,10 @@ import onnx
 from gantool import artifact, manifest
 from gantool.errors import GantoolError
 from gantool.export import golden, onnx_graph, optimize, precision, quantize, rounding, verify
-from gantool.export.seeds import INDEX, SEED, seeded_model
-from gantool.export.source import Artifact, Options, Source, parity
+from gantool.export.seeds import seeded_model
+from gantool.export.source import Artifact, Options, Source, as_seeded, parity
 from gantool.export.verify import Arrays, Check
-from gantool.manifest import InputInfo, Manifest, OutputInfo, file_name
+from gantool.manifest import Manifest, file_name
 from gantool.runtime import Generator
 
 # levels by which another host's pixels may differ from the golden ones: a GPU computes half in 16 bits, and the 8-bit
@@ -67,7 +67,7 @@ def _plain(
     described = dataclasses.replace(source.about, weights_sha256=artifact.weights_sha256(model))
     runtime = _save(model, described, path, options.batch)
     checks = verify.check_float("onnx", source.generator, runtime.run, inputs)
-    return _finish(source, model, described, path, checks, options)
+    return _finish(source, model, described, runtime, checks, options)
 
 
 def _reduced(
@@ -102,7 +102,7 @@ def _reduced(
         checks = precision.checks(path.name, name, drifted)
     alone = verify.MAX_FLOAT if name == "half-weights" else (TOLERANCES[name] + 0.5) / 127.5
     checks.append(verify.check_alone(path.name, runtime.run, inputs, alone))
-    return _finish(source, model, described, path, checks, options)
+    return _finish(source, model, described, runtime, checks, options)
 
 
 def _convert(
@@ -132,17 +132,10 @@ def _seeded(
     path = folder / file_name("onnx-seeded", name)
     image = source.output.is_image
     model = seeded_model(plain_model, [(i.name, i.shape) for i in source.normals], image)
-    shape = (*source.output.sides, source.output.channels) if image else source.output.shape
-    for axis, side in enumerate(shape, start=1):
+    described = as_seeded(plain.manifest, "onnx-seeded", source.output)
+    for axis, side in enumerate(described.output.shape, start=1):
         model.graph.output[0].type.tensor_type.shape.dim[axis].dim_value = side
-    drawn = (InputInfo(SEED, (), "int64", "seed"), InputInfo(INDEX, (), "int64", "index"))
-    described = dataclasses.replace(
-        plain.manifest,
-        kind="onnx-seeded",
-        inputs=drawn + tuple(i for i in source.about.inputs if i.distribution != "normal"),
-        output=OutputInfo(source.about.output.name, shape, "uint8" if image else "float32", "HWC" if image else "C…"),
-        weights_sha256=artifact.weights_sha256(model),
-    )
+    described = dataclasses.replace(described, weights_sha256=artifact.weights_sha256(model))
     seeded, twin = _save(model, described, path, options.batch), Generator(plain.path)
     # the reference inputs are the latents of seed 1, so that torch gets the same ones
 
@@ -152,25 +145,21 @@ def _seeded(
     count = max(verify.BATCHES)
     checks: list[Check] = []
     if name == "float32":
-        if image:
-            checks = verify.check_pixels("onnx-seeded", source.generator, sample, inputs)
-        else:
-            difference = np.abs(sample(0, count) - verify.run_torch(source.generator, inputs)).max()
-            checks = [Check("onnx-seeded", "max abs difference to torch", float(difference), verify.MAX_FLOAT)]
+        checks = verify.check_samples("onnx-seeded", source.generator, sample, inputs, image)
     checks.append(verify.check_equal(path.name, f"to {plain.path.name}", sample(0, count), twin.sample(count, 1, 0)))
-    return _finish(source, model, described, path, checks, options)
+    return _finish(source, model, described, seeded, checks, options)
 
 
 def _finish(
-    source: Source, model: onnx.ModelProto, described: Manifest, path: Path, checks: list[Check], options: Options
+    source: Source, model: onnx.ModelProto, described: Manifest, made: Generator, checks: list[Check], options: Options
 ) -> Artifact:
-    """Save again with what was measured, and golden images that the file itself made."""
+    """Save again with what was measured, and golden images that the file itself, open as `made`, makes."""
     verify.demand(checks)
-    images = golden.goldens(Generator(path)) if source.seedable and source.output.is_image else ()
+    images = golden.goldens(made) if source.seedable and source.output.is_image else ()
     described = dataclasses.replace(described, parity=parity(checks), golden=images)
-    runtime = _save(model, described, path, options.batch)
+    runtime = _save(model, described, made.path, options.batch)
     golden.self_test(runtime)
-    return Artifact(path, runtime.manifest, tuple(checks))
+    return Artifact(made.path, runtime.manifest, tuple(checks))
 
 
 def _save(model: onnx.ModelProto, described: Manifest, path: Path, batch: int | None) -> Generator:

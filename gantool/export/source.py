@@ -17,7 +17,7 @@ from gantool import __version__, latents
 from gantool.architecture import Input, SampleSpec
 from gantool.errors import GantoolError
 from gantool.export import onnx_graph, rounding
-from gantool.export.seeds import OPSET, OPSETS
+from gantool.export.seeds import INDEX, OPSET, OPSETS, SEED
 from gantool.export.verify import Check
 from gantool.manifest import PRECISIONS, InputInfo, Manifest, OutputInfo
 
@@ -89,6 +89,20 @@ class Artifact:
     path: Path
     manifest: Manifest
     checks: tuple[Check, ...]
+
+
+def as_seeded(described: Manifest, kind: str, spec: SampleSpec) -> Manifest:
+    """The manifest of a file that draws its own latents: seed and index in their place, images as uint8 (H, W, C)."""
+    drawn = (InputInfo(SEED, (), "int64", "seed"), InputInfo(INDEX, (), "int64", "index"))
+    name = described.output.name
+    return replace(
+        described,
+        kind=kind,
+        inputs=drawn + tuple(i for i in described.inputs if i.distribution != "normal"),
+        output=OutputInfo(name, (*spec.sides, spec.channels), "uint8", "HWC")
+        if spec.is_image
+        else OutputInfo(name, spec.shape, "float32", "C…"),
+    )
 
 
 def parity(checks: Sequence[Check]) -> dict[str, object]:

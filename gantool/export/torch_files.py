@@ -11,10 +11,9 @@ import torch
 
 from gantool import artifact
 from gantool.export import archive, seeded_torch, torchscript, verify
-from gantool.export.seeds import INDEX, SEED
-from gantool.export.source import Artifact, Source, parity
-from gantool.export.verify import Arrays, Check
-from gantool.manifest import Golden, InputInfo, Manifest, OutputInfo, file_name
+from gantool.export.source import Artifact, Source, as_seeded, parity
+from gantool.export.verify import Arrays
+from gantool.manifest import Golden, Manifest, file_name
 
 
 def write(source: Source, kind: str, inputs: Arrays, folder: Path, golden: tuple[Golden, ...]) -> Artifact:
@@ -47,14 +46,7 @@ def _torchscript(source: Source, inputs: Arrays, path: Path, described: Manifest
 
 
 def _seeded(source: Source, inputs: Arrays, path: Path, described: Manifest) -> Artifact:
-    image = source.output.is_image
-    shape = (*source.output.sides, source.output.channels) if image else source.output.shape
-    drawn = (InputInfo(SEED, (), "int64", "seed"), InputInfo(INDEX, (), "int64", "index"))
-    described = dataclasses.replace(
-        described,
-        inputs=drawn + tuple(i for i in described.inputs if i.distribution != "normal"),
-        output=OutputInfo(described.output.name, shape, "uint8" if image else "float32", "HWC" if image else "C…"),
-    )
+    described = as_seeded(described, described.kind, source.output)
     scripted = seeded_torch.to_seeded_torchscript(source.generator, source.inputs, source.output)
     torchscript.save(scripted, path, described.to_json())
     loaded = torchscript.load(path)
@@ -68,12 +60,7 @@ def _seeded(source: Source, inputs: Arrays, path: Path, described: Manifest) -> 
             made: np.ndarray = loaded(*map(torch.from_numpy, arguments)).numpy()
         return made
 
-    if image:
-        checks = verify.check_pixels(described.kind, source.generator, sample, inputs)
-    else:
-        count = max(verify.BATCHES)
-        difference = np.abs(sample(0, count) - verify.run_torch(source.generator, inputs)).max()
-        checks = [Check(described.kind, "max abs difference to torch", float(difference), verify.MAX_FLOAT)]
+    checks = verify.check_samples(described.kind, source.generator, sample, inputs, source.output.is_image)
     described = dataclasses.replace(described, parity=parity(checks))
     torchscript.save(scripted, path, described.to_json())
     return Artifact(path, described, tuple(checks))

@@ -136,6 +136,16 @@ def check_pixels(
     return checks
 
 
+def check_samples(
+    artifact: str, reference: nn.Module, sample: Callable[[int, int], np.ndarray], inputs: Arrays, image: bool
+) -> list[Check]:
+    """`sample(first, n)` of a file with latents of its own: images as `check_pixels` has them, others as floats."""
+    if image:
+        return check_pixels(artifact, reference, sample, inputs)
+    difference = np.abs(sample(0, max(BATCHES)) - run_torch(reference, inputs)).max()
+    return [Check(artifact, "max abs difference to torch", float(difference), MAX_FLOAT)]
+
+
 def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray) -> Check:
     """The number of pixels that differ at all must be zero."""
     return Check(artifact, f"pixels different {what}", float((images != wanted).sum()), 0)

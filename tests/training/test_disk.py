@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support import disks
 from support.inprocess import Run, runner
 from support.trainings import different, run_until, save_npz, start
 
@@ -30,18 +30,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not shutil.which("mount"):
-        pytest.skip("there is no `mount` to make a small file system with")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "gantool-test", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting a small file system is not permitted: {done.stderr.strip()}")
-    try:
+    with disks.small_disk(tmp_path / "disk") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def _snapshot(run: RunDir) -> dict[Path, bytes]:
