@@ -5,6 +5,7 @@ It is stored as JSON in the file (ONNX metadata, TorchScript extra file) and bes
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -101,6 +102,13 @@ class Manifest:
     def seeded(self) -> bool:
         """Whether the file draws its own latents."""
         return self.kind in SEEDED
+
+    @property
+    def model(self) -> str:
+        """The generator that the file is a form of, whatever its precision or kind: SHA-256 of its architecture,
+        training (with the checkpoint's digest) and data."""
+        made_from = [self.architecture, self.training, self.data]
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), allow_nan=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,15 @@ from gantool.errors import GantoolError
 TOLERANCE = 0.05
 SIGMAS = 2.0
 _HINT = "Make one: gantool bench --json > baseline.json"
+
+# what a file of the same name as the baseline's may be; it is compared all the same: a generator that was trained
+# again must not become slower either
+_DIFFERS = {
+    "weights": "other weights than the baseline's: another training, checkpoint or precision.",
+    "graph": "the baseline's weights in another graph: exported anew, or rewritten.",
+    "metadata": "the baseline's weights and graph in another file: what it says of itself differs.",
+    "unknown": "whether it is the file of the baseline is not known: that has no digests.",
+}
 
 Key = tuple[str, str]
 
@@ -35,26 +44,37 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`other_machine`: whether the two were measured on different ones, by name, cores and GPU."""
+    """`other_machine`: whether the two were measured on different ones, by name, cores and GPU.
+
+    `files`: the name of each file that is not the one that was measured then → what differs: weights, graph (of the
+    same weights), metadata, or unknown (the baseline has no digests).
+    """
 
     tolerance: float
     other_machine: bool
+    files: dict[str, str]
     rows: tuple[Compared, ...]
 
     @property
     def regressed(self) -> bool:
         return any(row.regression for row in self.rows)
 
+    def words(self) -> list[str]:
+        """What the ratios do not say."""
+        said = [f"{name}: {_DIFFERS[what]}" for name, what in self.files.items()]
+        return ["The baseline is of another machine.", *said] if self.other_machine else said
+
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "regressed": self.regressed}
+        return {**asdict(self), "regressed": self.regressed, "words": self.words()}
 
 
 def compare(report: Mapping[str, Any], before: Any, tolerance: float = TOLERANCE) -> Comparison:
     """`before`: an earlier report, as read from JSON. GantoolError for what is none, or has no cell of this one's.
 
-    Cells are the same when name of the file, provider, threads and options are. The noise of a rate is the spread of
-    the consecutive windows that each report keeps, not divided by their number: on shared machines one run differs
-    from the next by as much as its parts do.
+    Cells are the same when name of the file, provider, threads and options are; whether the file is the same is told
+    apart (`Comparison.files`). The noise of a rate is the spread of the consecutive windows that each
+    report keeps, not divided by their number: on shared machines one run differs from the next by as much as its parts
+    do.
     """
     now, then = _cells(report), _cells(before)
     tried = {k for k, cell in zip(_keys(report), report["cells"], strict=True) if cell["status"] != "dropped"}
@@ -70,7 +90,24 @@ def compare(report: Mapping[str, Any], before: Any, tolerance: float = TOLERANCE
     if not rows:
         raise GantoolError("The baseline has no cell and batch of this report.", _HINT)
     machines = [m.get("machine") for m in (report, before)]
-    return Comparison(tolerance, machines[0] != machines[1], tuple(rows))
+    return Comparison(tolerance, machines[0] != machines[1], _changed(report, before, then.keys()), tuple(rows))
+
+
+def _changed(report: Mapping[str, Any], before: Mapping[str, Any], keys: Collection[Key]) -> dict[str, str]:
+    """As `Comparison.files`, of the files that both have a cell of."""
+    then = {cell["file"]["name"]: cell["file"] for cell in before["cells"]}
+    found: dict[str, str] = {}
+    for key, cell in zip(_keys(report), report["cells"], strict=True):
+        name, new = key[0], cell["file"]
+        if key not in keys or name in found or new.get("sha256") is None:
+            continue
+        old = then[name]
+        if old.get("sha256") is None:
+            found[name] = "unknown"
+        elif old["sha256"] != new["sha256"]:
+            parts = {"weights": "weights_sha256", "graph": "graph_sha256"}
+            found[name] = next((what for what, key in parts.items() if old.get(key) != new.get(key)), "metadata")
+    return found
 
 
 def _compared(name: str, batch: int, new: Mapping[str, Any], old: Mapping[str, Any], tolerance: float) -> Compared:
@@ -107,4 +144,4 @@ def _keys(report: Any) -> list[Key]:
     try:
         return [(cell["file"]["name"], label(cell)) for cell in report["cells"]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise GantoolError("The baseline is no report of gantool bench of schema 2.", _HINT) from error
+        raise GantoolError("The baseline is no report of gantool bench of schema 2 or 3.", _HINT) from error

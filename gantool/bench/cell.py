@@ -65,6 +65,18 @@ class Cell:
         return {"provider": self.provider, "threads": self.threads, "options": list(self.options)}
 
 
+def arithmetic(provider: str, settings: Mapping[str, str]) -> str | None:
+    """ "TF32" or "fp16" where a provider, set so, multiplies with fewer bits than a float32 file asks for, else None.
+
+    `settings`: as they are in force. A GPU from before Ampere has no TF32 and ignores it.
+    """
+    if provider == "cuda":
+        return None if settings.get("use_tf32") == "0" else "TF32"
+    if provider == "tensorrt":  # its builder's default
+        return "fp16" if settings.get("trt_fp16_enable") in ("1", "True", "true") else "TF32"
+    return None
+
+
 @dataclass(frozen=True)
 class Request:
     """What a measured process is told. `seconds`: of timed runs a batch, at least.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Any
 
 from gantool.bench import plots
 from gantool.bench.answer import off_by
-from gantool.bench.cell import label
-from gantool.bench.plots import Dot, Series, number
+from gantool.bench.models import Names
+from gantool.bench.plots import Dot, Series
+from gantool.bench.tables import Table, baseline, cold, compare, failed, quality, warm
 from gantool.files import write_bytes
 
 STYLE = "report.css"
+FEW = 5  # columns that need not be spread over the page
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -28,17 +32,18 @@ def page(report: dict[str, Any]) -> str:
     # the same cell has the same colour in every plot: the fastest first
     ranked = sorted(measured, key=lambda cell: -_best(cell)["images_per_second"])
     title = "Bench of " + ", ".join(dict.fromkeys(c["file"]["architecture"] or c["file"]["name"] for c in measured))
+    names = Names(report["models"])
+    own = [(m["name"], [c for c in measured if c["file"].get("model") == m["model"]]) for m in report["models"]]
     parts = [
         f"<header><h1>{escape(title)}</h1>{_machine(report)}</header>",
         _answers(report["answer"]),
-        _plots(ranked),
-        _warm(measured),
-        _cold(measured),
-        _compare(report.get("compare")),
-        _baseline(report.get("baseline")),
-        _quality(report.get("quality")),
-        _failed([cell for cell in report["cells"] if cell["status"] != "measured"]),
-        _proofs(measured),
+        _plots(ranked, names),
+        *(_table(_of(model, make(cells, names), names)) for make in (warm, cold) for model, cells in own if cells),
+        _table(compare(report.get("compare"))),
+        _table(baseline(report.get("baseline"))),
+        _table(quality(report.get("quality"))),
+        _table(failed([cell for cell in report["cells"] if cell["status"] != "measured"], names)),
+        _proofs(measured, names),
     ]
     style = files("gantool.bench").joinpath(STYLE).read_text(encoding="utf-8")
     return (
@@ -59,48 +64,66 @@ def _machine(report: dict[str, Any]) -> str:
         str(machine["system"]),
         *(f"{name} {version}" for name, version in versions.items()),
         *([f"commit {report['commit'][:12]}"] if report["commit"] else []),
-        str(report["created"]),
+        f"{datetime.fromisoformat(report['created']):%Y-%m-%d %H:%M %Z}",
     ]
     return f"<p>{escape(' · '.join(words))}</p>"
 
 
+def _of(model: str, table: Table, names: Names) -> Table:
+    return replace(table, title=f"{table.title}, {model}") if names.several else table
+
+
 def _answers(answer: dict[str, Any]) -> str:
-    cards = []
-    for words in answer["words"]:
-        question, _, found = words.partition(": ")
-        cards.append(f"<li><b>{escape(question)}</b> {escape(found)}</li>")
-    return f'<ul class="answers">{"".join(cards)}</ul>'
+    parts = []
+    for model in answer["models"]:
+        cards = []
+        for words in model["words"]:
+            question, _, found = words.partition(": ")
+            cards.append(f"<li><b>{escape(question)}</b> {escape(found)}</li>")
+        heading = f"<h2>{escape(model['name'])}</h2>" if len(answer["models"]) > 1 else ""
+        parts.append(f'{heading}<ul class="answers">{"".join(cards)}</ul>')
+    return "".join(parts)
 
 
-def _plots(ranked: Sequence[dict[str, Any]]) -> str:
+def _plots(ranked: Sequence[dict[str, Any]], names: Names) -> str:
     def series(key: str) -> list[Series]:
-        return [Series(_name(c), tuple((row["batch"], row[key]) for row in c["batches"])) for c in ranked]
+        return [Series(names.cell(c), tuple((row["batch"], row[key]) for row in c["batches"])) for c in ranked]
 
     figures = [
         _figure(
             "Throughput", plots.lines(series("images_per_second"), "batch", "images/s", "Images a second by batch")
         ),
         _figure("Latency", plots.lines(series("p99_ms"), "batch", "p99, ms", "99th percentile of latency by batch")),
+        *_fronts(ranked, names),
     ]
-    judged = [c for c in ranked if off_by(c) != float("inf")]
-    if len({c["file"]["path"] for c in judged}) > 1:
-        figures.append(
-            _figure(
-                "Size, quality and speed",
-                plots.dots(_dots(judged), "best images/s", "mean level off float32", "Quality by speed; area: size"),
-                "The area is the file's size. The line joins what nothing else beats in all three.",
-            )
-        )
     legend = "".join(
         f'<li class="{plots.style(i)}"><svg viewBox="0 0 30 10"><polyline points="1,5 29,5"/><circle cx="15" cy="5" '
-        f'r="3"/></svg>{escape(_name(c))}</li>'
+        f'r="3"/></svg><span>{escape(names.cell(c))}</span></li>'
         for i, c in enumerate(ranked[: plots.MOST])
     )
     note = f"<p>Drawn are the {plots.MOST} fastest of {len(ranked)} cells.</p>" if len(ranked) > plots.MOST else ""
     return f'<section><div class="plots">{"".join(figures)}</div><ul class="legend">{legend}</ul>{note}</section>'
 
 
-def _dots(cells: Sequence[dict[str, Any]]) -> list[Dot]:
+def _fronts(ranked: Sequence[dict[str, Any]], names: Names) -> list[str]:
+    """A figure a model that has several files: one is never better than another model's."""
+    judged = [(i, c) for i, c in enumerate(ranked) if off_by(c) != float("inf")]
+    groups: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for place, cell in judged:
+        groups.setdefault(names.model(cell), []).append((place, cell))
+    figures = []
+    for model, own in groups.items():
+        if len({c["file"]["path"] for _, c in own}) > 1:
+            svg = plots.dots(
+                _dots([c for _, c in own], names), "best images/s", "mean level off float32",
+                "Quality by speed; area: size", [place for place, _ in own],
+            )  # fmt: skip
+            note = "The area is the file's size. The line joins what nothing else beats in all three."
+            figures.append(_figure("Size, quality and speed", svg, f"{model}. {note}" if names.several else note))
+    return figures
+
+
+def _dots(cells: Sequence[dict[str, Any]], names: Names) -> list[Dot]:
     largest = max(c["file"]["bytes"] for c in cells)
     points = [(_best(c)["images_per_second"], _mean(c), c["file"]["bytes"]) for c in cells]
 
@@ -108,107 +131,16 @@ def _dots(cells: Sequence[dict[str, Any]]) -> list[Dot]:
         return any(p[0] >= me[0] and p[1] <= me[1] and p[2] <= me[2] and p != me for p in points)
 
     return [
-        Dot(_name(c), point[0], point[1], point[2] / largest, not beaten(point))
+        Dot(names.cell(c), point[0], point[1], point[2] / largest, not beaten(point))
         for c, point in zip(cells, points, strict=True)
     ]
 
 
-def _warm(cells: Sequence[dict[str, Any]]) -> str:
-    headings = ["batch", "images/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "variation", "first ms"]
-    extra: dict[str, Callable[[dict[str, Any]], float | None]] = {
-        "compute ms": lambda row: (row["copies"] or {}).get("compute_ms"),
-        "to host ms": lambda row: (row["copies"] or {}).get("to_host_ms"),
-        "CPU s/1000": lambda row: row["cpu_seconds_per_1000"],
-        "J/1000": lambda row: row["joules_per_1000"],
-        "peak MB": lambda row: row["peak_memory_mb"],
-        "GPU MB": lambda row: row["device_memory_mb"],
-    }
-    pairs = [(cell, row) for cell in cells for row in cell["batches"]]
-    kept = {name: get for name, get in extra.items() if any(get(row) is not None for _, row in pairs)}
-    rows = [
-        [
-            str(row["batch"]),
-            f"{row['images_per_second']:,.0f}",
-            *(_number(row[f"{key}_ms"]) for key in ("p50", "p90", "p99", "max")),
-            f"{row['variation']:.0%}" + ("" if row["settled"] else " *"),
-            _number(row["first_ms"]),
-            *(_number(get(row)) for get in kept.values()),
-        ]
-        for _, row in pairs
-    ]
-    note = "" if all(row["settled"] for _, row in pairs) else "* The time per run never settled within 5 %."
-    groups = [_name(cell) for cell, _ in pairs]
-    return _table("Warm: one call of Generator.sample", [*headings, *kept], rows, note, groups=groups)
-
-
-def _cold(cells: Sequence[dict[str, Any]]) -> str:
-    parts = ("interpreter", "import", "session", "first_image", "total")
-    rows = [
-        [
-            _name(cell),
-            f"{cell['file']['bytes'] / 1e6:.2f}",
-            *(f"{cell['cold'][f'{part}_ms']:.0f}" for part in parts),
-            *_levels(cell),
-        ]
-        for cell in cells
-    ]
-    headings = ["cell", "MB", "interpreter ms", "imports ms", "session ms", "first image ms", "in all ms"]
-    return _table(
-        "Size, cold start, quality",
-        [*headings, "worst level", "mean level"],
-        rows,
-        "Levels of 255, against the images of the float32 file on the CPU.",
-    )
-
-
-def _compare(compared: dict[str, Any] | None) -> str:
-    if not compared:
-        return ""
-    rows = [
-        [who["name"], str(row["batch"]), f"{row['images_per_second']:,.0f}", f"{row['ratio']:.2f}", who["proof"]]
-        for who in compared["contenders"]
-        for row in who.get("batches", [])
-    ]
-    rows += [[who["name"], "", "", "", who["cause"]] for who in compared["contenders"] if "cause" in who]
-    note = f"{compared['file']}: from seeds to images, medians of {compared['rounds']} interleaved rounds."
-    return _table("Through torch", ["", "batch", "images/s", "gantool by it", "images"], rows, note)
-
-
-def _baseline(compared: dict[str, Any] | None) -> str:
-    if not compared:
-        return ""
-    rows = [
-        [
-            row["cell"],
-            str(row["batch"]),
-            f"{row['ratio']:.3f}",
-            f"±{row['noise']:.0%}",
-            row["verdict"] + (": a regression" if row["regression"] else ""),
-        ]
-        for row in compared["rows"]
-    ]
-    note = "The baseline is of another machine." if compared["other_machine"] else ""
-    return _table("Against the baseline", ["cell", "batch", "now by then", "noise", "verdict"], rows, note)
-
-
-def _quality(rows: Sequence[dict[str, Any]] | None) -> str:
-    if not rows:
-        return ""
-    cells = [[r["name"], *(_number(r[k]) for k in ("worst_level", "mean_level", "distance"))] for r in rows]
-    note = f"{rows[0]['images']} images of each, on the CPU, against the float32 file's."
-    return _table("Quality", ["file", "worst level", "mean level", rows[0]["label"]], cells, note)
-
-
-def _failed(cells: Sequence[dict[str, Any]]) -> str:
-    rows = [[_name(cell), cell["status"], f"{cell['cause']} {cell['hint']}".strip()] for cell in cells]
-    return _table("Not measured", ["cell", "status", "cause"], rows, kind="named words") if rows else ""
-
-
-def _proofs(cells: Sequence[dict[str, Any]]) -> str:
+def _proofs(cells: Sequence[dict[str, Any]], names: Names) -> str:
     parts = []
     for cell in cells:
         words = "".join(f"<p>{escape(word)}</p>" for word in cell["proof"]["words"])
-        parts.append(f"<details><summary>{escape(_name(cell))}</summary>{words}</details>")
+        parts.append(f"<details><summary>{escape(names.cell(cell))}</summary>{words}</details>")
     return f"<section><h2>Proof</h2>{''.join(parts)}</section>"
 
 
@@ -217,27 +149,35 @@ def _figure(title: str, svg: str, note: str = "") -> str:
     return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{below}</figure>"
 
 
-def _table(
-    title: str,
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    note: str = "",
-    kind: str = "",
-    groups: Sequence[str] = (),
-) -> str:
-    """`groups`: the name of each row's group, a row of its own above the first."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headings)
+def _table(table: Table | None) -> str:
+    """A group's name is a row of its own above its first."""
+    if table is None:
+        return ""
+
+    def cell(place: int, text: str) -> str:
+        kind = "" if place not in table.left or place == 0 else ' class="left"'
+        # a long name of a file breaks after a dot
+        return (
+            f'<th scope="row">{escape(text).replace(".", ".<wbr>")}</th>'
+            if place == 0
+            else f"<td{kind}>{escape(text)}</td>"
+        )
+
+    head = "".join(
+        f'<th scope="col"{" class=left" if i in table.left and i else ""}>{escape(text)}</th>'
+        for i, text in enumerate(table.headings)
+    )
     body = ""
-    for place, row in enumerate(rows):
-        if groups and (place == 0 or groups[place] != groups[place - 1]):
-            name = f"<span>{escape(groups[place])}</span>"
-            body += f'<tr class="group"><th scope="rowgroup" colspan="{len(headings)}">{name}</th></tr>'
-        data = "".join(f"<td>{escape(text)}</td>" for text in row[1:])
-        body += f'<tr><th scope="row">{escape(row[0])}</th>{data}</tr>'
-    below = f"<p>{escape(note)}</p>" if note else ""
-    kind = kind or ("grouped" if groups else "named")
+    for place, row in enumerate(table.rows):
+        if table.groups and (place == 0 or table.groups[place] != table.groups[place - 1]):
+            name = f"<span>{escape(table.groups[place])}</span>"
+            body += f'<tr class="group"><th scope="rowgroup" colspan="{len(table.headings)}">{name}</th></tr>'
+        body += f"<tr>{''.join(cell(i, text) for i, text in enumerate(row))}</tr>"
+    below = f"<p>{escape(table.note)}</p>" if table.note else ""
+    kind = "grouped" if table.groups else "named"
+    scroll = "scroll few" if len(table.headings) <= FEW else "scroll"
     return (
-        f'<section><h2>{escape(title)}</h2><div class="scroll" tabindex="0"><table class="{kind}">'
+        f'<section><h2>{escape(table.title)}</h2><div class="{scroll}" tabindex="0"><table class="{kind}">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{below}</section>"
     )
 
@@ -250,19 +190,3 @@ def _best(cell: dict[str, Any]) -> dict[str, Any]:
 def _mean(cell: dict[str, Any]) -> float:
     reference = cell["proof"]["reference"]
     return float(reference["mean_level"]) if reference else 0.0
-
-
-def _levels(cell: dict[str, Any]) -> list[str]:
-    reference = cell["proof"]["reference"]
-    return [_number(reference[key]) for key in ("worst_level", "mean_level")] if reference else ["–", "–"]
-
-
-def _name(cell: dict[str, Any]) -> str:
-    return f"{cell['file']['name']} on {label(cell)}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    value = 0 if abs(value) < 1e-9 else value  # a hair of rounding
-    return number(value) if value >= 1e6 else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,24 +1,25 @@
-"""The machine and the process that were measured. Standard library only."""
+"""The machine and the process that were measured. Standard library only, but for `describe`."""
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 
-from gantool.bench import nvml
+from gantool import nvml
 
 MEGABYTE = 1e6
 
 
 def describe() -> dict[str, str | int | None]:
     """`cpu`: its name; `cores`: logical ones that this process may use; `system`: e.g. Linux x86_64; `gpu`: or None."""
+    from gantool.runtime.workers import cores  # numpy and onnxruntime are not needed for the rest
+
     device = nvml.open_device()
     return {
         "cpu": _cpu(),
-        "cores": _cores(),
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "gpu": device.name() if device else None,
     }
@@ -57,12 +58,6 @@ def _cpu() -> str:
         if name.strip() == "model name":
             return value.strip()
     return platform.processor() or platform.machine() or "unknown"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _lines(path: str) -> list[str]:

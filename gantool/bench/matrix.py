@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gantool import onnxfile
-from gantool.bench import nvml
+from gantool import nvml, onnxfile
 from gantool.bench.cell import COMBINATIONS, OPTIONS, Cell
 from gantool.errors import GantoolError
 from gantool.manifest import PRECISIONS, Manifest, file_name
@@ -101,7 +100,7 @@ def reference_of(cell: Cell) -> Path | None:
         if beside == path or not beside.is_file():
             continue
         other = _described(beside)
-        if other and described and _origin(other) == _origin(described):
+        if other and described and other.model == described.model:
             return beside
     return None if plainly else path
 
@@ -112,10 +111,6 @@ def _described(path: Path) -> Manifest | None:
         return onnxfile.described(onnxfile.read_bytes(path), path)[1]
     except GantoolError:
         return None
-
-
-def _origin(described: Manifest) -> tuple[object, ...]:
-    return described.architecture, described.training, described.data
 
 
 def _precision(file: Path) -> str:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from gantool import __version__, onnxfile
-from gantool.bench import machine, nvml
+from gantool import __version__, nvml, onnxfile
+from gantool.bench import machine
 from gantool.bench.binding import Bound
-from gantool.bench.cell import GRAPH, Cell, Request
+from gantool.bench.cell import GRAPH, Cell, Request, arithmetic
 from gantool.bench.images import maker
 from gantool.bench.proof import prove
 from gantool.bench.settle import time_runs
@@ -38,7 +38,7 @@ def open_cell(cell: Cell) -> Generator:
         generator = Generator(cell.path, cell.provider, cell.threads, cell.settings or None)
     except GantoolError as error:
         raise (_name_left_nodes(cell, error) if cell.provider != "cpu" else error) from error.__cause__
-    if cell.bound:
+    if cell.bound and not isinstance(generator.session, Bound):  # which it is by itself with a CUDA graph
         generator.session = Bound(generator.session, graph=GRAPH in cell.options)
     return generator
 
@@ -70,7 +70,9 @@ def measure(
         rows.append(timer.row(request.seconds))
         timed[batch], index = timer.images, timer.index
     reference = Generator(request.reference) if request.reference is not None else None
-    proof = prove(generator, timed, opener, partial(emit, "proof"), reference)
+    settings = generator.session.get_provider_options().get(PROVIDERS[request.cell.provider], {})
+    reduced = arithmetic(request.cell.provider, settings)
+    proof = prove(generator, timed, opener, partial(emit, "proof"), reference, reduced)
     described = generator.manifest
     return {
         "file": {
@@ -84,7 +86,8 @@ def measure(
         **request.cell.as_dict(),
         "status": "measured",
         "placement": {name: len(nodes) for name, nodes in held.items()},
-        "settings": generator.session.get_provider_options().get(PROVIDERS[request.cell.provider], {}),
+        "settings": settings,
+        "arithmetic": reduced,
         "cold": {"session_ms": (opened - before) * 1e3, "first_image_ms": (first - started) * 1e3},
         "batches": rows,
         "proof": proof.as_dict(),

@@ -53,14 +53,18 @@ def lines(series: Sequence[Series], x_title: str, y_title: str, alt: str) -> str
     return _svg(body, x_title, y_title, alt)
 
 
-def dots(points: Sequence[Dot], x_title: str, y_title: str, alt: str) -> str:
-    """x logarithmic, y linear from 0; an area a point; those on the front are joined."""
-    points = points[:MOST]
+def dots(points: Sequence[Dot], x_title: str, y_title: str, alt: str, places: Sequence[int] = ()) -> str:
+    """x logarithmic, y linear from 0; an area a point; those on the front are joined.
+
+    `places`: of each in the legend; without, their order. Those beyond MOST are left out.
+    """
+    kept = [(place, p) for place, p in zip(places or range(len(points)), points, strict=True) if place < MOST]
+    points = [p for _, p in kept]
     across = _scale([p.x for p in points], LEFT + 16, WIDTH - RIGHT - 16)
     top = _round_up(max((p.y for p in points), default=0.0) or 1.0)
 
     def up(y: float) -> float:
-        return (HEIGHT - BOTTOM - 8) + (TOP + 14 - (HEIGHT - BOTTOM - 8)) * y / top
+        return (HEIGHT - BOTTOM - 14) + (TOP + 14 - (HEIGHT - BOTTOM - 14)) * y / top
 
     body = [_line_y(up(value), number(value)) for value in (0.0, top / 2, top)]
     ticks = _ticks([p.x for p in points]) or sorted({p.x for p in points})
@@ -69,7 +73,7 @@ def dots(points: Sequence[Dot], x_title: str, y_title: str, alt: str) -> str:
     joined = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in front)
     body.append(f'<polyline class="front" points="{joined}"/>')
     # small ones last, so that no large one hides them
-    for index, p in sorted(enumerate(points), key=lambda pair: -pair[1].size):
+    for index, p in sorted(kept, key=lambda pair: -pair[1].size):
         radius = 4 + 10 * math.sqrt(p.size)
         body.append(
             f'<g class="{style(index)}"><title>{escape(p.name)}</title>'
@@ -95,12 +99,12 @@ def _scale(values: Sequence[float], start: float, end: float) -> Callable[[float
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 times powers of ten within the values, or powers alone where that is enough."""
+    """Powers of ten within the values, with as many steps between them as make three ticks."""
     if not values:
         return []
     low, high = min(values), max(values)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1,), (1, 2, 5)):
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
         found = [s * 10.0**p for p in powers for s in steps if low * 0.95 <= s * 10.0**p <= high * 1.05]
         if len(found) >= 3:
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,10 @@ from gantool.runtime import Generator, SelfTest
 
 FRESH_SEED = 0x6E657721  # neither timed nor among the golden seeds
 TOGETHER = 7  # a batch that is checked even when it was not timed: else batch 1 would only be compared with itself
+
+# What 10 bits of a factor may cost, in levels: as fp16 files are admitted (gantool.export.precision), for TF32 keeps as
+# many. A stale or a wrong image is further off.
+REDUCED_WORST, REDUCED_MEAN = 8, 0.5
 
 _HINT = "The times of such a runtime mean nothing: try --provider cpu, or another build of onnxruntime."
 
@@ -61,13 +65,15 @@ class Reference:
 @dataclass(frozen=True)
 class Proof:
     """`golden` is None when nothing recorded says what the images should be, `reference`, when no float32 file was
-    at hand. `repeated`: new images that equal another one, which a session of its own makes equal as well."""
+    at hand. `repeated`: new images that equal another one, which a session of its own makes equal as well.
+    `arithmetic`: TF32 or fp16, which allow more than the file was admitted with; None: as the file says."""
 
     golden: Golden | None
     reference: Reference | None
     one_at_a_time: OneAtATime
     fresh_images: int
     repeated: int
+    arithmetic: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         return {**asdict(self), "words": self.words()}
@@ -105,6 +111,11 @@ class Proof:
                 f"Against {self.reference.file} on the CPU, {self.reference.images} new images are off by at most "
                 f"{self.reference.worst_level:.3g} levels of 255, and by {self.reference.mean_level:.2g} in the mean."
             )
+        if self.arithmetic is not None:
+            words.append(
+                f"It multiplies in {self.arithmetic}, which keeps 10 bits of a factor: up to {REDUCED_WORST} levels "
+                "pass."
+            )
         return words
 
 
@@ -114,15 +125,22 @@ def prove(
     reopen: Callable[[], Generator],
     alive: Callable[[], None] = lambda: None,
     reference: Generator | None = None,
+    arithmetic: str | None = None,
 ) -> Proof:
     """Check the session of `generator` after timing. `timed`: batch → the last images that were timed at it.
 
-    `reference`: the same generator in float32, on the CPU.
+    `reference`: the same generator in float32, on the CPU. `arithmetic`: TF32 or fp16, where the session computes in
+    fewer bits than the file asks for: images may then be REDUCED_WORST levels off.
 
     GantoolError when golden images come out different, when a batch differs from the same images made one at a
     time (`Difference.within`), when they are further from the reference's than `limits`, or when new images are old
     ones and `reopen()`, which opens the file in a session of its own, does not repeat them too.
     """
+    allowed = limits(generator.manifest, generator.path)
+    if arithmetic is not None:
+        allowed = Limits(max(allowed.worst, REDUCED_WORST), max(allowed.mean, REDUCED_MEAN))
+        tolerance = max(generator.manifest.tolerance, REDUCED_WORST)
+        generator.manifest = replace(generator.manifest, tolerance=tolerance)  # of this session, for what follows
     golden = _golden(generator)
     batches = tuple(sorted({*timed, TOGETHER}))
     together = {batch: maker(generator, FRESH_SEED, 0, batch)() for batch in batches}
@@ -138,12 +156,12 @@ def prove(
             )
         worst_level, worst_share = max(worst_level, off.worst), max(worst_share, off.share)
         alive()
-    compared = _compared(generator, reference, together[max(batches)], alive) if reference else None
+    compared = _compared(generator, reference, together[max(batches)], alive, allowed) if reference else None
     repeated = _repeated([alone, *together.values()], timed.values())
     if repeated:
         _demand_repeats(generator, reopen(), alone, alive)
     parity = OneAtATime(batches, len(alone), worst_level, worst_share)
-    return Proof(golden, compared, parity, len(alone), repeated)
+    return Proof(golden, compared, parity, len(alone), repeated, arithmetic)
 
 
 def limits(described: Manifest, path: Path) -> Limits:
@@ -170,13 +188,14 @@ def _golden(generator: Generator) -> Golden | None:
     return Golden(test.images, test.exact, test.worst)
 
 
-def _compared(generator: Generator, reference: Generator, images: np.ndarray, alive: Callable[[], None]) -> Reference:
+def _compared(
+    generator: Generator, reference: Generator, images: np.ndarray, alive: Callable[[], None], allowed: Limits
+) -> Reference:
     """GantoolError when the images are not the reference's, within what the precision costs."""
     parts = []
     for first in range(0, len(images), TOGETHER):
         parts.append(maker(reference, FRESH_SEED, first, min(TOGETHER, len(images) - first))())
         alive()
-    allowed = limits(generator.manifest, generator.path)
     off = difference(images, np.concatenate(parts))
     if off.worst > allowed.worst or off.mean > allowed.mean:
         raise GantoolError(

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gantool.bench import answer, machine, matrix
+from gantool.bench import answer, machine, matrix, models
 from gantool.bench.cell import Cell, Request, label
+from gantool.bench.gemm import gemm_gflops
 from gantool.bench.runner import CellError, check_batches, measure_cell
 from gantool.errors import GantoolError
 
-SCHEMA = 2
+SCHEMA = 3
 BATCHES = (1, 8, 64, 256)
 
 Clock = Callable[[], float]
 Measure = Callable[..., dict[str, Any]]
+Peak = Callable[[str, int | None, Mapping[str, str]], float | None]
 Listen = Callable[[str], None]
 
 
@@ -41,9 +43,10 @@ def bench(
     otherwise: Sequence[Cell] = (),
     measure: Measure = measure_cell,
     absent: matrix.Absent = matrix.absent,
+    peak: Peak = gemm_gflops,
     clock: Clock = time.monotonic,
 ) -> dict[str, Any]:
-    """Measure the cells in their order, and answer; a report of schema 2. `otherwise`: cells for when none would run.
+    """Measure the cells in their order, and answer; a report of schema 3. `otherwise`: cells for when none would run.
 
     What fails is a row of its own: `status` not here (no such provider on this machine), refused, crashed, hung, or
     dropped (no time left), with its `cause`. GantoolError for settings that make no sense.
@@ -51,6 +54,7 @@ def bench(
     batches = check_batches(settings.batches)
     end = None if settings.minutes is None else clock() + settings.minutes * 60
     rows: list[dict[str, Any]] = []
+    peaks = _Peaks(peak)
     dearest: dict[str, float] = {}  # seconds of a provider's dearest cell so far
     for number, cell in enumerate([*cells, *otherwise], start=1):
         if number > len(cells) and any(row["status"] == "measured" for row in rows):
@@ -70,7 +74,9 @@ def bench(
         try:
             reference = matrix.reference_of(cell)
             request = Request(cell, batches, settings.seconds, str(reference) if reference else None)
-            rows.append(measure(request, settings.timeout, lambda stage, prefix=prefix: listener(prefix + stage), left))
+            row = measure(request, settings.timeout, lambda stage, prefix=prefix: listener(prefix + stage), left)
+            listener(prefix + "matrix product")
+            rows.append(_with_work(row, cell, peaks))
         except CellError as error:
             rows.append(failed(cell, error.status, error.message, error.hint))
         dearest[cell.provider] = max(dearest.get(cell.provider, 0.0), clock() - start)
@@ -82,26 +88,42 @@ def bench(
         "batches_asked": list(batches),
         "cells": rows,
     }
-    names = told_apart(dict.fromkeys(row["file"]["path"] for row in rows))
+    paths = list(dict.fromkeys(row["file"]["path"] for row in rows))
+    names, found = models.told_apart(paths), {path: models.digests(Path(path)) for path in paths}
     for number, row in enumerate(rows):
+        path = row["file"]["path"]
         row["number"] = number
-        row["file"]["name"] = names[row["file"]["path"]]
-    report["answer"] = answer.answer(rows, settings.limits)
+        row["file"] = {**found[path], **row["file"], "name": names[path]}
+    report["models"] = models.listed(rows)
+    report["answer"] = answer.answer(rows, report["models"], settings.limits)
     return report
 
 
-def told_apart(paths: Iterable[str]) -> dict[str, str]:
-    """Path → as much of its end as no other has: mostly the file's name."""
-    paths = list(paths)
-    found = {}
-    for path in paths:
-        parts = Path(path).parts
-        for length in range(1, len(parts) + 1):
-            end = parts[-length:]
-            if sum(Path(other).parts[-length:] == end for other in paths) == 1:
-                break
-        found[path] = str(Path(*end))
-    return found
+class _Peaks:
+    """The rate of a matrix product for every setting of a provider, measured once, beside the first cell of it."""
+
+    def __init__(self, peak: Peak) -> None:
+        self.peak = peak
+        self._found: dict[tuple[str, int | None, tuple[tuple[str, str], ...]], float | None] = {}
+
+    def __call__(self, cell: Cell) -> float | None:
+        settings = {key: value for key, value in cell.settings.items() if key != "enable_cuda_graph"}
+        key = cell.provider, cell.threads, tuple(sorted(settings.items()))
+        if key not in self._found:
+            self._found[key] = self.peak(cell.provider, cell.threads, settings)
+        return self._found[key]
+
+
+def _with_work(row: dict[str, Any], cell: Cell, peaks: _Peaks) -> dict[str, Any]:
+    """`row` with what an image takes to compute, and how fast that went, beside a matrix product's rate."""
+    from gantool.bench import work  # loads onnx
+
+    counted = work.count(Path(cell.path))
+    peak = peaks(cell) if counted and counted.flops else None
+    for batch in row["batches"]:
+        batch["gflops"] = counted and counted.flops * batch["images_per_second"] / 1e9
+        batch["of_gemm"] = batch["gflops"] / peak if peak else None
+    return {**row, "work": counted and asdict(counted), "gemm_gflops": peak}
 
 
 def failed(cell: Cell, status: str, cause: str, hint: str = "") -> dict[str, Any]:

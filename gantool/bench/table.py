@@ -9,15 +9,16 @@ from typing import Any
 
 from gantool.files import write_bytes
 
-CELL = ("provider", "threads", "options", "status", "cause")
+CELL = ("provider", "threads", "options", "arithmetic", "status", "cause")
 ROW = (
     "batch", "images_per_second", "p50_ms", "p90_ms", "p99_ms", "max_ms", "variation", "first_ms", "settled", "runs",
-    "seconds", "peak_memory_mb", "device_memory_mb", "cpu_seconds_per_1000", "joules_per_1000",
+    "seconds", "gflops", "of_gemm", "peak_memory_mb", "device_memory_mb", "cpu_seconds_per_1000", "joules_per_1000",
 )  # fmt: skip
 COPIES = ("to_device_ms", "compute_ms", "to_host_ms")
 COLD = ("interpreter_ms", "import_ms", "session_ms", "first_image_ms", "total_ms")
 LEVELS = ("worst_level", "mean_level")
-COLUMNS = ("file", "precision", "bytes", *CELL, *ROW, *COPIES, *(f"cold_{name}" for name in COLD), *LEVELS)
+FILE = ("precision", "bytes", "model", "sha256")
+COLUMNS = ("file", *FILE, *CELL, *ROW, *COPIES, *(f"cold_{name}" for name in COLD), *LEVELS)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
@@ -29,7 +30,7 @@ def write_csv(report: dict[str, Any], path: Path) -> None:
     for cell in report["cells"]:
         about = {
             "file": cell["file"]["path"],
-            **{key: cell["file"].get(key) for key in ("precision", "bytes")},
+            **{key: cell["file"].get(key) for key in FILE},
             **{key: cell.get(key) for key in CELL},
             "options": " ".join(cell["options"]),
         }
@@ -43,7 +44,7 @@ def _figures(cell: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         return {}
     copies, reference = row["copies"] or {}, cell["proof"]["reference"] or {}
     return {
-        **{key: row[key] for key in ROW},
+        **{key: row.get(key) for key in ROW},
         **{key: copies.get(key) for key in COPIES},
         **{f"cold_{key}": cell["cold"][key] for key in COLD},
         **{key: reference.get(key) for key in LEVELS},

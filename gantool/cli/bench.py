@@ -53,14 +53,19 @@ def command(
         ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Every variant beside the file × provider × threads × option.")
+        bool,
+        typer.Option(
+            "--full", help="All variants beside the file, on every provider, with every number of threads and option."
+        ),
     ] = False,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0, help="For all of it: what promises least is dropped, and named.", show_default=False),
+        typer.Option(
+            min=0, help="How long all of it may take: what promises least is dropped, and named.", show_default=False
+        ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0, max=3600, help="Time each batch at least this long, and 10 runs, once it settled.")
+        float, typer.Option(min=0, max=3600, help="How long each batch is timed once it has settled; 10 runs at least.")
     ] = 2.0,
     timeout: Annotated[
         float, typer.Option(min=1, help="Stop a measured process after so many seconds of silence.")
@@ -69,13 +74,17 @@ def command(
     memory: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="MB", help="Answer with what takes no more, of RAM and of the GPU's.", show_default=False
+            min=0,
+            metavar="MB",
+            help="Answer only with what takes no more memory than this, of RAM and of the GPU each.",
+            show_default=False,
         ),
     ] = None,
     write_choice: Annotated[
         bool,
         typer.Option(
-            "--write-choice", help="Write the best (under --p99 when that is given) as FILE.bench.json beside its file."
+            "--write-choice",
+            help="Write the best of each model (under --p99 when that is given) beside its file, as FILE.bench.json.",
         ),
     ] = False,
     quality: Annotated[
@@ -107,7 +116,8 @@ def command(
     """Time exported generators, each in a fresh process without torch, and prove their images right.
 
     Cold: from the start of a process to its first image. Warm: images a second and latencies at each batch. Then the
-    same session makes images it never made, and they are compared: wrong or stale ones are an error.
+    same session makes images it never made, and they are compared: wrong or stale ones are an error. Exit codes: 1 for
+    an error, 2 for a wrong option, 3 for a regression against --baseline.
     """
     sizes, rivals = _batches(batches), _words(compare)
     from gantool.bench import answer, matrix, report
@@ -171,8 +181,8 @@ def command(
         write_html(made, html)
     if write_choice:
         named = context.get_parameter_source("p99")
-        path = answer.write_choice(made, within_p99=named is not None and named.name == "COMMANDLINE")
-        said.print(f"Written: {path}", markup=False)
+        for path in answer.write_choices(made, within_p99=named is not None and named.name == "COMMANDLINE"):
+            said.print(f"Written: {path}", markup=False)
     if regressed:
         raise typer.Exit(REGRESSED)
 

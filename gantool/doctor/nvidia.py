@@ -1,20 +1,15 @@
-"""The NVIDIA driver and its GPUs, asked through NVML, the library that nvidia-smi asks."""
+"""The NVIDIA driver and its GPUs, as the doctor tells of them."""
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from pathlib import Path
 from typing import Any
 
+from gantool import nvml
 from gantool.doctor.libraries import cuda_number
 
-LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 MAX_GPUS = 64
-
-
-class _Memory(ctypes.Structure):
-    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
 def gpus() -> dict[str, Any]:
@@ -26,42 +21,29 @@ def gpus() -> dict[str, Any]:
     if sys.platform == "darwin":
         return {**empty, "why": "macOS has no NVIDIA driver"}
     try:
-        nvml = ctypes.CDLL(LIBRARY)
-        return {**empty, **_ask(nvml)}
+        return {**empty, **_ask(nvml.start())}
+    except nvml.NvmlError as error:
+        return {**empty, "why": f"NVML: {error}"}
     except (OSError, AttributeError) as error:
         missing = isinstance(error, OSError) and not files
-        return {**empty, "why": f"no NVIDIA driver: {LIBRARY} is not there" if missing else f"{LIBRARY}: {error}"}
+        why = f"no NVIDIA driver: {nvml.LIBRARY} is not there" if missing else f"{nvml.LIBRARY}: {error}"
+        return {**empty, "why": why}
 
 
-def _ask(nvml: ctypes.CDLL) -> dict[str, Any]:
-    nvml.nvmlErrorString.restype = ctypes.c_char_p
-    if code := nvml.nvmlInit_v2():
-        return {"why": f"NVML: {nvml.nvmlErrorString(code).decode(errors='replace')}"}
+def _ask(started: nvml.Nvml) -> dict[str, Any]:
+    devices = [_device(started, i) for i in range(min(started.count(), MAX_GPUS))]
+    why = None if devices else "the NVIDIA driver sees no GPU"
+    return {"driver": started.driver(), "cuda": cuda_number(started.cuda()), "devices": devices, "why": why}
+
+
+def _device(started: nvml.Nvml, index: int) -> dict[str, Any]:
     try:
-        cuda, count = ctypes.c_int(), ctypes.c_uint()
-        driver = _text(nvml.nvmlSystemGetDriverVersion)
-        nvml.nvmlSystemGetCudaDriverVersion_v2(ctypes.byref(cuda))
-        nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
-        devices = [_device(nvml, i) for i in range(min(count.value, MAX_GPUS))]
-        why = None if devices else "the NVIDIA driver sees no GPU"
-        return {"driver": driver, "cuda": cuda_number(cuda.value), "devices": devices, "why": why}
-    finally:
-        nvml.nvmlShutdown()
-
-
-def _device(nvml: ctypes.CDLL, index: int) -> dict[str, Any]:
-    handle, memory, major, minor = ctypes.c_void_p(), _Memory(), ctypes.c_int(), ctypes.c_int()
-    if code := nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
-        return {"name": f"? ({nvml.nvmlErrorString(code).decode(errors='replace')})", "memory_mb": 0, "capability": "?"}
-    nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
-    nvml.nvmlDeviceGetCudaComputeCapability(handle, ctypes.byref(major), ctypes.byref(minor))
+        device = started.device(index)
+    except nvml.NvmlError as error:
+        return {"name": f"? ({error})", "memory_mb": 0, "capability": "?"}
+    capability = device.capability()
     return {
-        "name": _text(lambda buffer, size: nvml.nvmlDeviceGetName(handle, buffer, size)) or "?",
-        "memory_mb": memory.total // 1_000_000,
-        "capability": f"{major.value}.{minor.value}",
+        "name": device.name() or "?",
+        "memory_mb": round(device.total_mb() or 0),
+        "capability": "?" if capability is None else f"{capability[0]}.{capability[1]}",
     }
-
-
-def _text(function: Any) -> str | None:
-    buffer = ctypes.create_string_buffer(96)
-    return None if function(buffer, len(buffer)) else buffer.value.decode(errors="replace")

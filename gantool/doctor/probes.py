@@ -1,23 +1,19 @@
 """Small graphs that every provider must compute right, and what numpy says of them.
 
-The graphs are written in protobuf's wire format (https://protobuf.dev/programming-guides/encoding/) with the field
-numbers of onnx.proto, for a machine that only runs models has no `onnx`.
+The graphs are written by `gantool.doctor.wire`, for a machine that only runs models has no `onnx`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gantool import latents
+from gantool.doctor.wire import FLOAT, INT64, TYPES, model, node
 
-OPSET, IR_VERSION = 18, 10
 SEED, SIZE = 7, 16  # of the latents probe
-TYPES = {"float32": 1, "int64": 7, "uint64": 13}  # TensorProto.DataType
-FLOAT, INT64 = TYPES["float32"], TYPES["int64"]
 # |difference| / max |expected|. TF32, which CUDA uses for convolutions unless told not to, keeps 10 bits; OpenVINO may
 # compute in bfloat16. What is broken (zeros, stale memory, another layout) is out by its own size.
 EXACT_FLOAT, REDUCED_FLOAT = 1e-5, 1e-2
@@ -97,9 +93,9 @@ def _one_node(
     expected: NDArray[np.float32],
     attributes: dict[str, list[int]],
 ) -> Probe:
-    node = _node(op, ["x", "w", "b"], "y", attributes)
-    model = _model([node], {"w": w, "b": b}, ("x", FLOAT, x.shape), ("y", FLOAT, expected.shape))
-    return Probe(op, model, {"x": x}, expected)
+    made = node(op, ["x", "w", "b"], "y", attributes)
+    graph = model([made], {"w": w, "b": b}, ("x", FLOAT, x.shape), ("y", FLOAT, expected.shape))
+    return Probe(op, graph, {"x": x}, expected)
 
 
 def _latents() -> Probe:
@@ -119,7 +115,7 @@ def _latents() -> Probe:
 
     def emit(op: str, *inputs: str, **attributes: int) -> str:
         name = f"v{len(nodes)}"
-        nodes.append(_node(op, inputs, name, attributes))
+        nodes.append(node(op, inputs, name, attributes))
         return name
 
     def swap(v: str) -> str:
@@ -135,52 +131,5 @@ def _latents() -> Probe:
     low = emit("Sub", bits, emit("Mul", high, "levels"))
     drawn = emit("Gather", "table", emit("Cast", emit("Concat", high, low, axis=1), to=INT64))
     rows = len(index)
-    model = _model(nodes, constants, ("index", INT64, (rows, 1)), (drawn, FLOAT, (rows, SIZE)))
-    return Probe("latents", model, {"index": index[:, None]}, latents.normals(SEED, index, SIZE), exact=True)
-
-
-def _model(
-    nodes: Sequence[bytes],
-    constants: dict[str, NDArray[np.float32]] | dict[str, NDArray[np.generic]],
-    given: tuple[str, int, tuple[int, ...]],
-    made: tuple[str, int, tuple[int, ...]],
-) -> bytes:
-    graph = [*(_field(1, node) for node in nodes), _field(2, "probe")]
-    for name, array in constants.items():
-        little = array.astype(array.dtype.newbyteorder("<"))
-        dims = b"".join(_field(1, side) for side in array.shape)
-        tensor = dims + _field(2, TYPES[array.dtype.name]) + _field(8, name) + _field(9, little.tobytes())
-        graph.append(_field(5, tensor))
-    graph += [_field(11, _value(*given)), _field(12, _value(*made))]
-    return _field(1, IR_VERSION) + _field(7, b"".join(graph)) + _field(8, _field(1, "") + _field(2, OPSET))
-
-
-def _value(name: str, dtype: int, shape: tuple[int, ...]) -> bytes:
-    dims = b"".join(_field(1, _field(1, side)) for side in shape)
-    return _field(1, name) + _field(2, _field(1, _field(1, dtype) + _field(2, dims)))
-
-
-def _node(op: str, inputs: Sequence[str], output: str, attributes: dict[str, int] | dict[str, list[int]]) -> bytes:
-    data = b"".join(_field(1, name) for name in inputs) + _field(2, output) + _field(3, f"{op}:{output}")
-    data += _field(4, op)
-    for name, value in attributes.items():
-        if isinstance(value, int):
-            data += _field(5, _field(1, name) + _field(3, value) + _field(20, 2))  # INT
-        else:
-            data += _field(5, _field(1, name) + b"".join(_field(8, v) for v in value) + _field(20, 7))  # INTS
-    return data
-
-
-def _field(number: int, value: int | str | bytes) -> bytes:
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    data = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
+    graph = model(nodes, constants, ("index", INT64, (rows, 1)), (drawn, FLOAT, (rows, SIZE)))
+    return Probe("latents", graph, {"index": index[:, None]}, latents.normals(SEED, index, SIZE), exact=True)

@@ -123,17 +123,21 @@ def preferred_batches(
     *,
     origin: object = "The report",
     architecture: str = "",
+    model: str = "",
 ) -> list[int]:
     """The batches of a `gantool bench --json` report, or of its choice, within 5 % of its best images a second,
     ascending.
 
     Only batches up to `max_batch_size` count; of a report's cells, that with the best. `origin`: the file that it is
-    from, for messages. `architecture`: that of the generator that is to be served, if the report is to be of it (a
-    choice names none, and is taken as it is). Raises GantoolError for what is no such report, or has none of them.
+    from, for messages. `architecture` and `model` (`Manifest.model`, which tells its weights): of the generator that is
+    to be served, if the report is to be of it; what a report does not say is not compared. Raises GantoolError for
+    what is no such report, or has none of them.
     """
     try:
         choices = [report] if "batches" in report else [c for c in report["cells"] if c["status"] == "measured"]
-        files = [c["file"] for c in choices if isinstance(c.get("file"), dict)]
+        # a choice has its file's name under `file`, and what a report says of a file beside it
+        files = [c["file"] if isinstance(c.get("file"), dict) else c for c in choices]
+        of_model = [file.get("model") in (None, model) for file in files]
         benched = {str(file["architecture"]) for file in files if file.get("architecture")}
         measured = [{int(row["batch"]): float(row["images_per_second"]) for row in c["batches"]} for c in choices]
     except (KeyError, TypeError, ValueError) as error:
@@ -147,6 +151,13 @@ def preferred_batches(
             f"{origin} is of another generator: it measures {named}, not {architecture}.",
             "Measure this one: gantool bench --json > report.json",
         )
+    if model and not any(of_model):
+        raise GantoolError(
+            f"{origin} is of another training of {architecture or 'this generator'}: its weights are others.",
+            "Measure these: gantool bench --json > report.json",
+        )
+    if model:
+        measured = [rates for rates, own in zip(measured, of_model, strict=True) if own]
     served = [{batch: rate for batch, rate in rates.items() if 1 <= batch <= max_batch_size} for rates in measured]
     rates = max(served, key=lambda rates: max(rates.values(), default=0.0), default={})
     if not rates:

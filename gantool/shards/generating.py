@@ -86,6 +86,7 @@ def generate(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    gather: bool | None = None,
     verify: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Summary:
@@ -95,7 +96,8 @@ def generate(
     arguments it makes what is missing; `verify` reads the files that are there, and compares their SHA-256.
     `format`: npy (uint8 arrays (n, H, W, C)), png-tar or parquet (see gantool.shards.formats). `labels`: image i has
     the class labels[i % len(labels)]; None: i % classes. `workers`: processes, or Ray's actors; None: one a core or a
-    GPU. `address`: of a Ray cluster. As with multiprocessing, a script that calls this has to guard its main part.
+    GPU. `address`: of a Ray cluster; `gather`: whether its machines send their shards here, None: those that do not
+    share the folder `out`. As with multiprocessing, a script that calls this has to guard its main part.
 
     GantoolError: what is asked for does not exist or fit the file; `out` holds the shards of another call or can't be
     written; a worker was lost again and again.
@@ -127,7 +129,7 @@ def generate(
     )
     plan.check()
     with folder.opened(out, plan, _about(manifest, plan), verify) as there:
-        return _fill(there, artifact, engine, workers, address, on_progress)
+        return _fill(there, artifact, engine, workers, address, gather, on_progress)
 
 
 def _fill(
@@ -136,6 +138,7 @@ def _fill(
     engine: str,
     workers: int | None,
     address: str | None,
+    gather: bool | None,
     on_progress: Callable[[Progress], object] | None,
 ) -> Summary:
     plan, todo, lost = there.plan, there.todo(), 0
@@ -155,7 +158,7 @@ def _fill(
     if todo and engine == "ray":
         from gantool.shards import on_ray
 
-        on_ray.run(plan, artifact, there.path, todo, workers, report, address)
+        on_ray.run(plan, artifact, there.path, todo, workers, report, address, gather)
     elif todo:
         from gantool.shards import processes
 

@@ -38,8 +38,10 @@ def run(plan: Plan, artifact: Path, out: Path, todo: Sequence[Shard], workers: i
     `workers`: how many processes; None: one a core, or one a GPU. After any end no worker is left. GantoolError: one
     that a worker met, or a shard whose worker was lost again and again.
     """
+    from gantool.runtime.workers import cores
+
     devices = _devices() if plan.provider in ON_GPU else []
-    count = workers or len(devices) or (1 if plan.provider in ON_GPU else _cores())
+    count = workers or len(devices) or (1 if plan.provider in ON_GPU else cores())
     waiting, attempts = deque(todo), Attempts()
     running: list[_Worker] = []
 
@@ -150,12 +152,6 @@ def _ending(status: int | None) -> str:
         with suppress(ValueError):
             return f"ended by {signal.Signals(-status).name}"
     return f"ended with status {status}"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _devices() -> list[str]:

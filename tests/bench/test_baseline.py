@@ -88,6 +88,31 @@ def test_another_machine_is_said() -> None:
     assert compare(report((8, 1000)), before).other_machine
 
 
+SAME = {"sha256": "a", "weights_sha256": "b", "graph_sha256": "c"}
+
+
+@pytest.mark.parametrize(
+    ("then", "differs"),
+    [
+        (SAME, {}),
+        (SAME | {"sha256": "x"}, {"generator.onnx": "metadata"}),
+        (SAME | {"sha256": "x", "graph_sha256": "x"}, {"generator.onnx": "graph"}),
+        ({"sha256": "x", "weights_sha256": "x", "graph_sha256": "x"}, {"generator.onnx": "weights"}),
+        ({}, {"generator.onnx": "unknown"}),  # of a report of schema 2
+    ],
+)
+def test_another_file_is_said_and_compared(then: dict[str, str], differs: dict[str, str]) -> None:
+    now, before = report((8, 900)), report((8, 1000))
+    now["cells"][0]["file"] |= SAME
+    before["cells"][0]["file"] = {**dict.fromkeys(SAME), **before["cells"][0]["file"], **then}
+    before["cells"][0]["file"] |= {key: None for key in SAME if key not in then}
+    found = compare(now, before)
+    assert found.files == differs
+    assert found.regressed
+    assert len(found.words()) == len(differs)
+    assert all("generator.onnx: " in words for words in found.words())
+
+
 @pytest.mark.parametrize(
     "before",
     [

@@ -20,7 +20,7 @@ from support.changed import edited
 from gantool import __version__, manifest, onnxfile
 from gantool.bench import images, machine, measure, runner
 from gantool.bench.binding import Bound
-from gantool.bench.cell import Cell, Request
+from gantool.bench.cell import Cell, Request, arithmetic
 from gantool.bench.proof import Limits, limits, prove
 from gantool.bench.runner import CellError, check_batches, measure_cell
 from gantool.errors import GantoolError
@@ -30,7 +30,7 @@ from gantool.runtime import Generator
 KINDS = ("generator.onnx", "generator.seeded.onnx")
 CELL = {
     "file", "provider", "threads", "options", "status", "placement", "settings", "cold", "batches", "proof",
-    "versions", "torch_loaded",
+    "versions", "torch_loaded", "arithmetic",
 }  # fmt: skip
 ROW = {
     "batch", "plan", "first_ms", "settled", "warm_runs", "runs", "seconds", "images_per_second", "p50_ms", "p90_ms",
@@ -402,6 +402,46 @@ def other_weights(tmp_path: Path) -> Path:
 def test_images_of_another_generator_than_the_reference_are_wrong(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match=r"makes other images than .*generator\.onnx on the CPU"):
         measure.measure(request(exported / KINDS[1], reference=other_weights(tmp_path)))
+
+
+def test_tf32_is_allowed_more_and_said(exported: Path) -> None:
+    path = exported / KINDS[0]
+
+    def off(output: np.ndarray, batch: int, run: int) -> np.ndarray:
+        output = output.copy()
+        output[:, :, 0] = np.clip(output[:, :, 0] + np.float32(3 / 127.5), -1, 1)  # a row of each image
+        return output
+
+    def made(spoil: Any) -> tuple[Generator, dict[int, np.ndarray]]:
+        generator = opener(path, lambda: spoil)()
+        return generator, {1: images.maker(generator, 1, 0, 1)()}
+
+    reference = Generator(path)
+    with pytest.raises(GantoolError, match="makes other images"):
+        prove(*made(off), lambda: reference, reference=reference)
+    proof = prove(*made(off), lambda: reference, reference=reference, arithmetic="TF32")
+    assert proof.arithmetic == "TF32"
+    assert proof.reference is not None
+    assert 2 < proof.reference.worst_level < 5
+    assert proof.reference.limits == Limits(8, 1)
+    assert "multiplies in TF32" in " ".join(proof.words())
+    with pytest.raises(GantoolError, match=r"makes other images|stale"):  # what is wrong is further off
+        prove(*made(wrong_pixels()), lambda: reference, reference=reference, arithmetic="TF32")
+
+
+@pytest.mark.parametrize(
+    ("provider", "settings", "found"),
+    [
+        ("cpu", {}, None),
+        ("cuda", {"use_tf32": "1"}, "TF32"),
+        ("cuda", {"use_tf32": "0"}, None),
+        ("cuda", {}, "TF32"),
+        ("tensorrt", {"trt_fp16_enable": "1"}, "fp16"),
+        ("tensorrt", {}, "TF32"),
+    ],
+)
+def test_arithmetic(provider: str, settings: dict[str, str], found: str | None) -> None:
+    assert arithmetic(provider, settings) == found
 
 
 def test_limits_are_those_of_the_export(exported: Path) -> None:

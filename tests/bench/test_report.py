@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from support.benched import measured, row
 
-from gantool.bench import answer, matrix, nvml, runner
+from gantool.bench import answer, matrix, runner
 from gantool.bench.answer import Limits
 from gantool.bench.cell import COMBINATIONS, OPTIONS, Cell, Request
-from gantool.bench.report import Settings, bench, demand_one, told_apart
+from gantool.bench.models import told_apart
+from gantool.bench.report import Settings, bench, demand_one
 from gantool.bench.runner import CellError
 from gantool.errors import GantoolError
 from gantool.export.triton import preferred_batches
@@ -174,7 +175,7 @@ def test_failures_are_rows_with_their_cause(tmp_path: Path) -> None:
         ("cpu", "measured", None),
     ]
     assert [request.cell.provider for request in machine.asked] == ["cuda", "tensorrt", "cpu"]
-    assert report["answer"]["best_throughput"]["provider"] == "cpu"
+    assert report["answer"]["models"][0]["best_throughput"]["provider"] == "cpu"
     demand_one(report)
     json.dumps(report, allow_nan=False)
 
@@ -193,7 +194,7 @@ def test_a_real_process_that_crashes_or_hangs_is_a_row(
     cell = Cell(str(exported_run.export / "generator.onnx"))
     report = bench([cell], Settings((1,), seconds=0, timeout=0.5))
     assert report["cells"][0]["status"] == status
-    assert report["answer"]["best_throughput"] is None
+    assert report["answer"]["models"][0]["best_throughput"] is None
     with pytest.raises(GantoolError, match="The measured process"):
         demand_one(report)
 
@@ -256,7 +257,7 @@ def report(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_answer(report: dict[str, Any]) -> None:
-    found = report["answer"]
+    (found,) = report["answer"]["models"]
     best, quick = found["best_throughput"], found["best_within_p99"]
     assert (best["name"], best["batch"]) == ("generator.int8.onnx", 64)
     assert (quick["name"], quick["batch"]) == ("generator.half-weights.onnx", 64)
@@ -269,7 +270,7 @@ def test_answer(report: dict[str, Any]) -> None:
 
 
 def test_answer_within_memory_and_none(report: dict[str, Any]) -> None:
-    found = answer.answer(report["cells"], Limits(3.0, 60.0))
+    (found,) = answer.answer(report["cells"], report["models"], Limits(3.0, 60.0))["models"]
     assert found["best_throughput"]["name"] == "generator.half-weights.onnx"
     assert found["best_within_p99"] is None
     assert "Best under 3 ms p99 within 60 MB: nothing measured." in found["words"]
@@ -282,7 +283,7 @@ def test_a_variant_that_nothing_was_compared_with_is_no_smallest_file() -> None:
 
 
 def test_choice_is_written_beside_its_file_and_read_by_triton(report: dict[str, Any], tmp_path: Path) -> None:
-    path = answer.write_choice(report, within_p99=False)
+    (path,) = answer.write_choices(report, within_p99=False)
     assert path == tmp_path / "generator.int8.onnx.bench.json"
     chosen = json.loads(path.read_text())
     assert (chosen["file"], chosen["provider"], chosen["threads"]) == ("generator.int8.onnx", "cpu", None)
@@ -290,69 +291,14 @@ def test_choice_is_written_beside_its_file_and_read_by_triton(report: dict[str, 
     assert preferred_batches(chosen) == [64]
     assert preferred_batches(report) == [64]
     # what is too slow for a latency is no preferred batch either
-    within = answer.choice(report, within_p99=True)
+    (within,) = answer.choices(report, within_p99=True).values()
     assert [batch["batch"] for batch in within["batches"]] == [1, 64]
-    int8 = {**report, "answer": answer.answer(report["cells"][1:2], Limits(10.0))}
-    assert preferred_batches(answer.choice(int8, within_p99=True)) == [1]
+    int8 = {**report, "answer": answer.answer(report["cells"][1:2], report["models"], Limits(10.0))}
+    (of_int8,) = answer.choices(int8, within_p99=True).values()
+    assert preferred_batches(of_int8) == [1]
 
 
 def test_no_choice(report: dict[str, Any]) -> None:
-    report["answer"] = answer.answer(report["cells"], Limits(1.0))
+    report["answer"] = answer.answer(report["cells"], report["models"], Limits(1.0))
     with pytest.raises(GantoolError, match="within 1 ms p99"):
-        answer.write_choice(report, within_p99=True)
-
-
-# the GPU's own figures
-
-
-class Driver:
-    """libnvidia-ml as far as it is asked: 1 GB used, 5 J since it was loaded."""
-
-    def __init__(self, result: int = 0) -> None:
-        self.result = result
-        self.opened: list[object] = []
-
-    def nvmlInit_v2(self) -> int:
-        return self.result
-
-    def nvmlDeviceGetHandleByIndex_v2(self, index: int, handle: Any) -> int:
-        self.opened.append(index)
-        return 0
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: bytes, handle: Any) -> int:
-        self.opened.append(uuid)
-        return 0
-
-    def nvmlDeviceGetName(self, handle: Any, text: Any, size: int) -> int:
-        text.value = b"A GPU"
-        return 0
-
-    def nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:
-        memory._obj.used = 10**9
-        return 0
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, total: Any) -> int:
-        total._obj.value = 5000
-        return 0
-
-
-@pytest.mark.parametrize(("visible", "index"), [(None, 0), ("2,0", 2), ("GPU-ab", b"GPU-ab"), ("", 0)])
-def test_nvml(monkeypatch: pytest.MonkeyPatch, visible: str | None, index: object) -> None:
-    if visible is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    driver = Driver()
-    device = nvml.open_device(lambda name: driver)
-    assert device is not None
-    assert (device.name(), device.used_mb(), device.joules()) == ("A GPU", 1000.0, 5.0)
-    assert driver.opened == [index]
-
-
-def test_no_nvml() -> None:
-    def missing(name: str) -> object:
-        raise OSError(f"{name}: cannot open shared object file")
-
-    assert nvml.open_device(missing) is None
-    assert nvml.open_device(lambda name: Driver(result=999)) is None
-    assert nvml.open_device(lambda name: object()) is None
+        answer.write_choices(report, within_p99=True)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
+from gantool import nvml
 from gantool.doctor import causes, children, libraries, nvidia, remedies, wheels
 from gantool.doctor.wheels import Wheel
 
@@ -188,21 +189,21 @@ int nvmlDeviceGetCudaComputeCapability(void *h, int *a, int *b) { *a = 9; *b = 0
 
 def test_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = compiled(tmp_path, "libnvidia-ml.so.1", NVML.replace("INIT", "0"))
-    monkeypatch.setattr(nvidia, "LIBRARY", str(path))
+    monkeypatch.setattr(nvml, "LIBRARY", str(path))
     found = nvidia.gpus()
     assert (found["driver"], found["cuda"], found["why"]) == ("580.65.06", "13.0", None)
     assert found["devices"] == [{"name": name, "memory_mb": 150_000, "capability": "9.0"} for name in ("H200", "T4")]
 
 
 def test_a_driver_that_does_not_start_tells_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia, "LIBRARY", str(compiled(tmp_path, "libnvidia-ml.so.1", NVML.replace("INIT", "18"))))
+    monkeypatch.setattr(nvml, "LIBRARY", str(compiled(tmp_path, "libnvidia-ml.so.1", NVML.replace("INIT", "18"))))
     found = nvidia.gpus()
     assert found["devices"] == []
     assert found["why"] == "NVML: Driver/library version mismatch"
 
 
 def test_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))
+    monkeypatch.setattr(nvml, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))
     found = nvidia.gpus()
     assert found["driver"] is None
     assert "libnvidia-ml.so.1" in found["why"]

@@ -542,6 +542,26 @@ def test_what_is_no_report(broken: Any) -> None:
         triton.preferred_batches(broken, origin=Path("bench.json"))
 
 
+def of(model: str | None, rate: float) -> dict[str, Any]:
+    """A cell of a report."""
+    file = {"path": "g.onnx", "architecture": "mlp", "model": model}
+    return {"file": file, "status": "measured", **report({8: rate, 64: 10 * rate})}
+
+
+def test_a_report_of_other_weights_is_refused_and_cells_of_others_are_passed_over() -> None:
+    both = {"cells": [of("a" * 64, 1.0), {**of("b" * 64, 9.0), **report({8: 9.0})}]}
+    assert triton.preferred_batches(both, architecture="mlp", model="a" * 64) == [64]
+    assert triton.preferred_batches(both, architecture="mlp", model="b" * 64) == [8]
+    with pytest.raises(GantoolError, match="another training of mlp"):
+        triton.preferred_batches(both, architecture="mlp", model="c" * 64)
+    # one of before reports had digests is taken as it is
+    assert triton.preferred_batches({"cells": [of(None, 1.0)]}, architecture="mlp", model="c" * 64) == [64]
+    choice = {"file": "g.onnx", "architecture": "mlp", "model": "a" * 64, **report({8: 1.0})}
+    assert triton.preferred_batches(choice, architecture="mlp", model="a" * 64) == [8]
+    with pytest.raises(GantoolError, match="another training of mlp"):
+        triton.preferred_batches(choice, architecture="mlp", model="c" * 64)
+
+
 def test_a_report_of_large_batches_alone() -> None:
     with pytest.raises(GantoolError, match="no batch from 1 to 64"):
         triton.preferred_batches(report({128: 10.0}))

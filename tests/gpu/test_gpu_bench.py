@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gantool.bench import matrix, nvml
+from gantool import nvml
+from gantool.bench import matrix
 from gantool.bench.cell import COMBINATIONS, Cell, Request
 from gantool.bench.rivals import compare
 from gantool.bench.runner import measure_cell
@@ -26,7 +27,8 @@ def test_options_of_cuda(plain: Path, options: tuple[str, ...]) -> None:
     report = measure_cell(Request(cell, (1, 8), 0.0, str(matrix.reference_of(cell))), 300)
     assert set(report["placement"]) <= {"CUDAExecutionProvider"}
     assert report["settings"].items() >= cell.settings.items()
-    assert report["proof"]["reference"]["worst_level"] <= 1
+    assert report["arithmetic"] == (None if "no-tf32" in options else "TF32")
+    assert report["proof"]["reference"]["worst_level"] <= (1 if "no-tf32" in options else 8)
     assert report["proof"]["repeated"] == 0
     assert not report["torch_loaded"]
     for row in report["batches"]:

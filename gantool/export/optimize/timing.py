@@ -6,7 +6,6 @@ timed by its own clock, which stands still while others have the processor.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
+
+from gantool.runtime.workers import cores
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -60,7 +61,7 @@ def compare(
     `feeds_after`: the same for `after`, where its input has another layout.
     """
     if threads is None:
-        threads = (1, DEFAULT_THREADS) if (os.cpu_count() or 1) > 1 else (1,)
+        threads = (1, DEFAULT_THREADS) if cores() > 1 else (1,)
     timings = []
     for count in threads:
         sessions = session(before, count), session(after, count)
