@@ -37,6 +37,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = tuple(
 )  # fmt: skip
 # TensorRT without its libraries raises a plain RuntimeError; a damaged name in a message, a UnicodeDecodeError
 ORT_ERRORS += (RuntimeError, UnicodeDecodeError)
+MAX_CAUSE = 1000  # characters: where a library is missing, its name comes after long paths
 _DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
 
 
@@ -91,7 +92,7 @@ def open_session(
     except ORT_ERRORS as error:
         raise GantoolError(
             f"The provider {provider!r} can't run {path}: {_first_line(error)}",
-            "Is there a device for it, with a driver and libraries that fit (nvidia-smi tells)? Or: --provider cpu."
+            "What is missing, and the line that mends it: gantool doctor. Or: --provider cpu."
             if provider != "cpu"
             else "Is it an ONNX file, and whole? Export it again.",
         ) from error
@@ -101,17 +102,22 @@ def open_session(
     if session.get_providers()[0] != wanted:
         raise GantoolError(
             f"The provider {provider!r} did not start; onnxruntime would have used {session.get_providers()[0]}.",
-            "Its libraries are missing or of another version: see onnxruntime's page on that provider.",
+            "Its libraries are missing or of another version. Which, and the line that mends it: gantool doctor.",
         )
     return session
 
 
-def run(session: ort.InferenceSession, feeds: dict[str, Any], path: Path) -> Any:
-    """The first output; a failure names the file."""
+def run(session: ort.InferenceSession, feeds: dict[str, Any], path: Path, names: list[str] | None = None) -> Any:
+    """The first output (of `names`: onnxruntime would look them up each time); a failure names the file."""
     try:
-        return session.run(None, feeds)[0]
+        return session.run(names, feeds)[0]
     except ORT_ERRORS as error:
-        raise GantoolError(f"{path} failed to run: {_first_line(error)}") from error
+        raise failed(path, error) from error
+
+
+def failed(path: Path, error: Exception) -> GantoolError:
+    """What onnxruntime raised while it ran a file."""
+    return GantoolError(f"{path} failed to run: {_first_line(error)}")
 
 
 def placement(session: ort.InferenceSession) -> dict[str, list[str]]:
@@ -149,4 +155,4 @@ def _axes(shape: list[Any]) -> tuple[int | None, ...]:
 
 
 def _first_line(error: Exception) -> str:
-    return excerpt(str(error).strip().partition("\n")[0], 300)
+    return excerpt(str(error).strip().partition("\n")[0], MAX_CAUSE)

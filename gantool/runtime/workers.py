@@ -23,6 +23,9 @@ Job = TypeVar("Job")
 # enough to hide what a call costs, and its activations stay in the core's cache.
 CALL_SECONDS = 5e-3
 MAX_ROWS = 512
+# Of a dear image, more a call were cheaper all the same, for a call reads all weights: dcgan 64 by 8 % from 4 to 16.
+WEIGHTS_ROWS = 16
+LONG_CALL_SECONDS = 40e-3  # of such a call at most: activations of large images take memory in every thread
 WORTH_SECONDS = 1e-3  # of work that pays for waking another thread; below, threads of one operator are as quick
 LATENCY_THREADS = 8  # of one operator, of a cheap image: more wait for each other
 
@@ -31,6 +34,15 @@ LATENCY_THREADS = 8  # of one operator, of a cheap image: more wait for each oth
 _BASE = 2e-6
 _PER_BYTE = 4e-12
 _PER_BYTE_CONVOLVED = 80e-12
+
+# A GPU is busy with far fewer; more hides launches and copies of cheap images. Not measured on one yet.
+MAX_DEVICE_ROWS = 4096
+MIN_DEVICE_ROWS = 16
+DEVICE_SHARE = 1 / 16  # of its memory for the values of one call; two run at once, beside weights and others
+VALUES = (
+    64  # times its output that a sample's values take: mlp 16, dcgan 64 27, dcgan 32 rewritten 200 if none is freed
+)
+UNKNOWN_DEVICE_BYTES = 4e9
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,19 @@ def image_seconds(size: int, convolutional: bool) -> float:
 
 def call_rows(seconds: float) -> int:
     """Images a call of one thread, a power of two, when one costs `seconds`."""
-    return int(min(MAX_ROWS, 2 ** max(0, round(math.log2(CALL_SECONDS / seconds)))))
+    few = min(WEIGHTS_ROWS, 2 ** max(0, math.floor(math.log2(LONG_CALL_SECONDS / seconds))))
+    return int(min(MAX_ROWS, max(few, 2 ** round(math.log2(CALL_SECONDS / seconds)))))
+
+
+def device_rows(memory: float | None, output_bytes: int) -> int:
+    """Images a call on a GPU of `memory` bytes, a power of two; None: not known. `output_bytes`: of a float32 one."""
+    affordable = (memory or UNKNOWN_DEVICE_BYTES) * DEVICE_SHARE / (VALUES * output_bytes)
+    return max(MIN_DEVICE_ROWS, min(MAX_DEVICE_ROWS, power_of_two(max(1, int(affordable)) + 1) // 2))
+
+
+def power_of_two(count: int) -> int:
+    """The least that is not below `count`, of 1 or more."""
+    return 1 << (count - 1).bit_length()
 
 
 def latency_threads(seconds: float, available: int) -> int:

@@ -171,7 +171,8 @@ def test_a_label_decides_the_image(conditional: list[Generator]) -> None:
         ([0, -1], "from -1 to 0"),
         ([0, 1, 2], r"wanted: one whole number, or 2"),
         ([0.5, 1.0], "float64"),
-        ("one", "wanted: one whole number"),
+        ("one", "no class 'one': the classes are 0 to 2"),
+        ([["0", "1"]], "wanted: one whole number"),
         (2**70, "object"),
     ],
 )
@@ -309,7 +310,7 @@ def test_a_batch_that_the_graph_does_not_have(plain: Generator, tmp_path: Path) 
 # many cores
 
 
-@pytest.fixture(scope="module", params=["mlp", "dcgan", "wgan"])
+@pytest.fixture(scope="module", params=["mlp", "dcgan", "sngan", "wgan"])
 def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The plain and the seeded file of a known architecture, small."""
     options: dict[str, Any] = {"widths": (64, 128)} if request.param == "mlp" else {"width": 16}
@@ -326,6 +327,7 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int, int], Genera
         seconds = workers.CALL_SECONDS / rows
         monkeypatch.setattr(workers, "image_seconds", lambda size, convolutional: seconds)
         monkeypatch.setattr(workers, "WORTH_SECONDS", seconds)
+        monkeypatch.setattr(workers, "WEIGHTS_ROWS", 1)
         generator = Generator(path, threads=threads)
         assert generator.plan(1).rows == rows
         return generator

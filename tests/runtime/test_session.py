@@ -282,9 +282,25 @@ def test_a_provider_that_is_not_installed(plain: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_provider_without_its_device(plain: Path, provider: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The GPU build of onnxruntime lists both on any machine."""
-    with pytest.raises(GantoolError, match=f"The provider '{provider}' "):
+    with pytest.raises(GantoolError, match=f"The provider '{provider}' ") as error:
         Generator(plain, provider)
+    assert "gantool doctor" in error.value.hint
     assert capsys.readouterr().out == ""
+
+
+def test_the_library_that_is_missing_is_named(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name comes last, after the paths of others."""
+    cause = f"Failed to load {'/a/long/path' * 40}/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: gone"
+
+    def session(*args: object, **rest: object) -> object:
+        raise RuntimeError(cause + "\nand more lines")
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    with pytest.raises(GantoolError) as error:
+        Generator(plain, "cuda")
+    assert error.value.message.endswith("libcublasLt.so.13: gone")
+    assert "gantool doctor" in error.value.hint
 
 
 def test_a_provider_that_gives_way_to_another(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
