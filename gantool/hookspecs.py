@@ -8,6 +8,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from gantool.architecture import Architecture
+    from gantool.datasource import DataSource
 
 hookspec = pluggy.HookspecMarker("gantool")
 hookimpl = pluggy.HookimplMarker("gantool")
@@ -17,3 +18,9 @@ hookimpl = pluggy.HookimplMarker("gantool")
 def gantool_architectures() -> list[Architecture]:
     """Return the architectures that this plugin provides."""
     raise NotImplementedError  # a specification: pluggy never calls it
+
+
+@hookspec
+def gantool_datasets() -> list[DataSource]:
+    """Return the named data sets that this plugin provides; loading them is left to their `load`."""
+    raise NotImplementedError

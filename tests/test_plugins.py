@@ -11,11 +11,13 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.commands import gantool
 from support.distributions import make_distribution
 from support.inprocess import Run, runner
 
 from gantool import hookspecs, plugins
+from gantool.data import load
 from gantool.errors import GantoolError
 
 ROOT = Path(__file__).parent.parent
@@ -94,7 +96,7 @@ HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith
 
 def test_a_plugin_can_implement_every_hook() -> None:
     """Each is exercised below by a plugin that implements it: a new hook needs such a test, and its name here."""
-    assert set(HOOKS) == {"gantool_architectures"}
+    assert set(HOOKS) == {"gantool_architectures", "gantool_datasets"}
 
 
 @pytest.mark.parametrize("name", HOOKS)
@@ -190,7 +192,10 @@ def test_a_broken_plugin_is_reported_and_breaks_no_other(install: Install, cli: 
     assert (rows["broken"]["distribution"], rows["broken"]["version"]) == ("broken-gan", "0.3")
     assert reason in rows["broken"]["status"] != "ok"
     assert rows["flat"]["status"] == rows["mlp"]["status"] == "ok"
-    assert plugins.architecture_names() == ["dcgan", "flat", "mlp", "wgan"]
+    names = plugins.architecture_names()
+    assert names == sorted(names)
+    assert {"flat", "mlp"} <= set(names)
+    assert "broken" not in names
     for command in (["train", "broken"], ["plugins", "show", "broken"]):
         code, _, err = cli(*command)
         assert code == 1
@@ -237,5 +242,149 @@ def test_nobody_may_take_a_name_of_ours_silently(install: Install) -> None:
 
 
 def test_first_party_plugins_come_by_the_same_door() -> None:
-    for name in ("dcgan", "mlp", "wgan"):
+    for name in ("dcgan", "mlp", "sngan", "wgan"):
         assert plugins.find(name).distribution == "gantool"
+
+
+# data sets
+
+
+SHAPES = dedent(
+    '''
+    """A data set, as a third party would bring it."""
+    from gantool.datasource import DataSource
+    from gantool.hookspecs import hookimpl
+
+    def load(size):
+        import numpy as np
+        from gantool.data import Dataset
+
+        side = size or 8
+        images = np.random.default_rng(0).integers(0, 256, (20, 1, side, side), np.uint8)
+        return Dataset("mine", "here", {"images": images, "labels": np.arange(20) % 2}, ("round", "square"))
+
+    @hookimpl
+    def gantool_datasets():
+        return [DataSource(NAME, "circles and squares", load, "CC0")]
+    '''
+)
+
+
+def shapes(name: str = "shapes") -> str:
+    return SHAPES.replace("NAME", repr(name))
+
+
+def test_a_third_party_s_data_is_listed_trained_on_and_resumed(tmp_path: Path) -> None:
+    site = make_distribution(tmp_path / "site", "shapes-data", "1.5", shapes(), {"shapes": "shapes_data"})
+
+    def run(*arguments: object, code: int = 0, paths: tuple[Path, ...] = (site,)) -> str:
+        done = gantool(*arguments, cwd=tmp_path, paths=paths)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    listed = {row["name"]: row for row in json.loads(run("data", "list", "--json"))}["shapes"]
+    assert (listed["state"], listed["detail"], listed["licence"]) == ("plugin", "shapes-data 1.5", "CC0")
+    run("train", "mlp", "--data", "shapes", "--steps", 2, "--tick", 1, "--batch-size", 4, "--device", "cpu")
+    data = json.loads((tmp_path / "runs" / "0001-mlp-shapes" / "run.json").read_text())["data"]
+    assert (data["source"], data["name"], data["count"], data["classes"]) == ("shapes", "shapes", 20, 2)
+    assert (data["licence"], data["class_names"]) == ("CC0", ["round", "square"])
+    assert "resumed at step 2 of 3" in run("train", "mlp", "--resume", 1, "--steps", 3)
+    gone = run("train", "mlp", "--resume", 1, "--steps", 4, code=1, paths=())
+    assert "There is no data set, file or folder 'shapes'" in gone
+
+
+BROKEN_DATA = {
+    "a misspelt hook": (shapes().replace("gantool_datasets", "gantool_dataset"), "gantool_dataset"),
+    "a hook that raises": (shapes().replace("return [D", "raise KeyError(7); return [D"), "KeyError: 7"),
+    "a hook that exits": (shapes().replace("return [D", "raise SystemExit('x'); return [D"), "tried to exit with 'x'"),
+    "a hook that returns nothing": (shapes().replace("return [", "["), "implements no"),
+    "what is no list": (shapes().replace("return [", "return 5 or ["), "TypeError"),
+    "what is no source": (
+        shapes().replace("return [", "return ['digits'] or ["),
+        "returned 'digits', not a DataSource",
+    ),
+    "a name that can't be typed": (shapes("my shapes"), "its data set is 'my shapes'"),
+    "a name that looks like a file": (shapes("shapes.npz"), "its data set is 'shapes.npz'"),
+    "a summary that is none": (shapes().replace('"circles and squares"', "None"), "a summary and a licence are texts"),
+    "a load that is none": (shapes("broken").replace("load, ", "5, "), "the `load` of its data set is 5"),
+    "a name of ours": (shapes("digits"), "gantool itself has a data set 'digits'"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_DATA)
+def test_a_broken_data_set_is_reported_and_breaks_no_other(install: Install, cli: Run, what: str) -> None:
+    source, reason = BROKEN_DATA[what]
+    install("broken-data", source, entry="broken", version="0.3")
+    install("shapes-data", shapes(), entry="fine")
+    code, out, err = cli("plugins", "--json")
+    assert (code, err) == (0, "")
+    rows = {row["distribution"]: row for row in json.loads(out) if row["distribution"] != "gantool"}
+    assert reason in rows["broken-data"]["status"]
+    assert rows["shapes-data"] == {
+        "name": "shapes",
+        "kind": "data set",
+        "summary": "circles and squares",
+        "distribution": "shapes-data",
+        "version": "1.0",
+        "status": "ok",
+    }
+    listed = json.loads(cli("data", "list", "--json")[1])
+    broken = next(row for row in listed if row["state"] == "broken")
+    assert broken["detail"].startswith("broken-data 0.3: ")
+    assert reason in broken["detail"]
+    assert next(row for row in listed if row["name"] == "shapes")["state"] == "plugin"
+    assert len(load("shapes")) == 20
+    assert len(load("digits")) == 10_000
+
+
+def test_one_broken_hook_leaves_what_the_other_gives(install: Install) -> None:
+    install("both-gan", named("flat") + "\n@hookimpl\ndef gantool_datasets(): 1 / 0\n", entry="both")
+    assert plugins.find("flat").architecture is not None
+    with pytest.raises(GantoolError, match=r"The plugin 'both' of both-gan 1\.0 is broken: ZeroDivisionError"):
+        load("both")
+
+
+def test_an_architecture_and_a_data_set_may_share_a_name(install: Install) -> None:
+    install("both-gan", named("flat") + shapes("flat"), entry="both")
+    assert plugins.find("flat").architecture is not None
+    assert load("flat").licence == "CC0"
+
+
+def test_two_that_claim_one_data_set_are_both_named(install: Install, cli: Run, tmp_path: Path) -> None:
+    install("shapes-data", shapes(), version="1.1")
+    install("other-data", shapes(), version="2.2")
+    code, _, err = cli("train", "mlp", "--data", "shapes")
+    assert code == 1
+    assert "Two plugins claim the data set 'shapes': other-data 2.2 and shapes-data 1.1." in err
+    assert "pip uninstall" in err
+    for command in (["plugins", "--json"], ["data", "list", "--json"]):
+        rows = [row for row in json.loads(cli(*command)[1]) if row["name"] == "shapes"]
+        assert len(rows) == 2
+        assert all("other-data 2.2 and shapes-data 1.1" in json.dumps(row) for row in rows)
+    assert len(load("digits")) == 10_000
+
+
+def test_a_data_set_goes_before_a_folder_and_a_broken_plugin_after(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("shapes-data", shapes(), entry="shapes")
+    install("broken-data", "1 / 0", entry="pictures")
+    monkeypatch.chdir(tmp_path)
+    for name in ("shapes", "pictures"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (6, 6)).save(tmp_path / name / "a.png")
+    assert load("shapes").notes == ("this is the data set of shapes-data; give ./shapes for what lies there",)
+    assert len(load("./shapes")) == 1
+    assert len(load("pictures")) == 1
+
+
+def test_a_data_set_is_no_architecture(install: Install, cli: Run) -> None:
+    install("shapes-data", shapes(), entry="shapes")
+    assert "There is no architecture 'shapes'" in cli("plugins", "show", "shapes")[2]
+    assert "shapes" not in plugins.architecture_names()
+
+
+def test_a_near_miss_of_a_data_set(install: Install) -> None:
+    install("shapes-data", shapes(), entry="shapes")
+    with pytest.raises(GantoolError, match="Did you mean `shapes`"):
+        load("Shape")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gantool import __version__
-from gantool.cli import bench, doctor, evaluate, export, generate, inspect, plugins, runs, train
+from gantool.cli import bench, data, doctor, evaluate, export, generate, inspect, plugins, runs, train
 from gantool.errors import GantoolError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("evaluate")(evaluate.command)
 app.command("generate")(generate.command)
 app.command("bench")(bench.command)
 app.command("doctor")(doctor.command)
+app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
 app.add_typer(plugins.app, name="plugins")
 

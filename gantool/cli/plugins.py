@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,31 +12,35 @@ import typer
 from gantool.cli.show import console, print_json, print_table
 from gantool.errors import GantoolError
 
-app = typer.Typer(help="List the installed architectures, or show one's options.")
+app = typer.Typer(help="List the installed architectures, show one's options, or write a new one.")
 
 
 @app.callback(invoke_without_command=True)
 def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the installed architectures, and what is wrong with those that can't be used."""
+    """List the architectures and data sets of installed plugins, and what is wrong with those that can't be used."""
     if context.invoked_subcommand is not None:
         return
     from gantool.plugins import discover, find
 
     rows = []
     for plugin in discover():
-        status = plugin.error
-        if not status:
+        status, kind, summary = plugin.error, "", ""
+        if plugin.architecture:
+            kind, summary = "architecture", plugin.architecture.summary
             try:
                 find(plugin.name)
             except GantoolError as error:
                 status = error.message
-        summary = plugin.architecture.summary if plugin.architecture else ""
-        rows.append([plugin.name, summary, plugin.distribution, plugin.version, status or "ok"])
-    columns = ["name", "summary", "distribution", "version", "status"]
+        elif plugin.dataset:
+            from gantool.data.sources import state_of  # which brings numpy: where there is a data set alone
+
+            kind, summary, status = "data set", plugin.dataset.summary, state_of(plugin)
+        rows.append([plugin.name, kind, summary, plugin.distribution, plugin.version, status or "ok"])
+    columns = ["name", "kind", "summary", "distribution", "version", "status"]
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        print_table(columns, rows, wrap=(1, 4))
+        print_table(columns, rows, wrap=(2, 5))
 
 
 @app.command("show")
@@ -72,3 +79,22 @@ def show(
     for title, of_recipe in (("Architecture", False), ("Recipe", True)):
         rows = [[o.flag, o.metavar, o.default_text, o.help] for o in options if o.of_recipe is of_recipe]
         print_table(["option", "type and bounds", "default", "help"], rows, title=title, wrap=(1, 3))
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="What `gantool train` is to take, e.g. my-gan.")],
+    directory: Annotated[Path, typer.Option("--dir", help="Where its folder gantool-NAME goes.")] = Path(),
+    author: Annotated[str, typer.Option(help="'Name', or 'Name <address>', for its pyproject.toml.")] = "",
+) -> None:
+    """Write a package of your own: a small GAN that trains, exports and passes its test, to change."""
+    from gantool.scaffold import Names, create
+
+    folder = create(name, directory, author)
+    made = Names(name).files()
+    width = max(map(len, made))
+    lines = [f"  {path:{width}}  {use}" for path, (_, use) in made.items()]
+    steps = [f"cd {shlex.quote(str(folder))}", "python -m pip install -e '.[dev]'", "python -m pytest"]
+    next_lines = [f"  {step}" for step in [*steps, f"gantool train {name}"]]
+    text = "\n".join([f"{folder}{os.sep}", *lines, "", "Next:", *next_lines])
+    console().print(text, markup=False, soft_wrap=True)

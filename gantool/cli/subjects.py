@@ -13,7 +13,8 @@ import torch
 from gantool import latents, rundir
 from gantool.architecture import SampleSpec
 from gantool.cli.artifacts import find_artifact
-from gantool.data import BUILT_IN, Dataset, load
+from gantool.data import Dataset, load
+from gantool.data.sources import names
 from gantool.errors import GantoolError
 from gantool.export import Source, source_of
 from gantool.files import reading
@@ -189,4 +190,4 @@ def _origin(path: Path, described: Manifest, side: int | None) -> Origin:
         data = run.read().data
         if data.fingerprint == fingerprint:
             return Origin(data.name, data.source, data.size, data.fingerprint)
-    return Origin(name, name if name in BUILT_IN else None, side or None, fingerprint)
+    return Origin(name, name if name in names() else None, side or None, fingerprint)

@@ -9,19 +9,20 @@ from pathlib import Path
 from gantool.data.dataset import Dataset
 from gantool.errors import GantoolError
 
-__all__ = ["BUILT_IN", "Dataset", "load"]
+__all__ = ["Dataset", "load"]
 
-BUILT_IN = ("digits",)
-ACCEPTED = "Give `digits` (built in), a .npz file, an IDX file (…-ubyte or .idx, also .gz) or a folder of images."
-_MEANT = {"digits": "digits", "mnist": "digits"}
+ACCEPTED = (
+    "Give a folder of images, a pack (gantool data pack), a .npz file, an IDX file (…-ubyte or .idx, also .gz), "
+    "or a name that `gantool data list` shows, `digits` say."
+)
 
 
 def load(source: str, size: int | None = None) -> Dataset:
     """The data set that `source` names; `size` centre-crops and resizes its images to `size`×`size` pixels.
 
-    A bare name (no path separator, no suffix) is a built-in data set first and a path second: type
-    `./digits` for a folder of that name. Anything else is a path. GantoolError when there is no such thing,
-    or it can't be used.
+    A bare name (no path separator, no suffix) is a data set that has a name first (built in, fetched, of a plugin),
+    and a path second: type `./digits` for a folder of that name. Anything else is a path. GantoolError when there is no
+    such thing, or it can't be used.
     """
     if size is not None:
         from gantool.data.checks import check_size
@@ -29,13 +30,19 @@ def load(source: str, size: int | None = None) -> Dataset:
         check_size(size)
     path = Path(source)
     exists = bool(source) and _exists(path)
-    if source in BUILT_IN:
-        from gantool.data.builtin import load_digits
+    if is_bare(source):
+        from gantool.data.sources import load_named
 
-        return load_digits(size, shadows=path if exists else None)
+        named = load_named(source, size, shadows=path if exists else None)
+        if named is not None:
+            return named
     if not exists:
         raise _unknown(source)
     if path.is_dir():
+        if os.path.isfile(path / "pack.json"):  # noqa: PTH113 — never raises, as Path's does
+            from gantool.data.pack import load_pack
+
+            return load_pack(path, size)
         from gantool.data.folder import load_folder
 
         return load_folder(path, size)
@@ -52,6 +59,11 @@ def load(source: str, size: int | None = None) -> Dataset:
     raise GantoolError(f"{path} is a file of a kind that gantool does not read.", _how_to_convert(path) or ACCEPTED)
 
 
+def is_bare(source: str) -> bool:
+    """Whether `source` may be the name of a data set: no separator of folders, no suffix."""
+    return bool(source) and os.sep not in source and "/" not in source and not Path(source).suffix
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
@@ -60,17 +72,19 @@ def _exists(path: Path) -> bool:
 
 
 def _unknown(source: str) -> GantoolError:
-    if Path(source).suffix or os.sep in source or "/" in source:
+    if source and not is_bare(source):
         return GantoolError(f"There is no file or folder {source!r}.", ACCEPTED)
-    near = difflib.get_close_matches(source.lower(), _MEANT, n=1)
-    meant = f"Did you mean `{_MEANT[near[0]]}`? " if near else ""
+    from gantool.data.sources import names
+
+    near = difflib.get_close_matches(source.lower(), names(), n=1)
+    meant = f"Did you mean `{near[0]}`? " if near else ""
     return GantoolError(f"There is no data set, file or folder {source!r}.", meant + ACCEPTED)
 
 
 def _how_to_convert(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return f'In Python: np.savez("{path.stem}.npz", images=np.load("{path.name}")); then give that.'
+        return f"Type: gantool data pack {path} -o {path.stem}; then give --data {path.stem}."
     if suffix in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"):
         return f"Give the folder that holds the images: {path.parent}{os.sep}"
     if suffix in (".zip", ".tar", ".tgz", ".gz", ".7z", ".xz", ".bz2"):

@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from gantool.data.dataset import Dataset
-from gantool.data.npz import load_npz
 
 DIGITS_LICENCE = "MNIST digits, Y. LeCun, C. Cortes, C. Burges, CC BY-SA 3.0"
+BUILT_IN = ("digits",)
+DIGITS: dict[str, Any] = {  # told without loading them
+    "name": "digits",
+    "summary": "handwritten digits",
+    "count": 10_000,
+    "shape": (1, 28, 28),
+    "classes": 10,
+    "licence": DIGITS_LICENCE,
+}
 
 
 def load_digits(size: int | None = None, *, shadows: Path | None = None) -> Dataset:
@@ -17,6 +26,8 @@ def load_digits(size: int | None = None, *, shadows: Path | None = None) -> Data
 
     `shadows` is something on disk that bears the same name; a note says how to name it instead.
     """
+    from gantool.data.npz import load_npz
+
     with resources.as_file(resources.files("gantool.data") / "digits" / "mnist10k.npz") as path:
         data = load_npz(path, size)
     notes = (f"these are the built-in digits; give ./{shadows} for what lies there",) if shadows else ()

@@ -17,7 +17,8 @@ class Dataset:
     """Aligned arrays of N rows.
 
     `arrays["images"]`: uint8 (N, C, H, W), or float32 in [-1, 1]; `arrays["labels"]`, when known: int64
-    (N,) in 0 … classes-1. A source may add arrays (a paired image, say) that a game's inputs name.
+    (N,) in 0 … classes-1. A source may add arrays (a paired image, say) that a game's inputs name. Arrays of a
+    pack are read-only memory maps. `stored_fingerprint`: the fingerprint, where it is known without reading them.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     licence: str = ""
     notes: tuple[str, ...] = field(default=())
+    stored_fingerprint: str = ""
 
     @property
     def images(self) -> np.ndarray:
@@ -40,15 +42,28 @@ class Dataset:
 
     @property
     def spec(self) -> SampleSpec:
-        classes = 0 if self.labels is None else max(len(self.class_names), int(self.labels.max()) + 1)
-        return SampleSpec(tuple(self.images.shape[1:]), classes)
+        return SampleSpec(tuple(self.images.shape[1:]), len(self.class_counts))
+
+    @cached_property
+    def class_counts(self) -> tuple[int, ...]:
+        """How many rows each class has, by its number; () without labels."""
+        if self.labels is None:
+            return ()
+        return tuple(np.bincount(self.labels, minlength=len(self.class_names)).tolist())
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, dtypes, shapes and values of all arrays: equal data, equal fingerprint."""
+        if self.stored_fingerprint:
+            return self.stored_fingerprint
         digest = hashlib.sha256()
         for name in sorted(self.arrays):
             array = self.arrays[name]
-            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(fingerprint_header(name, array.dtype, array.shape))
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+
+def fingerprint_header(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What a fingerprint takes in before the values of an array."""
+    return f"{name} {dtype.str} {shape}\n".encode()

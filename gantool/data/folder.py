@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy as np
 
 from gantool.data.checks import check_bytes, check_sides
 from gantool.data.dataset import Dataset
-from gantool.data.decode import decode, is_grey
+from gantool.data.decode import BrokenImage, Preparation, decode, is_grey
 from gantool.errors import GantoolError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note says that a pack starts faster
 _KINDS = "png, jpg, webp, bmp, gif or tif"
 
 
@@ -27,32 +29,44 @@ def load_folder(path: Path, size: int | None = None) -> Dataset:
     folders are not. Without `size` all images must have the same sides; with it each is centre-cropped and
     resized. GantoolError for a folder without images, images that can't be decoded, and sides that differ.
     """
-    files, notes = find_images(path)
-    if not files:
-        inside = f" ({'; '.join(notes)})" if notes else ""
-        raise GantoolError(
-            f"{path} holds no images{inside}.", f"Give a folder that holds {_KINDS} files, at any depth."
-        )
-    greys = [is_grey(file) for file in files]  # of all files: a broken header shows before the slow part
-    arrays = {"images": _decode_all(files, "L" if all(greys) else "RGB", size, path)}
-    class_names, labels = _classes(files, path)
+    names, notes = find_images(path)
+    files = [path / name for name in names]
+    try:
+        greys = [is_grey(file) for file in files]  # of all files: a broken header shows before the slow part
+        arrays = {"images": _decode_all(files, Preparation("L" if all(greys) else "RGB", size), path)}
+    except BrokenImage as error:
+        more = f"`gantool data info {shlex.quote(str(path))}` lists all that are broken."
+        raise GantoolError(error.message, f"{error.hint} {more}") from error
+    class_names, labels = classes_of(names)
     if class_names:
         arrays["labels"] = labels
-        notes.append(f"labels are the {len(class_names)} sub-folders: {_listed(class_names)}")
+        notes.append(class_note(class_names))
+    if len(files) > MANY_FILES or arrays["images"].nbytes > MANY_BYTES:
+        command = f"gantool data pack {shlex.quote(str(path))} -o pack" + (f" --size {size}" if size else "")
+        notes.append(
+            f"{len(files):,} files are decoded at every start; `{command}` does it once, then give `--data pack`"
+        )
     return Dataset(path.resolve().name or "images", str(path), arrays, class_names, notes=tuple(notes))
 
 
-def find_images(path: Path) -> tuple[list[Path], list[str]]:
-    """The image files under `path`, sorted, and notes on what else lies there."""
-    files: list[Path] = []
+def find_images(path: Path) -> tuple[list[str], list[str]]:
+    """The image files under `path`, sorted, and notes on what else lies there.
+
+    Names are relative to `path`, with `/` between folders; a million of them take about 150 MB. GantoolError when
+    there are none.
+    """
+    names: list[str] = []
     others = links = 0
-    for folder, names, entries in os.walk(path, onerror=_unreadable):
+    for folder, folders, entries in os.walk(path, onerror=_unreadable):
         here = Path(folder)
-        names[:] = [name for name in names if not name.startswith(".")]
-        links += sum(os.path.islink(here / name) for name in names)  # noqa: PTH114 — never raises, as Path's does
-        for entry in (here / name for name in entries if not name.startswith(".")):
-            if entry.suffix.lower() in SUFFIXES and not _special(entry):
-                files.append(entry)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links += sum(os.path.islink(here / name) for name in folders)  # noqa: PTH114 — never raises, as Path's does
+        inside = "" if here == path else here.relative_to(path).as_posix() + "/"
+        for entry in entries:
+            if entry.startswith("."):
+                continue
+            if os.path.splitext(entry)[1].lower() in SUFFIXES and not _special(here / entry):  # noqa: PTH122 — fast
+                names.append(inside + entry)
             else:
                 others += 1
     notes = []
@@ -60,7 +74,11 @@ def find_images(path: Path) -> tuple[list[Path], list[str]]:
         notes.append(f"{others} {'file that is' if others == 1 else 'files that are'} no image ignored")
     if links:
         notes.append(f"{links} linked {'folder' if links == 1 else 'folders'} not followed")
-    return sorted(files, key=lambda file: file.relative_to(path).parts), notes
+    if not names:
+        aside = f" ({'; '.join(notes)})" if notes else ""
+        raise GantoolError(f"{path} holds no images{aside}.", f"Give a folder that holds {_KINDS} files, at any depth.")
+    names.sort(key=lambda name: name.replace("/", "\0"))  # as the parts of the names sort, without a list of each
+    return names, notes
 
 
 def _special(entry: Path) -> bool:
@@ -71,8 +89,8 @@ def _special(entry: Path) -> bool:
         return False
 
 
-def _decode_all(files: list[Path], mode: str, size: int | None, path: Path) -> np.ndarray:
-    first = decode(files[0], mode, size)
+def _decode_all(files: list[Path], how: Preparation, path: Path) -> np.ndarray:
+    first = decode(files[0], how)
     check_sides(first.shape[1], first.shape[2], str(files[0]))
     check_bytes(
         first.nbytes * len(files),
@@ -81,12 +99,9 @@ def _decode_all(files: list[Path], mode: str, size: int | None, path: Path) -> n
     images = np.empty((len(files), *first.shape), np.uint8)
 
     def fill(row: int) -> None:
-        image = decode(files[row], mode, size)
+        image = decode(files[row], how)
         if image.shape != first.shape:
-            raise GantoolError(
-                f"The images differ in size: {files[0]} is {_pixels(first)}, {files[row]} is {_pixels(image)}.",
-                "Add --size N (64, say) to crop and resize them all to N×N.",
-            )
+            raise SizesDiffer((files[0], first.shape), (files[row], image.shape))
         images[row] = image
 
     threads = min(8, os.cpu_count() or 1)  # of use, because Pillow decodes without the interpreter's lock
@@ -96,17 +111,32 @@ def _decode_all(files: list[Path], mode: str, size: int | None, path: Path) -> n
     return images
 
 
-def _classes(files: list[Path], path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    parts = [file.relative_to(path).parts for file in files]
-    names = sorted({each[0] for each in parts})
-    if len(names) < 2 or any(len(each) == 1 for each in parts):
+class SizesDiffer(GantoolError):
+    """Two files of shapes (C, H, W) that differ, where one size is needed."""
+
+    def __init__(self, one: tuple[Path, tuple[int, ...]], other: tuple[Path, tuple[int, ...]]) -> None:
+        sizes = ", ".join(f"{path} is {shape[2]}×{shape[1]}" for path, shape in (one, other))
+        super().__init__(
+            f"The images differ in size: {sizes}.", "Add --size N (64, say) to crop and resize them all to N×N."
+        )
+
+
+def classes_of(names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The classes of files named relative to their folder, and the label of each, int64 (N,).
+
+    They are the first-level sub-folders, when there are two or more and no file lies outside them; else none.
+    """
+    folders = {name.partition("/")[0] if "/" in name else "" for name in names}
+    if len(folders) < 2 or "" in folders:
         return (), np.empty(0, np.int64)
-    number = {name: label for label, name in enumerate(names)}
-    return tuple(names), np.array([number[each[0]] for each in parts], np.int64)
+    class_names = tuple(sorted(folders))
+    number = {name: label for label, name in enumerate(class_names)}
+    labels = (number[name.partition("/")[0]] for name in names)
+    return class_names, np.fromiter(labels, np.int64, len(names))
 
 
-def _pixels(image: np.ndarray) -> str:
-    return f"{image.shape[2]}×{image.shape[1]}"
+def class_note(names: tuple[str, ...]) -> str:
+    return f"labels are the {len(names)} sub-folders: {_listed(names)}"
 
 
 def _listed(names: tuple[str, ...], most: int = 10) -> str:

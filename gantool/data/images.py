@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from PIL import Image
 
@@ -9,6 +11,10 @@ from gantool.data.checks import check_bytes, check_finite, check_sides
 from gantool.errors import GantoolError
 
 CHANNELS = (1, 3)
+Fit = Literal["crop", "pad", "stretch"]
+FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
 _ROUNDING = 1e-4  # values this far outside a range are rounding, and are clipped
 _SCALED = "floats in [0, 1] were scaled to [-1, 1]"
 
@@ -81,16 +87,34 @@ def as_images(array: np.ndarray, where: str) -> tuple[np.ndarray, str]:
     return np.clip(array, -1, 1, out=array), _SCALED if positive else ""
 
 
-def square(image: Image.Image, size: int) -> Image.Image:
-    """`image` (mode L, RGB or F) centre-cropped to a square and resized to `size`×`size` pixels (Lanczos)."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side))
-    return image if side == size else image.resize((size, size), Image.Resampling.LANCZOS)
+def square(image: Image.Image, size: int, fit: Fit = "crop", background: Colour = WHITE) -> Image.Image:
+    """`image` (mode L, RGB or F) as `size`×`size` pixels (Lanczos).
+
+    `fit`: what is not square is cropped at its centre, padded with `background`, or stretched.
+    """
+    if fit == "crop":
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    if image.size == (size, size):
+        return image
+    if fit != "pad" or image.width == image.height:
+        return image.resize((size, size), Image.Resampling.LANCZOS)
+    scale = size / max(image.size)
+    inner = tuple(max(1, round(side * scale)) for side in image.size)
+    canvas = Image.new("RGB", (size, size), background).convert(image.mode)
+    resized = image.resize((inner[0], inner[1]), Image.Resampling.LANCZOS)
+    canvas.paste(resized, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return canvas
 
 
-def resize(images: np.ndarray, size: int | None, where: str) -> np.ndarray:
-    """(N, C, size, size) from `images` (N, C, H, W), uint8 or float32 in [-1, 1]; as is for `size` None."""
+def resize(
+    images: np.ndarray, size: int | None, where: str, fit: Fit = "crop", background: Colour = WHITE
+) -> np.ndarray:
+    """(N, C, size, size) from `images` (N, C, H, W), uint8 or float32 in [-1, 1]; as is for `size` None.
+
+    Padding is for uint8 only.
+    """
     rows, channels, height, width = images.shape
     if size is None or (height, width) == (size, size):
         return images
@@ -99,10 +123,30 @@ def resize(images: np.ndarray, size: int | None, where: str) -> np.ndarray:
     for row, image in enumerate(images):
         if images.dtype == np.uint8 and channels == 3:
             pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
-            result[row] = np.asarray(square(Image.fromarray(pixels), size)).transpose(2, 0, 1)
+            shaped = square(Image.fromarray(pixels), size, fit, background)
+            result[row] = np.asarray(shaped).transpose(2, 0, 1)
         else:  # L for uint8, F for float32
             for channel, plane in enumerate(image):
-                result[row, channel] = np.asarray(square(Image.fromarray(plane), size))
+                result[row, channel] = np.asarray(square(Image.fromarray(plane), size, fit, background))
     if images.dtype != np.uint8:
         np.clip(result, -1, 1, out=result)  # Lanczos overshoots at edges; Pillow clips uint8 itself
     return result
+
+
+def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 (N, `channels`, H, W) from `images` (N, 1 or 3, H, W): grey repeated, or the luma of colours."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=1)
+    pixels = (Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))) for image in images)
+    grey: np.ndarray = np.stack([np.asarray(image.convert("L")) for image in pixels])
+    return grey[:, np.newaxis]
+
+
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    """uint8 of the same shape from uint8, or from floats in [-1, 1], which are rounded."""
+    if images.dtype == np.uint8:
+        return images
+    levels: np.ndarray = np.rint((images.astype(np.float32) + 1) * np.float32(127.5)).clip(0, 255)
+    return levels.astype(np.uint8)

@@ -20,9 +20,9 @@ from numpy.lib import format as npy
 from gantool.data.checks import DEFLATE_RATIO, check_bytes, read_exactly
 from gantool.errors import GantoolError
 
-_HEADER_BYTES = 16_384  # numpy itself refuses longer ones
+HEADER_BYTES = 16_384  # numpy itself refuses longer ones
 # what zipfile, zlib and numpy's header parser (literal_eval, after a tokenizer) raise on damaged bytes
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, OSError, EOFError, ValueError,
     TypeError, KeyError, IndexError, OverflowError, SyntaxError, RecursionError, NotImplementedError,
 )  # fmt: skip
@@ -108,16 +108,8 @@ class Archive:
 
     def _header(self, entry: zipfile.ZipInfo) -> Member:
         with self._zip.open(entry) as stream:
-            start = io.BytesIO(stream.read(_HEADER_BYTES))
-        version = npy.read_magic(start)
-        if version == (1, 0):
-            shape, fortran, dtype = npy.read_array_header_1_0(start)
-        elif version == (2, 0):
-            shape, fortran, dtype = npy.read_array_header_2_0(start)
-        else:
-            raise ValueError(f"npy format version {version[0]}.{version[1]}; known are 1.0 and 2.0")
-        if any(side < 0 for side in shape):
-            raise ValueError(f"shape {shape}")
+            start = io.BytesIO(stream.read(HEADER_BYTES))
+        shape, fortran, dtype = read_header(start)
         declared = start.tell() + math.prod(shape) * dtype.itemsize
         if declared != entry.file_size and not dtype.hasobject:  # pickled objects have no size of their own
             raise ValueError(
@@ -126,13 +118,30 @@ class Archive:
         return Member(entry, shape, dtype, fortran, start.tell())
 
 
+def read_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran's order, and dtype of a .npy file that begins so; leaves `start` at the values.
+
+    `start` needs the first `HEADER_BYTES` only. Raises what numpy raises for damaged bytes (`DAMAGE`).
+    """
+    version = npy.read_magic(start)
+    if version == (1, 0):
+        shape, fortran, dtype = npy.read_array_header_1_0(start)
+    elif version == (2, 0):
+        shape, fortran, dtype = npy.read_array_header_2_0(start)
+    else:
+        raise ValueError(f"npy format version {version[0]}.{version[1]}; known are 1.0 and 2.0")
+    if any(side < 0 for side in shape):
+        raise ValueError(f"shape {shape}")
+    return shape, fortran, dtype
+
+
 @contextmanager
 def _damage(path: Path, name: str = "") -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, PermissionError) as error:
         raise GantoolError(f"{path} can't be read: {error.strerror}.", "Check the path and its permissions.") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         where = f"array `{name}`: " if name else ""
         raise GantoolError(
             f"{path} is damaged or no .npz file: {where}{error}.",

@@ -82,9 +82,19 @@ def test_bare_name_of_a_folder(empty_here: Path) -> None:
     assert load("faces").name == "faces"
 
 
-@pytest.mark.parametrize("name", ["digit", "Digits", "didgits", "mnist", "MNIST"])
-def test_near_miss(name: str, empty_here: Path) -> None:
-    with pytest.raises(GantoolError, match=f"no data set, file or folder '{name}'.*Did you mean `digits`\\?"):
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("digit", "digits"),
+        ("Digits", "digits"),
+        ("didgits", "digits"),
+        ("MNIST", "mnist"),
+        ("fashion", "fashion-mnist"),
+        ("CIFAR-10", "cifar10"),
+    ],
+)
+def test_near_miss(name: str, meant: str, empty_here: Path) -> None:
+    with pytest.raises(GantoolError, match=f"no data set, file or folder '{name}'.*Did you mean `{meant}`\\?"):
         load(name)
 
 
@@ -94,7 +104,7 @@ def test_unknown_name(name: str, empty_here: Path) -> None:
         load(name)
     assert repr(name) in caught.value.message
     assert "Did you mean" not in caught.value.hint
-    assert "Give `digits` (built in), a .npz file, an IDX file" in caught.value.hint
+    assert "Give a folder of images, a pack (gantool data pack), a .npz file, an IDX file" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["faces.npz", "some/where", "./digits"])
@@ -106,11 +116,11 @@ def test_missing_path(name: str, empty_here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("a.npy", r"In Python: np.savez\(\"a.npz\", images=np.load\(\"a.npy\"\)\)"),
+        ("a.npy", "Type: gantool data pack a.npy -o a"),
         ("a.png", "Give the folder that holds the images"),
         ("a.zip", "Unpack it"),
-        ("a.csv", "Give `digits`"),
-        ("a", "Give `digits`"),
+        ("a.csv", "Give a folder of images, a pack"),
+        ("a", "Give a folder of images, a pack"),
     ],
 )
 def test_other_files(name: str, hint: str, empty_here: Path) -> None:

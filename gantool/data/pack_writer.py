@@ -1,0 +1,191 @@
+"""Rows appended to the .npy files of a pack: streamed, never held; what was committed survives any end."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from gantool.data.dataset import fingerprint_header
+
+FILES, BROKEN = "files.jsonl", "broken.jsonl"
+HEADER = 128  # bytes of a .npy header: room for any number of rows, so that it can be written anew in place
+_CHUNK = 4 * 2**20
+COMMIT = 64 * 2**20  # bytes of rows between two commits
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The dtype (numpy's `str`) and the shape of one row of an array."""
+
+    dtype: str
+    row: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.row) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a pack is: items of the source dealt with, rows, broken ones, and bytes of the two lists."""
+
+    done: int = 0
+    rows: int = 0
+    broken: int = 0
+    files_bytes: int = 0
+    broken_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of the source's next items, up to number `done`: rows, and a line for each good or broken file."""
+
+    done: int
+    rows: Mapping[str, np.ndarray]
+    files: bytes = b""
+    broken: bytes = b""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The arrays as they lie in the folder: dtype, shape, SHA-256 of each file; and the fingerprint of all."""
+
+    arrays: dict[str, tuple[Layout, int, str]]
+    fingerprint: str
+    mark: Mark
+
+
+class Writer:
+    """Writes a pack's arrays and lists into `folder`, from `mark` on; a context manager, which closes the files.
+
+    `count`: the rows that are expected. What lies beyond `mark` from an earlier time is cut off. OSError when the
+    folder can't be written, or holds less than `mark` says.
+    """
+
+    def __init__(self, folder: Path, layouts: Mapping[str, Layout], count: int, mark: Mark | None = None) -> None:
+        self.folder, self.layouts, self.mark = folder, dict(layouts), mark or Mark()
+        self._uncommitted = 0
+        self._arrays: dict[str, IO[bytes]] = {}
+        self._lists: dict[str, IO[bytes]] = {}
+        try:
+            for name, layout in self.layouts.items():
+                self._arrays[name] = self._open(f"{name}.npy", HEADER + self.mark.rows * layout.bytes)
+                if not self.mark.rows:
+                    self._write_header(name, count)
+            self._lists[FILES] = self._open(FILES, self.mark.files_bytes)
+            self._lists[BROKEN] = self._open(BROKEN, self.mark.broken_bytes)
+        except BaseException:
+            self._close()
+            raise
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def append(self, batch: Batch) -> Mark | None:
+        """Write `batch`; the new mark when that was worth a commit, after everything has reached the disk."""
+        rows = 0
+        for name, file in self._arrays.items():
+            array = np.ascontiguousarray(batch.rows[name])
+            assert array.dtype.str == self.layouts[name].dtype
+            assert array.shape[1:] == self.layouts[name].row
+            rows = len(array)
+            file.write(array.data)
+            self._uncommitted += array.nbytes
+        self._lists[FILES].write(batch.files)
+        self._lists[BROKEN].write(batch.broken)
+        before = self.mark
+        self.mark = Mark(
+            batch.done,
+            before.rows + rows,
+            before.broken + batch.broken.count(b"\n"),
+            before.files_bytes + len(batch.files),
+            before.broken_bytes + len(batch.broken),
+        )
+        return self.commit() if self._uncommitted >= COMMIT else None
+
+    def commit(self) -> Mark:
+        """Bring everything to the disk; until there, it is all that a mark may count on."""
+        for file in (*self._arrays.values(), *self._lists.values()):
+            file.flush()
+            os.fsync(file.fileno())
+        self._uncommitted = 0
+        return self.mark
+
+    def finish(self) -> Written:
+        """Write the headers for the rows that there are, drop lists that are empty, and take the checksums."""
+        for name in self._arrays:
+            self._write_header(name, self.mark.rows)
+        self.commit()
+        self._close()
+        for name, size in ((FILES, self.mark.files_bytes), (BROKEN, self.mark.broken_bytes)):
+            if not size:
+                (self.folder / name).unlink(missing_ok=True)
+        digests, fingerprint = checksums(
+            self.folder, {name: (layout, self.mark.rows) for name, layout in self.layouts.items()}
+        )
+        arrays = {name: (layout, self.mark.rows, digests[name]) for name, layout in self.layouts.items()}
+        return Written(arrays, fingerprint, self.mark)
+
+    def _open(self, name: str, size: int) -> IO[bytes]:
+        path = self.folder / name
+        path.touch()
+        file = path.open("r+b")
+        there = file.seek(0, os.SEEK_END)
+        if there < size and self.mark != Mark():
+            file.close()
+            raise OSError(f"{path} has {there:,} bytes, where {size:,} were written")
+        file.truncate(size)
+        file.seek(size)
+        return file
+
+    def _write_header(self, name: str, rows: int) -> None:
+        file, layout = self._arrays[name], self.layouts[name]
+        file.seek(0)
+        file.write(header(layout, rows))
+        file.seek(HEADER + self.mark.rows * layout.bytes)
+
+    def _close(self) -> None:
+        for file in (*self._arrays.values(), *self._lists.values()):
+            with suppress(OSError):  # of a full disk, which has been told of; what counts was committed before
+                file.close()
+
+
+def header(layout: Layout, rows: int) -> bytes:
+    """The first `HEADER` bytes of a .npy file, version 1.0, of `rows` rows."""
+    described = {"descr": layout.dtype, "fortran_order": False, "shape": (rows, *layout.row)}
+    text = repr(described).encode("latin-1")
+    room = HEADER - npy.MAGIC_LEN - 2
+    assert len(text) < room, f"{text!r} is longer than a header"
+    return npy.magic(1, 0) + room.to_bytes(2, "little") + text.ljust(room - 1) + b"\n"
+
+
+def checksums(folder: Path, arrays: Mapping[str, tuple[Layout, int]]) -> tuple[dict[str, str], str]:
+    """SHA-256 of each array's file, and the fingerprint of all (`Dataset.fingerprint`); read once, in pieces."""
+    digests = {}
+    fingerprint = hashlib.sha256()
+    for name in sorted(arrays):
+        layout, rows = arrays[name]
+        fingerprint.update(fingerprint_header(name, np.dtype(layout.dtype), (rows, *layout.row)))
+        digest = hashlib.sha256()
+        with (folder / f"{name}.npy").open("rb") as file:
+            digest.update(file.read(HEADER))
+            while piece := file.read(_CHUNK):
+                digest.update(piece)
+                fingerprint.update(piece)
+        digests[name] = digest.hexdigest()
+    return digests, fingerprint.hexdigest()

@@ -1,0 +1,84 @@
+"""Work on the pieces of a list in processes, in order, with only a few pieces under way.
+
+Processes, not threads: Pillow decodes without the interpreter's lock, but what lies around a small image holds it. On 2
+cores two threads decoded PNG files of 32×32 at half the rate of one thread, and two processes at 1.7 times that of one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import connection, get_context, parent_process
+from typing import TypeVar
+
+from gantool.errors import GantoolError
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+AHEAD = 3  # pieces a worker: one that it works on, one that waits, one that is done
+
+
+def cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Generator[Result, None, None]:
+    """`work(piece)` for each of `pieces`, in their order; at most `AHEAD * workers` of them are held at once.
+
+    With one worker it is done in this process. `work` and the pieces have to be picklable. GantoolError when a worker
+    dies. Ctrl-C is this process's alone; workers end with it, however it ends.
+    """
+    if workers == 1:
+        yield from map(work, pieces)
+        return
+    # not a fork: one of a process that has threads may hang
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
+    under_way: deque[Future[Result]] = deque()
+    try:
+        for piece in pieces:
+            with _deaf():
+                under_way.append(pool.submit(work, piece))
+            if len(under_way) == AHEAD * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    except BrokenProcessPool as error:
+        raise GantoolError(
+            f"One of {workers} processes that decode was ended from outside; the memory may have run out.",
+            f"Type the same with fewer of them: --workers {max(1, workers // 2)}",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; who started us decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started inside never hears Ctrl-C, not even before its first line."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

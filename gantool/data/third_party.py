@@ -1,0 +1,125 @@
+"""Data sets of plugins: loaded, and held against what the rest of gantool relies on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gantool.data.checks import as_labels, check_size
+from gantool.data.dataset import Dataset
+from gantool.errors import GantoolError
+from gantool.plugins import Plugin
+
+_SAMPLE_AXES = {2: "(N, C, T)", 3: "(N, C, H, W)", 4: "(N, C, D, H, W)"}
+_ROUNDING = 1e-4  # values this far outside [-1, 1] are rounding
+_FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
+_PIECE = 32 * 2**20  # elements looked at in one go: the array may be mapped from a disk, and larger than memory
+
+
+def load_of_plugin(plugin: Plugin, size: int | None, shadows: Path | None = None) -> Dataset:
+    """The data set of `plugin`, under its name, whatever name it gives itself.
+
+    GantoolError, which names the plugin, when its `load` raises, or gives something else than aligned, sound arrays.
+    `shadows` is something on disk that bears the same name; a note says how to name it instead.
+    """
+    source = plugin.dataset
+    assert source is not None
+    if size is not None:
+        check_size(size)
+    where = f"The data set {source.name!r} of {plugin.distribution} {plugin.version}"
+    try:
+        data = source.load(size)
+    except GantoolError as error:
+        raise GantoolError(f"{where} can't be loaded: {error.message}", error.hint) from error
+    except Exception as error:  # a third party's code may raise anything
+        raise GantoolError(
+            f"{where} can't be loaded: {type(error).__name__}: {error}", f"Tell the authors of {plugin.distribution}."
+        ) from error
+    problem = problem_of(data, size)
+    if problem:
+        raise GantoolError(f"{where} is broken: {problem}", f"Tell the authors of {plugin.distribution}.")
+    notes = data.notes
+    if shadows:
+        notes = (*notes, f"this is the data set of {plugin.distribution}; give ./{shadows} for what lies there")
+    licence = data.licence or source.licence
+    return replace(data, name=source.name, source=source.name, licence=licence, notes=notes)
+
+
+def problem_of(data: object, size: int | None = None) -> str:
+    """What is wrong with a Dataset that somebody else made; "" when nothing is."""
+    if not isinstance(data, Dataset):
+        return f"its load returned {_shown(data)}, not a gantool.data.Dataset."
+    texts: list[object] = [data.licence, data.stored_fingerprint, *data.class_names, *data.notes]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(data.class_names, tuple):
+        return "its licence and notes have to be texts, its class names a tuple of texts."
+    if not _FINGERPRINT.fullmatch(data.stored_fingerprint):
+        return "its stored fingerprint is no SHA-256."
+    arrays: object = data.arrays
+    if not isinstance(arrays, Mapping) or "images" not in arrays:
+        return "it has no array named 'images'."
+    for name, array in arrays.items():
+        if not isinstance(name, str) or not isinstance(array, np.ndarray):
+            return f"its array {name!r} is {_shown(array)}, not a numpy array."
+    return (
+        _images(data.images, size)
+        or _aligned(data)
+        or next((p for name, array in data.arrays.items() if name != "labels" and (p := _values(name, array))), "")
+        or _labels(data)
+    )
+
+
+def _images(images: np.ndarray, size: int | None) -> str:
+    if images.dtype not in (np.uint8, np.float32):
+        return f"its images have dtype {images.dtype}; they are uint8, or float32 in [-1, 1]."
+    if images.ndim - 1 not in _SAMPLE_AXES or 0 in images.shape:
+        kinds = " or ".join(_SAMPLE_AXES.values())
+        return f"its images have shape {images.shape}; they are {kinds}, without an empty axis."
+    if size is not None and images.shape[2:] != (size,) * (images.ndim - 2):
+        return f"its images have shape {images.shape}, though size {size} was asked for."
+    return ""
+
+
+def _aligned(data: Dataset) -> str:
+    for name, array in data.arrays.items():
+        if array.ndim == 0 or len(array) != len(data):
+            return f"its array {name!r} has shape {array.shape}, but there are {len(data)} images."
+    return ""
+
+
+def _values(name: str, array: np.ndarray) -> str:
+    """Floats are finite, and those of images lie in [-1, 1]."""
+    if array.dtype.kind not in "fiu":
+        return f"its array {name!r} has dtype {array.dtype}, which is not numeric."
+    if array.dtype.kind != "f":
+        return ""
+    rows = max(1, _PIECE // max(1, array[0].size))
+    for start in range(0, len(array), rows):
+        piece = array[start : start + rows]
+        low, high = float(piece.min(initial=0)), float(piece.max(initial=0))
+        if not np.isfinite([low, high]).all():
+            return f"its array {name!r} has values that are NaN or infinite."
+        if name == "images" and (low < -1 - _ROUNDING or high > 1 + _ROUNDING):
+            return f"its images have values from {low:g} to {high:g}; float32 images lie in [-1, 1]."
+    return ""
+
+
+def _labels(data: Dataset) -> str:
+    if data.labels is None:
+        return ""
+    try:
+        as_labels(data.labels, len(data), "it")
+    except GantoolError as error:
+        return error.message
+    if data.labels.dtype != np.int64:
+        return f"its labels have dtype {data.labels.dtype}; they are int64."
+    if data.class_names and len(data.class_names) <= data.labels.max():
+        return f"it has {len(data.class_names)} class names, and a label of {data.labels.max()}."
+    return ""
+
+
+def _shown(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,146 @@
+"""`gantool data pack` and `gantool data info`, and training on what they make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.inprocess import Run
+
+from gantool.data import folder as folders
+from gantool.data import load
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for i in range(12):
+        path = tmp_path / "my pictures" / ("cat", "dog")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RNG.integers(0, 256, (12, 12 + i, 3), np.uint8)).save(path)
+    return tmp_path / "my pictures"
+
+
+def test_pack_then_train(cli: Run, folder: Path) -> None:
+    code, out, _ = cli("data", "pack", folder.name, "-o", "out", "--size", 8, "--licence", "CC0")
+    assert code == 0
+    assert "12 images of 3×8×8, 2 classes → out: " in out
+    assert "Note: labels are the 2 sub-folders: cat, dog" in out
+    assert out.splitlines()[-1] == "Next: gantool train dcgan --data out"
+    code, _, err = cli(
+        "train", "mlp", "--data", "out", "--steps", 2, "--batch-size", 4, "--widths", "8", "--latent-dim", 4,
+        "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, err
+    run = json.loads(next(Path("runs").iterdir()).joinpath("run.json").read_text())
+    assert run["data"]["fingerprint"] == load("out").fingerprint == load(folder.name, 8).fingerprint
+
+
+def test_pack_as_json(cli: Run, folder: Path) -> None:
+    (folder / "cat" / "bad.png").write_bytes(b"hello")
+    code, out, err = cli("data", "pack", folder.name, "-o", "out", "--size", 8, "--json")
+    bad = {"file": "cat/bad.png", "reason": "can't be decoded: cannot identify image file."}
+    assert (code, json.loads(out)) == (1, {"out": None, "broken": [bad]})
+    assert "1 of 13 files can't be used:\n  cat/bad.png can't be decoded" in err
+    code, out, err = cli("data", "pack", folder.name, "-o", "out", "--size", 8, "--json", "--skip-broken")
+    told = json.loads(out)
+    assert code == 0
+    assert (told["count"], told["broken"], told["fit"], told["class_names"]) == (12, [bad], "crop", ["cat", "dog"])
+    assert "Going on after number 13: out.partial holds what is done." in err
+    assert cli("data", "pack", folder.name, "-o", "out", "--size", 8)[2].startswith("Error: out exists.")
+
+
+def test_pack_tells_of_what_it_left_out(cli: Run, folder: Path) -> None:
+    (folder / "cat" / "bad.png").write_bytes(b"hello")
+    code, out, _ = cli("data", "pack", folder.name, "-o", "out", "--size", 8, "--skip-broken")
+    assert code == 0
+    assert "1 broken files were left out; out/broken.jsonl lists them:\n  cat/bad.png: can't be decoded" in out
+
+
+def test_pack_with_labels_of_a_csv(cli: Run, folder: Path) -> None:
+    names = [f"{path.parent.name}/{path.name}" for path in sorted(folder.rglob("*.png"))]
+    Path("labels.csv").write_text("file,label\n" + "".join(f"{name},{i % 3}\n" for i, name in enumerate(names)))
+    assert cli("data", "pack", folder.name, "-o", "out", "--size", 8, "--labels", "labels.csv")[0] == 0
+    assert load("out").class_names == ("0", "1", "2")
+    Path("labels.csv").write_text("file,label\nno.png,1\n")
+    code, _, err = cli("data", "pack", folder.name, "-o", "new", "--size", 8, "--labels", "labels.csv")
+    assert code == 1
+    assert "labels.csv, line 2: there is no image 'no.png'." in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fit", "squeeze"], "--fit is 'squeeze'."),
+        (["--background", "reddish"], "'reddish' is no colour that is known."),
+        (["--channels", "2"], "--channels is 2."),
+        ([], "The images differ in size: my pictures/cat/0.png is 12×12, my pictures/cat/10.png is 22×12."),
+    ],
+)
+def test_pack_errors(cli: Run, folder: Path, arguments: list[str], message: str) -> None:
+    code, _, err = cli("data", "pack", folder.name, "-o", "out", *arguments)
+    assert code == 1
+    assert err.startswith(f"Error: {message}")
+    assert not Path("out.partial").exists()
+
+
+def test_info(cli: Run, folder: Path) -> None:
+    code, out, _ = cli("data", "info", folder.name, "-o", "sheet.png")
+    assert code == 0
+    for line in ("12×12        1    8.3 %", "2 other sizes        2   16.7 %", "cat           6   50.0 %"):
+        assert " ".join(line.split()) in " ".join(out.split())
+    assert out.splitlines()[-1] == "Next: gantool data pack 'my pictures' -o 'my pictures-32' --size 32"
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size[1] == 2 * 66 + 2
+
+
+def test_info_of_broken_and_equal_files(cli: Run, folder: Path) -> None:
+    (folder / "cat" / "bad.png").write_bytes(b"hello")
+    (folder / "cat" / "copy.png").write_bytes((folder / "cat" / "0.png").read_bytes())
+    code, out, _ = cli("data", "info", folder.name)
+    assert code == 1
+    assert "Equal pixels:\n  cat/0.png = cat/copy.png" in out
+    assert "Broken:\n  cat/bad.png: can't be decoded" in out
+    assert out.splitlines()[-1].endswith("--size 32 --skip-broken")
+
+
+def test_info_as_json(cli: Run, folder: Path) -> None:
+    code, out, _ = cli("data", "info", folder.name, "--size", 16, "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert (told["count"], told["bytes_uint8"], told["duplicates"]) == (12, 12 * 3 * 16 * 16, 0)
+    assert told["classes"] == [["cat", 6], ["dog", 6]]
+    assert told["next"].endswith("--size 16")
+
+
+def test_info_of_the_digits(cli: Run) -> None:
+    code, out, _ = cli("data", "info", "digits")
+    assert code == 0
+    assert "CC BY-SA 3.0" in out
+    assert out.splitlines()[-1] == "Next: gantool train dcgan --data digits"
+
+
+def test_verify(cli: Run, folder: Path) -> None:
+    cli("data", "pack", folder.name, "-o", "out", "--size", 8)
+    code, out, _ = cli("data", "info", "out", "--verify")
+    assert (code, out) == (0, "out: every file is what it was when it was packed.\n")
+    with Path("out/images.npy").open("r+b") as file:
+        file.seek(500)
+        file.write(b"rubbish")
+    code, out, err = cli("data", "info", "out", "--verify", "--json")
+    assert (code, json.loads(out)) == (1, {"source": "out", "whole": False, "changed": ["images.npy"]})
+    assert "images.npy changed since it was packed" in err
+    code, _, err = cli("data", "info", folder.name, "--verify")
+    assert code == 1
+    assert "is no pack: there is nothing to verify" in err
+
+
+def test_a_large_folder_is_told_of_packs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not any("data pack" in note for note in load(folder.name, 8).notes)
+    monkeypatch.setattr(folders, "MANY_FILES", 11)
+    assert "`gantool data pack 'my pictures' -o pack --size 8`" in load(folder.name, 8).notes[-1]

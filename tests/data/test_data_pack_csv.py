@@ -1,0 +1,121 @@
+"""Labels from CSV files: right ones, and a message with the line for each way to be wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gantool.data import checks, csv_labels, load
+from gantool.data.csv_labels import read_labels
+from gantool.data.packing import Options, pack
+from gantool.errors import GantoolError
+
+NAMES = ["a.png", "b,c.png", "d/ü.png"]
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "labels.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_classes_are_sorted(tmp_path: Path) -> None:
+    names, labels = read_labels(write(tmp_path, 'file,label\nd/ü.png,dog\n"b,c.png",cat\n./a.png, dog \n'), NAMES)
+    assert names == ("cat", "dog")
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("values", [("10", "9", "-1"), ("10", "9", "x")])
+def test_integers_are_sorted_by_value(tmp_path: Path, values: tuple[str, str, str]) -> None:
+    text = 'file,label\na.png,{}\n"b,c.png",{}\nd/ü.png,{}\n'.format(*values)
+    names, _ = read_labels(write(tmp_path, text), NAMES)
+    assert names == (("-1", "9", "10") if values[2] == "-1" else ("10", "9", "x"))
+
+
+def test_other_columns_order_and_line_ends(tmp_path: Path) -> None:
+    text = '\ufeffid,label,file\r\n1,x,a.png\r\n\r\n2,y,"b,c.png"\r\n3,x,d/ü.png\r\n'
+    names, labels = read_labels(write(tmp_path, text), NAMES)
+    assert (names, labels.tolist()) == (("x", "y"), [0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"labels.csv is empty. Write the header file,label"),
+        ("file,label\n", r"labels.csv has no line after its header. Write a line a file: a.png,cat"),
+        ("name,class\na.png,x\n", r"labels.csv, line 1: the columns are name,class. The header has to name"),
+        ("file,label,label\n", r"line 1: the columns are file,label,label"),
+        ("file,label\na.png\n", r"line 2: 1 columns, where the header has 2"),
+        ("file,label\na.png,x\nb,c.png,x\n", r"line 3: 3 columns, where the header has 2. .* goes between quotes"),
+        ("file,label\na.png,x\nno.png,x\n", r"line 3: there is no image 'no.png'. Name it relative .* 'a.png' is"),
+        ("file,label\na.png,x\n", r"labels.csv has no label of 'b,c.png' and of 1 more. Add a line"),
+        ('file,label\na.png,x\n"b,c.png",y\n', r"has no label of 'd/.*png'\. Add a line"),
+        ("file,label\na.png,x\na.png,x\n", r"line 3: 'a.png' has a label already, in line 2"),
+        ("file,label\na.png, \n", r"line 2: 'a.png' has an empty label"),
+        ('file,label\n"a.png,x\n', r"labels.csv, after line 0: unexpected end of data"),
+        (b"file,label\n\xff.png,x\n", r"labels.csv is no UTF-8 text: invalid start byte. Save it as CSV in UTF-8"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(GantoolError, match=message):
+        read_labels(write(tmp_path, text), NAMES)
+
+
+def test_too_many_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_labels, "MAX_CLASSES", 2)
+    assert checks.MAX_CLASSES > 2
+    with pytest.raises(GantoolError, match=r"more than 2 different labels, the last in line 4"):
+        read_labels(write(tmp_path, 'file,label\na.png,1\n"b,c.png",2\nd/ü.png,3\n'), NAMES)
+
+
+def test_in_a_pack(tmp_path: Path) -> None:
+    for name in NAMES:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "in" / name)
+    file = write(tmp_path, 'file,label\na.png,2\n"b,c.png",10\nd/ü.png,2\n')
+    pack(str(tmp_path / "in"), tmp_path / "out", Options(labels=str(file)), workers=1)
+    data = load(str(tmp_path / "out"))
+    assert data.class_names == ("2", "10")
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 1, 0]
+
+
+LABEL = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).filter(lambda text: text.strip())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(labels=st.lists(LABEL, min_size=3, max_size=3), order=st.permutations(range(3)))
+def test_what_a_csv_writer_writes_is_read(tmp_path: Path, labels: list[str], order: list[int]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["file", "label"])
+    writer.writerows([NAMES[i], labels[i]] for i in order)
+    names, found = read_labels(write(tmp_path, text.getvalue()), NAMES)
+    assert [names[label] for label in found] == [label.strip() for label in labels]
+    assert sorted(set(names)) == sorted({label.strip() for label in labels})
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.one_of(
+        st.binary(max_size=80),
+        st.lists(st.sampled_from(["file", "label", ",", "\n", '"', "a.png", "x", "\r", "\0", " "])).map(
+            lambda parts: b"file,label\n" + "".join(parts).encode()
+        ),
+    )
+)
+def test_any_bytes_are_labels_or_an_error_of_ours(tmp_path: Path, data: bytes) -> None:
+    try:
+        names, labels = read_labels(write(tmp_path, data), ["a.png"])
+    except GantoolError as error:
+        assert "labels.csv" in error.message  # noqa: PT017 — either outcome is right
+    else:
+        assert len(names) == len(labels) == 1

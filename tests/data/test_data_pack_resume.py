@@ -1,0 +1,279 @@
+"""Packing that is interrupted at any moment, and disks that are full: never a half pack, and the same bytes at last."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from PIL import Image
+from support import disks
+from support.commands import TIMEOUT, gantool, start_gantool
+
+from gantool.data import load, pack_sources, pack_writer
+from gantool.data.pack import verify
+from gantool.data.packing import Options, Progress, pack
+from gantool.errors import GantoolError
+
+FILES = 600
+COMMAND = ("data", "pack", "-o", "out", "--size", 16, "--skip-broken")
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of two classes, some of them broken."""
+    root = tmp_path_factory.mktemp("source") / "in"
+    for i in range(FILES):
+        path = root / "ab"[i % 2] / f"{i:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RNG.integers(0, 256, (20, 24, 3), np.uint8)).save(path)
+        if i % 97 == 5:
+            path.write_bytes(path.read_bytes()[:300])
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    pack(str(folder), out, OPTIONS, workers=1)
+    return contents(out)
+
+
+OPTIONS = Options(size=16, skip_broken=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_writer, "COMMIT", 40_000)
+
+
+class Stop(BaseException):
+    """As sudden as a signal, and as little expected."""
+
+
+def stop_at(number: int) -> Any:
+    def heard(progress: Progress) -> None:
+        if progress.done >= number:
+            raise Stop
+
+    return heard
+
+
+def test_what_was_done_is_not_done_again(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, decoded = tmp_path / "out", 0
+    decode = pack_sources.decode
+
+    def counted(*arguments: Any) -> np.ndarray:
+        nonlocal decoded
+        decoded += 1
+        return decode(*arguments)
+
+    monkeypatch.setattr(pack_sources, "decode", counted)
+    for share in (0.3, 0.6):
+        with pytest.raises(Stop):
+            pack(str(folder), out, OPTIONS, workers=1, on_progress=stop_at(int(share * FILES)))
+        assert not out.exists()
+    notes: list[str] = []
+    done = pack(str(folder), out, OPTIONS, workers=1, on_note=notes.append)
+    assert contents(out) == whole
+    assert decoded < 1.4 * FILES
+    assert done.done < 0.5 * FILES
+    assert len(notes) == 1
+    assert "Going on after number" in notes[0]
+
+
+@pytest.mark.parametrize("what", ["a file", "an option"])
+def test_other_data_or_options_start_anew(folder: Path, tmp_path: Path, what: str) -> None:
+    source = Path(shutil.copytree(folder, tmp_path / "in"))
+    out, notes = tmp_path / "out", []
+    with pytest.raises(Stop):
+        pack(str(source), out, OPTIONS, workers=1, on_progress=stop_at(FILES // 2))
+    if what == "a file":
+        Image.new("RGB", (20, 24)).save(source / "a" / "0000.png")
+    options = OPTIONS if what == "a file" else Options(size=16, skip_broken=True, fit="stretch")
+    pack(str(source), out, options, workers=1, on_note=notes.append)
+    pack(str(source), tmp_path / "again", options, workers=1)
+    assert contents(out) == contents(tmp_path / "again")
+    assert len(notes) == 1
+    assert "is of other data or options: starting anew" in notes[0]
+
+
+@pytest.mark.parametrize("damage", ["progress", "plan", "rows"])
+def test_a_journal_that_can_not_be_trusted_starts_anew(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path, damage: str
+) -> None:
+    out, partial = tmp_path / "out", tmp_path / "out.partial"
+    with pytest.raises(Stop):
+        pack(str(folder), out, OPTIONS, workers=1, on_progress=stop_at(FILES // 2))
+    if damage == "rows":
+        os.truncate(partial / "pack" / "images.npy", 1000)
+    else:
+        (partial / f"{damage}.json").write_text('{"done": -')
+    pack(str(folder), out, OPTIONS, workers=1)
+    assert contents(out) == whole
+
+
+def test_rows_beyond_the_mark_are_not_trusted(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    out, partial = tmp_path / "out", tmp_path / "out.partial"
+    with pytest.raises(Stop):
+        pack(str(folder), out, OPTIONS, workers=1, on_progress=stop_at(FILES // 2))
+    for name in ("images.npy", "labels.npy", "files.jsonl", "broken.jsonl"):
+        with (partial / "pack" / name).open("ab") as file:
+            file.write(b"rubbish" * 99)
+    pack(str(folder), out, OPTIONS, workers=1)
+    assert contents(out) == whole
+
+
+def test_one_at_a_time(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        pack(str(folder), tmp_path / "out", OPTIONS, workers=1, on_progress=stop_at(FILES // 2))
+    with FileLock(tmp_path / "out.partial" / "lock"):
+        with pytest.raises(GantoolError, match="is being packed by another process"):
+            pack(str(folder), tmp_path / "out", OPTIONS, workers=1)
+
+
+def killed(folder: Path, out: Path, chance: random.Random) -> None:
+    """Pack with two workers in a process of its own, and kill it at any moment."""
+    process = start_gantool(*COMMAND, folder, "--workers", 2, cwd=out.parent)
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.2, 3))
+    finally:
+        process.kill()
+        process.communicate(timeout=TIMEOUT)  # ends when nobody holds its pipes: when its workers are gone, too
+
+
+@pytest.mark.slow
+def test_sigkill_at_any_moment(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    chance = random.Random(0)
+    for number in range(4):
+        out = tmp_path / str(number) / "out"
+        out.parent.mkdir()
+        for _ in range(2):
+            if not out.exists():
+                killed(folder, out, chance)
+        if not out.exists():
+            done = gantool(*COMMAND, folder, cwd=out.parent)
+            assert done.returncode == 0, done.stderr
+        assert contents(out) == whole
+        assert {path.name for path in out.parent.iterdir()} <= {"out", "out.partial"}
+
+
+FILE_EVENTS = {"open", "os.rename", "os.remove", "os.truncate", "os.mkdir", "shutil.rmtree"}
+
+
+def test_sigkill_right_before_any_use_of_a_file(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """Forked, so that it is fast; the parent goes on where the child was killed."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+    chance, ends = random.Random(1), []
+    for number in range(12):
+        out = tmp_path / str(number) / "out"
+        out.parent.mkdir()
+        pid = os.fork()
+        if not pid:  # a fork must not go on as its parent
+            try:
+                _die_at_event(chance.randrange(1, 200) if number % 2 else 700 + chance.randrange(0, 700))
+                pack(str(folder), out, OPTIONS, workers=1)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        chance.random()
+        ends.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        if ends[-1]:
+            assert not out.exists() or contents(out) == whole
+        if not out.exists():
+            pack(str(folder), out, OPTIONS, workers=1)
+        assert contents(out) == whole
+    assert ends.count(-signal.SIGKILL) >= 6
+
+
+def _die_at_event(left: int) -> None:
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event in FILE_EVENTS:
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+
+
+def test_ctrl_c(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    process = start_gantool(*COMMAND, folder, "--workers", 2, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + TIMEOUT
+        while not (tmp_path / "out.partial" / "plan.json").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+    if process.returncode:  # else it was done before
+        assert process.returncode == 130, told
+        assert "the same command goes on" in told
+        assert "Traceback" not in told
+        done = gantool(*COMMAND, folder, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "out") == whole
+
+
+def test_a_full_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Space that is taken by others meanwhile; the part that is there is gone on with."""
+    with disks.small_disk(tmp_path / "disk", "1m") as disk:
+        filler = disk / "filler"
+        filler.write_bytes(bytes(700_000))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: _usage(10**9))
+        with pytest.raises(
+            GantoolError, match=r"The disk is full: .* are free at .*out.partial .*No space left"
+        ) as told:
+            pack(str(folder), disk / "out", OPTIONS, workers=1)
+        assert "it goes on with what is there" in told.value.hint
+        assert not (disk / "out").exists()
+        filler.unlink()
+        notes: list[str] = []
+        pack(str(folder), disk / "out", OPTIONS, workers=1, on_note=notes.append)
+        assert "Going on after number" in notes[0]
+        assert verify(disk / "out") == []
+
+
+def _usage(free: int) -> Any:
+    return shutil._ntuple_diskusage(2 * free, free, free)
+
+
+def test_a_file_that_may_not_grow(folder: Path, tmp_path: Path) -> None:
+    with disks.file_limit(200_000), pytest.raises(GantoolError, match=r"The disk is full: .*File too large"):
+        pack(str(folder), tmp_path / "out", OPTIONS, workers=1)
+    assert not (tmp_path / "out").exists()
+    pack(str(folder), tmp_path / "out", OPTIONS, workers=1)
+    assert len(load(str(tmp_path / "out"))) == FILES - 7
+
+
+def test_a_worker_that_dies(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_sources, "_decode", _die)
+    with pytest.raises(GantoolError, match=r"One of 2 processes that decode was ended from outside.*--workers 1"):
+        pack(str(folder), tmp_path / "out", OPTIONS, workers=2)
+    assert not (tmp_path / "out").exists()
+
+
+def _die(job: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
