@@ -16,8 +16,8 @@ from gantool.errors import GantoolError
 
 # Options of `gantool train` itself; a config field can't take these names.
 COMMON = (
-    "data", "size", "epochs", "seed", "device", "precision", "tick", "keep", "keep_every", "on_nan", "keep_best",
-    "tensorboard", "runs", "name", "resume", "config",
+    "data", "size", "data_on", "flip", "diffaugment", "epochs", "seed", "device", "precision", "engine", "tick", "keep",
+    "keep_every", "on_nan", "keep_best", "tensorboard", "runs", "name", "resume", "config",
 )  # fmt: skip
 _NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "BOOLEAN"}
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

@@ -20,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Status = Literal["running", "interrupted", "failed", "finished"]
 OnNan = Literal["stop", "rollback"]
+Place = Literal["auto", "device", "disk"]
 
 
 class NoSuchRun(GantoolError):
@@ -35,6 +36,7 @@ class DataInfo(BaseModel, extra="forbid"):
     count: int
     fingerprint: str
     class_names: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
     licence: str = ""
 
 
@@ -67,6 +69,9 @@ class RunInfo(BaseModel, extra="forbid"):
     extractor: str = ""  # whose features `frechet` is the distance of
     tensorboard: bool = False
     processes: int = 1  # that trained it last
+    data_on: Place = "auto"  # as `--data-on` took it
+    flip: bool = False
+    diffaugment: str = ""  # the policies, separated by commas; "": none
 
 
 class RunDir:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "tf32", "bf16"]
 Engine = Literal["auto", "eager", "rewritten", "compiled", "graph"]
 OnNan = Literal["stop", "rollback"]
+Place = Literal["auto", "device", "disk"]
 
 
 class _Architectures(TyperGroup):
@@ -49,11 +50,22 @@ def _group() -> None:
 
 # every default is None, "not given": the real one comes from the run that is resumed, FILE, or the plugin
 _COMMON: dict[str, tuple[Any, str, str]] = {
-    "data": (str | None, "digits", "`digits` (built in), a .npz file, an IDX file, or a folder of images."),
+    "data": (str | None, "digits", "A folder of images, a pack, a .npz or IDX file, or a name of `gantool data list`."),
     "size": (
         Annotated[int | None, typer.Option(min=4)],
         "the data's own",
         "Side in pixels: crop and resize to it.",
+    ),
+    "data_on": (
+        Place | None,
+        "auto",
+        "Where data is while training: all of it on the device, on disk (read ahead, batch by batch), or as it fits.",
+    ),
+    "flip": (bool | None, "no", "Mirror half of the images, left to right, at random."),
+    "diffaugment": (
+        str | None,
+        "none",
+        "For small data sets: color,translation,cutout, or some of them, on all that the discriminator sees.",
     ),
     "epochs": (
         Annotated[float | None, typer.Option(min=1e-6, max=1e6)],
@@ -100,7 +112,8 @@ _COMMON: dict[str, tuple[Any, str, str]] = {
     "config": (Path | None, "", "TOML file of options; flags win."),
 }
 _CHANGEABLE = (
-    "steps", "epochs", "tick", "keep", "keep_every", "on_nan", "keep_best", "tensorboard", "device", "engine", "data"
+    "steps", "epochs", "tick", "keep", "keep_every", "on_nan", "keep_best", "tensorboard", "device", "engine", "data",
+    "data_on",
 )  # fmt: skip
 _ON_RESUME = {*_CHANGEABLE, "runs", "resume", "config"}
 

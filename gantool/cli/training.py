@@ -23,11 +23,12 @@ from gantool.training.session import Session
 from gantool.training.state import State
 
 _SESSION_OPTIONS = (
-    "data", "size", "epochs", "seed", "device", "precision", "engine", "tick", "keep", "keep_every", "on_nan",
-    "keep_best", "tensorboard", "name"
+    "data", "size", "data_on", "flip", "diffaugment", "epochs", "seed", "device", "precision", "engine", "tick", "keep",
+    "keep_every", "on_nan", "keep_best", "tensorboard", "name",
 )  # fmt: skip
 _CHANGES = (
-    "steps", "epochs", "device", "engine", "tick", "keep", "keep_every", "on_nan", "keep_best", "tensorboard", "data"
+    "steps", "epochs", "device", "engine", "tick", "keep", "keep_every", "on_nan", "keep_best", "tensorboard", "data",
+    "data_on",
 )  # fmt: skip
 
 
@@ -58,8 +59,9 @@ def _lead(name: str, opened: Session) -> None:
     parameters = sum(p.numel() for p in state.game.generator.parameters())
     out.print(
         f"{info.architecture} ({parameters / 1e6:.2f} M parameters in the generator) on {len(opened.data):,} samples "
-        f"{opened.data.spec} of {info.data.name}, {info.device}, {info.precision}, engine {info.engine}, "
-        f"{f'{state.group.size} processes, ' if state.group.size > 1 else ''}seed {info.seed} → {run.path}"
+        f"{opened.data.spec} of {info.data.name}{_seen(opened)}, {info.device}, {info.precision}, "
+        f"engine {info.engine}, {f'{state.group.size} processes, ' if state.group.size > 1 else ''}seed {info.seed} "
+        f"→ {run.path}"
     )
     for note in opened.notes:
         out.print(f"note: {note}")
@@ -81,6 +83,18 @@ def _lead(name: str, opened: Session) -> None:
         sys.exit(130)
     older = "; what is in its export/ is of an earlier step" if run.export.is_dir() else ""
     out.print(f"Next: gantool export {shlex.quote(str(run.path))}{older}")
+
+
+def _seen(opened: Session) -> str:
+    """What is done to the data on their way."""
+    info, words = opened.info, []
+    if opened.state.sampler.reads_ahead:
+        words.append("read batch by batch")
+    if info.flip:
+        words.append("flipped")
+    if info.diffaugment:
+        words.append(f"DiffAugment {info.diffaugment}")
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _open(name: str, given: dict[str, Any], group: Group) -> Session:

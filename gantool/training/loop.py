@@ -23,7 +23,7 @@ from gantool.training.state import State
 from gantool.training.step import iterate
 from gantool.training.watch import Watch
 
-SAMPLES = 64
+SAMPLES = pictures.SAMPLES
 
 Figures = Callable[[State], dict[str, float]]  # what a tick computes beside the losses: key → value
 
@@ -68,6 +68,8 @@ def train(
         with contextlib.suppress(GantoolError):  # a full disk may be why: its own error says more
             _describe(state, run, info)
         raise
+    finally:
+        state.sampler.close()
     info.status = status
     _describe(state, run, info)
     return status
@@ -169,14 +171,18 @@ def _watch(state: State, run: RunDir, info: RunInfo) -> Watch:
 
 @torch.no_grad()
 def _fixed_samples(state: State) -> tuple[list[Tensor], np.ndarray]:
-    """Fixed inputs, and the samples (SAMPLES, *shape), float32, that they become."""
-    inputs = state.fixed_inputs(SAMPLES)
+    """Fixed inputs, and the samples (N, *shape), float32, that they become: as many as `class_rows` says."""
+    rows, columns = pictures.class_rows(state.classes)
+    inputs = state.fixed_inputs(rows * columns, classes=rows)
     samples: np.ndarray = state.sampling_generator()(*inputs).float().cpu().numpy()
     return inputs, samples
 
 
 def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
-    """A grid of fixed inputs; when the generator takes images, each beside what became of it. Returns the samples."""
+    """A grid of the fixed samples, which it returns: a row a class when the generator takes a label.
+
+    When it takes images, each stands beside what became of it.
+    """
     inputs, samples = _fixed_samples(state)
     images, beside = pictures.to_pictures(samples), False
     shown = [i for i, item in enumerate(state.game.inputs) if item.distribution == "data"]
@@ -189,11 +195,12 @@ def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
         info.architecture,
         run.name,
         state.step,
-        count=SAMPLES,
+        count=len(samples),
         data=info.data.name,
         fingerprint=info.data.fingerprint,
         licence=info.data.licence,
         composite=beside,
     )
-    pictures.save_png(pictures.grid(images), run.sample(state.step), where)
+    rows = 1 if beside else pictures.class_rows(state.classes)[0]
+    pictures.save_png(pictures.grid(*pictures.in_rows(images, rows)), run.sample(state.step), where)
     return samples

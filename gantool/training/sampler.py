@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gantool.architecture import Input
 from gantool.data import Dataset
 from gantool.errors import GantoolError
+from gantool.rundir import Place
 from gantool.training.distributed import ALONE, Group
+from gantool.training.placement import Source, fed, resident
+from gantool.training.streams import Rows, Stream, check_flip, mixed
 
 
 class Sampler:
     """Draws the inputs of a game on one device.
 
-    The data sits on the device whole, as it came (uint8 where it can); rows are picked and normalised there. Inputs
-    that name the same class (or none) share their rows within a draw. The order of an epoch is a permutation made
-    from (seed, epoch).
+    The data sits on the device whole, as it came (uint8 where it can), or, as `place` decides, stays where it is and is
+    read a few batches ahead by a thread; it is normalised on the device. Inputs that name the same class (or none)
+    share their rows within a draw. The order of an epoch is a permutation made from (seed, epoch), and so are, with
+    `flip`, the bits that say which rows are mirrored: all images of a row alike.
 
     Of several processes each makes the choice of the global batch, `batch_size`, and takes its part of it, so that they
     train on the batches that one alone would.
@@ -34,6 +38,9 @@ class Sampler:
         seed: int,
         device: torch.device,
         group: Group = ALONE,
+        *,
+        place: Place = "auto",
+        flip: bool = False,
     ) -> None:
         self.inputs = inputs
         self.batch_size = batch_size
@@ -43,13 +50,22 @@ class Sampler:
         self.memory_format = torch.contiguous_format
         self._latents = torch.Generator(device).manual_seed(mixed(seed, "latents"))
         self._positions: dict[int | None, int] = {}
-        self._rows: dict[int | None, Tensor | None] = {}
-        self._orders: dict[int | None, tuple[int, Tensor]] = {}
+        self._streams: dict[int | None, Stream] = {}
         self._arrays: dict[str, Tensor] = {}
-        self._count = len(data)
-        for item in inputs.values():
-            if item.distribution == "data":
-                self._add_stream(item, data)
+        self._class_ends = class_ends(data.class_counts, device)
+        drawn = [item for item in inputs.values() if item.distribution == "data"]
+        if flip:
+            check_flip(drawn)
+        sources = self._place({item.array: _array(item, data) for item in drawn}, place)
+        for item in drawn:
+            if item.label not in self._streams:
+                self._streams[item.label] = Stream(
+                    item.label, data, batch_size=batch_size, part=self._part, seed=seed, device=device, flip=flip
+                )
+                self._positions[item.label] = 0
+            if item.array in sources:
+                self._streams[item.label].read_ahead(item.array, sources[item.array])
+        self.reads_ahead = bool(sources)
 
     @property
     def seen(self) -> int:
@@ -59,7 +75,7 @@ class Sampler:
     @property
     def epoch(self) -> float:
         """Passes over the data so far."""
-        return max((p / self._length(label) for label, p in self._positions.items()), default=0.0)
+        return max((p / self._streams[label].length for label, p in self._positions.items()), default=0.0)
 
     def draw(self, names: Iterable[str], whole: bool = False) -> dict[str, Tensor]:
         """A batch: name → tensor (batch_size, *shape) on the device; samples are float32 in [-1, 1].
@@ -67,22 +83,30 @@ class Sampler:
         Of several processes each gets its part of the rows, or with `whole` all of them.
         """
         batch: dict[str, Tensor] = {}
-        rows: dict[int | None, Tensor] = {}
+        rows: dict[int | None, Rows] = {}
         for name in names:
             item = self.inputs[name]
             if item.distribution == "data":
                 if item.label not in rows:
-                    rows[item.label] = self._own(self._next_rows(item.label), whole)
+                    rows[item.label] = self._streams[item.label].draw(self._positions[item.label], whole)
+                    self._positions[item.label] += self.batch_size
                 batch[name] = self._take(item, rows[item.label])
             else:
-                batch[name] = self._own(noise(item, self.batch_size, self._latents, self.device), whole)
+                batch[name] = self._own(self.noise(item, self.batch_size, self._latents), whole)
         return batch
+
+    def noise(self, item: Input, count: int, generator: torch.Generator) -> Tensor:
+        """A `normal` or `label` input (count, *shape) from a generator of its own."""
+        return noise(item, count, generator, self.device, self._class_ends)
 
     def first(self, item: Input, count: int) -> Tensor:
         """The first `count` rows (repeated when there are fewer) of a data input: fixed inputs for samples."""
-        position = torch.arange(count, device=self.device) % self._length(item.label)
-        rows = self._rows[item.label]
-        return self._take(item, position if rows is None else rows[position])
+        return self._take(item, self._streams[item.label].first(count))
+
+    def close(self) -> None:
+        """End the threads that read ahead. Drawing on starts them again."""
+        for stream in self._streams.values():
+            stream.close()
 
     def state_dict(self) -> dict[str, Any]:
         positions = {"all" if label is None else str(label): n for label, n in self._positions.items()}
@@ -93,64 +117,37 @@ class Sampler:
         if state["latents"].numel() == self._latents.get_state().numel():  # another kind of device: a fresh stream
             self._latents.set_state(state["latents"].cpu())
 
-    def _add_stream(self, item: Input, data: Dataset) -> None:
-        array = data.arrays.get(item.array)
-        if array is None:
-            raise GantoolError(
-                f"The architecture needs {item.array!r}, which the data {data.source!r} does not have.",
-                f"It has: {', '.join(sorted(data.arrays))}.",
-            )
-        if item.array not in self._arrays:
-            self._arrays[item.array] = torch.from_numpy(array).to(self.device)
-        if item.label not in self._rows:
-            if item.label is None:
-                self._rows[None] = None
-            else:
-                if data.labels is None or not (data.labels == item.label).any():
-                    raise GantoolError(
-                        f"The architecture draws from class {item.label}; the data {data.source!r} has none of it.",
-                        "Give data with labels: a sub-folder a class, or an array 'labels'.",
-                    )
-                labels = torch.from_numpy(data.labels)
-                self._rows[item.label] = (labels == item.label).nonzero().flatten().to(self.device)
-            self._positions[item.label] = 0
-
-    def _length(self, label: int | None) -> int:
-        rows = self._rows[label]
-        return self._count if rows is None else len(rows)
-
-    def _next_rows(self, label: int | None) -> Tensor:
-        """The next batch of rows; it may span epochs, so that no row is ever dropped."""
-        length, position, missing = self._length(label), self._positions[label], self.batch_size
-        parts = []
-        while missing:
-            epoch, offset = divmod(position, length)
-            part = self._order(label, epoch)[offset : offset + missing]
-            parts.append(part)
-            position += len(part)
-            missing -= len(part)
-        self._positions[label] = position
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def _place(self, arrays: Mapping[str, np.ndarray], place: Place) -> dict[str, Source]:
+        """Put on the device what belongs there; the rest is what has to be read."""
+        away = fed(arrays, self.device, place)
+        for name in arrays.keys() - away:
+            self._arrays[name] = resident(arrays[name], self.device)
+        return {name: Source(arrays[name]) for name in away}
 
     def _own(self, rows: Tensor, whole: bool) -> Tensor:
         return rows if whole or self._part is None else rows[self._part]
 
-    def _order(self, label: int | None, epoch: int) -> Tensor:
-        cached = self._orders.get(label)
-        if cached is None or cached[0] != epoch:
-            generator = torch.Generator(self.device).manual_seed(mixed(self.seed, f"epoch {epoch} of {label}"))
-            order = torch.randperm(self._length(label), generator=generator, device=self.device)
-            rows = self._rows[label]
-            cached = (epoch, order if rows is None else rows[order])
-            self._orders[label] = cached
-        return cached[1]
-
-    def _take(self, item: Input, rows: Tensor) -> Tensor:
-        picked = self._arrays[item.array].index_select(0, rows)
+    def _take(self, item: Input, rows: Rows) -> Tensor:
+        if item.array in rows.read:
+            picked = rows.read[item.array]
+        else:
+            picked = self._arrays[item.array].index_select(0, rows.numbers)
         if item.array == "labels":
             return picked
+        if rows.flips is not None and picked.dim() == 4:
+            picked = torch.where(rows.flips[:, None, None, None], picked.flip(3), picked)
         picked = normalised(picked)
         return picked.contiguous(memory_format=self.memory_format) if picked.dim() == 4 else picked
+
+
+def _array(item: Input, data: Dataset) -> np.ndarray:
+    array = data.arrays.get(item.array)
+    if array is None:
+        raise GantoolError(
+            f"The architecture needs {item.array!r}, which the data {data.source!r} does not have.",
+            f"It has: {', '.join(sorted(data.arrays))}.",
+        )
+    return array
 
 
 def normalised(samples: Tensor) -> Tensor:
@@ -158,13 +155,24 @@ def normalised(samples: Tensor) -> Tensor:
     return samples.float().mul_(1 / 127.5).sub_(1) if samples.dtype == torch.uint8 else samples
 
 
-def noise(item: Input, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """A `normal` or `label` input (count, *shape) from a generator of its own."""
-    if item.distribution == "label":
+def noise(
+    item: Input, count: int, generator: torch.Generator, device: torch.device, ends: Tensor | None = None
+) -> Tensor:
+    """A `normal` or `label` input (count, *shape) from a generator of its own.
+
+    `ends`: the `class_ends` of the data, whose frequencies a `label` that is `like_data` has; None: it has no labels.
+    """
+    if item.distribution != "label":
+        return torch.randn(count, *item.shape, generator=generator, device=device)
+    if not item.like_data or ends is None:
         return torch.randint(item.classes, (count,), generator=generator, device=device)
-    return torch.randn(count, *item.shape, generator=generator, device=device)
+    # rows picked at random from data that is sorted by class
+    picked = torch.rand(count, generator=generator, device=device, dtype=torch.float64)
+    return torch.bucketize(picked, ends, right=True).clamp_(max=item.classes - 1)
 
 
-def mixed(seed: int, purpose: str) -> int:
-    """A 63-bit seed of its own for each purpose."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "little") >> 1
+def class_ends(counts: Sequence[int], device: torch.device) -> Tensor | None:
+    """Where each class ends, as a share of the data, when it is sorted by class: float64 (classes,)."""
+    if not any(counts):
+        return None
+    return (torch.tensor(counts, dtype=torch.float64).cumsum(0) / sum(counts)).to(device)

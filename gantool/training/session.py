@@ -13,14 +13,14 @@ import torch
 from filelock import BaseFileLock
 from pydantic import ValidationError
 
-from gantool import __version__, plugins, rundir
+from gantool import __version__, pictures, plugins, rundir
 from gantool.architecture import Architecture, Recipe
 from gantool.data import Dataset, load
 from gantool.errors import GantoolError
 from gantool.options import resolve
 from gantool.plugins import Plugin
-from gantool.rundir import DataInfo, OnNan, RunDir, RunInfo
-from gantool.training import best, checkpoint, lock, log
+from gantool.rundir import DataInfo, OnNan, Place, RunDir, RunInfo
+from gantool.training import augment, best, checkpoint, lock, log
 from gantool.training import tensorboard as board
 from gantool.training.distributed import ALONE, LOCKED, Group
 from gantool.training.loop import Figures, no_figures
@@ -46,6 +46,9 @@ def start(
     *,
     data: str = "digits",
     size: int | None = None,
+    data_on: Place = "auto",
+    flip: bool = False,
+    diffaugment: str = "",
     epochs: float | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -70,10 +73,13 @@ def start(
     architecture = plugin.architecture
     assert architecture is not None
     config, recipe = resolve(architecture, given)
+    policies = augment.parse(diffaugment)
     target = pick_device(group.place(device))
     dataset = load(data, size)
     group.check_same("The data", f"{data} {dataset.fingerprint[:12]}")
-    group.check_same("The options", f"{config} {recipe} {seed=} {tick=} {precision=} {epochs=} {on_nan=}")
+    group.check_same(
+        "The options", f"{config} {recipe} {seed=} {tick=} {precision=} {epochs=} {on_nan=} {flip=} {policies}"
+    )
     state = State(
         architecture,
         config,
@@ -84,6 +90,9 @@ def start(
         precision=precision,
         engine=engine,
         group=group,
+        place=data_on,
+        flip=flip,
+        diffaugment=policies,
     )
     steps = recipe.steps if epochs is None else _steps(epochs, state, dataset)
     if tensorboard:
@@ -110,6 +119,7 @@ def start(
             count=len(dataset),
             fingerprint=dataset.fingerprint,
             class_names=dataset.class_names,
+            class_counts=dataset.class_counts,
             licence=dataset.licence,
         ),
         steps=steps,
@@ -126,6 +136,9 @@ def start(
         extractor=extractor,
         tensorboard=tensorboard,
         processes=group.size,
+        data_on=data_on,
+        flip=flip,
+        diffaugment=",".join(policies),
     )
     if group.leads:
         if into:
@@ -134,7 +147,7 @@ def start(
                 log.forget_after(run, 0, 0)
         run.write(info)
         group.remember(run.path)
-    return Session(state, run, info, dataset, held, tuple(dataset.notes), figures)
+    return Session(state, run, info, dataset, held, (*dataset.notes, *_notes(state)), figures)
 
 
 def resume(
@@ -151,6 +164,7 @@ def resume(
     keep_best: str | None = None,
     tensorboard: bool | None = None,
     data: str | None = None,
+    data_on: Place | None = None,
     group: Group = ALONE,
 ) -> Session:
     """Take up a run from its newest sound checkpoint; on the same device exactly as if it had never stopped.
@@ -174,6 +188,7 @@ def resume(
             "Put the old data back, or start a new run.",
         )
     target = pick_device(group.place(device, info.device))
+    info.data_on = data_on or info.data_on
     state = State(
         plugin.architecture,
         config,
@@ -184,6 +199,9 @@ def resume(
         precision=info.precision,
         engine=engine or (info.engine if target.type == torch.device(info.device).type else "auto"),
         group=group,
+        place=info.data_on,
+        flip=info.flip,
+        diffaugment=augment.parse(info.diffaugment),
     )
     try:
         state.load_state_dict(saved)
@@ -221,7 +239,15 @@ def resume(
             run.sweep()
             checkpoint.set_aside(run, path)
             log.forget_after(run, state.step, info.rollbacks)
-    return Session(state, run, info, dataset, held, (*notes, *dataset.notes), figures)
+    return Session(state, run, info, dataset, held, (*notes, *dataset.notes, *_notes(state)), figures)
+
+
+def _notes(state: State) -> list[str]:
+    """What a person should know of this architecture and this data together."""
+    rows = pictures.class_rows(state.classes)[0]
+    if rows == state.classes or rows == 1:
+        return []
+    return [f"sample grids show the classes 0 to {rows - 1} of {state.classes}, a row each"]
 
 
 def unfinished(
@@ -233,6 +259,8 @@ def unfinished(
     size: int | None = None,
     seed: int = 0,
     precision: str = "fp32",
+    flip: bool = False,
+    diffaugment: str = "",
     name: str | None = None,
     **_: Any,
 ) -> RunDir | None:
@@ -242,6 +270,7 @@ def unfinished(
     """
     assert plugin.architecture is not None
     config, recipe = resolve(plugin.architecture, given)
+    seen = (flip, ",".join(augment.parse(diffaugment)))
     wanted = (plugin.name, config.model_dump(mode="json"), recipe.model_dump(mode="json"), data, size, seed, precision)
     for run in reversed(rundir.list_runs(runs)):
         try:
@@ -250,7 +279,12 @@ def unfinished(
             continue
         then = {**info.recipe, "steps": recipe.steps}
         was = (info.architecture, info.config, then, info.data.source, info.data.size, info.seed, info.precision)
-        if was == wanted and name in (None, run.name.partition("-")[2]) and run.checkpoints():
+        if (
+            was == wanted
+            and seen == (info.flip, info.diffaugment)
+            and name in (None, run.name.partition("-")[2])
+            and run.checkpoints()
+        ):
             return None if info.status == "finished" else run
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,12 +16,14 @@ from gantool.architecture import Architecture, Recipe
 from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.games import Game, Player
-from gantool.training import engines
+from gantool.rundir import Place
+from gantool.training import augment, engines
 from gantool.training.distributed import ALONE, Group
 from gantool.training.ema import EMA, ready
 from gantool.training.meter import Meter
-from gantool.training.sampler import Sampler, mixed, noise
+from gantool.training.sampler import Sampler
 from gantool.training.step import Mover, Turn, alone
+from gantool.training.streams import mixed
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -41,6 +43,9 @@ class State:
         precision: str,
         engine: str = "eager",
         group: Group = ALONE,
+        place: Place = "auto",
+        flip: bool = False,
+        diffaugment: Sequence[str] = (),
     ) -> None:
         _check_precision(precision, device)
         self.engine = engines.make(engine, device)
@@ -50,7 +55,8 @@ class State:
         self.group = group
         torch.manual_seed(seed)
         self.game: Game = architecture.build(config, data.spec)
-        self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device, group)
+        augment.attach(self.game, diffaugment)
+        self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device, group, place=place, flip=flip)
         for module in self.game.modules().values():
             group.copy([*module.parameters(), *module.buffers()])  # equal already, if all processors are
             module.to(device).train()
@@ -87,14 +93,17 @@ class State:
 
         def draw(count: int) -> list[Tensor]:
             return [
-                self.sampler.first(i, count) if i.distribution == "data" else noise(i, count, stream, self.device)
+                self.sampler.first(i, count) if i.distribution == "data" else self.sampler.noise(i, count, stream)
                 for i in self.game.inputs
             ]
 
         return ready(source, draw)
 
-    def fixed_inputs(self, count: int) -> list[Tensor]:
-        """Inputs of the sample grids: the images 0 … count-1 of seed 0, as `gantool generate` numbers them."""
+    def fixed_inputs(self, count: int, classes: int | None = None) -> list[Tensor]:
+        """Inputs of the images 0 … count-1 of seed 0, as `gantool generate` numbers them.
+
+        Of a label the classes come in turn: all, or the first `classes` of them.
+        """
         index = np.arange(count, dtype=np.int64)
         normal = {i.name: i.shape for i in self.game.inputs if i.distribution == "normal"}
         drawn = latents.draw(normal, 0, index)
@@ -103,10 +112,15 @@ class State:
             if item.distribution == "normal":
                 inputs.append(torch.from_numpy(drawn[item.name]).to(self.device))
             elif item.distribution == "label":
-                inputs.append(torch.arange(count, device=self.device) % item.classes)
+                inputs.append(torch.arange(count, device=self.device) % min(item.classes, classes or item.classes))
             else:
                 inputs.append(self.sampler.first(item, count))
         return inputs
+
+    @property
+    def classes(self) -> int:
+        """How many classes the generator can be asked for; 0: it takes no label."""
+        return next((i.classes for i in self.game.inputs if i.distribution == "label"), 0)
 
     def broken_weights(self) -> str | None:
         """The name of a player whose weights are not all finite."""

@@ -57,6 +57,7 @@ GAMES: dict[str, tuple[Any, dict[str, Any]]] = {
     "simultaneous": ("mlp", {**MLP, "updates": "simultaneous"}),
     "critic": (critic, {"optimizer": "rmsprop", "discriminator_steps": 3, "batch_size": 8, "steps": 40}),
     "labels": (conditional, {"batch_size": 8, "steps": 40}),
+    "cgan": ("cgan", {**MLP, "embed_dim": 3}),
 }
 
 

@@ -64,6 +64,10 @@ CASES = [
     ("mlp", {"updates": "simultaneous"}),
     ("dcgan", {}),
     ("dcgan", {"objective": "hinge"}),
+    ("cgan", {}),
+    ("cgan", {"body": "dcgan"}),
+    ("cgan", {"updates": "simultaneous"}),
+    ("sngan", {}),
     ("wgan", {}),
     ("wgan", {"loss": "clip"}),
 ]

@@ -24,6 +24,9 @@ from gantool.training import checkpoint, log, loop, session
 GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp", {}),
     "dcgan": ("dcgan", {}),
+    "cgan": ("cgan", {}),
+    "cgan-dcgan": ("cgan", {"body": "dcgan"}),
+    "sngan": ("sngan", {}),
     "wgan-gp": ("wgan", {}),
     "wgan-clip": ("wgan", {"loss": "clip", "optimizer": "rmsprop"}),
     "no average": ("mlp", {"ema_decay": 0.0}),

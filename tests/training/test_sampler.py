@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gantool.architecture import Input
 from gantool.data import Dataset
 from gantool.errors import GantoolError
+from gantool.training.distributed import Group
 from gantool.training.sampler import Sampler
 
 CPU = torch.device("cpu")
@@ -145,3 +146,75 @@ def test_what_the_data_lack_is_named() -> None:
     assert "images, labels" in caught.value.hint
     with pytest.raises(GantoolError, match="class 7"):
         sampler(Input("seventh", SHAPE, "data", label=7))
+
+
+def halves(rows: int) -> Dataset:
+    """Images that hold their row number on the left and nothing on the right, twice; labels; a picture's mirror."""
+    images = np.zeros((rows, 1, 2, 4), np.float32)
+    images[..., :2] = np.arange(1, rows + 1, dtype=np.float32)[:, None, None, None]
+    return Dataset("halves", "halves", {"images": images, "pair": images * 2, "labels": np.arange(rows) % 2})
+
+
+HALVES = {
+    item.name: item
+    for item in (
+        Input("real", (1, 2, 4), "data"),
+        Input("pair", (1, 2, 4), "data", array="pair"),
+        Input("label", (), "data", array="labels"),
+        Input("odd", (1, 2, 4), "data", label=1),
+        Z,
+    )
+}
+
+
+def test_half_of_the_images_are_mirrored_and_all_images_of_a_row_together() -> None:
+    names = [*HALVES]
+    plain, flipped = (Sampler(HALVES, halves(100), 50, 0, CPU, flip=flip) for flip in (False, True))
+    bits: list[torch.Tensor] = []
+    for _ in range(40):
+        one, two = plain.draw(names), flipped.draw(names)
+        assert torch.equal(one["z"], two["z"])  # no latent is another for it
+        assert torch.equal(one["label"], two["label"])
+        mirrored = (two["real"] != one["real"]).flatten(1).any(1)
+        for name in ("real", "pair"):
+            assert torch.equal(two[name], torch.where(mirrored[:, None, None, None], one[name].flip(3), one[name]))
+        other = (two["odd"] != one["odd"]).flatten(1).any(1)
+        assert torch.equal(two["odd"], torch.where(other[:, None, None, None], one["odd"].flip(3), one["odd"]))
+        assert not torch.equal(mirrored, other)
+        bits += [mirrored]
+    assert torch.cat(bits).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    first, second = torch.cat(bits[:2]), torch.cat(bits[2:4])
+    assert not torch.equal(first, second)  # another epoch, other images
+    assert torch.equal(plain.first(HALVES["real"], 8), flipped.first(HALVES["real"], 8))  # grids show what there is
+
+
+def test_mirrored_rows_do_not_depend_on_where_a_run_was_stopped_or_split() -> None:
+    class Part(Group):
+        def __init__(self, rank: int) -> None:
+            super().__init__()
+            self.rank = rank
+
+        def part(self, count: int) -> slice:
+            return slice(self.rank * count // 2, (self.rank + 1) * count // 2)
+
+    whole = Sampler(HALVES, halves(9), 4, 5, CPU, flip=True)
+    parts = [Sampler(HALVES, halves(9), 4, 5, CPU, Part(rank), flip=True) for rank in (0, 1)]
+    for _ in range(7):
+        state = whole.state_dict()
+        batch = whole.draw(HALVES)
+        for name, (one, two) in {name: [part.draw(HALVES)[name] for part in parts] for name in ["real"]}.items():
+            assert torch.equal(batch[name], torch.cat((one, two)))
+        again = Sampler(HALVES, halves(9), 4, 5, CPU, flip=True)
+        again.load_state_dict(state)
+        resumed = again.draw(HALVES)
+        assert all(torch.equal(batch[name], resumed[name]) for name in HALVES)
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (1, 2, 2, 2)])
+def test_what_is_no_image_is_not_mirrored(shape: tuple[int, ...]) -> None:
+    data = Dataset("d", "d", {"images": np.zeros((4, *shape), np.uint8)})
+    with pytest.raises(GantoolError, match="--flip mirrors images, and the input 'sound'") as caught:
+        Sampler({"sound": Input("sound", shape, "data")}, data, 2, 0, CPU, flip=True)
+    assert "channels×height×width" in caught.value.hint
+    with pytest.raises(GantoolError, match="draws none"):
+        Sampler({"z": Z}, data, 2, 0, CPU, flip=True)

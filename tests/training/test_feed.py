@@ -1,0 +1,491 @@
+"""Data read batch by batch: the very batches of data on the device, in little memory, and a thread that ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import ranks, tiny_cyclegan
+from support.commands import TIMEOUT, environment
+from support.inprocess import runner
+from support.ranks import Ranks, only_run
+from support.trainings import (
+    Silent,
+    TinyDiscriminator,
+    different,
+    nan_game,
+    run_until,
+    save_npz,
+    start,
+    tiny_game,
+    tiny_state,
+)
+
+from gantool import data
+from gantool.architecture import Input
+from gantool.data import Dataset, pack
+from gantool.errors import GantoolError
+from gantool.plugins import Plugin
+from gantool.rundir import Place, RunDir, list_runs
+from gantool.training import checkpoint, distributed, feed, loop, placement, session
+from gantool.training.placement import Source
+from gantool.training.sampler import Sampler
+from gantool.training.step import iterate
+
+CPU = torch.device("cpu")
+SHAPE = (3, 4, 4)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    gc.collect()
+    assert not _readers()
+
+
+def _readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == feed.THREAD]
+
+
+def mapped(folder: Path, rows: int = 40, dtype: Any = np.uint8, name: str = "images") -> np.memmap[Any, Any]:
+    """An array in a file, mapped as a pack's is."""
+    random = np.random.default_rng(len(name))
+    np.save(folder / f"{name}.npy", random.integers(0, 255, (rows, *SHAPE)).astype(dtype))
+    array = np.load(folder / f"{name}.npy", mmap_mode="r")
+    assert isinstance(array, np.memmap)
+    return array
+
+
+def paired(folder: Path, rows: int = 40) -> Dataset:
+    """Images, images that go with them, and labels, all in files."""
+    arrays = {"images": mapped(folder, rows), "depth": mapped(folder, rows, np.float32, "depth")}
+    return Dataset("mapped", str(folder), {**arrays, "labels": np.arange(rows) % 2})
+
+
+INPUTS = (
+    Input("real", SHAPE, "data"),
+    Input("depth", SHAPE, "data", array="depth"),
+    Input("label", (), "data", array="labels"),
+    Input("even", SHAPE, "data", label=0),
+    Input("odd", SHAPE, "data", label=1),
+    Input("z", (3,), "normal"),
+)
+NAMES = [item.name for item in INPUTS]
+
+
+def sampler(data: Dataset, place: Place, batch: int = 6, **options: Any) -> Sampler:
+    return Sampler({item.name: item for item in INPUTS}, data, batch, 3, CPU, place=place, **options)
+
+
+def assert_same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
+    assert list(one) == list(two)
+    for name in one:
+        assert one[name].dtype == two[name].dtype
+        assert one[name].stride() == two[name].stride()
+        assert torch.equal(one[name], two[name]), name
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(2, 40), batch=st.integers(1, 50), flip=st.booleans(), seed=st.integers(0, 99))
+def test_the_batches_of_a_file_are_those_of_the_device(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, batch: int, flip: bool, seed: int
+) -> None:
+    """Also several arrays that share rows, classes drawn apart, batches that span epochs, and any names at any time."""
+    folder = tmp_path_factory.mktemp("data")
+    data = paired(folder, rows)
+    device, disk = (sampler(data, place, batch, flip=flip) for place in ("device", "disk"))
+    assert disk.reads_ahead
+    assert not device.reads_ahead
+    choose = np.random.default_rng(seed)
+    for _ in range(8):
+        names = [name for name in NAMES if choose.random() < 0.6]
+        assert_same(device.draw(names), disk.draw(names))
+        assert (device.seen, device.epoch) == (disk.seen, disk.epoch)
+    assert_same({n: device.first(device.inputs[n], 9) for n in ("real", "depth", "odd")},
+                {n: disk.first(disk.inputs[n], 9) for n in ("real", "depth", "odd")})  # fmt: skip
+    disk.close()
+
+
+def test_batches_keep_their_values_while_others_are_read(tmp_path: Path) -> None:
+    data = paired(tmp_path)
+    device, disk = sampler(data, "device"), sampler(data, "disk")
+    kept = [disk.draw(NAMES) for _ in range(3 * feed.AHEAD)]
+    for batch in kept:
+        assert_same(device.draw(NAMES), batch)
+    disk.close()
+
+
+def test_a_checkpoint_counts_what_was_used_not_what_was_read(tmp_path: Path) -> None:
+    data = paired(tmp_path)
+    device, disk = sampler(data, "device"), sampler(data, "disk")
+    for _ in range(3):
+        device.draw(NAMES)
+        disk.draw(NAMES)
+    deadline = time.monotonic() + TIMEOUT
+    while _depth(disk) < feed.AHEAD and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert _depth(disk) == feed.AHEAD  # it is ahead
+    assert disk.seen == 18
+    one, two = device.state_dict(), disk.state_dict()
+    assert one["positions"] == two["positions"]
+    for place in ("device", "disk"):  # both ways
+        again = sampler(data, place)  # type: ignore[arg-type]
+        again.load_state_dict(one if place == "disk" else two)
+        assert again.seen == 18
+        copy = sampler(data, "device")
+        copy.load_state_dict(one)
+        for _ in range(3):
+            assert_same(again.draw(NAMES), copy.draw(NAMES))
+        again.close()
+    disk.load_state_dict(one)
+    device.load_state_dict(one)
+    for _ in range(3):
+        assert_same(disk.draw(NAMES), device.draw(NAMES))
+    zero = {
+        **one,
+        "positions": dict.fromkeys(one["positions"], 0),
+    }  # back, as after a rollback: what was read is dropped
+    disk.load_state_dict(zero)
+    device.load_state_dict(zero)
+    for _ in range(3):
+        assert_same(disk.draw(NAMES), device.draw(NAMES))
+    disk.close()
+
+
+def _depth(source: Sampler) -> int:
+    """Batches of the first stream that are ready."""
+    first = next(iter(source._streams.values()))
+    assert first._feed is not None
+    assert first._feed._job is not None
+    return first._feed._job.ready.qsize()
+
+
+def test_looking_at_whole_batches_does_not_disturb_what_is_read_ahead(tmp_path: Path) -> None:
+    data = paired(tmp_path)
+    device, disk = sampler(data, "device"), sampler(data, "disk")
+    disk.draw(NAMES)
+    device.draw(NAMES)
+    (thread, *_) = before = _readers()
+    here = disk.state_dict()
+    assert_same(disk.draw(["real", "odd"], whole=True), device.draw(["real", "odd"], whole=True))
+    disk.load_state_dict(here)
+    device.load_state_dict(here)
+    assert_same(disk.draw(NAMES), device.draw(NAMES))
+    assert _readers() == before
+    assert thread.is_alive()
+    disk.close()
+
+
+def test_a_cpu_leaves_large_files_on_the_disk_and_takes_small_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = dict(paired(tmp_path).arrays)
+    assert placement.fed(arrays, CPU) == set()
+    monkeypatch.setattr(placement, "SMALL", arrays["images"].nbytes)
+    assert placement.fed(arrays, CPU) == {"depth"}  # four bytes a value
+    assert placement.fed(arrays, CPU, "device") == set()
+    assert placement.fed(arrays, CPU, "disk") == {"images", "depth"}  # labels are a number a row
+    in_memory = {name: np.array(array) for name, array in arrays.items()}
+    assert placement.fed(in_memory, CPU) == set()  # nothing to win
+
+
+def test_a_gpu_takes_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, cuda = dict(paired(tmp_path).arrays), torch.device("cuda")
+    size = sum(array.nbytes for array in arrays.values() if array.ndim > 1)
+    for free, away in ((2 * size, set()), (2 * size - 1, {"images", "depth"})):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))
+        assert placement.fed(arrays, cuda) == away
+        assert placement.fed(arrays, cuda, "device") == set()
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (size - 1, 10 * size))
+    with pytest.raises(GantoolError, match=r"The data take .* free") as caught:
+        placement.fed(arrays, cuda, "device")
+    assert "--data-on disk" in caught.value.hint
+
+
+@pytest.mark.parametrize("place", ["device", "disk"])
+@pytest.mark.parametrize("order", ["C", "F", "view", "foreign"])
+def test_arrays_of_any_layout_are_read(place: Place, order: str, tmp_path: Path) -> None:
+    wanted = np.random.default_rng(0).integers(0, 9, (30, *SHAPE)).astype(np.float32)
+    stored = {"C": wanted, "view": np.concatenate((wanted[:3], wanted)), "F": np.asfortranarray(wanted)}.get(
+        order, wanted.astype(">f4")
+    )
+    np.save(tmp_path / "images.npy", stored)
+    array = np.load(tmp_path / "images.npy", mmap_mode="r")
+    data = Dataset("d", "d", {"images": array[3:] if order == "view" else array})
+    source = Sampler({"real": INPUTS[0]}, data, 7, 0, CPU, place=place)
+    assert source.reads_ahead == (place == "disk")
+    plain = Sampler({"real": INPUTS[0]}, Dataset("d", "d", {"images": wanted}), 7, 0, CPU)
+    for _ in range(6):
+        assert_same(source.draw(["real"]), plain.draw(["real"]))
+    source.close()
+
+
+def test_what_was_written_into_a_private_mapping_is_what_is_read(tmp_path: Path) -> None:
+    mapped(tmp_path)
+    array = np.load(tmp_path / "images.npy", mmap_mode="c")
+    array[5] = 77
+    assert (Source(array).read(np.array([5])).numpy() == 77).all()
+
+
+def test_a_file_that_was_removed_is_read_while_it_is_mapped(tmp_path: Path) -> None:
+    array = mapped(tmp_path)
+    wanted = np.array(array)
+    (tmp_path / "images.npy").unlink()
+    rows = np.array([3, 39, 3])
+    assert np.array_equal(Source(array).read(rows).numpy(), wanted[rows])
+
+
+def test_a_source_leaves_no_open_file(tmp_path: Path) -> None:
+    array, before = mapped(tmp_path), _open_files()
+    source = Source(array)
+    source.read(np.array([0]))
+    del source
+    gc.collect()
+    assert _open_files() == before
+
+
+def _open_files() -> int:
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
+def test_a_file_that_is_cut_off_ends_the_training_with_its_name(tmp_path: Path) -> None:
+    state = tiny_state(Dataset("d", "d", {"images": mapped(tmp_path)}), place="disk")
+    iterate(state)
+    os.truncate(tmp_path / "images.npy", 200)
+
+    def go_on() -> None:
+        for _ in range(2 * feed.AHEAD):
+            iterate(state)
+
+    with pytest.raises(GantoolError, match=r"images\.npy has become shorter") as caught:
+        go_on()
+    assert isinstance(caught.value.__cause__, GantoolError)
+    assert not _readers()
+
+
+def test_an_error_of_the_thread_is_raised_in_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = start("mlp", tmp_path, data_on="disk")
+    read, calls = Source.read, 0
+
+    def fails(self: Source, rows: np.ndarray, into: Any = None) -> torch.Tensor:
+        nonlocal calls
+        calls += threading.current_thread() is not threading.main_thread()
+        if calls > 9:
+            raise OSError(5, "Input/output error")
+        return read(self, rows, into)
+
+    monkeypatch.setattr(Source, "read", fails)
+    with pytest.raises(GantoolError, match=r"can't be read any more: .*Input/output error") as caught:
+        run_until(opened)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert opened.run.read().status == "failed"
+    assert 1 <= opened.state.step <= 9
+    monkeypatch.setattr(Source, "read", read)
+    assert not _readers()
+
+
+def test_the_thread_ends_with_the_run_and_with_its_owner(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path, data_on="disk")
+    iterate(opened.state)
+    assert _readers()
+    run_until(opened)
+    assert not _readers()
+    iterate(opened.state)  # goes on
+    assert _readers()
+    del opened
+    gc.collect()
+    assert not _readers()
+
+
+FIT = {"steps": 40, "tick": 10}
+
+
+@pytest.mark.parametrize("name", ["mlp", "dcgan", "wgan"])
+@pytest.mark.parametrize("first", ["device", "disk"])
+def test_a_run_stopped_on_one_and_resumed_on_the_other_is_bit_equal(name: str, first: Place, tmp_path: Path) -> None:
+    whole = start(name, tmp_path, data_on="device", **FIT)
+    run_until(whole)
+    half = start(name, tmp_path, data_on=first, **FIT)
+    assert run_until(half, stop=13) == "interrupted"
+    assert half.run.read().data_on == first
+    resumed = session.resume(half.run, data_on="disk" if first == "device" else "device")
+    assert resumed.state.sampler.reads_ahead == (first == "device")
+    run_until(resumed)
+    assert different(checkpoint.load(whole.run.checkpoint(40)), checkpoint.load(resumed.run.checkpoint(40))) == []
+    kept = session.resume(resumed.run, steps=41)
+    assert kept.info.data_on == ("disk" if first == "device" else "device")
+
+
+def test_unpaired_domains_from_disk_are_bit_equal(tmp_path: Path) -> None:
+    """Two streams, and a generator that takes data: its grids and its batch statistics are of rows read at a tick."""
+    found = Plugin("tiny-cyclegan", "tests", "1", tiny_cyclegan.gantool_architectures()[0])
+    finals = []
+    for place in ("device", "disk"):
+        opened = start(found, tmp_path, data_on=place, **FIT)
+        run_until(opened)
+        finals.append(checkpoint.load(opened.run.checkpoint(40)))
+        samples = opened.run.sample(40).read_bytes()
+        assert samples
+    assert different(*finals) == []
+
+
+def test_a_rollback_drops_what_was_read_ahead(tmp_path: Path) -> None:
+    ends = []
+    for place in ("device", "disk"):
+        opened = start(nan_game(lambda move: move == 25), tmp_path, data_on=place, on_nan="rollback", **FIT)
+        listener = Silent()
+        loop.train(opened.state, opened.run, opened.info, listener)
+        assert opened.info.rollbacks == 1
+        ends.append(checkpoint.load(opened.run.checkpoint(40)))
+    assert different(*ends) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the processes are forks of one server")
+def test_each_of_two_processes_reads_its_own_part(tmp_path: Path) -> None:
+    finals = []
+    for place in ("device", "disk"):
+        folder = tmp_path / place
+        folder.mkdir()
+        save_npz(folder / "noise.npz")
+        given = {"widths": (16, 24), "latent_dim": 5, "batch_size": 8, "steps": 20}
+        ended = Ranks(2, folder, ranks.together, ranks.train, "mlp", given, {"data_on": place, "flip": True}).join()
+        assert [one.code for one in ended] == [0, 0], ended
+        finals.append(checkpoint.load(only_run(folder).latest_checkpoint()))
+    assert different(*finals) == []
+
+
+def test_a_part_of_a_batch_is_read_and_the_whole_when_asked_for(tmp_path: Path) -> None:
+    class Second(distributed.Group):
+        def part(self, count: int) -> slice:
+            return slice(count // 2, count)
+
+    data = paired(tmp_path)
+    parts = [Sampler({i.name: i for i in INPUTS}, data, 6, 3, CPU, Second(), place=p) for p in ("device", "disk")]
+    whole = sampler(data, "device")
+    for _ in range(5):
+        full, (one, two) = whole.draw(NAMES), [part.draw(NAMES) for part in parts]
+        assert_same(one, two)
+        assert_same({name: full[name][3:] for name in NAMES}, two)
+    assert_same(whole.draw(NAMES, whole=True), parts[1].draw(NAMES, whole=True))
+    parts[1].close()
+
+
+def test_the_command_says_where_data_is_and_that_it_can_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_npz(Path("noise.npz"))
+    gantool = runner(monkeypatch, capsys)
+    tiny = ("--data", "noise.npz", "--widths", 8, "--batch-size", 8, "--device", "cpu", "--steps", 2)
+    code, output, errors = gantool("train", "mlp", *tiny, "--data-on", "disk")
+    assert code == 0, errors
+    assert "of noise (read batch by batch), cpu" in output
+    code, output, errors = gantool("train", "mlp", "--resume", 1, "--steps", 3, "--data-on", "auto")
+    assert code == 0, errors
+    assert "of noise, cpu" in output
+    (run,) = list_runs(Path("runs"))
+    assert run.read().data_on == "auto"
+    assert gantool("train", "mlp", *tiny, "--data-on", "tape")[0] == 2
+
+
+@pytest.mark.parametrize("place", ["auto", "disk"])
+def test_a_run_on_a_pack_is_that_on_the_file_it_was_made_of(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pack.save(data.load(str(save_npz(Path("noise.npz")))), Path("pack"))
+    gantool = runner(monkeypatch, capsys)
+    tiny = ("--widths", 8, "--batch-size", 8, "--device", "cpu", "--steps", 20)
+    for source, where in (("noise.npz", "device"), ("pack", place)):
+        code, output, errors = gantool("train", "mlp", *tiny, "--data", source, "--data-on", where)
+        assert code == 0, errors
+    assert ("read batch by batch" in output) == (place == "disk")
+    one, two = (checkpoint.load(run.checkpoint(20)) for run in list_runs(Path("runs")))
+    assert different(one, two) == []
+
+
+def test_a_game_whose_discriminator_fails_leaves_no_thread(tmp_path: Path) -> None:
+    class Broken(TinyDiscriminator):
+        def forward(self, sample: torch.Tensor) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+    state = tiny_state(place="disk", build=lambda spec: tiny_game(spec, discriminator=Broken(spec)))
+    run = RunDir(tmp_path)
+    opened = start("mlp", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(state, run, opened.info, Silent())
+    assert not _readers()
+
+
+MILLION = """
+import sys
+import numpy as np
+from pathlib import Path
+from gantool import plugins
+from gantool.data import Dataset
+from gantool.options import resolve
+from gantool.training.state import State
+from gantool.training.step import iterate
+import torch
+
+torch.set_num_threads(1)
+name, folder = sys.argv[1], Path(sys.argv[2])
+images = np.load(folder / "images.npy", mmap_mode="r")
+data = Dataset("million", "million", {"images": images, "labels": np.load(folder / "labels.npy")})
+architecture = plugins.find(name).architecture
+small = {"width": 8} if name == "dcgan" else {"widths": (64, 64)}
+config, recipe = resolve(architecture, {"batch_size": 64, **small})
+state = State(architecture, config, recipe, data, seed=0, device=torch.device("cpu"), precision="fp32",
+              engine="rewritten", flip=True)
+assert state.sampler.reads_ahead
+for _ in range(300):
+    iterate(state)
+state.meter.read()
+state.sampler.close()
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+print(state.sampler.seen, int(peak.split()[1]) * 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with three times as many bytes of images as the process may take, all in the system's cache."""
+    folder, rows, shape = tmp_path_factory.mktemp("million"), 1_000_000, (3, 32, 32)
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (rows, *shape))
+    block = np.random.default_rng(0).integers(0, 256, (10_000, *shape), np.uint8)
+    for first in range(0, rows, len(block)):
+        images[first : first + len(block)] = block
+    del images
+    np.save(folder / "labels.npy", np.arange(rows) % 10)
+    yield folder
+    (folder / "images.npy").unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read from Linux's /proc")
+@pytest.mark.parametrize("name", ["mlp", "dcgan"])
+def test_a_million_images_train_in_little_memory(name: str, million: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MILLION, name, str(million)],
+        env={**environment(), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    seen, peak = map(int, done.stdout.split())
+    assert seen == 300 * 64
+    assert peak < 1.5e9, f"{peak:,} bytes"
