@@ -56,7 +56,7 @@ class Input:
     """One named tensor that the loop draws into a batch, and, for the generator's own, one input of the artifact.
 
     - `normal`: float32 (N, *shape), standard normal: a latent or noise.
-    - `label`: int64 (N,), uniform over `classes`.
+    - `label`: int64 (N,), uniform over `classes`; with `like_data` as often as the data's labels have each class.
     - `data`: rows of the data set's `array`, in the epoch's order. All `data` inputs of one batch that name the same
       `label` (or none) share their rows, so paired arrays stay paired; a `label` draws from that class alone, which
       is how two unpaired domains are told apart.
@@ -68,6 +68,7 @@ class Input:
     classes: int = 0
     array: str = "images"
     label: int | None = None
+    like_data: bool = False
 
     def __post_init__(self) -> None:
         if self.distribution == "label" and (self.classes < 1 or self.shape != ()):

@@ -110,39 +110,58 @@ def two_player(
     latent_dim: int,
     penalty: float = 0.0,
     clip: float = 0.0,
+    classes: int = 0,
 ) -> Game:
     """The common game: z (N, latent_dim) → sample (N, *spec.shape), judged by a discriminator → score (N,).
 
     `penalty`: weight of the gradient penalty (Gulrajani et al. 2017); `clip`: bound of the discriminator's weights
     after each of its steps (Arjovsky et al. 2017); 0 turns either off.
+
+    `classes`: of a conditional game, 0: none. Then both networks take a label (N,) int64 as their second argument:
+    reals are judged by their own, fakes by the one they were made for. The data must have labels. Fakes have each
+    class as often as the data does: where the two differ, log q(y) - log p(y) is a part of the best discriminator's
+    score (Miyato & Koyama 2018, section 3) that tells reals from fakes by their label alone, which no generator can
+    mend; with a hinge loss it pins the score of rare classes where there is no gradient. StyleGAN2-ADA (Karras et al.
+    2020) draws its labels so, too. A class of few samples is then trained as seldom as it comes.
     """
     separate = _has_batch_statistics(discriminator)
     fakes = _Fakes(generator)
+    inputs: tuple[Input, ...] = (Input("z", (latent_dim,), "normal"),)
+    data: tuple[Input, ...] = (Input("real", spec.shape, "data"),)
+    if classes:
+        inputs += (Input("label", (), "label", classes, like_data=True),)
+        data += (Input("real_label", (), "data", array="labels"),)
+    taken, given = tuple(i.name for i in inputs), tuple(i.name for i in data)
 
-    def scores(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def scores(batch: Batch, fake: Tensor) -> tuple[Tensor, Tensor]:
+        reals, made = _of(batch, given), (fake, *_of(batch, taken[1:]))
         if separate:  # batch statistics of reals and fakes must not mix: another algorithm
-            return discriminator(real), discriminator(fake)
-        scores_real, scores_fake = discriminator(torch.cat((real, fake))).split(len(real))  # the same in one pass
+            return discriminator(*reals), discriminator(*made)
+        pairs = (torch.cat(pair) for pair in zip(reals, made, strict=True))
+        scores_real, scores_fake = discriminator(*pairs).split(len(fake))  # the same in one pass
         return scores_real, scores_fake
 
-    def judged(real: Tensor, fake: Tensor, scores_real: Tensor, scores_fake: Tensor) -> Loss:
+    def judged(batch: Batch, fake: Tensor, scores_real: Tensor, scores_fake: Tensor) -> Loss:
         terms, measures = objective.discriminator(scores_real, scores_fake)
         if penalty:
-            terms["gradient_penalty"] = penalty * gradient_penalty(discriminator, real, fake)
+            real, *label = _of(batch, given)
+            slope = gradient_penalty(lambda samples: discriminator(samples, *label), real, fake)
+            terms["gradient_penalty"] = penalty * slope
         return Loss(terms, measures)
 
     def discriminator_loss(batch: Batch) -> Loss:
-        real, fake = batch["real"], fakes.make(batch["z"])
-        return judged(real, fake, *scores(real, fake))
+        fake = fakes.make(_of(batch, taken))
+        return judged(batch, fake, *scores(batch, fake))
 
     def generator_loss(batch: Batch) -> Loss:
-        return Loss({"adversarial": objective.generator(discriminator(fakes.take(batch["z"])))})
+        latents = _of(batch, taken)
+        return Loss({"adversarial": objective.generator(discriminator(fakes.take(latents), *latents[1:]))})
 
     def together(batch: Batch) -> dict[str, Loss]:
-        real, fake = batch["real"], generator(batch["z"])
-        scores_real, scores_fake = scores(real, fake)
+        fake = generator(*_of(batch, taken))
+        scores_real, scores_fake = scores(batch, fake)
         return {
-            "discriminator": judged(real, fake.detach(), scores_real, scores_fake),
+            "discriminator": judged(batch, fake.detach(), scores_real, scores_fake),
             "generator": Loss({"adversarial": objective.generator(scores_fake)}),
         }
 
@@ -158,13 +177,13 @@ def two_player(
                 "discriminator",
                 {"discriminator": discriminator},
                 discriminator_loss,
-                draws=("real", "z"),
+                draws=(*given, *taken),
                 after_step=clip_weights if clip else None,
             ),
-            Player("generator", "generator", {"generator": generator}, generator_loss, draws=("z",), reuses=("z",)),
+            Player("generator", "generator", {"generator": generator}, generator_loss, draws=taken, reuses=taken),
         ),
-        inputs=(Input("z", (latent_dim,), "normal"),),
-        data=(Input("real", spec.shape, "data"),),
+        inputs=inputs,
+        data=data,
         output=spec,
         together=together,
     )
@@ -189,22 +208,27 @@ class _Fakes:
 
     def __init__(self, generator: nn.Module) -> None:
         self.generator = generator
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self._kept: tuple[tuple[Tensor, ...], Tensor] | None = None
 
-    def make(self, z: Tensor) -> Tensor:
+    def make(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Samples that take no gradient; how they were made is kept for `take`."""
         if torch.compiler.is_compiling():  # a compiled turn can't leave a graph behind
             with torch.no_grad():
-                return self.generator(z)  # type: ignore[no-any-return]
+                return self.generator(*inputs)  # type: ignore[no-any-return]
         with taking_gradients(self.generator.parameters()):
-            fake = self.generator(z)
-        self._kept = (z, fake) if fake.requires_grad else None
+            fake = self.generator(*inputs)
+        self._kept = (inputs, fake) if fake.requires_grad else None
         return fake.detach()  # type: ignore[no-any-return]
 
-    def take(self, z: Tensor) -> Tensor:
-        """Samples that the generator's gradient flows through: those of `make` when they were made of this very z."""
+    def take(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Samples that the generator's gradient flows through: those of `make` when made of these very inputs."""
         kept, self._kept = self._kept, None
-        return kept[1] if kept and kept[0] is z else self.generator(z)
+        same = kept is not None and all(one is two for one, two in zip(kept[0], inputs, strict=True))
+        return kept[1] if kept and same else self.generator(*inputs)
+
+
+def _of(batch: Batch, names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    return tuple(batch[name] for name in names)
 
 
 def _has_batch_statistics(module: nn.Module) -> bool:

@@ -15,6 +15,11 @@ from gantool.provenance import Provenance, png_info
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+SAMPLES = 64  # images of a grid, unless told
+MAX_ROWS = 16  # classes that a grid shows: more rows than a screen is high
+MIN_COLUMNS, MAX_COLUMNS = 8, 16  # of a grid of few rows
+SPACE = 64  # grey between images
+
 
 def to_pictures(samples: np.ndarray) -> np.ndarray:
     """Samples (N, C, …) float in [-1, 1] → uint8 (N, H, W, 1 or 3).
@@ -41,13 +46,41 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2, scale: in
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 64, np.uint8)
+    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), SPACE, np.uint8)
     for i, image in enumerate(images):
         top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         canvas[top : top + height, left : left + width] = image
     scale = scale or max(1, round(48 / width))
     canvas = canvas.repeat(scale, 0).repeat(scale, 1)
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def class_rows(classes: int) -> tuple[int, int]:
+    """Rows and columns of a grid with a row a class: for the first MAX_ROWS of `classes`, 8 columns or more.
+
+    As conditional GANs have been shown since the first (Mirza & Osindero 2014, arXiv:1411.1784, figure 2). Where there
+    is nothing to tell apart: SAMPLES images in one row, which `grid` breaks.
+    """
+    if classes < 2:
+        return 1, SAMPLES
+    rows = min(classes, MAX_ROWS)
+    return rows, min(MAX_COLUMNS, max(MIN_COLUMNS, SAMPLES // rows))
+
+
+def in_rows(images: np.ndarray, rows: int, first: int = 0) -> tuple[np.ndarray, int | None]:
+    """Images (N, …) whose `rows` classes come in turn → (tiles, columns) for `grid`, which then shows a row a class.
+
+    Image i lies in row (first + i) mod rows. A tile that no image fills is as the space between them.
+    """
+    if rows < 2:
+        return images, None
+    row = (first + np.arange(len(images))) % rows
+    columns = int(np.bincount(row, minlength=rows).max(initial=1))
+    tiles = np.full((rows * columns, *images.shape[1:]), SPACE, images.dtype)
+    for number in range(rows):
+        own = images[row == number]
+        tiles[number * columns : number * columns + len(own)] = own
+    return tiles, columns
 
 
 def save_png(picture: Image, path: Path, provenance: Provenance | None = None) -> None:

@@ -36,7 +36,8 @@ _MOST = 200  # characters of a name: a manifest may hold anything
 class Provenance:
     """Where generated images come from: the model, and images `first … first+count-1` of `seed` where there is one.
 
-    `composite`: real pictures stand beside generated ones. An empty text and None are left out of what is written.
+    `label`: the class of all; `labels`: image i has class labels[i mod how many]. `composite`: real pictures stand
+    beside generated ones. An empty text and None are left out of what is written.
     """
 
     architecture: str
@@ -46,16 +47,18 @@ class Provenance:
     first: int | None = None
     count: int | None = None
     label: int | None = None
+    labels: tuple[int, ...] = ()
     data: str = ""
     fingerprint: str = ""
     licence: str = ""
     composite: bool = False
 
     def to_json(self) -> str:
-        """ASCII on one line: software, architecture, run, step, seed, first, count, label, data {…}."""
+        """ASCII on one line: software, architecture, run, step, seed, first, count, label, labels, data {…}."""
         data = {"name": self.data, "fingerprint": self.fingerprint, "licence": self.licence}
         about: dict[str, Any] = {"software": SOFTWARE, "architecture": self.architecture, "run": self.run}
         about |= {name: getattr(self, name) for name in ("step", "seed", "first", "count", "label")}
+        about["labels"] = list(self.labels) or None
         about["data"] = {name: text for name, text in data.items() if text} or None
         return json.dumps({name: value for name, value in about.items() if value not in ("", None)})
 

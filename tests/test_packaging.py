@@ -63,13 +63,15 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     assert written | data <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {
         "gantool",
+        "gantool_cgan",
         "gantool_dcgan",
         "gantool_mlp",
+        "gantool_sngan",
         "gantool_wgan",
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "[console_scripts]\ngantool = gantool.cli:main" in points
-    for name in ("dcgan", "mlp", "wgan"):
+    for name in ("cgan", "dcgan", "mlp", "sngan", "wgan"):
         assert f"{name} = gantool_{name}" in points
 
 

@@ -49,16 +49,16 @@ def generate(artifact: Path, out: Path, as_json: bool, options: dict[str, Any]) 
         console().print(_sentence(artifact, out, options, summary), markup=False)
 
 
-def labels(one: int | None, several: str | None) -> list[int] | None:
-    """What --label and --labels say together."""
-    if several is None:
-        return None if one is None else [one]
-    if one is not None:
+def labels(one: str | None, several: str | None, artifact: Path) -> list[int] | None:
+    """What --label or --labels says, of the classes of the file; GantoolError for both, and for what is no class."""
+    from gantool import classnames, onnxfile
+
+    if one is not None and several is not None:
         raise GantoolError("--label and --labels were both given.", "Give one of them.")
-    try:
-        return [int(part) for part in several.split(",")]
-    except ValueError as error:
-        raise GantoolError(f"--labels is {several!r:.100}.", "Give whole numbers: --labels 0,1,2") from error
+    asked = several if one is None else one
+    if asked is None:
+        return None
+    return classnames.parse(asked, onnxfile.described(onnxfile.read_bytes(artifact), artifact)[1], artifact)
 
 
 def _sentence(artifact: Path, out: Path, options: dict[str, Any], summary: Summary) -> str:

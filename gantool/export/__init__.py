@@ -23,7 +23,7 @@ from gantool.manifest import FILES, SEEDED
 from gantool.rundir import RunDir, label
 from gantool.training import best, checkpoint
 from gantool.training.ema import ready
-from gantool.training.sampler import Sampler, noise
+from gantool.training.sampler import Sampler, class_ends, noise
 from gantool.training.session import described, misfit
 
 __all__ = ["FILES", "USUAL", "Artifact", "Options", "Source", "export_run", "from_game", "source_of", "write"]
@@ -110,10 +110,9 @@ def export_triton(
     from gantool.export import triton
 
     triton.check(folder)
-    architecture = run.read().architecture
-    preferred = (
-        triton.preferred_batches(read_json(bench), origin=str(bench), architecture=architecture) if bench else ()
-    )
+    architecture, report = run.read().architecture, read_json(bench) if bench else None
+    if report is not None:  # before what takes time
+        triton.preferred_batches(report, origin=str(bench), architecture=architecture)
     options = options or Options()
     if len(options.precisions) > 1 or options.batch is not None:
         raise GantoolError("A Triton repository holds one model of any batch.", "Name one precision, and no --batch.")
@@ -121,6 +120,11 @@ def export_triton(
         source = source_of(run, say, step)
         if not source.seedable:
             raise _unseedable(run, source)
+        preferred: Sequence[int] = ()
+        if report is not None:
+            preferred = triton.preferred_batches(
+                report, origin=str(bench), architecture=architecture, model=source.about.model
+            )
         (plain,) = write(source, ["onnx"], Path(temporary), options, say)
         name = label(plain.manifest.architecture["name"], str(plain.manifest.data["name"]))
         triton.write_repository(folder, name, plain.path, ensemble=ensemble, preferred=preferred)
@@ -171,6 +175,7 @@ def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step:
         },
         licence=info.data.licence,
         dataset=load(info.data.source, info.data.size) if needs_data else None,
+        class_counts=info.data.class_counts,
     )
 
 
@@ -188,10 +193,15 @@ def from_game(
     data: dict[str, object],
     licence: str = "",
     dataset: Dataset | None = None,
+    class_counts: Sequence[int] = (),
 ) -> Source:
-    """A game's generator, made ready. `dataset` is needed when the generator takes data."""
+    """A game's generator, made ready. `dataset` is needed when the generator takes data.
+
+    `class_counts`: how many samples of each class it was trained on: its BatchNorm statistics are for that mixture.
+    """
     stream = torch.Generator().manual_seed(0)
     cpu = torch.device("cpu")
+    ends = class_ends(class_counts, cpu)
 
     def rows(item: Input, count: int) -> np.ndarray:
         assert dataset is not None
@@ -200,7 +210,7 @@ def from_game(
 
     def draw(count: int) -> list[Tensor]:
         return [
-            torch.from_numpy(rows(i, count)) if i.distribution == "data" else noise(i, count, stream, cpu)
+            torch.from_numpy(rows(i, count)) if i.distribution == "data" else noise(i, count, stream, cpu, ends)
             for i in game.inputs
         ]
 

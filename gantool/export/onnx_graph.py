@@ -62,8 +62,8 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise GantoolError(
-            f"torch can't export this generator to ONNX: {str(error).strip().partition(chr(10))[0][:300]}",
-            "`gantool.testing.check_architecture` shows what in the plugin's forward is at fault.",
+            f"torch can't export this generator to ONNX: {_root(error)}",
+            "Write that part of the plugin's forward in another way: docs/plugins.md, “What exports”.",
         ) from error
     assert program is not None
     model = program.model_proto
@@ -81,6 +81,13 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
         )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _root(error: BaseException) -> str:
+    """The first line of the innermost cause: the exporter wraps it in its own words, in colour."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -80,8 +80,18 @@ class Discriminator(nn.Module):
                 nn.LeakyReLU(0.2),
             ]
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, side))
+        self.width = channels[-1] * side * side
         initialise(self)
 
-    def forward(self, image: Tensor) -> Tensor:
-        logit: Tensor = self.layers(image).flatten()
+    def features(self, image: Tensor) -> Tensor:
+        """What the last layer judges: a map (N, channels, side, side) of `width` values."""
+        for layer in list(self.layers)[:-1]:
+            image = layer(image)
+        return image
+
+    def judge(self, features: Tensor) -> Tensor:
+        logit: Tensor = self.layers[-1](features).flatten()
         return logit
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.judge(self.features(image))

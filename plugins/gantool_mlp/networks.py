@@ -44,7 +44,17 @@ class Discriminator(nn.Module):
             layers += [nn.Linear(before, width), nn.LeakyReLU(0.2), nn.Dropout(config.dropout)]
             before = width
         self.layers = nn.Sequential(*layers, nn.Linear(before, 1))
+        self.width = before
+
+    def features(self, sample: Tensor) -> Tensor:
+        """What the last layer judges: (N, width)."""
+        for layer in list(self.layers)[:-1]:
+            sample = layer(sample)
+        return sample
+
+    def judge(self, features: Tensor) -> Tensor:
+        logit: Tensor = self.layers[-1](features).squeeze(1)
+        return logit
 
     def forward(self, sample: Tensor) -> Tensor:
-        logit: Tensor = self.layers(sample).squeeze(1)
-        return logit
+        return self.judge(self.features(sample))

@@ -64,7 +64,7 @@ def exported(name: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["mlp", "dcgan", "conditional"])
+@pytest.fixture(scope="module", params=["mlp", "cgan", "dcgan", "sngan", "conditional"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """generator.onnx and the seeded TorchScript of one generator."""
     return exported(request.param, tmp_path_factory.mktemp(request.param))

@@ -42,6 +42,8 @@ SLOW = {"web", "playground", "cpp", "torchscript", "pt2"}
 SOURCES = {
     "mlp": lambda: source_of("mlp", 28, widths=(32, 64), latent_dim=16),
     "dcgan": lambda: source_of("dcgan", 16, width=4, max_width=8, latent_dim=5),
+    "cgan": lambda: source_of("cgan", 16, body="dcgan", width=4, max_width=8, latent_dim=5),
+    "sngan": lambda: source_of("sngan", 16, width=4, max_width=8, latent_dim=5),
     "wgan": lambda: source_of("wgan", 16, width=4, max_width=8, latent_dim=5),
     "label": lambda: source(Conditional(), Z, Input("label", (), "label", classes=3)),
 }

@@ -49,9 +49,9 @@ def test_no_factor_is_made_up(seed: int) -> None:
     assert rounding.factored(weight, [stream.uniform(0.1, 9, n) for n in (2, 4, 6, 8)]) is None
 
 
-@pytest.mark.parametrize("name", ["mlp", "dcgan", "wgan"])
+@pytest.mark.parametrize("name", ["mlp", "cgan", "dcgan", "sngan", "wgan"])
 def test_onnx_holds_the_very_weights_that_torch_has(name: str, tmp_path: Path) -> None:
-    small = {"widths": (24,)} if name == "mlp" else {"width": 8, "max_width": 16}
+    small = {"widths": (24,)} if name in ("mlp", "cgan") else {"width": 8, "max_width": 16}
     kinds = ["onnx", "onnx-seeded", "torchscript-seeded", "pt2"]
     options = export.Options(("half-weights",), optimize="none")
     plain, seeded, script, archive = export.write(source_of(name, 16, **small), kinds, tmp_path, options)
@@ -66,8 +66,10 @@ def test_onnx_holds_the_very_weights_that_torch_has(name: str, tmp_path: Path) -
     assert len(weights) == len(own)
     for array in weights:
         assert any(np.array_equal(np.sort(array.ravel()), np.sort(p.ravel())) for p in own)
+    index = torch.arange(64)
+    labels = [index % item.classes for item in plain.manifest.inputs if item.distribution == "label"]
     with torch.no_grad():
-        images = torchscript.load(script.path)(torch.tensor([7]), torch.arange(64)).numpy()
+        images = torchscript.load(script.path)(torch.tensor([7]), index, *labels).numpy()
     off = np.abs(images.astype(int) - Generator(seeded.path).sample(64, seed=7))
     assert off.max() <= 1
     assert (off > 0).mean() <= 2e-4

@@ -53,10 +53,15 @@ def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8,
 
 
 def source_of(name: str, side: int, **options: object) -> export.Source:
-    """An installed architecture with its first weights of seed 0, for one channel of `side` pixels."""
+    """An installed architecture with its first weights of seed 0, for one channel of `side` pixels.
+
+    As many classes as its first example has.
+    """
     architecture = plugins.find(name).architecture
     assert architecture is not None
     torch.manual_seed(0)
-    game = architecture.build(architecture.config(**options), SampleSpec((1, side, side)))
+    game = architecture.build(
+        architecture.config(**options), SampleSpec((1, side, side), architecture.examples[0].classes)
+    )
     about = {"name": name, "plugin": "gantool", "plugin_version": __version__, "config": {}}
     return export.from_game(game, architecture=about, training={}, data={})

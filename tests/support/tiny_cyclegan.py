@@ -95,6 +95,6 @@ def gantool_architectures() -> list[Architecture]:
             config=Config,
             recipe=Recipe(steps=100, batch_size=8, ema_decay=0.9),
             build=build,
-            examples=(SampleSpec((1, 12, 16)), SampleSpec((3, 16, 16))),
+            examples=(SampleSpec((1, 12, 16), classes=2), SampleSpec((3, 16, 16), classes=2)),
         )
     ]

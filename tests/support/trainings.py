@@ -27,7 +27,9 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch see
 
 SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"widths": (16, 24), "latent_dim": 5},
+    "cgan": {"widths": (16, 24), "width": 4, "max_width": 8, "latent_dim": 5, "embed_dim": 3},
     "dcgan": {"width": 4, "max_width": 8, "latent_dim": 5},
+    "sngan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
     "wgan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
 }
 
@@ -69,10 +71,10 @@ def run_until(opened: Session, stop: int | None = None) -> Status:
 
 
 def start(plugin: str | Plugin, folder: Path, **given: Any) -> Session:
-    """A new run of 40 steps on noise in `folder`/runs, on the CPU unless told; options as in `gantool train`."""
+    """A new run of 40 steps in `folder`/runs, on noise and the CPU unless told; options as in `gantool train`."""
     common = {key: given.pop(key) for key in COMMON if key in given}
-    data = folder / "noise.npz"
-    if not data.exists():
+    data = common.pop("data", folder / "noise.npz")
+    if data == folder / "noise.npz" and not data.exists():
         save_npz(data)
     found = plugins.find(plugin) if isinstance(plugin, str) else plugin
     own = {"steps": 40, "batch_size": 8, **SMALL.get(found.name, {}), **given}
@@ -161,11 +163,12 @@ def plugin(build: Any, name: str = "planted") -> Plugin:
 
 
 def tiny_state(data: Dataset | None = None, build: Any = tiny_game, **changes: Any) -> State:
-    """A state of the tiny game on the CPU, not in any run."""
+    """A state of the tiny game on the CPU, not in any run. `changes`: of the recipe, or how it sees the data."""
+    seen = {key: changes.pop(key) for key in ("place", "flip", "diffaugment") if key in changes}
     recipe = Recipe(**{"batch_size": 8, **changes})
     made = architecture(build)
     cpu = torch.device("cpu")
-    return State(made, NoOptions(), recipe, data or dataset(), seed=0, device=cpu, precision="fp32")
+    return State(made, NoOptions(), recipe, data or dataset(), seed=0, device=cpu, precision="fp32", **seen)
 
 
 def nan_game(bad: Callable[[int], bool]) -> Plugin:

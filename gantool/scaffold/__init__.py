@@ -1,0 +1,152 @@
+"""A new plugin: a whole package that trains, exports and passes its own test as it is written."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import keyword
+import os
+import re
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import files
+from pathlib import Path
+
+from gantool import __version__
+from gantool.errors import GantoolError, excerpt
+from gantool.files import replacing_folder
+from gantool.plugins import discover
+
+MAX_NAME = 32  # so that no line of the templates outgrows its length
+# from `gantool train`: recognisable digits in about two minutes of one CPU core
+STEPS = 3_000
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+_TEMPLATES = files("gantool.scaffold") / "template"
+_PLACEHOLDER = re.compile(r"%%\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a plugin's parts are called, from `name`: what `gantool train` takes."""
+
+    name: str
+
+    @property
+    def distribution(self) -> str:
+        """What pip installs: gantool-my-gan."""
+        return f"gantool-{self.name}"
+
+    @property
+    def module(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def package(self) -> str:
+        """What Python imports: gantool_my_gan."""
+        return f"gantool_{self.module}"
+
+    @property
+    def prefix(self) -> str:
+        """What its classes begin with: MyGan."""
+        return "".join(part.capitalize() for part in self.name.split("-"))
+
+    def files(self) -> dict[str, tuple[str, str]]:
+        """Path in the new folder → (its template, "" for an empty file; what it is for)."""
+        return {
+            "pyproject.toml": ("pyproject.toml.in", "the entry point by which gantool finds it"),
+            f"src/{self.package}/__init__.py": ("init.py.in", "options, recipe, the game"),
+            f"src/{self.package}/networks.py": ("networks.py.in", "generator and discriminator"),
+            f"src/{self.package}/py.typed": ("", "says that it has types"),
+            f"tests/test_{self.module}.py": ("test.py.in", "check_architecture, and the commands"),
+            "README.md": ("README.md.in", "the commands; the licence is yours to choose"),
+            ".gitignore": ("gitignore.in", "runs, builds and caches"),
+        }
+
+
+def create(name: str, parent: Path, author: str = "") -> Path:
+    """Write the package of a new architecture `name` to `parent`/gantool-`name`, whole or not at all; its folder.
+
+    `author`: "Name", "Name <address>" or "" for none. GantoolError for a name that no package can have, or that an
+    installed plugin, distribution or module has; for a folder that is there; for a text that is no author.
+    """
+    names = checked(name)
+    authors = _authors(author)
+    folder = parent / names.distribution
+    if os.path.lexists(folder):
+        raise GantoolError(f"{folder} is there already.", "Take another name, or --dir for another place.")
+    values = {
+        "name": names.name,
+        "package": names.package,
+        "module": names.module,
+        "prefix": names.prefix,
+        "authors": authors,
+        "gantool": __version__,
+        "steps": f"{STEPS:_}",
+    }
+    with replacing_folder(folder) as new:
+        for path, (template, _) in names.files().items():
+            text = (_TEMPLATES / template).read_text(encoding="utf-8") if template else ""
+            made = new / path
+            made.parent.mkdir(parents=True, exist_ok=True)
+            made.write_text(_PLACEHOLDER.sub(lambda found: values[found[1]], text), encoding="utf-8", newline="\n")
+    return folder
+
+
+def checked(name: str) -> Names:
+    """The names of a new plugin; GantoolError for one that can't be had, with one that can where it is near."""
+    if name.lower().startswith(("gantool-", "gantool_")):
+        raise GantoolError(
+            f"The package is called gantool-{excerpt(name[8:])} anyway.",
+            f"Give the architecture's name alone: {_near(name[8:])}.",
+        )
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+        raise GantoolError(
+            f"'{excerpt(name)}' can't name an architecture, a package and a module.",
+            f"Use at most {MAX_NAME} lower-case letters, digits and single hyphens, a letter first: {_near(name)}.",
+        )
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name == "gantool":
+        raise GantoolError(f"{name!r} is a word with a meaning of its own.", f"Take another name: {name}-gan.")
+    names = Names(name)
+    owner = _owner(names)
+    if owner:
+        raise GantoolError(
+            f"{name!r} is taken: {owner}.", "Take another name; `gantool plugins` lists what is installed."
+        )
+    return names
+
+
+def _owner(names: Names) -> str:
+    """What has one of the names already; "" for nobody."""
+    for plugin in discover():
+        if plugin.name == names.name and not plugin.dataset:
+            return f"the plugin {plugin.name} of {plugin.distribution} {plugin.version} is installed"
+    try:
+        return f"{names.distribution} {distribution(names.distribution).version} is installed"
+    except PackageNotFoundError:
+        pass
+    if importlib.util.find_spec(names.package):
+        return f"there is a module {names.package}"
+    return ""
+
+
+def _near(name: str) -> str:
+    """The nearest text that is a name."""
+    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", name).lower())
+    near = "-".join(words).lstrip("0123456789-")[:MAX_NAME].rstrip("-")
+    return near if near and not keyword.iskeyword(near) else "my-gan"
+
+
+def _authors(author: str) -> str:
+    """The line of pyproject.toml, its end included; "" without an author."""
+    if not author:
+        return ""
+    found = re.fullmatch(r"\s*([^<>]*?)\s*(?:<([^<>\s]+@[^<>\s]+)>)?\s*", author)
+    if not found or not author.isprintable() or not any(found.groups()):
+        raise GantoolError(f"'{excerpt(author)}' is no author.", "Write --author 'Name' or 'Name <name@example.org>'.")
+    # a text of JSON without control characters is one of TOML
+    parts = [
+        f"{k} = {json.dumps(v, ensure_ascii=False)}"
+        for k, v in zip(("name", "email"), found.groups(), strict=True)
+        if v
+    ]
+    return f"authors = [{{ {', '.join(parts)} }}]\n"

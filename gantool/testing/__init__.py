@@ -1,0 +1,84 @@
+"""The conformance kit for plugin authors: call `check_architecture` in a test of yours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+
+from gantool.architecture import Architecture, Recipe, SampleSpec
+from gantool.data import Dataset
+from gantool.options import default_config, options_of
+from gantool.testing.files import check_files
+from gantool.testing.generator import check_inputs_matter, check_samples
+from gantool.testing.players import check_gradients, check_players, check_resume, check_steps, check_together
+from gantool.training.state import State
+
+ROWS = 32
+BATCH = 8
+
+
+def synthetic(spec: SampleSpec, rows: int = ROWS) -> Dataset:
+    """Smooth random samples of a spec, with labels when it has classes: enough to step on, nothing to learn."""
+    rows = max(rows, spec.classes)
+    random = np.random.default_rng(0)
+    axes = np.meshgrid(*(np.linspace(0, 2 * math.pi, side) for side in spec.sides), indexing="ij")
+    phase = random.uniform(0, 2 * math.pi, (rows, spec.channels) + (1,) * len(spec.sides))
+    waves = np.sin(np.sum(axes, axis=0)[None, None] + phase)
+    arrays: dict[str, np.ndarray] = {"images": ((waves + 1) * 127.5).astype(np.uint8)}
+    if spec.classes:
+        arrays["labels"] = np.arange(rows, dtype=np.int64) % spec.classes
+    return Dataset("synthetic", "synthetic", arrays)
+
+
+def check_architecture(
+    architecture: Architecture,
+    config: BaseModel | None = None,
+    *,
+    artifacts: bool = True,
+    data: Callable[[SampleSpec], Dataset] = synthetic,
+) -> None:
+    """Raise AssertionError (or the GantoolError that a user would see) unless `architecture` keeps its contract.
+
+    For each of its `examples`: the game builds; samples have the declared shape, lie in [-1, 1], and depend on all of
+    their own inputs and on nothing else; every player's loss is finite, leaves its batch as it was, waits for no
+    device, and its gradients reach the player's parameters and nobody's outside the game; three steps of the shared
+    loop move every player and stay finite; a saved state goes on exactly; and (`artifacts`) the generator exports to
+    every format that fits it, verified, and the runtime makes equal images from each ONNX file.
+
+    `config`: instead of the default one. `data(spec)`: the data of an example, for games that draw other arrays than
+    images and labels. Each message names the example and the player, and says what to do.
+    """
+    options_of(architecture)
+    config = config or default_config(architecture)
+    small = {
+        "batch_size": BATCH,
+        "discriminator_steps": min(2, architecture.recipe_for(config).discriminator_steps),
+    }
+    recipe = architecture.recipe_for(config).model_copy(update=small)
+    assert architecture.examples, (
+        f"{architecture.name} names no example sample specs: give it examples=(SampleSpec((1, 28, 28)), …)"
+    )
+    for spec in architecture.examples:
+        classes = f", {spec.classes} classes" if spec.classes else ""
+        what = f"{architecture.name} at {spec}{classes}"
+        drawn = data(spec)
+        assert drawn.spec == spec, f"{what}: the data is of {drawn.spec} with {drawn.spec.classes} classes"
+        check_players(architecture.build(config, spec), what)
+        state, other = (_state(architecture, config, recipe, drawn) for _ in range(2))
+        check_samples(state, what)
+        check_gradients(state, what)
+        check_together(state, what)
+        check_steps(state, what)
+        check_inputs_matter(state, what)
+        check_resume(state, other, what)
+        if artifacts and spec is architecture.examples[-1]:
+            check_files(state, drawn, architecture.name)
+
+
+def _state(architecture: Architecture, config: BaseModel, recipe: Recipe, data: Dataset) -> State:
+    cpu = torch.device("cpu")
+    return State(architecture, config, recipe, data, seed=0, device=cpu, precision="fp32")

@@ -1,0 +1,34 @@
+"""Checks of the exported files: every format that fits, verified, and equal images from each ONNX file."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from gantool import export
+from gantool.data import Dataset
+from gantool.manifest import SEEDED
+from gantool.runtime import Generator
+from gantool.training.state import State
+
+
+def check_files(state: State, data: Dataset, name: str) -> None:
+    """Write all files of the state's generator to a temporary folder; GantoolError where torch or a check says no."""
+    source = export.from_game(
+        state.game,
+        architecture={"name": name, "plugin": "", "plugin_version": "", "config": {}},
+        training={},
+        data={},
+        dataset=data,
+    )
+    kinds = [kind for kind in export.FILES if source.seedable or kind not in SEEDED]
+    with tempfile.TemporaryDirectory() as folder:
+        # what is rewritten depends on the machine's speed, which is not the architecture's business
+        made = export.write(source, kinds, Path(folder), export.Options(optimize="none"))
+        onnx = [Generator(item.path) for item in made if item.path.suffix == ".onnx"]
+        if source.seedable:
+            first, *rest = (generator.sample(5, seed=3, first=2) for generator in onnx)
+            for images in rest:
+                assert np.array_equal(first, images), f"{name}: two ONNX files make different images"

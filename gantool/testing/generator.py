@@ -1,0 +1,90 @@
+"""Checks of the generator: its samples, and what they depend on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gantool.export.verify import MAX_FLOAT
+from gantool.testing.watching import READ, NoReads, ValueReadError, unchanged
+from gantool.training.state import State
+
+COUNT = 3  # samples; odd, so that a batch of two folded into the shape shows
+
+
+def check_samples(state: State, what: str) -> None:
+    """COUNT samples: shape, type, range; nothing in them random, in place, read back or shared across the batch."""
+    game = state.game
+    assert game.inputs, f"{what}: the game declares no inputs of its generator: Game(inputs=(Input(…),))"
+    inputs = {item.name: tensor for item, tensor in zip(game.inputs, state.fixed_inputs(COUNT), strict=True)}
+    generator, samples = _sampled(state, inputs, what)
+    assert samples.shape == (COUNT, *game.output.shape), (
+        f"{what}: {COUNT} samples have shape {tuple(samples.shape)}, declared is {game.output.shape}: "
+        "does the generator make samples of spec.shape?"
+    )
+    assert samples.dtype == torch.float32, f"{what}: samples are {samples.dtype}, not float32: end in .float()"
+    assert bool(samples.isfinite().all()), (
+        f"{what}: samples of fresh weights hold NaN or infinity: look for a division, a log or a root of zero"
+    )
+    low, high = float(samples.min()), float(samples.max())
+    assert -1.0001 <= low <= high <= 1.0001, (
+        f"{what}: samples run from {low:.3g} to {high:.3g}, not within [-1, 1]: end the generator in tanh"
+    )
+    with torch.no_grad():
+        again = generator(*inputs.values())
+        assert torch.equal(samples, again), (
+            f"{what}: the generator makes other samples of the same inputs, so it draws random numbers inside its "
+            "forward (or keeps a state there): make the noise an input of the game, Input(name, shape, 'normal')"
+        )
+    _check_alone(generator, inputs, samples, what)
+
+
+def _check_alone(generator: nn.Module, inputs: dict[str, Tensor], samples: Tensor, what: str) -> None:
+    why = (
+        "something uses statistics of the batch in eval mode (BatchNorm with track_running_stats=False, a mean over "
+        "axis 0), which would make images depend on those beside them"
+    )
+    try:
+        with torch.no_grad():
+            alone = [generator(*(t[i : i + 1] for t in inputs.values())) for i in range(COUNT)]
+    except (RuntimeError, ValueError) as error:
+        raise AssertionError(f"{what}: no sample alone: {error}. Perhaps {why}") from error
+    difference = float((torch.cat(alone) - samples).abs().max())
+    assert difference <= MAX_FLOAT, (
+        f"{what}: a sample alone differs from the same among {COUNT} by {difference:.3g}: {why}"
+    )
+
+
+def _sampled(state: State, inputs: dict[str, Tensor], what: str) -> tuple[nn.Module, Tensor]:
+    try:
+        generator = state.sampling_generator()
+        with torch.no_grad(), unchanged(inputs, f"{what}: the generator's forward"):
+            with NoReads(f"{what}: the generator decides by values in its forward: {READ}. A file keeps one way only"):
+                samples = generator(*inputs.values())
+    except ValueReadError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise AssertionError(
+            f"{what}: no {COUNT} samples: {error}. Is a batch size fixed in the forward? It gets "
+            f"{', '.join(f'{name} {tuple(t.shape)}' for name, t in inputs.items())}, in this order"
+        ) from error
+    assert isinstance(samples, Tensor), (
+        f"{what}: the generator returns a {type(samples).__name__}, not a tensor: return the samples alone"
+    )
+    return generator, samples
+
+
+def check_inputs_matter(state: State, what: str) -> None:
+    """After some steps another value of any input makes other samples."""
+    inputs = {item.name: tensor for item, tensor in zip(state.game.inputs, state.fixed_inputs(2 * COUNT), strict=True)}
+    generator = state.sampling_generator()
+    with torch.no_grad():
+        samples = generator(*(tensor[:COUNT] for tensor in inputs.values()))
+        for name, tensor in inputs.items():
+            other = tensor[1 : COUNT + 1]
+            if torch.equal(other, tensor[:COUNT]):
+                continue  # one class: there is no other
+            changed = generator(*(other if n == name else t[:COUNT] for n, t in inputs.items()))
+            assert not torch.equal(samples, changed), (
+                f"{what}: another {name!r} makes the same samples: use it in the forward, or take it from Game.inputs"
+            )

@@ -1,0 +1,121 @@
+"""docs/plugins.md is the contract: its code keeps it, its tables have every field, its claims about sharing hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.trainings import architecture, tiny_game
+
+from gantool import architecture as declared
+from gantool import games, options
+from gantool.architecture import Recipe, SampleSpec
+from gantool.data import Dataset
+from gantool.datasource import DataSource
+from gantool.games import Batch, Game, Loss, Player
+from gantool.scaffold import checked
+from gantool.testing import check_architecture
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def module(number: int) -> dict[str, Any]:
+    """What a block of code defines."""
+    names: dict[str, Any] = {"__name__": f"block{number}"}
+    exec(compile(BLOCKS[number], f"docs/plugins.md, block {number}", "exec"), names)
+    return names
+
+
+def table_of(name: str) -> list[str]:
+    """The first column of the table whose head is `name`."""
+    head = re.search(rf"^\| `{name}` \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    assert head, name
+    return [line.split("|")[1].strip().strip("`") for line in head[1].splitlines()]
+
+
+@pytest.mark.parametrize(
+    "described",
+    [declared.Architecture, declared.SampleSpec, declared.Input, games.Game, games.Player, games.Loss, DataSource],
+    ids=lambda described: described.__name__,
+)
+def test_every_field_has_a_row(described: type) -> None:
+    assert sorted(table_of(described.__name__)) == sorted(field.name for field in dataclasses.fields(described))
+
+
+def test_every_field_of_a_recipe_has_a_row_with_its_default() -> None:
+    assert table_of("Recipe") == list(Recipe.model_fields)
+    for name, value in Recipe().model_dump().items():
+        row = re.search(
+            rf"^\| `{name}` \| ([^|]+) \| .*\|$", PAGE[PAGE.index("| `Recipe` | default |") :], re.MULTILINE
+        )
+        assert row
+        given = "none" if row[1] == "None" else row[1].strip("`").replace(", ", ",")
+        (option,) = (o for o in options.options_of(architecture(tiny_game)) if o.name == name)
+        assert option.parse(given) == value
+
+
+def test_a_data_source() -> None:
+    ((source,), data) = module(0)["gantool_datasets"](), module(0)["load"](None)
+    assert isinstance(source, DataSource)
+    assert source.load(8).spec == SampleSpec((1, 8, 8), classes=2)
+    assert data.fingerprint == source.load(None).fingerprint
+
+
+@pytest.mark.parametrize("artifacts", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_one_with_labels_or_without(artifacts: bool) -> None:
+    (made,) = module(1)["gantool_architectures"]()
+    assert [spec.classes for spec in made.examples] == [0, 3]
+    check_architecture(made, artifacts=artifacts)
+
+
+@pytest.mark.parametrize("artifacts", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_pairs_with_the_data_that_they_need(artifacts: bool) -> None:
+    (made,), paired = module(2)["gantool_architectures"](), module(3)["paired"]
+    assert isinstance(paired(made.examples[0]), Dataset)
+    check_architecture(made, artifacts=artifacts, data=paired)
+
+
+def test_there_is_no_other_code() -> None:
+    assert len(BLOCKS) == 4
+
+
+def test_the_first_lines_are_those_that_the_command_prints() -> None:
+    first = re.search(r"^    gantool plugins new (\S+)\n    cd (\S+)\n", PAGE, re.MULTILINE)
+    assert first
+    assert first[2] == checked(first[1]).distribution
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(#([^)]+)\)", PAGE))
+def test_links_within_lead_somewhere(link: str) -> None:
+    heads = [re.sub(r"[^\w -]", "", head).strip().lower() for head in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)]
+    assert link in [head.replace(" ", "-") for head in heads]
+
+
+def with_lazy_penalty(spec: SampleSpec) -> Game:
+    """R1 (Mescheder et al. 2018) as a player of its own that has the discriminator of another one."""
+    game = tiny_game(spec)
+    judge, maker = game.players
+    network = judge.modules["discriminator"]
+
+    def penalty(batch: Batch) -> Loss:
+        real = batch["real"].clone().requires_grad_()
+        (slope,) = torch.autograd.grad(network(real).sum(), real, create_graph=True)
+        return Loss({"r1": slope.square().flatten(1).sum(1).mean()})
+
+    lazy = Player("lazy", "discriminator", judge.modules, penalty, ("real",), steps=1, every=4)
+    return replace(game, players=(judge, lazy, maker), together=None)
+
+
+def test_two_players_may_own_one_network() -> None:
+    check_architecture(architecture(with_lazy_penalty), artifacts=False)
+    assert list(with_lazy_penalty(SampleSpec((1, 8, 8))).modules()) == [
+        "discriminator.discriminator",
+        "generator.generator",
+    ]
