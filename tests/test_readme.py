@@ -71,11 +71,23 @@ def test_own_data_resume_and_inspect(tour: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(8):
         Image.fromarray(random.integers(0, 256, (70, 80, 3), np.uint8)).save(pictures / f"{number}.png")
-    train, resume, inspect = commands(blocks("sh")[2])
+    info, train, resume, pack, train_packed, inspect = commands(blocks("sh")[2])
+    assert "80×70" in shell(info, tour)
+    assert (tour / "sheet.png").is_file()
     assert "--size 64" in train
     shell(f"{train} --steps 1 --batch-size 4 --width 4", tour)
     assert "resumed at step 1 of 2" in shell(resume.replace("20000", "2"), tour)
+    shell(pack, tour)
+    assert "8 samples 3×64×64 of pets" in shell(f"{train_packed} --steps 1 --batch-size 4 --width 4", tour)
     assert "mlp" in shell(inspect, tour)
+
+
+def test_labels(tmp_path: Path) -> None:
+    train, export, generate = commands(blocks("sh")[3])
+    shell(f"{train} --steps 20 --tick 20", tmp_path)
+    shell(export, tmp_path)
+    shell(generate, tmp_path)
+    assert (tmp_path / "sevens.png").is_file()
 
 
 def test_the_app_kit(tour: Path) -> None:
@@ -83,7 +95,7 @@ def test_the_app_kit(tour: Path) -> None:
         assets.ort_web()
     except GantoolError as error:
         pytest.skip(str(error))
-    (command,) = commands(blocks("sh")[3])
+    (command,) = commands(blocks("sh")[4])
     shell(command, tour)
     assert "trained on" in (tour / "kit" / "README.md").read_text()
     assert (tour / "kit" / "playground.html").stat().st_size > 4e6
