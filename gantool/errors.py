@@ -18,6 +18,13 @@ class GantoolError(Exception):
         return f"{self.message} {self.hint}".rstrip()
 
 
+def printable(text: str) -> str:
+    """A text that may hold anybody's words, whole: what would steer a terminal is spelt out, but for ends of lines."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def excerpt(text: str, limit: int = 80) -> str:
     """A text that may be anybody's, for a message: one line, printable characters, at most `limit` of them."""
     shown = text[: limit + 1]

@@ -47,11 +47,11 @@ class Provenance:
     first: int | None = None
     count: int | None = None
     label: int | None = None
-    labels: tuple[int, ...] = ()
     data: str = ""
     fingerprint: str = ""
     licence: str = ""
     composite: bool = False
+    labels: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """ASCII on one line: software, architecture, run, step, seed, first, count, label, labels, data {…}."""

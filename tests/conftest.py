@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 settings.register_profile("gantool", deadline=None)  # a loaded machine is no fault of an example
 settings.load_profile("gantool")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for every subprocess
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job; commands would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

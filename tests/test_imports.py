@@ -21,6 +21,7 @@ LAYERS = {
     "gantool.files": 0,
     "gantool.latents": 0,
     "gantool.nvml": 0,
+    "gantool.processes": 0,
     "gantool.manifest": 1,
     "gantool.classnames": 1,
     "gantool.onnxfile": 1,
@@ -57,6 +58,7 @@ ONLY = {  # what these may import besides the standard library
     "gantool.provenance": {"PIL", "gantool", "gantool.errors", "gantool.manifest"},
     "gantool.latents": {"numpy", "gantool.errors"},
     "gantool.nvml": set(),
+    "gantool.processes": set(),
     "gantool.doctor": {  # torch in a process of its own, where it is installed
         "numpy",
         "onnxruntime",

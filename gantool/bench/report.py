@@ -141,12 +141,14 @@ def failed(cell: Cell, status: str, cause: str, hint: str = "") -> dict[str, Any
 def demand_one(report: dict[str, Any]) -> None:
     """GantoolError when nothing could be measured: the first cause, and its hint."""
     rows = report["cells"]
-    if any(row["status"] == "measured" for row in rows):
+    told = {row["status"]: row for row in reversed(rows)}  # the first of each
+    if "measured" in told:
         return
-    for row in rows:
-        if row["status"] != "dropped":
-            cause, hint = row["cause"], row["hint"]
-            if row["status"] == "not here":
-                cause, hint = f"The provider {row['provider']!r} is not here: {cause}.", "Or: --provider cpu."
-            raise GantoolError(cause, hint)
-    raise GantoolError("Nothing was measured.", "Give more --minutes.")
+    for status in ("refused", "crashed", "hung"):
+        if row := told.get(status):
+            raise GantoolError(row["cause"], row["hint"])
+    # before what is not here: with more time, something would have been measured
+    if "dropped" in told or not rows:
+        raise GantoolError("Nothing was measured: no time was left.", "Give more --minutes.")
+    row = rows[0]
+    raise GantoolError(f"The provider {row['provider']!r} is not here: {row['cause']}.", "Or: --provider cpu.")

@@ -82,15 +82,9 @@ def _written(graph: GraphProto) -> list[str]:
     return written
 
 
-def _matrices(left: Shape, right: Shape) -> int:
-    """numpy.matmul: the last two axes multiply, those before are broadcast."""
-    left, right = left if len(left) > 1 else (1, *left), right if len(right) > 1 else (*right, 1)
-    before = max(math.prod(left[:-2]), math.prod(right[:-2]))
-    return 2 * before * left[-2] * left[-1] * right[-1]
-
-
-def _matmul(left: int, right: int) -> Callable[[NodeProto, Mapping[str, Shape]], int]:
-    return lambda node, shapes: _matrices(shapes[node.input[left]], shapes[node.input[right]])
+def _matmul(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
+    """As numpy.matmul: each output value, whatever was broadcast, is a sum over the left one's last axis."""
+    return 2 * math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
 
 
 def _gemm(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
@@ -109,9 +103,9 @@ def _conv_transpose(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
 
 
 _FORMULAS: Mapping[str, Callable[[NodeProto, Mapping[str, Shape]], int]] = {
-    "MatMul": _matmul(0, 1),
-    "MatMulInteger": _matmul(0, 1),
-    "QLinearMatMul": _matmul(0, 3),
+    "MatMul": _matmul,
+    "MatMulInteger": _matmul,
+    "QLinearMatMul": _matmul,
     "Gemm": _gemm,
     "Conv": _conv(1),
     "ConvInteger": _conv(1),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gantool.cli.show import console, megabytes, print_json, print_table
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import GantoolError, excerpt, printable
 
 if TYPE_CHECKING:
     from gantool.data.packing import Progress, Summary
@@ -72,7 +72,7 @@ def _tell_packed(out: Path, done: Summary) -> None:
         for each in packed.broken_first:
             text.print(f"  {excerpt(each['file'])}: {excerpt(each['reason'], 120)}", markup=False)
     for note in packed.notes:
-        text.print(f"Note: {note}", markup=False)
+        text.print(f"Note: {printable(note)}", markup=False)
     text.print(f"Next: gantool train dcgan --data {shlex.quote(str(out))}", markup=False)
 
 
@@ -89,7 +89,12 @@ def info(source: str, as_json: bool, *, size: int | None, out: Path | None, veri
         from gantool.data.contact import sheet
         from gantool.pictures import save_png
 
-        save_png(sheet(source, size), out)
+        try:
+            save_png(sheet(source, size), out)
+        except OSError as error:
+            raise GantoolError(
+                f"{out} can't be written: {error.strerror or error}.", "Name another with -o."
+            ) from error
     if as_json:
         print_json(asdict(found) | {"contact_sheet": str(out) if out else None, "next": _advice(found)})
     else:
@@ -135,7 +140,7 @@ def _tell_found(found: Survey) -> None:
         ["bytes" + at, f"{megabytes(found.bytes_uint8)} as uint8, {megabytes(found.bytes_float32)} as float32"],
         [
             "duplicates",
-            f"{found.duplicates:,} images have exactly the pixels of another" if found.duplicates else "none",
+            f"{found.duplicates:,} with exactly the pixels of another" if found.duplicates else "none",
         ],
         ["broken files", f"{len(found.broken):,}" if found.broken else "none"],
         *([["licence", found.licence]] if found.licence else []),

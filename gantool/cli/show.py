@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,8 @@ MIN_WRAPPED = 16  # characters that a column of running text gets at least
 def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
-    made = Console(stderr=stderr, highlight=False)
+    # what is printed holds names of files and classes: "[/x]" and ":smile:" mean themselves
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     made.soft_wrap = not made.is_terminal  # a person's screen breaks lines between words; a file keeps them whole
     return made
 
@@ -27,9 +28,9 @@ def print_error(error: GantoolError) -> None:
     from rich.text import Text
 
     err = console(stderr=True)
-    err.print(Text("Error: ", style="bold red") + Text(error.message, style="none"))
+    err.print(Text("Error: ", style="bold red") + Text(printable(error.message), style="none"))
     if error.hint:
-        err.print(Text(error.hint, style="yellow"))
+        err.print(Text(printable(error.hint), style="yellow"))
 
 
 def print_json(value: Any) -> None:
@@ -65,7 +66,7 @@ def print_table(
             min_width=min(width, MIN_WRAPPED) if i in wrap else width,
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a cell are no markup
+        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: brackets in a cell are no markup
     out = console()
     out.soft_wrap = False
     # on a narrower screen the terminal breaks the lines: better than numbers cut off

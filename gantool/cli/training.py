@@ -15,7 +15,7 @@ from typing import Any
 
 from gantool import plugins, rundir
 from gantool.cli.show import console, print_error
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, printable
 from gantool.rundir import RunDir
 from gantool.training import best, curves, distributed, log, loop, session, tensorboard
 from gantool.training.distributed import Group
@@ -59,12 +59,12 @@ def _lead(name: str, opened: Session) -> None:
     parameters = sum(p.numel() for p in state.game.generator.parameters())
     out.print(
         f"{info.architecture} ({parameters / 1e6:.2f} M parameters in the generator) on {len(opened.data):,} samples "
-        f"{opened.data.spec} of {info.data.name}{_seen(opened)}, {info.device}, {info.precision}, "
+        f"{opened.data.spec} of {printable(info.data.name)}{_seen(opened)}, {info.device}, {info.precision}, "
         f"engine {info.engine}, {f'{state.group.size} processes, ' if state.group.size > 1 else ''}seed {info.seed} "
         f"→ {run.path}"
     )
     for note in opened.notes:
-        out.print(f"note: {note}")
+        out.print(f"note: {printable(note)}")
     if state.step:
         out.print(f"resumed at step {state.step} of {info.steps}")
     with _view(state, info.steps, info.tick) as view, _interruptible(view.asked_to_stop) as interrupted:

@@ -26,6 +26,7 @@ from gantool.errors import GantoolError, excerpt
 from gantool.files import sha256_of
 
 TIMEOUT = 30.0  # seconds without a byte
+LEAST = 1024  # bytes a second, on average over as many seconds: a mirror that brings less is as good as silent
 PAUSE = 1.0  # seconds before the second attempt in a row that brought nothing; twice as many before the third
 FRUITLESS = 3  # attempts in a row that bring nothing, and a mirror is left
 MOST = 200  # attempts at one mirror
@@ -40,6 +41,10 @@ class Progress(Protocol):
     def began(self, name: str, total: int) -> None: ...
     def reached(self, count: int) -> None: ...
     def noted(self, text: str) -> None: ...
+
+
+class _SlowError(OSError):
+    """A mirror that brings next to nothing."""
 
 
 class _RefusedError(Exception):
@@ -113,14 +118,15 @@ def _complete(url: str, file: RemoteFile, part: Path, progress: Progress) -> Non
         if fruitless >= FRUITLESS:
             break
         time.sleep(PAUSE * fruitless)
+        slow = False
         try:
             problem = _attempt(url, file, part, progress)
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            problem = _told(error)
+            problem, slow = _told(error), isinstance(error, _SlowError)
         have = _size(part)
         if have == file.size:
             return
-        fruitless = 0 if have > most else fruitless + 1
+        fruitless = 0 if have > most and not slow else fruitless + 1
         most = max(most, have)
     raise _RefusedError(f"{problem}; {most:,} of {file.size:,} bytes came")
 
@@ -158,11 +164,16 @@ def _copy(response: http.client.HTTPResponse, stream: io.FileIO, limit: int, par
     """
     have = stream.tell()
     progress.reached(have)
+    began, then = time.monotonic(), have
     while have < limit and (piece := response.read1(min(_CHUNK, limit - have))):
         while piece:
             count = _on_disk(stream.write, part, piece)
             have, piece = have + count, piece[count:]
         progress.reached(have)
+        if have < limit and (passed := time.monotonic() - began) >= TIMEOUT:
+            if have - then < LEAST * passed:
+                raise _SlowError(f"it sent only {have - then:,} bytes in {passed:.1f} s")
+            began, then = time.monotonic(), have
     if have == limit:
         _on_disk(os.fsync, part, stream.fileno())
 

@@ -60,6 +60,15 @@ def check_images(shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
     check_sides(*sides, where)
 
 
+def check_pictures(shape: tuple[int, ...], where: str) -> None:
+    """GantoolError unless samples of `shape` (N, …), which a plugin may bring of any kind, are pictures."""
+    if len(shape) != 4 or shape[1] not in CHANNELS:
+        raise GantoolError(
+            f"The samples of {where} have shape {shape[1:]}: no pictures of 1 or 3 channels.",
+            f"Train on them as they are: --data {where}",
+        )
+
+
 def as_images(array: np.ndarray, where: str) -> tuple[np.ndarray, str]:
     """(N, C, H, W), uint8 or float32 in [-1, 1], and a note when floats were scaled ("" when not).
 

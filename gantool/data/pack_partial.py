@@ -31,6 +31,8 @@ class Partial:
     """
 
     def __init__(self, out: Path) -> None:
+        if not out.name or out.name == "..":
+            raise GantoolError(f"{str(out)!r} names no new folder.", "Give one that is to be made: -o pack")
         self.out = out
         self.folder = out.with_name(f"{out.name}.partial")
         self.rows = self.folder / "pack"
@@ -39,8 +41,7 @@ class Partial:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other processes away. GantoolError when one is at it, or the folder can't be made."""
-        if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
-            raise GantoolError(f"{self.out} exists.", "Name another folder with -o, or remove it.")
+        self._check_out()
         if self.folder.exists() and not (self.folder.is_dir() and self._ours()):
             raise GantoolError(
                 f"{self.folder} exists, and is no unfinished pack.",
@@ -56,6 +57,7 @@ class Partial:
         except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
             raise GantoolError(f"{self.folder} can't be locked: {error}.", "Give -o on another disk.") from error
         try:
+            self._check_out()  # again: who held the lock may have finished just now
             with self._telling():
                 yield
         finally:
@@ -114,6 +116,13 @@ class Partial:
             (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.rows, ignore_errors=True)
         self.rows.mkdir(exist_ok=True)
+
+    def _check_out(self) -> None:
+        """GantoolError unless OUT is free: a folder takes the place of an empty one, but not of a link to one."""
+        if self.out.is_symlink():
+            raise GantoolError(f"{self.out} is a link.", "Give -o the folder itself, or another name.")
+        if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
+            raise GantoolError(f"{self.out} exists.", "Name another folder with -o, or remove it.")
 
     def _ours(self) -> bool:
         return {path.name for path in self.folder.iterdir()} <= {"plan.json", "progress.json", "lock", "pack"} or bool(

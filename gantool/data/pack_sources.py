@@ -15,7 +15,7 @@ import numpy as np
 from gantool.data.dataset import Dataset
 from gantool.data.decode import BrokenImage, Preparation, decode, is_grey, read, strictly
 from gantool.data.folder import SizesDiffer
-from gantool.data.images import WHITE, Colour, Fit, as_bytes, resize, with_channels
+from gantool.data.images import WHITE, Colour, Fit, as_bytes, check_pictures, resize, with_channels
 from gantool.data.mapped import is_image, release
 from gantool.data.pack_writer import Batch, Layout
 from gantool.data.pool import in_order
@@ -24,7 +24,10 @@ _BATCH_BYTES = 2 * 2**20  # of rows that are worked on at once
 
 
 class ArraySource:
-    """The arrays of `data`; `images`, and what is paired with them, with `channels` and at `size`."""
+    """The arrays of `data`; `images`, and what is paired with them, with `channels` and at `size`.
+
+    GantoolError when they are no pictures: those are what a pack is for.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class ArraySource:
         background: Colour = WHITE,
         keep_labels: bool = True,
     ) -> None:
+        check_pictures(data.images.shape, data.source)
         self.data, self.size, self.fit, self.background = data, size, fit, background
         self.count = len(data)
         self.channels = channels or data.images.shape[1]

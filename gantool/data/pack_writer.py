@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from gantool.data.dataset import fingerprint_header
 FILES, BROKEN = "files.jsonl", "broken.jsonl"
 HEADER = 128  # bytes of a .npy header: room for any number of rows, so that it can be written anew in place
 _CHUNK = 4 * 2**20
-COMMIT = 64 * 2**20  # bytes of rows between two commits
+COMMIT = 64 * 2**20  # bytes of rows between two commits, at most
+COMMIT_EVERY = 20.0  # seconds between them, at most: large photographs make few rows
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Writer:
 
     def __init__(self, folder: Path, layouts: Mapping[str, Layout], count: int, mark: Mark | None = None) -> None:
         self.folder, self.layouts, self.mark = folder, dict(layouts), mark or Mark()
-        self._uncommitted = 0
+        self._uncommitted, self._committed = 0, time.monotonic()
         self._arrays: dict[str, IO[bytes]] = {}
         self._lists: dict[str, IO[bytes]] = {}
         try:
@@ -116,14 +118,15 @@ class Writer:
             before.files_bytes + len(batch.files),
             before.broken_bytes + len(batch.broken),
         )
-        return self.commit() if self._uncommitted >= COMMIT else None
+        due = self._uncommitted >= COMMIT or time.monotonic() - self._committed >= COMMIT_EVERY
+        return self.commit() if due else None
 
     def commit(self) -> Mark:
         """Bring everything to the disk; until there, it is all that a mark may count on."""
         for file in (*self._arrays.values(), *self._lists.values()):
             file.flush()
             os.fsync(file.fileno())
-        self._uncommitted = 0
+        self._uncommitted, self._committed = 0, time.monotonic()
         return self.mark
 
     def finish(self) -> Written:

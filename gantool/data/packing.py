@@ -79,10 +79,7 @@ def pack(
             on_note(partial.note)
         origin, found = prepared(partial.found if mark else {}, workers)
         partial.complete(plan, found, origin.layouts)
-        names = (
-            sum(len(name) for name in origin.names) + _LINE * origin.count if isinstance(origin, FolderSource) else 0
-        )
-        partial.check_space(origin.layouts, origin.count, mark, names)
+        partial.check_space(origin.layouts, origin.count, mark, _list_bytes(origin))
         began = mark or Mark()
         with Writer(partial.rows, origin.layouts, origin.count, mark) as writer:
             on_progress(Progress(began.done, origin.count, began.done, began.broken))

@@ -7,17 +7,15 @@ cores two threads decoded PNG files of 32×32 at half the rate of one thread, an
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from typing import TypeVar
 
 from gantool.errors import GantoolError
+from gantool.processes import begin_as_helper, deaf
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -40,11 +38,11 @@ def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: 
         yield from map(work, pieces)
         return
     # not a fork: one of a process that has threads may hang
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin_as_helper)
     under_way: deque[Future[Result]] = deque()
     try:
         for piece in pieces:
-            with _deaf():
+            with deaf():
                 under_way.append(pool.submit(work, piece))
             if len(under_way) == AHEAD * workers:
                 yield under_way.popleft().result()
@@ -57,28 +55,3 @@ def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: 
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; who started us decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """What is started inside never hears Ctrl-C, not even before its first line."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

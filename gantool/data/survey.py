@@ -14,6 +14,7 @@ import numpy as np
 from gantool.data import load
 from gantool.data.decode import GREY, BrokenImage, examine, read, strictly
 from gantool.data.folder import classes_of, find_images
+from gantool.data.images import check_pictures
 from gantool.data.mapped import release
 from gantool.data.pack import is_pack
 from gantool.data.pack_plan import FEW, is_folder_of_files
@@ -139,6 +140,7 @@ def _of_folder(path: Path, size: int | None, workers: int | None, on_progress: C
 def _of_arrays(source: str, size: int | None, on_progress: Callable[[int, int], object]) -> Survey:
     data = load(source)
     images = data.images
+    check_pictures(images.shape, source)
     seen = _Seen(len(images))
     rows = max(1, _ROWS_BYTES // max(1, images[0].nbytes))
     for first in range(0, len(images), rows):

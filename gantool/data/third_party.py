@@ -92,8 +92,8 @@ def _aligned(data: Dataset) -> str:
 
 def _values(name: str, array: np.ndarray) -> str:
     """Floats are finite, and those of images lie in [-1, 1]."""
-    if array.dtype.kind not in "fiu":
-        return f"its array {name!r} has dtype {array.dtype}, which is not numeric."
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        return f"its array {name!r} has dtype {array.dtype}, which is no number of 8 to 64 bits."
     if array.dtype.kind != "f":
         return ""
     rows = max(1, _PIECE // max(1, array[0].size))

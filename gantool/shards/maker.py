@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gantool.runtime import Generator
     from gantool.shards.formats import Parts
 
+# ONNX Runtime's own default on CUDA is TF32: golden images of a sharp generator could be two levels off, and refused
+EXACT = {"cuda": {"use_tf32": "0"}}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -51,7 +53,8 @@ class Maker:
                 f"A worker has {_listed(here)}; the shards are made with {_listed(self.plan.versions)}.",
                 "Install the same versions everywhere.",
             )
-        generator = Generator(self.artifact, self.plan.provider, threads=1)
+        provider = self.plan.provider
+        generator = Generator(self.artifact, provider, threads=1, settings=EXACT.get(provider))
         if manifest_digest(generator.manifest) != self.plan.manifest_sha256:
             raise GantoolError(f"{self.artifact} was exported anew meanwhile.", "Generate into another folder: --out")
         generator.self_test()

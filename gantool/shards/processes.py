@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gantool.errors import GantoolError
+from gantool.processes import begin_as_helper, deaf
 from gantool.shards.events import Again, Attempts, Part, Report
 from gantool.shards.maker import Made, Maker
 from gantool.shards.plan import ON_GPU, Plan, Shard
@@ -90,7 +90,7 @@ def _start(plan: Plan, artifact: Path, out: Path, shard: Shard, slot: int, devic
     context = get_context("spawn")  # a fork of a process that has threads may hang
     pipe, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, plan, artifact, out, device), daemon=True)
-    with _deaf():
+    with deaf():
         process.start()
     theirs.close()  # else its end would not be seen here
     worker = _Worker(process, pipe, slot, shard)
@@ -109,8 +109,7 @@ def _end(worker: _Worker) -> None:
 
 def _work(pipe: Connection, plan: Plan, artifact: Path, out: Path, device: str | None) -> None:
     """A worker: shards come, parts and results go, until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; who started us decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_as_helper()
     for name in _THREADS:
         os.environ[name] = "1"
     if device is not None:
@@ -125,26 +124,6 @@ def _work(pipe: Connection, plan: Plan, artifact: Path, out: Path, device: str |
                 pipe.send(error)
                 return
             pipe.send(made)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """What is started inside never hears Ctrl-C, not even before its first line."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _ending(status: int | None) -> str:

@@ -19,6 +19,7 @@ class Worker:
         self.out, self.token = out, token
         self._folder = tempfile.TemporaryDirectory(prefix="gantool-")
         self._own = Path(self._folder.name)
+        self._made = self._own / "made"  # apart from the artifact, whatever that is called
         path = self._own / name
         path.write_bytes(artifact)
         self._maker = Maker(plan, path, out)
@@ -35,12 +36,12 @@ class Worker:
                 "Leave --no-gather out, or put --out on a file system that all machines share, under the same path.",
             )
         if gather or not shared:
-            self._maker.out = self._own
+            self._maker.out = self._made
             return True
         return False
 
     def make(self, shard: Shard) -> Made | GantoolError:
-        for left in self._own.glob("shard-*"):  # fetched, or given up
+        for left in self._made.glob("shard-*"):  # fetched, or given up
             left.unlink(missing_ok=True)
         try:
             return self._maker.make(shard)
@@ -49,7 +50,7 @@ class Worker:
 
     def read(self, shard: Shard, start: int) -> bytes | GantoolError:
         """PIECE bytes of a shard that was made here, from `start` on."""
-        path = self._own / shard.name
+        path = self._made / shard.name
         try:
             with path.open("rb") as file:
                 file.seek(start)

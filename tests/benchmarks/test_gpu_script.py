@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gantool import __version__
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.sh"
 GPU = "NVIDIA H200, 580.65.06, 143771 MiB"
 PARTS = [
-    "doctor", "throughput", "tests", "files", "bench", "shards", "train", "compiled", "train-eager", "train-tf32",
-    "torchrun", "quality",
+    "doctor", "throughput", "tests", "files", "half", "bench", "shards", "train", "compiled", "train-eager",
+    "train-tf32", "torchrun", "quality",
 ]  # fmt: skip
 # fails where it is told to, hangs where it is told to, and writes down its arguments
 PYTHON = """#!/usr/bin/env bash
+[[ $1 == -c && $2 == *entry_points* ]] && exit "${BARE:-0}"
 [[ $1 == -c ]] && { echo 'torch=2.13.0 gantool="0.1"'; exit 0; }
 echo "$*" >>"$SEEN"
 echo "said by $*"
@@ -63,6 +69,8 @@ def test_every_part_runs_and_is_told(tmp_path: Path) -> None:
     for asked in (
         "benchmarks/throughput.py --device cuda",
         "--contenders torch eager torch eager, TF32",
+        # without a kind of file and a precision of its own, `export --half` writes no float32 file
+        f"-m gantool export --runs {out}/runs -o {out}/dcgan --onnx --seeded\n",
         f"-m gantool bench {out}/dcgan/generator.onnx --full --minutes 1",
         "--count 400000",
         "-m pytest -m gpu",
@@ -71,8 +79,33 @@ def test_every_part_runs_and_is_told(tmp_path: Path) -> None:
         assert asked in seen
 
 
+def test_tests_are_those_of_a_gpu_alone(tmp_path: Path) -> None:
+    """Collecting all would import what only a developer's machine has."""
+    run(tmp_path)
+    (line,) = [line for line in (tmp_path / "seen.txt").read_text().splitlines() if "-m pytest" in line]
+    files = line.partition("no:cacheprovider ")[2].split()
+    marked = {
+        str(path.relative_to(SCRIPT.parents[1]))
+        for path in (SCRIPT.parents[1] / "tests").rglob("test_*.py")
+        if any(mark in path.read_text() for mark in ("pytest.mark." + "gpu", "@needs_" + "cuda"))
+    }
+    assert set(files) - {"tests/benchmarks/test_gpu_script.py"} == marked
+    assert "tests/gpu/test_gpu_runtime.py" in files
+
+
+def test_a_checkout_that_is_not_installed_has_its_plugins(tmp_path: Path) -> None:
+    done, out = run(tmp_path, BARE="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"benchmarks/uninstalled.py {out}/site" in (tmp_path / "seen.txt").read_text()
+    subprocess.run([sys.executable, str(SCRIPT.with_name("uninstalled.py")), str(tmp_path)], check=True)
+    (found,) = importlib.metadata.distributions(path=[str(tmp_path)])
+    project = tomllib.loads((SCRIPT.parents[1] / "pyproject.toml").read_text())["project"]
+    assert (found.name, found.version) == ("gantool", __version__)
+    assert {e.name: e.value for e in found.entry_points.select(group="gantool")} == project["entry-points"]["gantool"]
+
+
 def test_a_part_that_fails_stops_no_other(tmp_path: Path) -> None:
-    done, out = run(tmp_path, FAILS="--engine graph")
+    done, out = run(tmp_path, FAILS="train.py --device cuda --engine graph")
     assert done.returncode == 1
     codes = {part["name"]: part["rc"] for part in summary(out)["parts"]}
     assert codes.pop("train") == 7

@@ -144,3 +144,30 @@ def test_a_large_folder_is_told_of_packs(folder: Path, monkeypatch: pytest.Monke
     assert not any("data pack" in note for note in load(folder.name, 8).notes)
     monkeypatch.setattr(folders, "MANY_FILES", 11)
     assert "`gantool data pack 'my pictures' -o pack --size 8`" in load(folder.name, 8).notes[-1]
+
+
+def test_a_contact_sheet_that_can_not_be_written(cli: Run, folder: Path) -> None:
+    Path("file").touch()
+    code, _, err = cli("data", "info", folder.name, "-o", "file/sheet.png")
+    assert (code, err) == (1, "Error: file/sheet.png can't be written: File exists.\nName another with -o.\n")
+
+
+def test_a_folder_named_like_markup(cli: Run, folder: Path) -> None:
+    (folder / "cat").rename(folder / "[bold]")
+    folder = folder.rename("[red] :dog:")
+    code, out, err = cli(
+        "train", "mlp", "--data", folder.name, "--size", 8, "--steps", 1, "--batch-size", 4, "--widths", 8
+    )
+    assert code == 0, err
+    assert "of [red] :dog:, " in out
+    assert "note: labels are the 2 sub-folders: [bold], dog" in out
+
+
+def test_a_run_whose_data_moved(cli: Run, folder: Path) -> None:
+    assert cli("data", "pack", folder.name, "-o", "out", "--size", 8)[0] == 0
+    assert cli("train", "mlp", "--data", "out", "--steps", 1, "--batch-size", 4, "--widths", 8)[0] == 0
+    Path("out").rename("elsewhere")
+    code, _, err = cli("train", "mlp", "--resume", 1, "--steps", 2)
+    assert code == 1
+    assert err.endswith("If the run's data lies elsewhere now, add --data PATH.\n")
+    assert cli("train", "mlp", "--resume", 1, "--steps", 2, "--data", "elsewhere")[0] == 0

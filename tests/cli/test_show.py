@@ -1,10 +1,11 @@
-"""Tables on narrow screens: no figure is cut off."""
+"""Tables on narrow screens: no figure is cut off; and names, which may be anybody's, that mean only themselves."""
 
 from __future__ import annotations
 
 import pytest
 
-from gantool.cli.show import print_table
+from gantool.cli.show import console, print_error, print_table
+from gantool.errors import GantoolError
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
@@ -22,3 +23,16 @@ def test_running_text_wraps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setenv("COLUMNS", "40")
     print_table(["name", "help"], [["--steps", "iterations; each steps every player of the game"]])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 40
+
+
+def test_names_are_no_markup_and_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print("[/x] [bold]y :smile:")
+    assert capsys.readouterr().out == "[/x] [bold]y :smile:\n"
+
+
+def test_nothing_that_is_printed_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(GantoolError("a\x1b[2Jb:\n  \x9b31mé\u202e", "type \x07"))
+    print_table(["name"], [["\x1b]0;title"]])
+    shown = capsys.readouterr()
+    assert shown.err == "Error: a\\x1b[2Jb:\n  \\x9b31mé\\u202e\ntype \\x07\n"
+    assert "\\x1b]0;title" in shown.out

@@ -339,6 +339,16 @@ def test_a_mirror_that_falls_silent(mirror: Mirror, monkeypatch: pytest.MonkeyPa
     assert mirror.ranges(IMAGES) == ["bytes=60-"], "what one mirror sent is not loaded again from the next"
 
 
+def test_a_mirror_that_trickles(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    with serving(FILES) as slow:
+        slow.plans[IMAGES] = [("trickle", 50)] * 9
+        fetch("mnist", notes := Notes(), mirrors=(slow.url, mirror.url))
+        assert len(slow.ranges(IMAGES)) == download.FRUITLESS, "three times, although each brought some bytes"
+    assert any(f"{slow.url}: it sent only" in note for note in notes.notes)
+    assert mirror.ranges(IMAGES)[0] is not None, "what it sent is not loaded again from the next"
+
+
 def test_a_mirror_that_is_not_there(mirror: Mirror) -> None:
     with serving({}) as gone:
         pass

@@ -236,8 +236,21 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match=r"new.partial exists, and is no unfinished pack"):
         pack(str(folder), tmp_path / "new", workers=1)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for link in ("link", "dangling"):
+        with pytest.raises(GantoolError, match=rf"{link} is a link. Give -o the folder itself"):
+            pack(str(folder), tmp_path / link, workers=1)
+        assert not (tmp_path / f"{link}.partial").exists()
     pack(str(folder), tmp_path / "empty", workers=1)
     assert len(load(str(tmp_path / "empty"))) == 1
+
+
+@pytest.mark.parametrize("out", ["", ".", "..", "/", "a/.."])
+def test_what_names_no_new_folder(tmp_path: Path, out: str) -> None:
+    folder = pictures(tmp_path / "in", ["a.png"])
+    with pytest.raises(GantoolError, match=r"names no new folder. Give one that is to be made: -o pack"):
+        pack(str(folder), Path(out), workers=1)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,18 @@ def test_what_was_done_is_not_done_again(
     assert "Going on after number" in notes[0]
 
 
+def test_files_that_make_few_rows_are_committed_by_the_clock(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_writer, "COMMIT", 2**40)
+    for seconds, kept in ((3600.0, 0), (0.0, 1)):
+        monkeypatch.setattr(pack_writer, "COMMIT_EVERY", seconds)
+        out = tmp_path / f"after-{seconds:g}"
+        with pytest.raises(Stop):  # as a kill: nothing is put in order
+            pack(str(folder), out, OPTIONS, workers=1, on_progress=stop_at(FILES // 2))
+        assert len(list(tmp_path.glob(f"{out.name}.partial/progress.json"))) == kept
+
+
 @pytest.mark.parametrize("what", ["a file", "an option"])
 def test_other_data_or_options_start_anew(folder: Path, tmp_path: Path, what: str) -> None:
     source = Path(shutil.copytree(folder, tmp_path / "in"))

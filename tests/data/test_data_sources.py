@@ -146,6 +146,10 @@ UNSOUND: dict[str, tuple[Any, str]] = {
 }
 
 
+if np.dtype(np.longdouble).itemsize > 8:  # not everywhere
+    UNSOUND["long doubles"] = (dataset(images=IMAGES, x=np.zeros(6, np.longdouble)), "'x' has dtype float")
+
+
 @pytest.mark.parametrize("what", UNSOUND)
 def test_what_is_unsound_is_told_with_the_name_of_its_plugin(bring: Bring, what: str) -> None:
     value, reason = UNSOUND[what]
@@ -191,6 +195,21 @@ def test_large_arrays_are_looked_at_in_pieces(bring: Bring, monkeypatch: pytest.
         load("shapes")
     bring(lambda size: dataset(images=FLOATS))
     assert len(load("shapes")) == 6
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 100), (6, 1, 8, 8, 8), (6, 2, 8, 8)])
+def test_samples_that_are_no_pictures_are_for_training(
+    bring: Bring, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bring(lambda size: dataset(images=np.zeros(shape, np.float32)))
+    assert load("shapes").images.shape == shape
+    for command in (("info", "shapes"), ("info", "shapes", "-o", "sheet.png"), ("pack", "shapes", "-o", "out")):
+        code, out, err = cli("data", *command)
+        assert (code, out) == (1, "")
+        assert err.startswith("Error: The samples of shapes have shape (")
+        assert err.endswith("Train on them as they are: --data shapes\n")
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_the_example_of_the_documentation(bring: Bring) -> None:

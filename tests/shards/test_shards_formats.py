@@ -15,6 +15,8 @@ from support.shards import digests, index, plain, with_classes
 from gantool import shards
 from gantool.errors import GantoolError
 from gantool.runtime import Generator
+from gantool.shards.maker import Maker, manifest_digest, versions
+from gantool.shards.plan import Plan
 
 FAR = 2**47 - 25
 
@@ -159,6 +161,24 @@ def test_the_same_bytes_at_another_time_by_other_workers(classes: Path, tmp_path
     assert digests(tmp_path / "one") == digests(tmp_path / "three")
     assert len(digests(tmp_path / "one")) == 8
     assert index(tmp_path / "one")["complete"] is True
+
+
+@pytest.mark.parametrize(("provider", "settings"), [("cuda", {"use_tf32": "0"}), ("cpu", None)])
+def test_shards_are_made_in_the_arithmetic_of_the_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, settings: dict[str, str] | None
+) -> None:
+    """In TF32, golden images may be more than one level off, which the self-test refuses."""
+    seen: list[tuple[str, object]] = []
+
+    def opened(path: Path, provider: str, threads: int, settings: object) -> Generator:
+        seen.append((provider, settings))
+        return Generator(path, threads=threads)
+
+    manifest = Generator(file).manifest
+    monkeypatch.setattr("gantool.runtime.Generator", opened)
+    plan = Plan(manifest_digest(manifest), 7, 0, 9, 9, "npy", (8, 8, 1), (), provider, False, versions("npy"))
+    Maker(plan, file, tmp_path).make(plan.shard(0))
+    assert seen == [(provider, settings)]
 
 
 @pytest.mark.gpu

@@ -17,13 +17,14 @@ import pytest
 from support.commands import gantool
 from support.shards import digests, plain
 
-from gantool import shards
+from gantool import onnxfile, shards
 from gantool.errors import GantoolError
 from gantool.shards import Progress
 from gantool.shards.events import Again
 from gantool.shards.gathering import Gathering
-from gantool.shards.maker import Made
-from gantool.shards.plan import Shard
+from gantool.shards.maker import Made, manifest_digest, versions
+from gantool.shards.plan import Plan, Shard
+from gantool.shards.ray_worker import Worker
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
@@ -179,6 +180,22 @@ def test_what_arrives_damaged_is_not_put_in_place(tmp_path: Path) -> None:
     given_up.take(b"ab")
     given_up.abandon()
     assert not list(tmp_path.iterdir())
+
+
+def test_an_artifact_of_any_name_is_sent_for(file: Path, tmp_path: Path) -> None:
+    """An actor tidies up what it has sent, and not the file that it makes images from."""
+    manifest = onnxfile.described(onnxfile.read_bytes(file), file)[1]
+    plan = Plan(manifest_digest(manifest), 7, 0, 9, 4, "npy", (8, 8, 1), (), "cpu", False, versions("npy"))
+    worker = Worker(plan, "shard-1.onnx", file.read_bytes(), tmp_path, "no such token")
+    assert worker.look(None) is True
+    for shard in plan.shards():
+        made = worker.make(shard)
+        assert isinstance(made, Made)
+        sent = worker.read(shard, 0)
+        assert isinstance(sent, bytes)
+        assert hashlib.sha256(sent).hexdigest() == made.sha256
+    assert not list(tmp_path.iterdir())
+    worker.close()
 
 
 @pytest.mark.slow

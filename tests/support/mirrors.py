@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections import defaultdict
@@ -18,6 +19,7 @@ class Mirror:
     A plan is a status to answer with (404), a text to redirect to, or one of:
     - ("drop", N): declares all, sends N bytes of it, and hangs up;
     - ("stall", N): sends N bytes, then nothing until the mirror is closed;
+    - ("trickle", N): sends a byte N times a second;
     - ("length", N): sends all, and declares N bytes;
     - "whole": pays no heed to a range;
     - "shifted": answers a range with another one.
@@ -62,10 +64,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         self.send_header("Content-Length", str(limit if kind == "length" else len(body) - start))
         self.end_headers()
+        if kind == "trickle":
+            self._trickle(body[start:], 1 / limit)
+            return
         self.wfile.write(body[start:] if kind not in ("drop", "stall") else body[start : start + limit])
         self.wfile.flush()
         if kind == "stall":
             mirror.closing.wait()
+
+    def _trickle(self, body: bytes, pause: float) -> None:
+        with contextlib.suppress(ConnectionError):  # who asked has had enough
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                if self.mirror.closing.wait(pause):
+                    return
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass

@@ -66,7 +66,7 @@ CASES = [
     ("dcgan", {"objective": "hinge"}),
     ("cgan", {}),
     ("cgan", {"body": "dcgan"}),
-    ("cgan", {"updates": "simultaneous"}),
+    ("cgan", {"updates": "simultaneous", "discriminator_steps": 1}),
     ("sngan", {}),
     ("wgan", {}),
     ("wgan", {"loss": "clip"}),

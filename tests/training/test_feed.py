@@ -232,6 +232,34 @@ def test_arrays_of_any_layout_are_read(place: Place, order: str, tmp_path: Path)
     source.close()
 
 
+@pytest.mark.parametrize("place", ["device", "disk"])
+@pytest.mark.parametrize("kind", ["mirrored", "read-only", "foreign", "repeated"])
+@pytest.mark.filterwarnings("error")
+def test_arrays_in_memory_of_any_kind_are_taken(place: Place, kind: str) -> None:
+    wanted = np.random.default_rng(0).integers(0, 9, (30, *SHAPE)).astype(np.float32)
+    if kind == "repeated":
+        wanted[:] = wanted[0]
+    array = {
+        "mirrored": wanted[..., ::-1].copy()[..., ::-1],
+        "foreign": wanted.astype(">f4"),
+        "repeated": np.broadcast_to(wanted[:1], wanted.shape),
+        "read-only": wanted.copy(),
+    }[kind]
+    array.flags.writeable = kind not in ("read-only", "repeated")
+    source = Sampler({"real": INPUTS[0]}, Dataset("d", "d", {"images": array}), 7, 0, CPU, place=place)
+    plain = Sampler({"real": INPUTS[0]}, Dataset("d", "d", {"images": wanted}), 7, 0, CPU)
+    for _ in range(6):
+        assert_same(source.draw(["real"]), plain.draw(["real"]))
+    source.close()
+
+
+def test_a_file_system_that_gives_less_than_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    array, whole = mapped(tmp_path), os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, memory, place: whole(file, (memory[0][:5],), place))
+    rows = np.array([3, 39, 3])
+    assert np.array_equal(Source(array).read(rows).numpy(), np.array(array)[rows])
+
+
 def test_what_was_written_into_a_private_mapping_is_what_is_read(tmp_path: Path) -> None:
     mapped(tmp_path)
     array = np.load(tmp_path / "images.npy", mmap_mode="c")
