@@ -22,7 +22,8 @@ def printable(text: str) -> str:
     """A text that may hold anybody's words, whole: what would steer a terminal is spelt out, but for ends of lines."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    kept = (c.isprintable() or c == "\n" or (c.isspace() and c >= "\xa0") for c in text)  # spaces of all widths, too
+    return "".join(c if keep else ascii(c)[1:-1] for c, keep in zip(text, kept, strict=True))
 
 
 def excerpt(text: str, limit: int = 80) -> str:

@@ -31,8 +31,8 @@ def test_names_are_no_markup_and_no_emoji(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_nothing_that_is_printed_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    print_error(GantoolError("a\x1b[2Jb:\n  \x9b31mé\u202e", "type \x07"))
+    print_error(GantoolError("a\x1b[2Jb:\n  \x9b31mé\u202f\u202e", "type \x07"))
     print_table(["name"], [["\x1b]0;title"]])
     shown = capsys.readouterr()
-    assert shown.err == "Error: a\\x1b[2Jb:\n  \\x9b31mé\\u202e\ntype \\x07\n"
+    assert shown.err == "Error: a\\x1b[2Jb:\n  \\x9b31mé\u202f\\u202e\ntype \\x07\n"
     assert "\\x1b]0;title" in shown.out
