@@ -99,6 +99,20 @@ def test_what_was_done_is_not_done_again(
     assert "Going on after number" in notes[0]
 
 
+def test_another_process_that_finished_just_now(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    acquire = FileLock.acquire
+
+    def late(lock: FileLock, **options: Any) -> Any:
+        taken = acquire(lock, **options)
+        (tmp_path / "out" / "theirs").mkdir(parents=True)
+        return taken
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with pytest.raises(GantoolError, match=r"out exists"):
+        pack(str(folder), tmp_path / "out", OPTIONS, workers=1)
+    assert not (tmp_path / "out.partial").exists()
+
+
 def test_files_that_make_few_rows_are_committed_by_the_clock(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
