@@ -200,6 +200,7 @@ def test_updates_at_once_give_finite_weights(tmp_path: Path) -> None:
     assert opened.state.broken_weights() is None
 
 
+@pytest.mark.slow  # test_resume.py does so in one process
 def test_the_command_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """Weights, power iterations and all, through files and processes."""
     save_npz(tmp_path / "noise.npz", side=28)
