@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from gantool.bench.settle import rate  # nothing else comes with it
+
 GENERATORS = {"mlp 28": ("mlp", (1, 28, 28)), "dcgan 32": ("dcgan", (3, 32, 32)), "dcgan 64": ("dcgan", (3, 64, 64))}
 CHUNK = 64
 STREAM_CHUNKS = (16, 64)  # images a request of OpenVINO's streams: the quicker at each batch counts
@@ -303,16 +305,6 @@ def versions() -> dict[str, str]:
     return own | {name: version(name) for name in others}
 
 
-def _speed(make: Callable[[int], object], batch: int, seconds: float) -> float:
-    runs, begin = 0, time.perf_counter()
-    while True:
-        make(batch)
-        runs += 1
-        elapsed = time.perf_counter() - begin
-        if elapsed >= seconds:
-            return runs * batch / elapsed
-
-
 def serve(request: dict[str, Any]) -> None:
     """Answer until the input ends."""
     if "export" in request:
@@ -330,7 +322,7 @@ def serve(request: dict[str, Any]) -> None:
             if "check" in command:
                 return contender.of_seed(command.get("first", 0), command["check"]).tolist()
             make = contender.stay if command.get("stay") else contender.sample
-            return _speed(make, command["batch"], command["seconds"]) if make else None
+            return rate(make, command["batch"], command["seconds"], time.perf_counter)[0] if make else None
 
     for line in sys.stdin:
         pipe.write(json.dumps(answer(json.loads(line))) + "\n")

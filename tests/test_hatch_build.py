@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
-import importlib.util
 import io
 import os
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.scripts import script
 
 ROOT = Path(__file__).parent.parent
 NOBODY = "http://127.0.0.1:9/"  # the port where nothing answers
@@ -36,11 +36,7 @@ def package(**files: bytes) -> bytes:
 @pytest.fixture
 def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, with a folder of its own to fill, and nothing behind its registry."""
-    spec = importlib.util.spec_from_file_location("hatch_build_under_test", ROOT / "hatch_build.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("hatch_build.py")
     monkeypatch.setattr(module, "FOLDER", tmp_path / "assets")
     monkeypatch.setattr(module, "REGISTRY", NOBODY)
     return module

@@ -20,6 +20,7 @@ import numpy as np
 from gantool import latents, rundir
 from gantool.bench import machine
 from gantool.bench.proof import FRESH_SEED
+from gantool.bench.settle import rate
 from gantool.errors import GantoolError
 from gantool.files import reading
 from gantool.manifest import Manifest, file_name
@@ -136,19 +137,10 @@ def serve(request: dict[str, Any], lines: Any, out: TextIO) -> None:
                 np.save(asked["to"], again(FRESH_SEED, 0, asked["images"]))
                 answer({"written": asked["to"]})
             else:
-                answer(_round(make, asked["batch"], asked["seconds"]))
+                speed, runs = rate(make, asked["batch"], asked["seconds"], time.perf_counter)
+                answer({"rate": speed, "runs": runs})
     except GantoolError as error:
         answer({"error": error.message, "hint": error.hint})
-
-
-def _round(make: Make, batch: int, seconds: float) -> dict[str, float]:
-    runs, start = 0, time.perf_counter()
-    while True:
-        make(batch)
-        runs += 1
-        elapsed = time.perf_counter() - start
-        if elapsed >= seconds:
-            return {"rate": batch * runs / elapsed, "runs": runs}
 
 
 if __name__ == "__main__":

@@ -83,3 +83,14 @@ def parts(latencies: Sequence[float]) -> list[Sequence[float]]:
     count = min(PARTS, len(latencies))
     edges = [len(latencies) * i // count for i in range(count + 1)]
     return [latencies[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def rate(make: Callable[[int], object], batch: int, seconds: float, clock: Callable[[], float]) -> tuple[float, int]:
+    """Images a second of one call after another for at least `seconds`, and how many calls that were."""
+    runs, start = 0, clock()
+    while True:
+        make(batch)
+        runs += 1
+        elapsed = clock() - start
+        if elapsed >= seconds:
+            return batch * runs / elapsed, runs

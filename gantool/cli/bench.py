@@ -182,7 +182,7 @@ def command(
     if write_choice:
         named = context.get_parameter_source("p99")
         for path in answer.write_choices(made, within_p99=named is not None and named.name == "COMMANDLINE"):
-            said.print(f"Written: {path}", markup=False)
+            said.print(f"Written: {path}")
     if regressed:
         raise typer.Exit(REGRESSED)
 

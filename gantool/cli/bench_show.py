@@ -20,24 +20,24 @@ def show(report: dict[str, Any]) -> None:
     names = Names(report["models"])
     measured = [cell for cell in report["cells"] if cell["status"] == "measured"]
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
-    out.print(f"{machine['cpu']}, {machine['cores']} cores{gpu}", markup=False)
-    out.print(", ".join(f"{name} {version}" for name, version in measured[0]["versions"].items()), markup=False)
+    out.print(f"{machine['cpu']}, {machine['cores']} cores{gpu}")
+    out.print(", ".join(f"{name} {version}" for name, version in measured[0]["versions"].items()))
     for answer in report["answer"]["models"]:
         own = [cell for cell in measured if cell["file"].get("model") == answer["model"]]
         if names.several:
-            out.print(f"\nModel: {answer['name']}", style="bold", markup=False)
+            out.print(f"\nModel: {answer['name']}", style="bold")
         if len(own) == 1:
             _one(own[0], names)
         elif own:
             _many(own, names)
         if names.several:
-            out.print("\n".join(answer["words"]), markup=False)
+            out.print("\n".join(answer["words"]))
     _draw(tables.failed([cell for cell in report["cells"] if cell["status"] != "measured"], names))
     _draw(tables.quality(report.get("quality")))
     _draw(tables.compare(report.get("compare")))
     _draw(tables.baseline(report.get("baseline")))
     if not names.several:
-        out.print("\n".join(report["answer"]["models"][0]["words"]), markup=False)
+        out.print("\n".join(report["answer"]["models"][0]["words"]))
 
 
 def _one(cell: dict[str, Any], names: Names) -> None:
@@ -49,7 +49,6 @@ def _one(cell: dict[str, Any], names: Names) -> None:
         f"{megabytes(file['bytes'])}"
         + (f", {tables.figure(work['flops'] / 1e6)} MFLOP an image" if work else "")
         + f") on {label(cell)}",
-        markup=False,
     )
     print_table(
         ["interpreter", "imports", "session", "first image", "in all"],
@@ -66,7 +65,7 @@ def _one(cell: dict[str, Any], names: Names) -> None:
     ]
     if spread:
         out.print(f"Run as in an app: {'; '.join(spread)}.")
-    out.print("Proof: " + "\n       ".join(cell["proof"]["words"]), markup=False)
+    out.print("Proof: " + "\n       ".join(cell["proof"]["words"]))
 
 
 def _many(cells: list[dict[str, Any]], names: Names) -> None:
@@ -92,4 +91,4 @@ def _draw(table: Table | None, ungrouped: bool = False) -> None:
         wrap=None if words else (),
     )
     if table.note:
-        console().print(table.note, markup=False)
+        console().print(table.note)

@@ -43,11 +43,11 @@ def pack(source: str, out: Path, as_json: bool, workers: int | None, options: di
                 packing.Options(**options),
                 workers=workers,
                 on_progress=heard,
-                on_note=lambda note: err.print(note, markup=False),
+                on_note=lambda note: err.print(note),
             )
     except KeyboardInterrupt:
         how_far = f"{last[0].done:,} of {last[0].total:,} are done" if last else "Nothing was decoded yet"
-        err.print(f"Stopped. {how_far}; the same command goes on.", markup=False)
+        err.print(f"Stopped. {how_far}; the same command goes on.")
         sys.exit(130)
     except packing.BrokenFiles as error:
         if as_json:
@@ -66,14 +66,14 @@ def _tell_packed(out: Path, done: Summary) -> None:
     shape = "×".join(map(str, packed.arrays["images"].shape[1:]))
     classes = f", {len(packed.class_names)} classes" if packed.class_names else ""
     rate = f", {done.done / max(done.seconds, 1e-9):,.0f} a second" if done.done else ""
-    text.print(f"{packed.count:,} images of {shape}{classes} → {out}: {megabytes(done.bytes)}{rate}", markup=False)
+    text.print(f"{packed.count:,} images of {shape}{classes} → {out}: {megabytes(done.bytes)}{rate}")
     if packed.broken:
-        text.print(f"{packed.broken:,} broken files were left out; {out}/broken.jsonl lists them:", markup=False)
+        text.print(f"{packed.broken:,} broken files were left out; {out}/broken.jsonl lists them:")
         for each in packed.broken_first:
-            text.print(f"  {excerpt(each['file'])}: {excerpt(each['reason'], 120)}", markup=False)
+            text.print(f"  {excerpt(each['file'])}: {excerpt(each['reason'], 120)}")
     for note in packed.notes:
-        text.print(f"Note: {printable(note)}", markup=False)
-    text.print(f"Next: gantool train dcgan --data {shlex.quote(str(out))}", markup=False)
+        text.print(f"Note: {printable(note)}")
+    text.print(f"Next: gantool train dcgan --data {shlex.quote(str(out))}")
 
 
 def info(source: str, as_json: bool, *, size: int | None, out: Path | None, verify: bool, workers: int | None) -> None:
@@ -100,8 +100,8 @@ def info(source: str, as_json: bool, *, size: int | None, out: Path | None, veri
     else:
         _tell_found(found)
         if out is not None:
-            console().print(f"Contact sheet: {out}", markup=False)
-        console().print(f"Next: {_advice(found)}", markup=False)
+            console().print(f"Contact sheet: {out}")
+        console().print(f"Next: {_advice(found)}")
     if found.broken:
         raise typer.Exit(1)
 
@@ -115,7 +115,7 @@ def _verify(path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"source": str(path), "whole": not wrong, "changed": wrong})
     elif not wrong:
-        console().print(f"{path}: every file is what it was when it was packed.", markup=False)
+        console().print(f"{path}: every file is what it was when it was packed.")
     if wrong:
         raise GantoolError(f"{path}: {', '.join(wrong)} changed since it was packed.", "Pack the data again.")
 
@@ -160,7 +160,7 @@ def _tell_found(found: Survey) -> None:
         more = len(found.classes) - SHOWN
         print_table(["class", "images", ""], classes, right=(1, 2), wrap=())
         if more > 0:
-            console().print(f"… and {more:,} more classes", markup=False)
+            console().print(f"… and {more:,} more classes")
     _tell_list("Equal pixels:", [" = ".join(map(excerpt, group)) for group in found.duplicate_groups])
     _tell_list("Broken:", [f"{excerpt(file)}: {excerpt(reason, 120)}" for file, reason in found.broken])
 
@@ -170,9 +170,9 @@ def _tell_list(title: str, lines: list[str]) -> None:
         text = console()
         text.print(title)
         for line in lines[:SHOWN]:
-            text.print(f"  {line}", markup=False)
+            text.print(f"  {line}")
         if len(lines) > SHOWN:
-            text.print(f"  … and {len(lines) - SHOWN:,} more (--json lists them)", markup=False)
+            text.print(f"  … and {len(lines) - SHOWN:,} more (--json lists them)")
 
 
 def _advice(found: Survey) -> str:
@@ -216,7 +216,7 @@ def _shown() -> Iterator[Callable[[int, int, int, int], None]]:
                 rate = (done - found) / (now - start)
                 left = f", {(total - done) / rate / 60:,.0f} min left" if rate else ""
                 bad = f", {broken:,} broken" if broken else ""
-                err.print(f"{done:,} of {total:,}, {rate:,.0f}/s{left}{bad}", markup=False)
+                err.print(f"{done:,} of {total:,}, {rate:,.0f}/s{left}{bad}")
 
         yield line
         return

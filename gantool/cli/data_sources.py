@@ -87,10 +87,9 @@ def fetch(
     out.print(
         f"{name}: {known.count:,} images of {_pixels(known.shape)} pixels, {len(known.class_names)} classes, "
         f"{'in' if made else 'already in'} {folder}",
-        markup=False,
     )
-    out.print(f"Licence: {known.licence}", markup=False)
-    out.print(f"Next: gantool train dcgan --data {shlex.quote(data)} --size 32", markup=False)
+    out.print(f"Licence: {known.licence}")
+    out.print(f"Next: gantool train dcgan --data {shlex.quote(data)} --size 32")
 
 
 def _described(entry: Entry) -> dict[str, Any]:
@@ -155,4 +154,4 @@ class _Shown:
             self.noted(f"{self.name}: {megabytes(count)} of {megabytes(self.total)}")
 
     def noted(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text)

@@ -80,7 +80,7 @@ def generate(
         raise GantoolError(f"{output} can't be written: {error.strerror}.", "Name another with -o.") from error
     which = f"{asked.n} images ({first} … {first + asked.n - 1}" if asked.n > 1 else f"1 image ({first}"
     rows = f"; rows: {_rows(asked, manifest)}" if asked.rows > 1 else ""
-    console().print(f"{which} of seed {seed}) of {path} → {output}{rows}", markup=False)
+    console().print(f"{which} of seed {seed}) of {path} → {output}{rows}")
 
 
 def _asked(

@@ -97,4 +97,4 @@ def new(
     steps = [f"cd {shlex.quote(str(folder))}", "python -m pip install -e '.[dev]'", "python -m pytest"]
     next_lines = [f"  {step}" for step in [*steps, f"gantool train {name}"]]
     text = "\n".join([f"{folder}{os.sep}", *lines, "", "Next:", *next_lines])
-    console().print(text, markup=False, soft_wrap=True)
+    console().print(text, soft_wrap=True)

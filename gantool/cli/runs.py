@@ -92,10 +92,10 @@ def delete(
     out = console()
     if not yes:
         for run in chosen:
-            out.print(f"{run.path}  {megabytes(removal.size(run))}", markup=False)
+            out.print(f"{run.path}  {megabytes(removal.size(run))}")
         typer.confirm(f"Delete {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} for good?", abort=True)
     for run in chosen:
-        out.print(f"deleted {run.path}: {megabytes(removal.delete(run))} freed", markup=False)
+        out.print(f"deleted {run.path}: {megabytes(removal.delete(run))} freed")
 
 
 def _list(runs: Path, sort: Sort, as_json: bool) -> None:
@@ -108,7 +108,7 @@ def _list(runs: Path, sort: Sort, as_json: bool) -> None:
     if as_json:
         print_json([_as_json(one) for one in found])
     elif not found:
-        console().print(f"There is no run in {runs}. Train one: gantool train mlp", markup=False)
+        console().print(f"There is no run in {runs}. Train one: gantool train mlp")
     else:
         _show(found)
 
@@ -136,7 +136,7 @@ def _show(found: list[Summary]) -> None:
     print_table(columns, rows, right=(1, *range(3, len(columns))), wrap=(0,))
     for one in found:
         if one.error:
-            console().print(f"{one.run.name} is broken: {one.error}", markup=False)
+            console().print(f"{one.run.name} is broken: {one.error}")
 
 
 def _named(one: Summary) -> str:

@@ -39,14 +39,14 @@ def generate(artifact: Path, out: Path, as_json: bool, options: dict[str, Any]) 
         # the index knows them all: an interrupt may come between a shard and the news of it
         there = finished(out)
         done = f"{there} of {last[0].shards_total} shards" if last and there is not None else "What was made"
-        console(stderr=True).print(f"Stopped. {done} in {out} stay; the same command goes on.", markup=False)
+        console(stderr=True).print(f"Stopped. {done} in {out} stay; the same command goes on.")
         sys.exit(130)
     for name in summary.damaged:
-        console(stderr=True).print(f"{name} was gone or changed, and was made again.", markup=False)
+        console(stderr=True).print(f"{name} was gone or changed, and was made again.")
     if as_json:
         print_json(_described(artifact, out, options, summary))
     else:
-        console().print(_sentence(artifact, out, options, summary), markup=False)
+        console().print(_sentence(artifact, out, options, summary))
 
 
 def labels(one: str | None, several: str | None, artifact: Path) -> list[int] | None:
@@ -92,7 +92,7 @@ def _shown(total: int) -> Iterator[Callable[[Progress], None]]:
             now = time.monotonic()
             if now - spoken >= LINE_EVERY:
                 spoken = now
-                err.print(_line(progress, now - start), markup=False)
+                err.print(_line(progress, now - start))
 
         yield line
         return
@@ -130,7 +130,7 @@ def _tell_lost(progress: Progress, err: Any) -> None:
 
     if isinstance(progress.event, Again):
         text = f"The worker of shard {progress.event.number} {progress.event.why}; the shard is made again."
-        err.print(text, markup=False)
+        err.print(text)
 
 
 def _line(progress: Progress, seconds: float) -> str:

@@ -10,21 +10,30 @@ from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
 
 SIDES = (16, 28, 32, 64, 128, 256)
+SMALLEST = 4  # side of a map that is not halved further
 
 
-def pyramid(spec: SampleSpec, width: int, max_width: int) -> tuple[int, list[int]]:
+def pyramid(
+    spec: SampleSpec,
+    width: int,
+    max_width: int,
+    *,
+    sides: tuple[int, ...] = SIDES,
+    maker: str = "A convolutional generator",
+) -> tuple[int, list[int]]:
     """Side of the smallest map, and channels from it towards the image: 32 px → 4, [256, 128, 64].
 
-    GantoolError for samples that aren't square images with a side in SIDES and 1 or 3 channels.
+    Sides are halved while they are even and at least SMALLEST remains: 48 px → 6. GantoolError, about `maker`, for
+    samples that aren't square images with a side in `sides` and 1 or 3 channels.
     """
-    if not spec.is_image or spec.sides[0] != spec.sides[1] or spec.sides[0] not in SIDES or spec.channels not in (1, 3):
+    if not spec.is_image or spec.sides[0] != spec.sides[1] or spec.sides[0] not in sides or spec.channels not in (1, 3):
         raise GantoolError(
-            f"A convolutional generator can't make samples of shape {spec}.",
-            f"It makes square images with 1 or 3 channels and {', '.join(map(str, SIDES))} pixels a side: "
+            f"{maker} can't make samples of shape {spec}.",
+            f"It makes square images with 1 or 3 channels and {', '.join(map(str, sides))} pixels a side: "
             "add --size, e.g. --size 32.",
         )
     side, depth = spec.sides[0], 0
-    while side % 2 == 0 and side > 4:
+    while side % 2 == 0 and side // 2 >= SMALLEST:
         side, depth = side // 2, depth + 1
     return side, [min(width * 2**level, max_width) for level in reversed(range(depth))]
 

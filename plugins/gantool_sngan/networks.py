@@ -6,36 +6,22 @@ gain of √2 inside a block.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
+import gantool_dcgan.networks as dcgan
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import ParametrizationList, register_parametrization
 
 from gantool.architecture import SampleSpec
-from gantool.errors import GantoolError
 
 SIDES = (16, 28, 32, 48, 64, 96, 128)
-SMALLEST = 4  # side that no block halves further
 START = 15  # power iterations before the first use
 
 
-def pyramid(spec: SampleSpec, width: int, max_width: int) -> tuple[int, list[int]]:
-    """Side of the smallest map, and channels from it towards the image: 48 px → 6, [128, 64, 32].
-
-    GantoolError for samples that aren't square images with a side in SIDES and 1 or 3 channels.
-    """
-    if not spec.is_image or spec.sides[0] != spec.sides[1] or spec.sides[0] not in SIDES or spec.channels not in (1, 3):
-        raise GantoolError(
-            f"sngan can't make samples of shape {spec}.",
-            f"It makes square images with 1 or 3 channels and {', '.join(map(str, SIDES))} pixels a side: "
-            "add --size, e.g. --size 32.",
-        )
-    side, depth = spec.sides[0], 0
-    while side % 2 == 0 and side // 2 >= SMALLEST:
-        side, depth = side // 2, depth + 1
-    return side, [min(width * 2**level, max_width) for level in reversed(range(depth))]
+pyramid = partial(dcgan.pyramid, sides=SIDES, maker="sngan")
 
 
 def initialise(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import json
 import random
@@ -14,21 +13,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from support.scripts import script
 
 from gantool.data import load
 from gantool.errors import GantoolError
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "emoji.py"
-
 
 @pytest.fixture(scope="module")
 def emoji() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_emoji", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/emoji.py")
 
 
 def drawn(number: int = 0) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 import torch
 from support.commands import environment
 from support.distributions import make_distribution
+from support.scripts import script
 from support.trainings import architecture, tiny_game
 
 from gantool import plugins
@@ -27,13 +27,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "road.py"
 
 @pytest.fixture(scope="module")
 def road() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("road", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["road"] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/road.py")
 
 
 def a_walk(road: ModuleType, folder: Path) -> Any:

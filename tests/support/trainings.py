@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +194,19 @@ def nan_game(bad: Callable[[int], bool]) -> Plugin:
         )
 
     return plugin(build)
+
+
+def in_float64(state: State) -> State:
+    """The same state in float64 without dropout, whose masks each engine may draw its own way."""
+    for module in (*state.game.modules().values(), *([state.ema.module] if state.ema else [])):
+        module.double()
+        for child in module.modules():
+            if isinstance(child, nn.Dropout):
+                child.p = 0.0
+    draw = state.sampler.draw
+
+    def drawn_double(names: Iterable[str]) -> dict[str, Tensor]:
+        return {name: t.double() if t.is_floating_point() else t for name, t in draw(names).items()}
+
+    state.sampler.draw = drawn_double  # type: ignore[method-assign]
+    return state

@@ -17,6 +17,7 @@ from support.trainings import (
     TinyDiscriminator,
     dataset,
     different,
+    in_float64,
     plugin,
     run_until,
     save_npz,
@@ -259,17 +260,7 @@ def _state(name: str, engine: str = "eager", double: bool = False, data: Dataset
         architecture, config, recipe, data, seed=0, device=CPU, precision="fp32", engine=engine,
         diffaugment=augment.parse(ALL),
     )  # fmt: skip
-    if double:
-        for module in (*state.game.modules().values(), *([state.ema.module] if state.ema else [])):
-            module.double()
-            for child in module.modules():
-                if isinstance(child, nn.Dropout):
-                    child.p = 0.0
-        draw = state.sampler.draw
-        state.sampler.draw = lambda names: {  # type: ignore[method-assign]
-            name: t.double() if t.is_floating_point() else t for name, t in draw(names).items()
-        }
-    return state
+    return in_float64(state) if double else state
 
 
 @pytest.mark.parametrize("name", NAMES)

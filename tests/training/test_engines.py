@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.trainings import SMALL, dataset, different, needs_cuda, run_until, start
-from torch import Tensor, nn
+from support.trainings import SMALL, dataset, different, in_float64, needs_cuda, run_until, start
+from torch import Tensor
 
 from gantool import plugins
 from gantool.architecture import Architecture
@@ -25,22 +24,12 @@ compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile nee
 
 
 def _state(architecture: Architecture, engine: str, device: torch.device = CPU, **given: Any) -> State:
-    """A small training in float64 without dropout, whose masks each engine may draw its own way."""
+    """A small training in float64 without dropout."""
     small = SMALL.get(architecture.name, {})
     config, recipe = resolve(architecture, {"batch_size": 6, **small, **given})
-    state = State(architecture, config, recipe, dataset(), seed=0, device=device, precision="fp32", engine=engine)
-    for module in (*state.game.modules().values(), *([state.ema.module] if state.ema else [])):
-        module.double()
-        for child in module.modules():
-            if isinstance(child, nn.Dropout):
-                child.p = 0.0
-    draw = state.sampler.draw
-
-    def drawn_double(names: Iterable[str]) -> dict[str, Tensor]:
-        return {name: t.double() if t.is_floating_point() else t for name, t in draw(names).items()}
-
-    state.sampler.draw = drawn_double  # type: ignore[method-assign]
-    return state
+    return in_float64(
+        State(architecture, config, recipe, dataset(), seed=0, device=device, precision="fp32", engine=engine)
+    )
 
 
 def _weights(state: State, steps: int) -> dict[str, Tensor]:
