@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from gantool.bench import machine
+from gantool.benching import machine
 
 CASES = {"mlp 28": ("mlp", 28), "dcgan 32": ("dcgan", 32), "wgan 28": ("wgan", 28)}
 REFERENCE = "generator.onnx"
@@ -77,11 +77,11 @@ def export(case: str, steps: int, folder: Path) -> list[str]:
     """Every kind of file at every precision into `folder`; their names, the reference first."""
     import torch
 
-    from gantool import plugins
-    from gantool.architecture import SampleSpec
-    from gantool.export import FILES, Options, Source, from_game, source_of, write
-    from gantool.manifest import PRECISIONS
-    from gantool.rundir import RunDir
+    from gantool.artifact.manifest import PRECISIONS
+    from gantool.exporting import FILES, Options, Source, from_game, source_of, write
+    from gantool.plugin import registry
+    from gantool.plugin.architecture import SampleSpec
+    from gantool.run.rundir import RunDir
 
     name, side = CASES[case]
     source: Source
@@ -92,7 +92,7 @@ def export(case: str, steps: int, folder: Path) -> list[str]:
         source = source_of(RunDir(next(runs.iterdir())))
     else:
         torch.manual_seed(0)
-        architecture = plugins.find(name).architecture
+        architecture = registry.find(name).architecture
         assert architecture is not None
         game = architecture.build(architecture.config(), SampleSpec((1, side, side)))
         about: dict[str, object] = {"name": name, "plugin": "gantool", "plugin_version": "", "config": {}}
@@ -187,11 +187,11 @@ def sampler(path: Path, threads: int) -> Callable[[int, int, int], np.ndarray]:
 
     import torch
 
-    from gantool import artifact, latents
-    from gantool.export import archive, torchscript
+    from gantool.artifact import inspection, latents
+    from gantool.exporting.torch_files import archive, torchscript
 
     torch.set_num_threads(threads)
-    described = artifact.inspect(path).manifest
+    described = inspection.inspect(path).manifest
     module = archive.load(path) if path.suffix == ".pt2" else torchscript.load(path)
     shapes = {item.name: item.shape for item in described.latents}
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gantool.bench.settle import rate  # nothing else comes with it
+from gantool.benching.settle import rate  # nothing else comes with it
 
 GENERATORS = {"mlp 28": ("mlp", (1, 28, 28)), "dcgan 32": ("dcgan", (3, 32, 32)), "dcgan 64": ("dcgan", (3, 64, 64))}
 CHUNK = 64
@@ -132,7 +132,7 @@ def _torch(folder: Path, latent: tuple[int, ...], request: dict[str, Any]) -> Co
     fp16."""
     import torch
 
-    from gantool import latents
+    from gantool.artifact import latents
 
     kind, precision = request["kind"], request.get("precision", "fp32")
     device = torch.device(request["device"])
@@ -141,7 +141,7 @@ def _torch(folder: Path, latent: tuple[int, ...], request: dict[str, Any]) -> Co
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = True
     if kind == "frozen":
-        from gantool.export import torchscript
+        from gantool.exporting.torch_files import torchscript
 
         module = torchscript.load(folder / "generator.torchscript.pt", str(device))
     else:
@@ -192,7 +192,7 @@ def _openvino(path: Path, latent: tuple[int, ...], threads: int, streams: bool) 
     import openvino
     from openvino import opset13
 
-    from gantool import latents
+    from gantool.artifact import latents
 
     core = openvino.Core()
     model = core.read_model(path)
@@ -260,12 +260,12 @@ def reading(size: int, seconds: float) -> float:
 def game(name: str) -> Any:
     import torch
 
-    from gantool import plugins
-    from gantool.architecture import SampleSpec
+    from gantool.plugin import registry
+    from gantool.plugin.architecture import SampleSpec
 
     torch.manual_seed(0)
     architecture, shape = GENERATORS[name]
-    found = plugins.find(architecture).architecture
+    found = registry.find(architecture).architecture
     assert found is not None
     return found.build(found.config(), SampleSpec(shape))
 
@@ -274,8 +274,8 @@ def _export(name: str, folder: Path, variants: list[str]) -> None:
     import roofline  # beside this file
     import torch
 
-    from gantool.bench import work
-    from gantool.export import Options, from_game, write
+    from gantool.benching import work
+    from gantool.exporting import Options, from_game, write
 
     about: dict[str, object] = {"name": GENERATORS[name][0], "plugin": "gantool", "plugin_version": "", "config": {}}
     source = from_game(game(name), architecture=about, training={}, data={})

@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gantool import data
-from gantool.files import replacing
 from gantool.metrics.digits import KEY, Classifier
 from gantool.metrics.samples import as_samples
+from gantool.system.files import replacing
 
 VERSION = "1"
 HELD_OUT = 2_000

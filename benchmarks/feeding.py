@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from train import rate  # beside this file
 
-from gantool import plugins
-from gantool.bench import machine
+from gantool.benching import machine
 from gantool.data import Dataset
-from gantool.files import write_json
-from gantool.options import resolve
-from gantool.rundir import Place
+from gantool.plugin import registry
+from gantool.plugin.options import resolve
+from gantool.run.rundir import Place
+from gantool.system.files import write_json
 from gantool.training.state import State, pick_device
 from gantool.training.step import iterate
 
@@ -49,7 +49,7 @@ def written(folder: Path, rows: int) -> Dataset:
 
 def loop(name: str, dataset: Dataset, place: Place, arguments: argparse.Namespace) -> Iterator[None]:
     """gantool's loop, its data in `place`; each `next` is one iteration."""
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     config, recipe = resolve(architecture, {"batch_size": arguments.batch})
     state = State(

@@ -1,4 +1,4 @@
-"""What `gantool.export.optimize` gains: each layer alone and the whole graph, before and after, on the CPU provider.
+"""What `gantool.exporting.onnx_files.optimize` gains: each layer and the whole graph, on the CPU provider.
 
     python benchmarks/graph.py --json benchmarks/results/graph-cpu.json
 
@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from gantool.bench import machine
+from gantool.benching import machine
 
 GENERATORS = {
     "dcgan 32": ("dcgan", (3, 32, 32)),
@@ -94,8 +94,8 @@ def work(name: str, batches: Sequence[int], rounds: int, threads: Sequence[int])
         print(json.dumps({"rows": rows, "optimize": None}))
         return
 
-    from gantool.export.optimize import optimize
-    from gantool.export.optimize.cleanup import clean
+    from gantool.exporting.onnx_files.optimize import optimize
+    from gantool.exporting.onnx_files.optimize.cleanup import clean
 
     model, feeds = exported(name)
     rows += layers(name, clean(model), batches, rounds, threads)
@@ -116,12 +116,12 @@ def exported(name: str) -> tuple[onnx.ModelProto, Callable[[int], dict[str, np.n
     """The default generator with weights of seed 0, and latents for it."""
     import torch
 
-    from gantool import plugins
-    from gantool.architecture import SampleSpec
-    from gantool.export.onnx_graph import to_onnx
+    from gantool.exporting.onnx_files.graph import to_onnx
+    from gantool.plugin import registry
+    from gantool.plugin.architecture import SampleSpec
 
     architecture, shape = GENERATORS[name]
-    found = plugins.find(architecture).architecture
+    found = registry.find(architecture).architecture
     assert found is not None
     torch.manual_seed(0)
     game = found.build(found.config(), SampleSpec(shape))
@@ -154,7 +154,7 @@ def layers(
     name: str, model: onnx.ModelProto, batches: Sequence[int], rounds: int, threads: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Each transposed convolution alone, with its bias and activation: as it is, and rewritten."""
-    from gantool.export.optimize.layers import PROJECTION, WINDOWS, alone, find, project
+    from gantool.exporting.onnx_files.optimize.layers import PROJECTION, WINDOWS, alone, find, project
 
     rows: list[dict[str, Any]] = []
     stream = np.random.default_rng(0)
@@ -185,7 +185,7 @@ def timed(
     threads: Sequence[int],
 ) -> list[dict[str, Any]]:
     """A row for every batch and number of threads: medians over the rounds, of the ratio also its range."""
-    from gantool.export.optimize import timing
+    from gantool.exporting.onnx_files.optimize import timing
 
     turns = [timing.compare(before, after, feeds, feeds_after, threads) for _ in range(rounds)]
     rows = []

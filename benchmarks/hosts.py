@@ -34,13 +34,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support import hosts
 from support.image_hosts import NAMES, Files, Host, Hosts, difference
 
-from gantool import __version__, artifact
-from gantool.bench import machine
+from gantool import __version__
+from gantool.artifact import inspection
+from gantool.artifact.manifest import file_name
+from gantool.benching import machine
 from gantool.errors import GantoolError
-from gantool.files import write_json
-from gantool.manifest import file_name
-from gantool.rundir import RunDir
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
+from gantool.system.files import write_json
 
 TITLES = {
     "runtime": "Python, gantool.runtime (the reference)",
@@ -149,14 +150,14 @@ def kit_of(source: Path, folder: Path, precision: str) -> tuple[Files, Path]:
         shutil.copytree(source, folder / "kit", symlinks=True)
         files = Files(folder / "kit")
         return files, files.seeded
-    from gantool import export  # torch: not for a kit
-    from gantool.export.app import write_app
+    from gantool import exporting  # torch: not for a kit
+    from gantool.exporting.app import write_app
 
     run = RunDir(source)
     kinds = ["onnx", "onnx-seeded", "torchscript-seeded", "pt2"]
     as_torch = precision in ("float32", "half-weights")
-    options = export.Options((precision,) if as_torch else (precision, "float32"))
-    made = {item.path.name: item for item in export.write(export.source_of(run), kinds, folder, options)}
+    options = exporting.Options((precision,) if as_torch else (precision, "float32"))
+    made = {item.path.name: item for item in exporting.write(exporting.source_of(run), kinds, folder, options)}
     seeded, torchscript = made[file_name("onnx-seeded", precision)], made[file_name("torchscript-seeded")]
     write_app(seeded, torchscript, run, folder / "kit")
     plain, pt2 = made[file_name("onnx", precision)], made[file_name("pt2")]
@@ -166,7 +167,7 @@ def kit_of(source: Path, folder: Path, precision: str) -> tuple[Files, Path]:
 
 def compare(here: Hosts, names: Sequence[str], files: Files, full: Path, budget: Budget) -> dict[str, Any]:
     """A row for each host: what it makes, how soon, and how fast."""
-    described = artifact.inspect(files.seeded).manifest
+    described = inspection.inspect(files.seeded).manifest
     own = {path: images_of(Generator(path, threads=1).sample, budget.images) for path in {files.seeded, full}}
     weights = difference(np.concatenate(own[files.seeded]), np.concatenate(own[full]))
     rows: dict[str, dict[str, Any]] = {}

@@ -18,14 +18,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from gantool import data, export, pictures, plugins, rundir
-from gantool.architecture import SampleSpec
-from gantool.bench import machine
-from gantool.files import write_json
+from gantool import data, exporting
+from gantool.artifact import pictures
+from gantool.benching import machine
 from gantool.metrics.digits import Digits
-from gantool.rundir import RunDir
+from gantool.plugin import registry
+from gantool.plugin.architecture import SampleSpec
+from gantool.run import metrics_log, rundir
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
-from gantool.training import log, loop, session
+from gantool.system.files import write_json
+from gantool.training import loop, session
 
 BODIES = ("mlp", "dcgan")
 EACH = 100
@@ -47,7 +50,7 @@ class Told:
 
 def trained(body: str, given: dict[str, Any], seed: int, runs: Path) -> RunDir:
     options = {"body": body, **given}
-    opened = session.start(plugins.find("cgan"), options, seed=seed, device="cpu", runs=runs, name=f"cgan-{body}")
+    opened = session.start(registry.find("cgan"), options, seed=seed, device="cpu", runs=runs, name=f"cgan-{body}")
     loop.train(opened.state, opened.run, opened.info, Told())
     return opened.run
 
@@ -74,7 +77,7 @@ def _said(judge: Digits, images: np.ndarray) -> np.ndarray:
 
 def measure(run: RunDir, each: int, folder: Path | None) -> dict[str, Any]:
     info = run.read()
-    (made,) = export.export_run(run, ["onnx-seeded"])
+    (made,) = exporting.export_run(run, ["onnx-seeded"])
     path = made.path
     counts, reals = judged(path, each)
     shares = counts.diagonal() / each
@@ -88,7 +91,7 @@ def measure(run: RunDir, each: int, folder: Path | None) -> dict[str, Any]:
         "seed": info.seed,
         "config": info.config,
         "recipe": info.recipe,
-        "seconds": round(log.read_metrics(run)[-1]["seconds"], 1),
+        "seconds": round(metrics_log.read_metrics(run)[-1]["seconds"], 1),
         "images_a_class": each,
         "agreement": round(float(shares.mean()), 4),
         "by_class": shares.round(4).tolist(),

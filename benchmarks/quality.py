@@ -23,10 +23,10 @@ from torch import Tensor
 from train import CASES, Sample, gantool, tutorial  # beside this file
 
 from gantool import data
-from gantool.bench import machine
-from gantool.files import write_json
+from gantool.benching import machine
 from gantool.metrics.extractors import load_extractor
 from gantool.metrics.frechet import FrechetReference
+from gantool.system.files import write_json
 from gantool.training.state import pick_device
 
 ITERATIONS = {"mlp 28": 7_000, "dcgan 32": 1_500, "wgan gp 32": 400, "dcgan 64": 400}

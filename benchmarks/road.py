@@ -32,17 +32,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.image_hosts import Files, Hosts, difference
 from support.trainings import different
 
-from gantool import __version__, export, latents, plugins
-from gantool.architecture import Architecture
-from gantool.bench import machine
+from gantool import __version__, exporting
+from gantool.artifact import latents
+from gantool.artifact.manifest import FILES
+from gantool.benching import machine
 from gantool.errors import GantoolError
-from gantool.export.verify import MAX_FLOAT, run_torch
-from gantool.files import write_json
-from gantool.manifest import FILES
-from gantool.rundir import RunDir
+from gantool.exporting.verify import MAX_FLOAT, run_torch
+from gantool.plugin import registry
+from gantool.plugin.architecture import Architecture
+from gantool.run import checkpoint
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
-from gantool.training import checkpoint
+from gantool.system.files import write_json
 
 IMAGES, SEED, FIRST = 64, 2**40 + 7, 1000
 HANG = 1800  # seconds of one command; only a hang takes as long
@@ -162,7 +164,7 @@ def compare_states(whole: Mapping[str, Any], cut: Mapping[str, Any]) -> None:
 def exports(walk: Walk) -> None:
     folder = walk.run.export
     walk.gantool("export", walk.run.path, "--onnx", "--seeded", "--torchscript")
-    missing = [FILES[kind] for kind in export.USUAL if not (folder / FILES[kind]).is_file()]
+    missing = [FILES[kind] for kind in exporting.USUAL if not (folder / FILES[kind]).is_file()]
     if missing:
         raise NotSo(f"not written: {', '.join(missing)}")
 
@@ -177,7 +179,7 @@ def inputs_of(generator: Generator) -> dict[str, np.ndarray]:
 
 def wanted(walk: Walk, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Torch's own samples, float32, of the run's averaged generator."""
-    source = export.source_of(walk.run)
+    source = exporting.source_of(walk.run)
     return run_torch(source.generator, {item.name: inputs[item.name] for item in source.inputs})
 
 
@@ -295,7 +297,7 @@ def table(rows: Mapping[str, Mapping[str, str]], road: Sequence[str] = tuple(ROA
 
 
 def main() -> None:
-    names = plugins.architecture_names()
+    names = registry.architecture_names()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architectures", default=",".join(names), help="default: all that are installed, %(default)s")
     parser.add_argument("--steps", type=int, default=80, help="of each training (default: %(default)s)")
@@ -310,7 +312,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, Hosts(Path(temporary) / "hosts") as hosts:
         hosts.folder.mkdir()
         for name in given.architectures.split(","):
-            plugin = plugins.find(name)
+            plugin = registry.find(name)
             assert plugin.architecture is not None
             folder = Path(temporary) / name
             folder.mkdir()

@@ -18,8 +18,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from gantool import data, plugins
-from gantool.options import resolve
+from gantool import data
+from gantool.plugin import registry
+from gantool.plugin.options import resolve
 from gantool.training.state import State
 from gantool.training.step import iterate
 
@@ -87,7 +88,7 @@ class Counter(TorchDispatchMode):
 
 def count(name: str, size: int | None) -> Work:
     """The work of an architecture with its default options on the digits."""
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     config, recipe = resolve(architecture, {"batch_size": COUNTED})
     state = State(

@@ -18,13 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantool import data, pictures, plugins
-from gantool.bench import machine
+from gantool import data
+from gantool.artifact import pictures
+from gantool.benching import machine
 from gantool.data import Dataset
-from gantool.files import write_json
 from gantool.metrics.extractors import load_extractor
 from gantool.metrics.frechet import FrechetReference
-from gantool.options import resolve
+from gantool.plugin import registry
+from gantool.plugin.options import resolve
+from gantool.system.files import write_json
 from gantool.training import augment
 from gantool.training.state import State, pick_device
 from gantool.training.step import iterate
@@ -49,7 +51,7 @@ def samples(state: State, count: int) -> Tensor:
 
 def follow(policies: str, reals: Dataset, reference: FrechetReference, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train with `policies` ("": none), and measure every so many steps."""
-    architecture = plugins.find(arguments.architecture).architecture
+    architecture = registry.find(arguments.architecture).architecture
     assert architecture is not None
     config, recipe = resolve(architecture, {"width": arguments.width} if arguments.width else {})
     state = State(

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from contenders import Worker, export, versions  # beside this file
 
-from gantool import nvml
-from gantool.bench import machine
-from gantool.files import replacing
+from gantool.benching import machine
+from gantool.system import nvml
+from gantool.system.files import replacing
 
 SINGLE, TF32, HALF = "fp32", "tf32", "fp16"
 SEEDED, SEEDED_HALF = {"file": "generator.seeded.onnx"}, {"file": "generator.half.seeded.onnx"}

@@ -27,12 +27,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from gantool import data, plugins
-from gantool.architecture import SampleSpec
-from gantool.bench import machine
+from gantool import data
+from gantool.benching import machine
 from gantool.data import Dataset
-from gantool.files import write_json
-from gantool.options import resolve
+from gantool.plugin import registry
+from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.options import resolve
+from gantool.system.files import write_json
 from gantool.training.state import State, pick_device
 from gantool.training.step import iterate
 
@@ -74,7 +75,7 @@ def tutorial(
     name: str, dataset: Dataset, size: int | None, device: torch.device, batch: int, seed: int = 0
 ) -> Iterator[Sample]:
     """The tutorial's loop; each `next` is one iteration, and gives what draws n samples."""
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     config = architecture.config()
     recipe = architecture.recipe_for(config)
@@ -139,7 +140,7 @@ def gantool(
 
     `given`: config and recipe values that differ from the plugin's; `batch`: None for the recipe's.
     """
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     config, recipe = resolve(architecture, {**(given or {}), **({"batch_size": batch} if batch else {})})
     state = State(architecture, config, recipe, dataset, seed=seed, device=device, precision=precision, engine=engine)
@@ -174,7 +175,7 @@ def _penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
 def torchgan(name: str, dataset: Dataset, size: int | None, device: torch.device, batch: int) -> Iterator[None]:
     """torchgan's Trainer; each `next` is one iteration."""
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     side = size or dataset.spec.sides[0]
     torch.manual_seed(0)

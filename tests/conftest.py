@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from gantool.rundir import RunDir
+    from gantool.run.rundir import RunDir
 
 settings.register_profile("gantool", deadline=None)  # a loaded machine is no fault of an example
 settings.load_profile("gantool")
@@ -36,12 +36,13 @@ def exported_run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """runs/0001-tiny: an mlp of a few weights after two steps, exported to every format. Tests only read it."""
     from support.trainings import run_until
 
-    from gantool import export, plugins
+    from gantool import exporting
+    from gantool.plugin import registry
     from gantool.training import session
 
     runs = tmp_path_factory.mktemp("exported") / "runs"
     small = {"widths": (8,), "latent_dim": 4, "batch_size": 4, "steps": 2}
-    opened = session.start(plugins.find("mlp"), small, size=8, device="cpu", runs=runs, name="tiny")
+    opened = session.start(registry.find("mlp"), small, size=8, device="cpu", runs=runs, name="tiny")
     run_until(opened)
-    export.export_run(opened.run)
+    exporting.export_run(opened.run)
     return opened.run

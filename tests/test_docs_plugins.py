@@ -12,12 +12,13 @@ import pytest
 import torch
 from support.trainings import architecture, tiny_game
 
-from gantool import architecture as declared
-from gantool import games, options
-from gantool.architecture import Recipe, SampleSpec
 from gantool.data import Dataset
-from gantool.datasource import DataSource
-from gantool.games import Batch, Game, Loss, Player
+from gantool.plugin import architecture as declared
+from gantool.plugin import game as games
+from gantool.plugin import options
+from gantool.plugin.architecture import Recipe, SampleSpec
+from gantool.plugin.datasource import DataSource
+from gantool.plugin.game import Batch, Game, Loss, Player
 from gantool.scaffold import checked
 from gantool.testing import check_architecture
 

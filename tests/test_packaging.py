@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from support.hosts import bare_python
 
-from gantool.rundir import RunDir
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from PIL import Image
 from support.distributions import make_distribution
 
 from gantool.errors import GantoolError
-from gantool.export.app import assets
+from gantool.exporting.app import assets
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

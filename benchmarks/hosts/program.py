@@ -150,7 +150,7 @@ def _seeded(file: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> S
 
 
 def _plain(file: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Sample:
-    from gantool import latents
+    from gantool.artifact import latents
 
     inputs = _manifest(file)["inputs"]
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs if item["distribution"] == "normal"}

@@ -6,10 +6,11 @@ import struct
 import zipfile
 from pathlib import Path
 
-from gantool import manifest, rundir
+from gantool.artifact import manifest
 from gantool.errors import GantoolError
-from gantool.files import reading
-from gantool.rundir import RunDir
+from gantool.run import rundir
+from gantool.run.rundir import RunDir
+from gantool.system.files import reading
 
 # the first that is there is taken
 ONNX_FILES = tuple(

@@ -120,23 +120,23 @@ def command(
     an error, 2 for a wrong option, 3 for a regression against --baseline.
     """
     sizes, rivals = _batches(batches), _words(compare)
-    from gantool.bench import answer, matrix, report
+    from gantool.benching import answer, matrix, report
     from gantool.cli.artifacts import find_artifact
     from gantool.cli.bench_show import show
     from gantool.cli.show import console, print_json
-    from gantool.files import read_json
+    from gantool.system.files import read_json
 
     if full and (provider or threads or options):
         raise typer.BadParameter("--full takes every provider, threads and option: leave those out.")
     if rivals:
-        from gantool.bench import rivals as torch_rivals
+        from gantool.benching import rivals as torch_rivals
 
         torch_rivals.check(rivals)
     paths = [find_artifact(given, runs) for given in files or (None,)]
     before = read_json(baseline) if baseline else None
     chosen = provider or matrix.best_provider()
     if full:
-        from gantool.bench import machine
+        from gantool.benching import machine
 
         cells = matrix.full(paths, int(machine.describe()["cores"] or 1))
     else:
@@ -153,7 +153,7 @@ def command(
         )
         report.demand_one(made)
         if quality:
-            from gantool.bench.quality import add_quality
+            from gantool.benching.quality import add_quality
 
             add_quality(made, listener)
         if rivals:
@@ -162,7 +162,7 @@ def command(
             made["compare"] = torch_rivals.compare(paths[0], rivals, sizes, seconds, timeout, listener, device)
     regressed = False
     if before is not None:
-        from gantool.bench.baseline import compare as compare_reports
+        from gantool.benching.baseline import compare as compare_reports
 
         comparison = compare_reports(made, before, tolerance)
         made["baseline"], regressed = comparison.as_dict(), comparison.regressed
@@ -172,11 +172,11 @@ def command(
         show(made)
     said = console(stderr=True)
     if csv:
-        from gantool.bench.table import write_csv
+        from gantool.benching.table import write_csv
 
         write_csv(made, csv)
     if html:
-        from gantool.bench.html import write_html
+        from gantool.benching.html import write_html
 
         write_html(made, html)
     if write_choice:

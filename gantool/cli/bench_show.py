@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gantool.bench import tables
-from gantool.bench.cell import label
-from gantool.bench.models import Names
-from gantool.bench.tables import Table
+from gantool.benching import tables
+from gantool.benching.cell import label
+from gantool.benching.models import Names
+from gantool.benching.tables import Table
 from gantool.cli.show import console, megabytes, print_table
 
 LONG = 30  # characters of a last column that may break its lines

@@ -17,7 +17,7 @@ from gantool.cli.show import console, megabytes, print_json, print_table
 from gantool.errors import GantoolError, excerpt, printable
 
 if TYPE_CHECKING:
-    from gantool.data.packing import Progress, Summary
+    from gantool.data.pack.build import Progress, Summary
     from gantool.data.survey import Survey
 
 LINE_EVERY = 30.0  # seconds between two lines where there is no terminal to draw a bar on
@@ -26,7 +26,7 @@ SHOWN = 20  # broken files, classes and groups of duplicates that a person is sh
 
 def pack(source: str, out: Path, as_json: bool, workers: int | None, options: dict[str, Any]) -> None:
     """Pack, show how far it is on stderr, and at last what there is; exits 130 after Ctrl-C."""
-    from gantool.data import packing
+    from gantool.data.pack import build
 
     err = console(stderr=True)
     last: list[Progress] = []
@@ -37,10 +37,10 @@ def pack(source: str, out: Path, as_json: bool, workers: int | None, options: di
                 last[:] = [progress]
                 show(progress.done, progress.total, progress.found, progress.broken)
 
-            done = packing.pack(
+            done = build.pack(
                 source,
                 out,
-                packing.Options(**options),
+                build.Options(**options),
                 workers=workers,
                 on_progress=heard,
                 on_note=lambda note: err.print(note),
@@ -49,12 +49,12 @@ def pack(source: str, out: Path, as_json: bool, workers: int | None, options: di
         how_far = f"{last[0].done:,} of {last[0].total:,} are done" if last else "Nothing was decoded yet"
         err.print(f"Stopped. {how_far}; the same command goes on.")
         sys.exit(130)
-    except packing.BrokenFiles as error:
+    except build.BrokenFiles as error:
         if as_json:
-            print_json({"out": None, "broken": packing.first_broken(error.listed, None)})
+            print_json({"out": None, "broken": build.first_broken(error.listed, None)})
         raise
     if as_json:
-        broken = packing.first_broken(out / "broken.jsonl", None) if done.description.broken else []
+        broken = build.first_broken(out / "broken.jsonl", None) if done.description.broken else []
         described = done.description.model_dump() | {"broken": broken}
         print_json({"out": str(out), "bytes": done.bytes, "seconds": round(done.seconds, 3), **described})
         return
@@ -86,8 +86,8 @@ def info(source: str, as_json: bool, *, size: int | None, out: Path | None, veri
     with _shown() as show:
         found = survey(source, size, workers=workers, on_progress=lambda done, total: show(done, total, 0, 0))
     if out is not None:
+        from gantool.artifact.pictures import save_png
         from gantool.data.contact import sheet
-        from gantool.pictures import save_png
 
         try:
             save_png(sheet(source, size), out)
@@ -107,7 +107,7 @@ def info(source: str, as_json: bool, *, size: int | None, out: Path | None, veri
 
 
 def _verify(path: Path, as_json: bool) -> None:
-    from gantool.data.pack import is_pack, verify
+    from gantool.data.pack.format import is_pack, verify
 
     if not is_pack(path):
         raise GantoolError(f"{path} is no pack: there is nothing to verify.", "Leave --verify out.")
@@ -177,7 +177,7 @@ def _tell_list(title: str, lines: list[str]) -> None:
 
 def _advice(found: Survey) -> str:
     """The line to type next."""
-    from gantool.data.folder import MANY_BYTES, MANY_FILES
+    from gantool.data.readers.folder import MANY_BYTES, MANY_FILES
 
     source = shlex.quote(found.source)
     many = found.count > MANY_FILES or found.bytes_uint8 > MANY_BYTES

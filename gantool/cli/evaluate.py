@@ -138,9 +138,9 @@ def _watching() -> Iterator[Watch]:
 
 def _write(described: dict[str, Any], found: Evaluation, data: Dataset, output: Path) -> dict[str, str]:
     """evaluation.json and neighbours.png in the folder `output`; when that is a .png: that, and its .json beside it."""
-    from gantool import pictures
-    from gantool.files import write_json
+    from gantool.artifact import pictures
     from gantool.metrics.memory import neighbours_picture
+    from gantool.system.files import write_json
 
     picture = output if output.suffix.lower() == ".png" else output / "neighbours.png"
     listing = output.with_suffix(".json") if picture == output else output / "evaluation.json"

@@ -17,7 +17,7 @@ import typer
 from gantool.cli.show import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
-    from gantool.export import Artifact
+    from gantool.exporting import Artifact
 
 
 FILES, ONNX, EMBED = "Which files", "How ONNX files are written", "Whole folders for other programs"
@@ -120,8 +120,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Export a run's generator, verified. When no file is named: generator.onnx, the seeded one and TorchScript."""
-    from gantool import export, rundir
-    from gantool.export.seeds import OPSET
+    from gantool import exporting
+    from gantool.exporting.onnx_files.seeds import OPSET
+    from gantool.run import rundir
 
     flags = {
         "onnx": onnx,
@@ -147,7 +148,7 @@ def command(
     for (one, first), (two, second) in itertools.combinations(folders.items(), 2):
         nested = first and second and (within(first, second) or within(second, first))
         usage(bool(nested), f"{one} {first} and {two} {second} are one in the other: name two folders")
-    options = export.Options(reduced or ("float32",), optimize, opset, batch, force)
+    options = exporting.Options(reduced or ("float32",), optimize, opset, batch, force)
     chosen = rundir.find(runs, run) if run else rundir.newest(runs)
     progress = console(stderr=True)
     progress.print(f"exporting {chosen.path} and verifying what comes out …")
@@ -158,17 +159,17 @@ def command(
     report: list[dict[str, object]] = []
     with ending():
         if kinds or not (app or triton):
-            artifacts = export.export_run(chosen, kinds or None, output, say, step, options)
+            artifacts = exporting.export_run(chosen, kinds or None, output, say, step, options)
             report += [_as_json(artifact) for artifact in artifacts]
             if not as_json:
                 _show(artifacts)
         if app:
-            files = export.export_app(chosen, app, say, step, options, full=full, provenance=provenance)
+            files = exporting.export_app(chosen, app, say, step, options, full=full, provenance=provenance)
             report += [{"file": str(path), "kind": "app", "bytes": path.stat().st_size} for path in files]
             if not as_json:
                 _show_app(app, files)
         if triton:
-            files = export.export_triton(chosen, triton, say, step, options, ensemble=ensemble, bench=bench)
+            files = exporting.export_triton(chosen, triton, say, step, options, ensemble=ensemble, bench=bench)
             report += [{"file": str(path), "kind": "triton", "bytes": path.stat().st_size} for path in files]
             if not as_json:
                 _show_triton(triton, files)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gantool import classnames
+from gantool.artifact import classnames
 from gantool.cli.show import console
 from gantool.errors import GantoolError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from gantool.manifest import Manifest
-    from gantool.provenance import Provenance
+    from gantool.artifact.manifest import Manifest
+    from gantool.artifact.provenance import Provenance
     from gantool.runtime import Generator
 
 PART = 1024  # images between two moves of the progress bar
@@ -46,8 +46,8 @@ def generate(
     path: Path, n: int | None, seed: int, first: int, label: str | None, output: Path, provider: str, provenance: bool
 ) -> None:
     """Make the images of the file `path`, write them to `output`, and say so. `label`: what --label said."""
-    from gantool import pictures
-    from gantool.provenance import of
+    from gantool.artifact import pictures
+    from gantool.artifact.provenance import of
     from gantool.runtime import Generator
 
     suffix = output.suffix.lower()
@@ -87,7 +87,7 @@ def _asked(
     n: int | None, seed: int, first: int, label: str | None, manifest: Manifest, path: Path, grid: bool
 ) -> Asked:
     """By default the classes come in turn, as in the runtime; a grid has a row for each, of many for the first ones."""
-    from gantool import pictures
+    from gantool.artifact import pictures
 
     classes = classnames.count(manifest)
     labels: Sequence[int] = range(min(classes, pictures.MAX_ROWS) if grid else classes)
@@ -147,7 +147,7 @@ def _write_npz(images: np.ndarray, asked: Asked, output: Path, where: Provenance
     """Arrays images, seed, first, and labels where there are any: what `gantool train --data` takes again."""
     import numpy as np
 
-    from gantool.files import replacing
+    from gantool.system.files import replacing
 
     with replacing(output) as temporary, temporary.open("wb") as file:
         arrays: dict[str, Any] = {"images": images, "seed": np.int64(asked.seed), "first": np.int64(asked.first)}
@@ -161,7 +161,7 @@ def _write_npz(images: np.ndarray, asked: Asked, output: Path, where: Provenance
 def _write_folder(generator: Generator, asked: Asked, output: Path, where: Provenance | None) -> None:
     from PIL import Image
 
-    from gantool import pictures
+    from gantool.artifact import pictures
 
     if output.exists() and not output.is_dir():
         raise GantoolError(f"{output} exists and is no folder.", "Name a folder, a .png or a .npz.")

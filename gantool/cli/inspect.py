@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gantool import classnames
+from gantool.artifact import classnames
 from gantool.cli.show import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
-    from gantool.artifact import Inspection
-    from gantool.manifest import Manifest
+    from gantool.artifact.inspection import Inspection
+    from gantool.artifact.manifest import Manifest
 
 
 def command(
@@ -21,7 +21,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Show the manifest of an exported file. Exit code 1: the file is not the one that its manifest was written for."""
-    from gantool.artifact import inspect
+    from gantool.artifact.inspection import inspect
 
     found = inspect(file)
     if as_json:

@@ -20,7 +20,7 @@ def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json"
     """List the architectures and data sets of installed plugins, and what is wrong with those that can't be used."""
     if context.invoked_subcommand is not None:
         return
-    from gantool.plugins import discover, find
+    from gantool.plugin.registry import discover, find
 
     rows = []
     for plugin in discover():
@@ -49,8 +49,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show every option of an architecture: type, bounds, default, help."""
-    from gantool.options import options_of
-    from gantool.plugins import find
+    from gantool.plugin.options import options_of
+    from gantool.plugin.registry import find
 
     plugin = find(name)
     assert plugin.architecture is not None

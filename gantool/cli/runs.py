@@ -12,7 +12,7 @@ from gantool.cli.show import console, megabytes, print_json, print_table
 from gantool.errors import GantoolError
 
 if TYPE_CHECKING:
-    from gantool.training.overview import Summary
+    from gantool.run.compare import Summary
 
 Sort = Literal["run", "step", "speed", "diversity", "frechet"]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
@@ -46,8 +46,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Show in what runs differ: options first, then the figures of their last ticks."""
-    from gantool import rundir
-    from gantool.training import overview
+    from gantool.run import compare as overview
+    from gantool.run import rundir
 
     if len(names) < 2:
         raise typer.BadParameter("name two runs or more")
@@ -58,7 +58,7 @@ def compare(
             raise GantoolError(one.error, "`gantool runs` lists those that are sound.")
     settings, figures = overview.differences(infos), overview.figures(chosen)
     if output:
-        from gantool.training import curves
+        from gantool.run import curves
 
         curves.compare([one.run for one in chosen], output)
     if as_json:
@@ -82,8 +82,7 @@ def delete(
     runs: Runs = Path("runs"),
 ) -> None:
     """Delete runs with all that is in their folders, exports too. Refuses one that is being trained."""
-    from gantool import rundir
-    from gantool.training import removal
+    from gantool.run import removal, rundir
 
     found = {run.path.absolute(): run for run in (rundir.find(runs, name) for name in names)}
     chosen = list(found.values())  # each once
@@ -99,7 +98,7 @@ def delete(
 
 
 def _list(runs: Path, sort: Sort, as_json: bool) -> None:
-    from gantool.training import overview
+    from gantool.run import compare as overview
 
     found = overview.summaries(runs)
     if sort != "run":

@@ -51,7 +51,7 @@ def generate(artifact: Path, out: Path, as_json: bool, options: dict[str, Any]) 
 
 def labels(one: str | None, several: str | None, artifact: Path) -> list[int] | None:
     """What --label or --labels says, of the classes of the file; GantoolError for both, and for what is no class."""
-    from gantool import classnames, onnxfile
+    from gantool.artifact import classnames, onnxfile
 
     if one is not None and several is not None:
         raise GantoolError("--label and --labels were both given.", "Give one of them.")

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from gantool import latents, rundir
-from gantool.architecture import SampleSpec
+from gantool.artifact import latents
 from gantool.cli.artifacts import find_artifact
 from gantool.data import Dataset, load
 from gantool.data.sources import names
 from gantool.errors import GantoolError
-from gantool.export import Source, source_of
-from gantool.files import reading
+from gantool.exporting import Source, source_of
 from gantool.metrics.samples import halves, uniform
-from gantool.rundir import RunDir
+from gantool.plugin.architecture import SampleSpec
+from gantool.run import rundir
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
+from gantool.system.files import reading
 
 if TYPE_CHECKING:
-    from gantool.manifest import Manifest
+    from gantool.artifact.manifest import Manifest
 
 Draw = Callable[[int, int], "np.ndarray | torch.Tensor"]
 

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from gantool.errors import GantoolError
 
 if TYPE_CHECKING:
-    from gantool.options import Option
+    from gantool.plugin.options import Option
 
 Precision = Literal["fp32", "tf32", "bf16"]
 Engine = Literal["auto", "eager", "rewritten", "compiled", "graph"]
@@ -25,12 +25,12 @@ class _Architectures(TyperGroup):
     """Looks plugins up when `train` is used, so that `gantool --help` loads none."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        from gantool.plugins import architecture_names
+        from gantool.plugin.registry import architecture_names
 
         return architecture_names()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        from gantool.plugins import find
+        from gantool.plugin.registry import find
 
         return _command_for(find(cmd_name).name)
 
@@ -120,8 +120,8 @@ _ON_RESUME = {*_CHANGEABLE, "runs", "resume", "config"}
 
 def _command_for(name: str) -> Any:
     """The Typer command of one architecture."""
-    from gantool.options import options_of
-    from gantool.plugins import find
+    from gantool.plugin.options import options_of
+    from gantool.plugin.registry import find
 
     plugin = find(name)
     assert plugin.architecture is not None
@@ -219,8 +219,8 @@ def _train(name: str, options: list[Option], flags: dict[str, Any]) -> None:
 
 def _read_toml(path: Path, options: list[Option]) -> dict[str, Any]:
     """Options from a TOML file, validated as flags are; GantoolError names the file and the key."""
-    from gantool.files import read_bounded
-    from gantool.options import closest
+    from gantool.plugin.options import closest
+    from gantool.system.files import read_bounded
 
     try:
         table = tomllib.loads(read_bounded(path, 2**20).decode())
@@ -246,7 +246,7 @@ def _read_toml(path: Path, options: list[Option]) -> dict[str, Any]:
 def _common_value(name: str, value: Any) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
-    from gantool.options import said
+    from gantool.plugin.options import said
 
     kind = _COMMON[name][0]
     base = kind.__origin__ if hasattr(kind, "__metadata__") else kind

@@ -13,11 +13,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gantool import plugins, rundir
 from gantool.cli.show import console, print_error
 from gantool.errors import GantoolError, printable
-from gantool.rundir import RunDir
-from gantool.training import best, curves, distributed, log, loop, session, tensorboard
+from gantool.plugin import registry
+from gantool.run import best, curves, metrics_log, rundir
+from gantool.run.rundir import RunDir
+from gantool.training import distributed, loop, session, tensorboard
 from gantool.training.distributed import Group
 from gantool.training.session import Session
 from gantool.training.state import State
@@ -71,7 +72,7 @@ def _lead(name: str, opened: Session) -> None:
         with tensorboard.listening(view, run, info) as listener:
             status = loop.train(state, run, info, listener, interrupted, opened.figures)
     with run.writing():
-        curves.draw(run, log.read_metrics(run))
+        curves.draw(run, metrics_log.read_metrics(run))
     out.print(f"{status} at step {state.step} after {state.seconds:,.0f} s of training")
     out.print(f"samples  {run.sample(state.step)}\ncurves   {run.curves}\nweights  {run.checkpoint(state.step)}")
     if (step := best.best(run, info)) is not None:
@@ -106,7 +107,7 @@ def _open(name: str, given: dict[str, Any], group: Group) -> Session:
     if begun or given.get("resume", "auto") == "auto":
         common = {key: given[key] for key in _SESSION_OPTIONS if key in given}
         own = {key: value for key, value in given.items() if key not in (*_SESSION_OPTIONS, "runs", "resume")}
-        plugin = plugins.find(name)
+        plugin = registry.find(name)
         if not begun and "resume" in given:
             left = group.lead(lambda: session.unfinished(runs, plugin, own, **common))
             if left:

@@ -40,19 +40,19 @@ def load(source: str, size: int | None = None) -> Dataset:
         raise _unknown(source)
     if path.is_dir():
         if os.path.isfile(path / "pack.json"):  # noqa: PTH113 — never raises, as Path's does
-            from gantool.data.pack import load_pack
+            from gantool.data.pack.format import load_pack
 
             return load_pack(path, size)
-        from gantool.data.folder import load_folder
+        from gantool.data.readers.folder import load_folder
 
         return load_folder(path, size)
     if not path.is_file():
         raise GantoolError(f"{path} is neither a file nor a folder.", ACCEPTED)
     if path.suffix.lower() == ".npz":
-        from gantool.data.npz import load_npz
+        from gantool.data.readers.npz import load_npz
 
         return load_npz(path, size)
-    from gantool.data.idx import is_idx_name, load_idx
+    from gantool.data.readers.idx import is_idx_name, load_idx
 
     if is_idx_name(path.name):
         return load_idx(path, size)

@@ -26,7 +26,7 @@ def load_digits(size: int | None = None, *, shadows: Path | None = None) -> Data
 
     `shadows` is something on disk that bears the same name; a note says how to name it instead.
     """
-    from gantool.data.npz import load_npz
+    from gantool.data.readers.npz import load_npz
 
     with resources.as_file(resources.files("gantool.data") / "digits" / "mnist10k.npz") as path:
         data = load_npz(path, size)

@@ -33,7 +33,7 @@ def downloads_folder(name: str, cache: Path | None = None) -> Path:
 
 
 def is_fetched(name: str, cache: Path | None = None) -> bool:
-    from gantool.data.pack import is_pack
+    from gantool.data.pack.format import is_pack
 
     try:
         return is_pack(pack_folder(name, cache))
@@ -54,7 +54,7 @@ def load_fetched(name: str, size: int | None, shadows: Path | None = None) -> Da
             f"it takes a download of {KNOWN[name].size / 1e6:.0f} MB.",
             f"Type: gantool data fetch {name}{other}",
         )
-    from gantool.data.pack import load_pack
+    from gantool.data.pack.format import load_pack
 
     try:
         data = load_pack(folder)

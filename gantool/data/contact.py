@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gantool.artifact.pictures import grid
 from gantool.data import load
 from gantool.data.decode import BrokenImage, Preparation, decode, strictly
-from gantool.data.folder import classes_of, find_images
 from gantool.data.images import as_bytes, resize, with_channels
-from gantool.data.pack_plan import is_folder_of_files
+from gantool.data.pack.plan import is_folder_of_files
+from gantool.data.readers.folder import classes_of, find_images
 from gantool.errors import excerpt
-from gantool.pictures import grid
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gantool.architecture import SampleSpec
+from gantool.plugin.architecture import SampleSpec
 
 
 @dataclass(frozen=True)

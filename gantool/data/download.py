@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from gantool import __version__
 from gantool.data.known import RemoteFile
 from gantool.errors import GantoolError, excerpt
-from gantool.files import sha256_of
+from gantool.system.files import sha256_of
 
 TIMEOUT = 30.0  # seconds without a byte
 LEAST = 1024  # bytes a second, on average over as many seconds: a mirror that brings less is as good as silent

@@ -15,7 +15,7 @@ from gantool.data.cache import cache_folder, downloads_folder, is_fetched, pack_
 from gantool.data.download import Progress, check_mirror, download
 from gantool.data.known import KNOWN, Known
 from gantool.errors import GantoolError
-from gantool.files import replace_together
+from gantool.system.files import replace_together
 
 
 def find(name: str) -> Known:
@@ -67,7 +67,7 @@ def fetch(
 
 def _pack(known: Known, downloads: Path, folder: Path) -> None:
     """Make the pack beside `folder`, and put it there when it is whole. Alone: the lock is held."""
-    from gantool.data.pack import save
+    from gantool.data.pack.format import save
 
     data = replace(
         known.read(downloads),

@@ -52,13 +52,13 @@ CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
 
 
 def _read_idx(folder: Path) -> Dataset:
-    from gantool.data.idx import load_idx
+    from gantool.data.readers.idx import load_idx
 
     return load_idx(folder / IMAGES)
 
 
 def _read_cifar(folder: Path) -> Dataset:
-    from gantool.data.cifar import load_cifar10
+    from gantool.data.readers.cifar import load_cifar10
 
     return load_cifar10(folder / CIFAR_ARCHIVE)
 

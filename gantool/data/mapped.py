@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gantool.data.npyzip import DAMAGE, HEADER_BYTES, read_header
+from gantool.data.readers.npyzip import DAMAGE, HEADER_BYTES, read_header
 from gantool.errors import GantoolError
-from gantool.files import reading, regular_size
+from gantool.system.files import reading, regular_size
 
 
 def is_image(array: np.ndarray, sides: tuple[int, ...]) -> bool:

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from gantool.errors import GantoolError
-from gantool.processes import begin_as_helper, deaf
+from gantool.system.subprocesses import begin_as_helper, deaf
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")

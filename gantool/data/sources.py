@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gantool import plugins
 from gantool.data.builtin import BUILT_IN, DIGITS
 from gantool.data.cache import cache_folder, is_fetched, load_fetched, pack_folder
 from gantool.data.dataset import Dataset
 from gantool.data.known import KNOWN
 from gantool.errors import GantoolError
-from gantool.plugins import Plugin
+from gantool.plugin import registry
+from gantool.plugin.registry import Plugin
 
 OWN = (*BUILT_IN, *KNOWN)  # names that no plugin can have
 
@@ -47,7 +47,7 @@ def load_named(name: str, size: int | None, shadows: Path | None) -> Dataset | N
         return load_fetched(name, size, shadows)
     if shadows and name not in names():
         return None
-    plugin = plugins.find_dataset(name)
+    plugin = registry.find_dataset(name)
     if plugin is None:
         return None
     from gantool.data.third_party import load_of_plugin
@@ -57,7 +57,7 @@ def load_named(name: str, size: int | None, shadows: Path | None) -> Dataset | N
 
 def names() -> list[str]:
     """Every name that `load_named` knows, sorted, whether or not its set is at hand."""
-    return sorted({*OWN, *(plugin.name for plugin in plugins.discover() if plugin.dataset)})
+    return sorted({*OWN, *(plugin.name for plugin in registry.discover() if plugin.dataset)})
 
 
 def state_of(plugin: Plugin) -> str:
@@ -67,7 +67,7 @@ def state_of(plugin: Plugin) -> str:
     if plugin.name in OWN:
         return f"gantool itself has a data set {plugin.name!r}, which is taken instead"
     try:
-        plugins.find_dataset(plugin.name)
+        registry.find_dataset(plugin.name)
     except GantoolError as error:
         return error.message
     return ""
@@ -94,7 +94,7 @@ def listing(cache: Path | None = None) -> list[Entry]:
                 known.size,
             )
         )
-    for plugin in plugins.discover():
+    for plugin in registry.discover():
         if plugin.architecture:
             continue
         problem, whose = state_of(plugin), f"{plugin.distribution} {plugin.version}"

@@ -13,12 +13,12 @@ import numpy as np
 
 from gantool.data import load
 from gantool.data.decode import GREY, BrokenImage, examine, read, strictly
-from gantool.data.folder import classes_of, find_images
 from gantool.data.images import check_pictures
 from gantool.data.mapped import release
-from gantool.data.pack import is_pack
-from gantool.data.pack_plan import FEW, is_folder_of_files
+from gantool.data.pack.format import is_pack
+from gantool.data.pack.plan import FEW, is_folder_of_files
 from gantool.data.pool import cores, in_order
+from gantool.data.readers.folder import classes_of, find_images
 
 COMMONEST = 10  # sizes that are told
 GROUPS = 1000  # groups of duplicates that are told

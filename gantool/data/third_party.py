@@ -12,7 +12,7 @@ import numpy as np
 from gantool.data.checks import as_labels, check_size
 from gantool.data.dataset import Dataset
 from gantool.errors import GantoolError
-from gantool.plugins import Plugin
+from gantool.plugin.registry import Plugin
 
 _SAMPLE_AXES = {2: "(N, C, T)", 3: "(N, C, H, W)", 4: "(N, C, D, H, W)"}
 _ROUNDING = 1e-4  # values this far outside [-1, 1] are rounding

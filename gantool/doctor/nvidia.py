@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gantool import nvml
 from gantool.doctor.libraries import cuda_number
+from gantool.system import nvml
 
 MAX_GPUS = 64
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gantool import latents
+from gantool.artifact import latents
 from gantool.doctor.wire import FLOAT, INT64, TYPES, model, node
 
 SEED, SIZE = 7, 16  # of the latents probe
@@ -99,7 +99,7 @@ def _one_node(
 
 
 def _latents() -> Probe:
-    """`gantool.latents.normals` in uint64, as a seeded export computes them, but for the key: that is a constant."""
+    """`gantool.artifact.latents.normals` in uint64, as a seeded export computes them; the key is a constant."""
     index = np.array([0, 1, 12_345, latents.MAX_INDEX - 1], np.int64)
     key = latents.key_from_seed(SEED)
     count = latents.counters(SIZE)

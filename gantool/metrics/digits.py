@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
-from gantool.files import parse_json, reading
 from gantool.metrics.extractors import Extractor, Outputs, require_image, sha256_of
+from gantool.plugin.architecture import SampleSpec
+from gantool.system.files import parse_json, reading
 
 KEY = "gantool"  # of the JSON in the file's metadata: one key, for safetensors writes several in any order
 SIDE = 28

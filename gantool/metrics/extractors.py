@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantool.architecture import SampleSpec
 from gantool.data import Dataset
 from gantool.errors import GantoolError
+from gantool.plugin.architecture import SampleSpec
 
 NAMES = ("digits", "inception", "pixels")
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
-from gantool.files import read_bounded
 from gantool.metrics.extractors import Extractor, Outputs, require_image
+from gantool.plugin.architecture import SampleSpec
+from gantool.system.files import read_bounded
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"

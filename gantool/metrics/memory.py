@@ -10,7 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from gantool import pictures
+from gantool.artifact import pictures
 from gantool.metrics.neighbours import nearest
 from gantool.metrics.samples import as_samples
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
-from gantool.files import regular_size
 from gantool.metrics.extractors import Extractor, Outputs, sha256_of
+from gantool.plugin.architecture import SampleSpec
+from gantool.system.files import regular_size
 
 _WANTED = "It has to turn float32 samples (N, …) in [-1, 1] into finite features (N, D)."
 

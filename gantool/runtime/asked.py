@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from gantool import classnames, latents
+from gantool.artifact import classnames, latents
+from gantool.artifact.manifest import InputInfo, Manifest
 from gantool.errors import GantoolError
-from gantool.manifest import InputInfo, Manifest
 
 Labels = int | str | Sequence[int | str] | np.ndarray | None
 

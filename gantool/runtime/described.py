@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from gantool import onnxfile
+from gantool.artifact import onnxfile
+from gantool.artifact.manifest import Golden, Manifest
+from gantool.artifact.onnxfile import OnnxFile
 from gantool.errors import GantoolError, excerpt
-from gantool.manifest import Golden, Manifest
-from gantool.onnxfile import OnnxFile
 from gantool.runtime.session import Value, signature
 
 MAX_SIDES = 8

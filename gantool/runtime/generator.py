@@ -16,13 +16,14 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import DTypeLike
 
-from gantool import classnames, latents, nvml, onnxfile
+from gantool.artifact import classnames, latents, onnxfile
 from gantool.errors import GantoolError, excerpt
 from gantool.runtime import workers
 from gantool.runtime.asked import Labels, asked, classes, graph_input, padded, whole
 from gantool.runtime.binding import Bound, run_into
 from gantool.runtime.described import check_signature, described, shown, worst_pixel
 from gantool.runtime.session import ORT_ERRORS, failed, open_session, run
+from gantool.system import nvml
 
 CHUNK = 64  # images a call where nothing is known of the device
 LANES = 2  # calls at once on a GPU: each has a stream of its own, so that one computes while the other one is copied

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from gantool import __version__
 from gantool.errors import GantoolError, excerpt
-from gantool.files import replacing_folder
-from gantool.plugins import discover
+from gantool.plugin.registry import discover
+from gantool.system.files import replacing_folder
 
 MAX_NAME = 32  # so that no line of the templates outgrows its length
 # from `gantool train`: recognisable digits in about two minutes of one CPU core

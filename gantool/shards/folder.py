@@ -12,9 +12,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gantool.errors import GantoolError, excerpt
-from gantool.files import read_json, reading, sha256_of, write_json
 from gantool.shards.maker import Made, unwritten
 from gantool.shards.plan import FORMATS, Plan, Shard
+from gantool.system.files import read_json, reading, sha256_of, write_json
 
 SCHEMA = 1
 INDEX = "index.json"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gantool.provenance import Provenance, png_info
+from gantool.artifact.provenance import Provenance, png_info
 from gantool.shards.optional import library
 from gantool.shards.plan import Plan, Shard
 

@@ -6,10 +6,10 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from gantool import files
 from gantool.errors import GantoolError
 from gantool.shards.maker import Made, unwritten
 from gantool.shards.plan import Shard
+from gantool.system import files
 
 PIECE = 8 * 2**20  # bytes: what a machine sends at a time, and Ray's object store holds of it
 AT_ONCE = 8  # shards that are on their way; more than that wait on their machines' disks

@@ -14,7 +14,7 @@ from gantool.shards.maker import Made, manifest_digest, versions
 from gantool.shards.plan import Plan, choose_labels
 
 if TYPE_CHECKING:
-    from gantool.manifest import Manifest
+    from gantool.artifact.manifest import Manifest
     from gantool.shards.folder import Folder
 
 ENGINES = ("local", "ray")
@@ -102,7 +102,7 @@ def generate(
     GantoolError: what is asked for does not exist or fit the file; `out` holds the shards of another call or can't be
     written; a worker was lost again and again.
     """
-    from gantool import onnxfile
+    from gantool.artifact import onnxfile
     from gantool.runtime.session import PROVIDERS
     from gantool.shards import folder
 
@@ -185,8 +185,8 @@ def _shape(manifest: Manifest, path: Path) -> tuple[int, ...]:
 
 def _about(manifest: Manifest, plan: Plan) -> dict[str, Any]:
     """For readers of index.json: which model it was, and, unless they shall not know, where the images come from."""
-    from gantool import provenance
-    from gantool.files import parse_json
+    from gantool.artifact import provenance
+    from gantool.system.files import parse_json
 
     about: dict[str, Any] = {"kind": manifest.kind, "precision": manifest.precision}
     if plan.provenance:

@@ -14,7 +14,7 @@ from gantool.errors import GantoolError
 from gantool.shards.plan import Plan, Shard
 
 if TYPE_CHECKING:
-    from gantool.manifest import Manifest
+    from gantool.artifact.manifest import Manifest
     from gantool.runtime import Generator
     from gantool.shards.formats import Parts
 
@@ -65,8 +65,9 @@ class Maker:
 
         GantoolError: the disk is full or can't be written, or the artifact can't be run.
         """
-        from gantool import files, provenance
+        from gantool.artifact import provenance
         from gantool.shards import formats
+        from gantool.system import files
 
         path = self.out / shard.name
         manifest = self.generator.manifest

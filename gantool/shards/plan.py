@@ -50,7 +50,7 @@ class Plan:
 
     def check(self) -> None:
         """GantoolError for images that do not exist, and for what can't be written."""
-        from gantool.latents import MAX_INDEX, key_from_seed
+        from gantool.artifact.latents import MAX_INDEX, key_from_seed
 
         if self.format not in FORMATS:
             raise GantoolError(f"There is no format {self.format!r}.", f"Use one of {', '.join(FORMATS)}.")

@@ -15,10 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gantool.errors import GantoolError
-from gantool.processes import begin_as_helper, deaf
 from gantool.shards.events import Again, Attempts, Part, Report
 from gantool.shards.maker import Made, Maker
 from gantool.shards.plan import ON_GPU, Plan, Shard
+from gantool.system.subprocesses import begin_as_helper, deaf
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PATIENCE = 10.0  # seconds that a worker without work may take to end

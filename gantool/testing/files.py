@@ -7,26 +7,26 @@ from pathlib import Path
 
 import numpy as np
 
-from gantool import export
+from gantool import exporting
+from gantool.artifact.manifest import SEEDED
 from gantool.data import Dataset
-from gantool.manifest import SEEDED
 from gantool.runtime import Generator
 from gantool.training.state import State
 
 
 def check_files(state: State, data: Dataset, name: str) -> None:
     """Write all files of the state's generator to a temporary folder; GantoolError where torch or a check says no."""
-    source = export.from_game(
+    source = exporting.from_game(
         state.game,
         architecture={"name": name, "plugin": "", "plugin_version": "", "config": {}},
         training={},
         data={},
         dataset=data,
     )
-    kinds = [kind for kind in export.FILES if source.seedable or kind not in SEEDED]
+    kinds = [kind for kind in exporting.FILES if source.seedable or kind not in SEEDED]
     with tempfile.TemporaryDirectory() as folder:
         # what is rewritten depends on the machine's speed, which is not the architecture's business
-        made = export.write(source, kinds, Path(folder), export.Options(optimize="none"))
+        made = exporting.write(source, kinds, Path(folder), exporting.Options(optimize="none"))
         onnx = [Generator(item.path) for item in made if item.path.suffix == ".onnx"]
         if source.seedable:
             first, *rest = (generator.sample(5, seed=3, first=2) for generator in onnx)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gantool.export.verify import MAX_FLOAT
+from gantool.exporting.verify import MAX_FLOAT
 from gantool.testing.watching import READ, NoReads, ValueReadError, unchanged
 from gantool.training.state import State
 

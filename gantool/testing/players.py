@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gantool.games import Game, Loss, taking_gradients
+from gantool.plugin.game import Game, Loss, taking_gradients
 from gantool.testing.watching import READ, NoReads, unchanged
 from gantool.training.state import State
 from gantool.training.step import Mover, alone, iterate
@@ -56,7 +56,9 @@ def _loss(state: State, mover: Mover, name: str) -> Loss:
             f"{name}: the loss waits for the device: {READ}. Return tensors; the loop reads them, once a tick"
         ):
             loss = mover.player.loss(batch)
-    assert isinstance(loss, Loss), f"{name} returns a {type(loss).__name__}: return gantool.games.Loss({{name: term}})"
+    assert isinstance(loss, Loss), (
+        f"{name} returns a {type(loss).__name__}: return gantool.plugin.game.Loss({{name: term}})"
+    )
     assert loss.terms, f"{name} returns no loss term: Loss({{'adversarial': …}})"
     _check_values(loss, name)
     return loss

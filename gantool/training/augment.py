@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.errors import GantoolError
-from gantool.games import Game
+from gantool.plugin.game import Game
 
 
 def parse(text: str) -> tuple[str, ...]:

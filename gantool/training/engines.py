@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gantool.errors import GantoolError
-from gantool.games import Game
+from gantool.plugin.game import Game
 from gantool.training import layers, step
 from gantool.training.step import Turn
 

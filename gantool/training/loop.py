@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantool import pictures
+from gantool.artifact import pictures
+from gantool.artifact.provenance import Provenance
 from gantool.errors import GantoolError
-from gantool.provenance import Provenance
-from gantool.rundir import RunDir, RunInfo, Status
-from gantool.training import best, checkpoint, log
+from gantool.run import best, checkpoint, metrics_log
+from gantool.run.rundir import RunDir, RunInfo, Status
 from gantool.training.meter import NonFinite
 from gantool.training.rollback import Diverged, recover, snapshot
 from gantool.training.state import State
@@ -147,7 +147,7 @@ def _observe(
         best.check_record(info.keep_best, record)
     alarms = watch.judge(record)
     for line in (record, *alarms):
-        log.append(run, line)
+        metrics_log.append(run, line)
     return record, alarms
 
 
@@ -166,7 +166,7 @@ def _watch(state: State, run: RunDir, info: RunInfo) -> Watch:
     # what a generator itself draws at random here must not change what training draws
     with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
         before = _fixed_samples(state)[1] if state.step else None
-    return Watch(state, info, log.read_metrics(run), before)
+    return Watch(state, info, metrics_log.read_metrics(run), before)
 
 
 @torch.no_grad()

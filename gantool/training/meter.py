@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gantool.games import Loss
+from gantool.plugin.game import Loss
 from gantool.training.distributed import ALONE, Group
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gantool.errors import GantoolError
-from gantool.rundir import RunDir, RunInfo
-from gantool.training import checkpoint, log
+from gantool.run import checkpoint, metrics_log
+from gantool.run.rundir import RunDir, RunInfo
 from gantool.training.state import State
 
 LIMIT = 3  # rates at an eighth did not help: it is not the rates
@@ -44,8 +44,8 @@ def recover(state: State, run: RunDir, info: RunInfo, cause: Diverged, say: Call
     if state.group.leads:
         with run.writing():
             checkpoint.set_aside(run, path)
-            log.forget_after(run, state.step, info.rollbacks)
-            log.append(run, event)
+            metrics_log.forget_after(run, state.step, info.rollbacks)
+            metrics_log.append(run, event)
             checkpoint.save(path, saved)  # after the line: a kill in between leaves neither
             run.write(info)
     for note in notes:

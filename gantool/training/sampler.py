@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantool.architecture import Input
 from gantool.data import Dataset
 from gantool.errors import GantoolError
-from gantool.rundir import Place
+from gantool.plugin.architecture import Input
+from gantool.run.rundir import Place
 from gantool.training.distributed import ALONE, Group
 from gantool.training.placement import Source, fed, resident
 from gantool.training.streams import Rows, Stream, check_flip, mixed

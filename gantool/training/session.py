@@ -13,14 +13,17 @@ import torch
 from filelock import BaseFileLock
 from pydantic import ValidationError
 
-from gantool import __version__, pictures, plugins, rundir
-from gantool.architecture import Architecture, Recipe
+from gantool import __version__
+from gantool.artifact import pictures
 from gantool.data import Dataset, load
 from gantool.errors import GantoolError
-from gantool.options import resolve
-from gantool.plugins import Plugin
-from gantool.rundir import DataInfo, OnNan, Place, RunDir, RunInfo
-from gantool.training import augment, best, checkpoint, lock, log
+from gantool.plugin import registry
+from gantool.plugin.architecture import Architecture, Recipe
+from gantool.plugin.options import resolve
+from gantool.plugin.registry import Plugin
+from gantool.run import best, checkpoint, lock, metrics_log, rundir
+from gantool.run.rundir import DataInfo, OnNan, Place, RunDir, RunInfo
+from gantool.training import augment
 from gantool.training import tensorboard as board
 from gantool.training.distributed import ALONE, LOCKED, Group
 from gantool.training.loop import Figures, no_figures
@@ -144,7 +147,7 @@ def start(
         if into:
             with run.writing():
                 run.sweep()
-                log.forget_after(run, 0, 0)
+                metrics_log.forget_after(run, 0, 0)
         run.write(info)
         group.remember(run.path)
     return Session(state, run, info, dataset, held, (*dataset.notes, *_notes(state)), figures)
@@ -225,7 +228,7 @@ def resume(
         board.require()
     info.keep_best = info.keep_best if keep_best is None else _goal(keep_best, state)
     if info.keep_best and group.leads:
-        best.check_records(info.keep_best, log.read_metrics(run))
+        best.check_records(info.keep_best, metrics_log.read_metrics(run))
     info.extractor, figures = _figures(info.keep_best, state, dataset, info.extractor)
     info.step, info.rollbacks = state.step, saved["rollbacks"]
     if info.processes != group.size:
@@ -238,7 +241,7 @@ def resume(
         with run.writing():
             run.sweep()
             checkpoint.set_aside(run, path)
-            log.forget_after(run, state.step, info.rollbacks)
+            metrics_log.forget_after(run, state.step, info.rollbacks)
     return Session(state, run, info, dataset, held, (*notes, *dataset.notes, *_notes(state)), figures)
 
 
@@ -348,9 +351,9 @@ def _steps(epochs: float, state: State, data: Dataset) -> int:
 
 def _plugin_of(info: RunInfo) -> Plugin:
     try:
-        return plugins.find(info.architecture)
+        return registry.find(info.architecture)
     except GantoolError as error:
-        if any(plugin.name == info.architecture for plugin in plugins.discover()):
+        if any(plugin.name == info.architecture for plugin in registry.discover()):
             raise  # it is installed, but broken or claimed twice
         raise GantoolError(
             f"{error.message} The run was made with {info.plugin} {info.plugin_version}.",

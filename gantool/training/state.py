@@ -11,12 +11,12 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from gantool import latents
-from gantool.architecture import Architecture, Recipe
+from gantool.artifact import latents
 from gantool.data import Dataset
 from gantool.errors import GantoolError
-from gantool.games import Game, Player
-from gantool.rundir import Place
+from gantool.plugin.architecture import Architecture, Recipe
+from gantool.plugin.game import Game, Player
+from gantool.run.rundir import Place
 from gantool.training import augment, engines
 from gantool.training.distributed import ALONE, Group
 from gantool.training.ema import EMA, ready

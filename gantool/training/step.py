@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gantool.games import Batch, Loss, Player, taking_gradients
+from gantool.plugin.game import Batch, Loss, Player, taking_gradients
 
 if TYPE_CHECKING:
     from gantool.training.state import State

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantool.architecture import Input
 from gantool.data import Dataset
 from gantool.errors import GantoolError
+from gantool.plugin.architecture import Input
 from gantool.training.feed import Feed
 from gantool.training.placement import Source
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gantool.errors import GantoolError
-from gantool.rundir import RunDir, RunInfo
+from gantool.run.rundir import RunDir, RunInfo
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantool.rundir import RunInfo
+from gantool.run.rundir import RunInfo
 from gantool.training.state import State
 
 Record = dict[str, Any]

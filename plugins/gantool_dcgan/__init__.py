@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gantool.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
-from gantool.hookspecs import hookimpl
+from gantool.plugin.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
+from gantool.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from gantool.games import Game
+    from gantool.plugin.game import Game
 
 
 class DCGANConfig(ObjectiveOptions):
@@ -22,8 +22,8 @@ class DCGANConfig(ObjectiveOptions):
 
 
 def build(config: DCGANConfig, spec: SampleSpec) -> Game:
-    from gantool import objectives
-    from gantool.games import two_player
+    from gantool.plugin import objectives
+    from gantool.plugin.game import two_player
     from gantool_dcgan.networks import Discriminator, Generator
 
     return two_player(

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
+from gantool.plugin.architecture import SampleSpec
 
 SIDES = (16, 28, 32, 64, 128, 256)
 SMALLEST = 4  # side of a map that is not halved further

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gantool.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
-from gantool.hookspecs import hookimpl
+from gantool.plugin.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
+from gantool.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from gantool.games import Game
+    from gantool.plugin.game import Game
 
 
 class MLPConfig(ObjectiveOptions):
@@ -31,8 +31,8 @@ class MLPConfig(ObjectiveOptions):
 
 
 def build(config: MLPConfig, spec: SampleSpec) -> Game:
-    from gantool import objectives
-    from gantool.games import two_player
+    from gantool.plugin import objectives
+    from gantool.plugin.game import two_player
     from gantool_mlp.networks import Discriminator, Generator
 
     return two_player(

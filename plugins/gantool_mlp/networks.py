@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from gantool.architecture import SampleSpec
+from gantool.plugin.architecture import SampleSpec
 
 if TYPE_CHECKING:
     from gantool_mlp import MLPConfig

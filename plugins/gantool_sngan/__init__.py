@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from gantool.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
-from gantool.hookspecs import hookimpl
+from gantool.plugin.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
+from gantool.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from gantool.games import Game
+    from gantool.plugin.game import Game
 
 
 class SNGANConfig(ObjectiveOptions):
@@ -29,8 +29,8 @@ class SNGANConfig(ObjectiveOptions):
 
 
 def build(config: SNGANConfig, spec: SampleSpec) -> Game:
-    from gantool import objectives
-    from gantool.games import two_player
+    from gantool.plugin import objectives
+    from gantool.plugin.game import two_player
     from gantool_sngan.networks import Discriminator, Generator
 
     discriminator = Discriminator(spec, config.width, config.max_width)

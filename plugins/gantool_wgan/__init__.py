@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
-from gantool.architecture import Architecture, Recipe, SampleSpec
-from gantool.hookspecs import hookimpl
+from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
+from gantool.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from gantool.games import Game
+    from gantool.plugin.game import Game
 
 
 class WGANConfig(BaseModel, frozen=True, extra="forbid"):
@@ -34,8 +34,8 @@ class WGANConfig(BaseModel, frozen=True, extra="forbid"):
 def build(config: WGANConfig, spec: SampleSpec) -> Game:
     from gantool_dcgan.networks import Generator
 
-    from gantool.games import two_player
-    from gantool.objectives import Wasserstein
+    from gantool.plugin.game import two_player
+    from gantool.plugin.objectives import Wasserstein
     from gantool_wgan.networks import Critic
 
     return two_player(

@@ -12,9 +12,9 @@ from support.tiny_cgan import gantool_architectures as conditional
 from support.trainings import TinyGenerator, architecture, tiny_game
 from torch import Tensor, nn
 
-from gantool.architecture import Architecture, SampleSpec
 from gantool.errors import GantoolError
-from gantool.games import Batch, Game, Loss
+from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.game import Batch, Game, Loss
 from gantool.testing import check_architecture, synthetic
 
 Build = Callable[[SampleSpec], Game]

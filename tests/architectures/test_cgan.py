@@ -18,13 +18,15 @@ from support.trainings import SMALL, TinyDiscriminator, dataset, run_until, star
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gantool import data, export, latents, objectives, pictures, plugins
-from gantool.architecture import Architecture, Input, Recipe, SampleSpec
+from gantool import data, exporting
+from gantool.artifact import latents, pictures
 from gantool.data import Dataset
 from gantool.errors import GantoolError
-from gantool.games import Game, two_player
 from gantool.metrics.digits import Digits
-from gantool.options import resolve
+from gantool.plugin import objectives, registry
+from gantool.plugin.architecture import Architecture, Input, Recipe, SampleSpec
+from gantool.plugin.game import Game, two_player
+from gantool.plugin.options import resolve
 from gantool.runtime import Generator
 from gantool.testing import check_architecture
 from gantool.training import session
@@ -37,7 +39,7 @@ BODIES = ("mlp", "dcgan")
 
 
 def _architecture() -> Architecture:
-    found = plugins.find("cgan").architecture
+    found = registry.find("cgan").architecture
     assert found is not None
     return found
 
@@ -158,7 +160,7 @@ def test_batch_statistics_of_an_export_are_for_the_mixture_that_was_trained_on(t
     opened = start("cgan", tmp_path, data=str(data_path), steps=2, tick=2, body="dcgan")
     run_until(opened)
     assert opened.run.read().data.class_counts == (99, 1)
-    made = export.source_of(opened.run).generator
+    made = exporting.source_of(opened.run).generator
     z, label = torch.from_numpy(latents.draw({"z": (5,)}, 0, np.arange(64))["z"]), torch.arange(64) % 2
     game = opened.state.game
     about: dict[str, Any] = {"architecture": {}, "training": {}, "data": {}}
@@ -166,7 +168,7 @@ def test_batch_statistics_of_an_export_are_for_the_mixture_that_was_trained_on(t
         wanted = opened.state.sampling_generator()(z, label)
         of_counts = made(z, label)
         game.generator.load_state_dict(opened.state.ema.module.state_dict())
-        of_none = export.from_game(game, **about).generator(z, label)
+        of_none = exporting.from_game(game, **about).generator(z, label)
     assert (of_counts - wanted).abs().mean() < 0.5 * (of_none - wanted).abs().mean()
 
 
@@ -305,9 +307,9 @@ def agreement(path: Path, each: int = 100) -> np.ndarray:
 def test_the_digits_that_are_asked_for_are_made(tmp_path: Path) -> None:
     """By the default recipe of the body mlp."""
     runs = tmp_path / "runs"
-    opened = session.start(plugins.find("cgan"), {}, data="digits", device="cpu", tick=4_000, runs=runs)
+    opened = session.start(registry.find("cgan"), {}, data="digits", device="cpu", tick=4_000, runs=runs)
     run_until(opened)
-    (made,) = export.write(export.source_of(opened.run), ["onnx-seeded"], tmp_path / "export")
+    (made,) = exporting.write(exporting.source_of(opened.run), ["onnx-seeded"], tmp_path / "export")
     shares = agreement(made.path)
     assert shares.mean() >= 0.95, shares
 
@@ -315,7 +317,7 @@ def test_the_digits_that_are_asked_for_are_made(tmp_path: Path) -> None:
 def test_the_classes_of_the_digits_are_named(tmp_path: Path) -> None:
     opened = start("cgan", tmp_path, data="digits", steps=1, tick=1, **SMALL["cgan"])
     run_until(opened)
-    source = export.source_of(opened.run)
+    source = exporting.source_of(opened.run)
     assert source.about.data["class_names"] == list("0123456789")
     assert data.load("digits").class_counts == opened.info.data.class_counts
     assert sum(opened.info.data.class_counts) == 10_000

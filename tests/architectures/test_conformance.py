@@ -9,10 +9,10 @@ import torch
 from support.trainings import TinyDiscriminator, TinyGenerator, architecture, tiny_game
 from torch import Tensor, nn
 
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
-from gantool.games import Game, Loss, Player
-from gantool.plugins import architecture_names, find
+from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.game import Game, Loss, Player
+from gantool.plugin.registry import architecture_names, find
 from gantool.testing import check_architecture
 
 SPEC = SampleSpec((1, 8, 8))

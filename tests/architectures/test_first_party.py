@@ -11,15 +11,15 @@ from gantool_wgan import WGANConfig
 from pydantic import ValidationError
 from torch import nn
 
-from gantool import plugins
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
-from gantool.games import Game
+from gantool.plugin import registry
+from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.game import Game
 from gantool.testing import check_architecture
 
 
 def _build(name: str, spec: tuple[int, ...], **options: object) -> Game:
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     return architecture.build(architecture.config(**options), SampleSpec(spec))
 
@@ -79,7 +79,7 @@ def test_the_critic_has_no_batch_statistics() -> None:
 
 
 def test_wgan_recipes_are_the_papers() -> None:
-    architecture = plugins.find("wgan").architecture
+    architecture = registry.find("wgan").architecture
     assert architecture is not None
     gp = architecture.recipe_for(WGANConfig())
     assert (gp.optimizer, gp.learning_rate, gp.betas, gp.discriminator_steps) == ("adam", 3e-4, (0.0, 0.9), 5)
@@ -101,14 +101,14 @@ def test_clipping_bounds_the_critic() -> None:
 @pytest.mark.parametrize("name", ["mlp", "dcgan"])
 @pytest.mark.parametrize("objective", ["nonsaturating", "lsgan", "hinge"])
 def test_every_objective_trains(name: str, objective: str) -> None:
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     small = {"mlp": {"widths": (8, 16)}, "dcgan": {"width": 4}}[name]
     check_architecture(architecture, architecture.config(objective=objective, **small), artifacts=False)
 
 
 def test_wgan_with_clipping_keeps_the_contract() -> None:
-    architecture = plugins.find("wgan").architecture
+    architecture = registry.find("wgan").architecture
     assert architecture is not None
     check_architecture(architecture, WGANConfig(loss="clip", width=8), artifacts=False)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gantool.plugins import GROUP, architecture_names
+from gantool.plugin.registry import GROUP, architecture_names
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "gantool").rglob("*.py"))
@@ -99,7 +99,7 @@ def test_a_planted_name_is_found(what: str) -> None:
         '"""`mlp`, `dcgan` and gantool_mlp, in a docstring."""',
         "def f():\n    '''An architecture, say mlp.'''",
         "option(help='An architecture, e.g. dcgan.')",
-        "from gantool.plugins import find",
+        "from gantool.plugin.registry import find",
         "# mlp is fast\nname = 'nonsaturating'",
         "mlp = 3",
     ],

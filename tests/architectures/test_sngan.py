@@ -17,20 +17,20 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from gantool import plugins
-from gantool.architecture import Architecture, SampleSpec
 from gantool.errors import GantoolError
-from gantool.games import Game
-from gantool.options import resolve
-from gantool.rundir import RunDir
+from gantool.plugin import registry
+from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.game import Game
+from gantool.plugin.options import resolve
+from gantool.run import checkpoint
+from gantool.run.rundir import RunDir
 from gantool.testing import check_architecture
-from gantool.training import checkpoint
 from gantool.training.state import State
 from gantool.training.step import iterate
 
 
 def _architecture() -> Architecture:
-    architecture = plugins.find("sngan").architecture
+    architecture = registry.find("sngan").architecture
     assert architecture is not None
     return architecture
 

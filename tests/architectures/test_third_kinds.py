@@ -14,11 +14,12 @@ from support.commands import gantool
 from support.distributions import make_distribution
 from support.trainings import dataset, run_until, save_npz, start
 
-from gantool import artifact, data, export
-from gantool.architecture import Architecture, SampleSpec
+from gantool import data, exporting
+from gantool.artifact import inspection
 from gantool.errors import GantoolError
-from gantool.games import Game
-from gantool.plugins import Plugin
+from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.game import Game
+from gantool.plugin.registry import Plugin
 from gantool.runtime import Generator
 from gantool.testing import check_architecture
 from gantool.training.loop import iterate
@@ -29,9 +30,9 @@ from gantool.training.state import State
 (CGAN,) = tiny_cgan.gantool_architectures()
 
 
-def _source(game: Game) -> export.Source:
+def _source(game: Game) -> exporting.Source:
     about = {"name": "tiny", "plugin": "tests", "plugin_version": "1", "config": {}}
-    return export.from_game(game, architecture=about, training={}, data={}, dataset=dataset(shape=game.output.shape))
+    return exporting.from_game(game, architecture=about, training={}, data={}, dataset=dataset(shape=game.output.shape))
 
 
 @pytest.mark.parametrize("architecture", [CYCLEGAN, CGAN], ids=lambda a: a.name)
@@ -91,7 +92,7 @@ def test_a_third_party_cyclegan_goes_from_data_to_another_program(tmp_path: Path
     assert exported.returncode == 0, exported.stderr
     folder = tmp_path / "runs/0001-tiny-cyclegan-pairs/export"
     assert not (folder / "generator.seeded.onnx").exists()
-    assert artifact.inspect(folder / "generator.torchscript.pt").manifest.architecture["plugin"] == "tiny-gans"
+    assert inspection.inspect(folder / "generator.torchscript.pt").manifest.architecture["plugin"] == "tiny-gans"
 
     images = normalised(torch.from_numpy(data.load(str(tmp_path / "pairs.npz")).images[:3])).numpy()
     made = Generator(folder / "generator.onnx").run({"a": images})
@@ -114,7 +115,7 @@ def test_sample_grids_of_a_translator_show_each_image_beside_its_translation(tmp
 
 def test_a_conditional_gan_samples_the_class_asked_for_alike_from_both_files(tmp_path: Path) -> None:
     game = CGAN.build(CGAN.config(), SampleSpec((1, 8, 8), classes=3))
-    made = export.write(_source(game), ["onnx", "onnx-seeded"], tmp_path)
+    made = exporting.write(_source(game), ["onnx", "onnx-seeded"], tmp_path)
     plain, seeded = (Generator(item.path) for item in made)
     for labels in (2, [0, 1, 2, 0, 1], None):
         assert np.array_equal(plain.sample(5, seed=3, labels=labels), seeded.sample(5, seed=3, labels=labels))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gantool import artifact
+from gantool.artifact import inspection
 from gantool.errors import GantoolError
-from gantool.export import Artifact
-from gantool.export.app import assets, write_app
-from gantool.rundir import RunDir
+from gantool.exporting import Artifact
+from gantool.exporting.app import assets, write_app
+from gantool.run.rundir import RunDir
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -93,7 +93,7 @@ def browser_runtime() -> None:
 @pytest.mark.usefixtures("browser_runtime")
 def test_hosts_of_a_kit(tmp_path: Path, exported_run: RunDir) -> None:
     seeded = exported_run.export / "generator.seeded.onnx"
-    write_app(Artifact(seeded, artifact.inspect(seeded).manifest, ()), None, exported_run, tmp_path / "kit")
+    write_app(Artifact(seeded, inspection.inspect(seeded).manifest, ()), None, exported_run, tmp_path / "kit")
     hosts = "runtime,kit,node,reference,openvino"
     report = tmp_path / "report" / "hosts.json"
     said, rows = run_hosts(report, tmp_path / "kit", "--hosts", hosts, GANTOOL_HOSTS=str(tmp_path))

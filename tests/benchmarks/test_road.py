@@ -18,9 +18,9 @@ from support.distributions import make_distribution
 from support.scripts import script
 from support.trainings import architecture, tiny_game
 
-from gantool import plugins
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
+from gantool.plugin import registry
+from gantool.plugin.architecture import SampleSpec
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "road.py"
 
@@ -130,7 +130,7 @@ def test_a_command_that_fails_is_told_with_its_last_words(road: ModuleType, tmp_
 def test_all_that_are_installed_have_a_row_and_one_no_is_a_failure(
     road: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    names, report = plugins.architecture_names(), tmp_path / "new" / "road.json"
+    names, report = registry.architecture_names(), tmp_path / "new" / "road.json"
     monkeypatch.setattr(
         road, "walked", lambda walk: dict.fromkeys(road.ROAD, answer if walk.architecture.name == names[-1] else "yes")
     )
@@ -174,9 +174,9 @@ FORGETFUL = dedent(
     from pydantic import BaseModel
     from torch import nn
     from gantool import objectives
-    from gantool.architecture import Architecture, SampleSpec
-    from gantool.games import two_player
-    from gantool.hookspecs import hookimpl
+    from gantool.plugin.architecture import Architecture, SampleSpec
+    from gantool.plugin.game import two_player
+    from gantool.plugin.hookspecs import hookimpl
 
     class Config(BaseModel):
         pass

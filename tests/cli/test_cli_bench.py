@@ -23,7 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs 1 (both ONNX files and TorchScript) and 2 (trained later, not exported)."""
     from support.exports import source_of
 
-    from gantool.export import FILES, write
+    from gantool.exporting import FILES, write
 
     folder = tmp_path_factory.mktemp("here") / "runs"
     write(source_of("mlp", 8, latent_dim=8, widths=(16,)), list(FILES), folder / "0001-mlp-a" / "export")
@@ -42,7 +42,7 @@ def export(run: Path, *names: str) -> None:
 
 
 def test_names_are_those_of_the_export() -> None:
-    from gantool.export import FILES
+    from gantool.exporting import FILES
 
     assert {*ONNX_FILES, *TORCH_FILES} >= set(FILES.values())
     assert ONNX_FILES[:2] == ("generator.seeded.onnx", "generator.onnx")

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from support.inprocess import Run
 
-from gantool.data import folder as folders
 from gantool.data import load
+from gantool.data.readers import folder as folders
 
 RNG = np.random.default_rng(0)
 

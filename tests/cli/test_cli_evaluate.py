@@ -16,12 +16,12 @@ from support.exports import Conditional, Z, source
 from support.inprocess import Run
 from support.trainings import dataset, run_until, save_npz, start
 
-from gantool import data, export
-from gantool.architecture import Input, SampleSpec
+from gantool import data, exporting
 from gantool.cli.subjects import _drawer
-from gantool.games import Game
 from gantool.metrics.samples import as_samples
-from gantool.rundir import RunDir
+from gantool.plugin.architecture import Input, SampleSpec
+from gantool.plugin.game import Game
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
 FIGURES = {
@@ -52,7 +52,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     folder = tmp_path_factory.mktemp("noise")
     opened = start("mlp", folder, keep=2)
     run_until(opened)
-    export.export_run(opened.run)
+    exporting.export_run(opened.run)
     return opened.run
 
 
@@ -149,7 +149,7 @@ def test_a_run_and_its_files_have_the_same_figures(cli: Run, noise: RunDir, tmp_
 def test_a_conditional_generator_takes_its_classes_in_turn(tmp_path: Path) -> None:
     """As `gantool generate` numbers its images."""
     conditional = source(Conditional(), Z, Input("label", (), "label", 3))
-    (plain,) = export.write(conditional, ["onnx"], tmp_path)
+    (plain,) = exporting.write(conditional, ["onnx"], tmp_path)
     made = _drawer(conditional, 7, torch.device("cpu"))(5, 10)
     pixels = Generator(plain.path).sample(10, seed=7, first=5).transpose(0, 3, 1, 2)
     assert (as_samples(made) - as_samples(pixels)).abs().max() <= 1 / 127
@@ -158,7 +158,7 @@ def test_a_conditional_generator_takes_its_classes_in_turn(tmp_path: Path) -> No
 def test_a_generator_of_data_takes_its_rows() -> None:
     noise = dataset(30, (1, 8, 8))
     game = Game(torch.nn.Identity(), (), (Input("x", (1, 8, 8), "data"),), (), SampleSpec((1, 8, 8)))
-    same = export.from_game(game, architecture={}, training={}, data={}, dataset=noise)
+    same = exporting.from_game(game, architecture={}, training={}, data={}, dataset=noise)
     made = _drawer(same, 0, torch.device("cpu"))(20, 15)
     rows = np.arange(20, 35) % 30
     torch.testing.assert_close(made, as_samples(noise.images[rows]))

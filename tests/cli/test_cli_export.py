@@ -14,13 +14,13 @@ import pytest
 from support.commands import gantool
 from support.inprocess import Run
 
-from gantool import export
+from gantool import exporting
 from gantool.errors import GantoolError
-from gantool.export import onnx_graph
-from gantool.export.app import assets
-from gantool.files import sha256_of
-from gantool.rundir import RunDir
+from gantool.exporting.app import assets
+from gantool.exporting.onnx_files import graph
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
+from gantool.system.files import sha256_of
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def names(folder: Path) -> set[str]:
 def test_without_flags_the_newest_run_in_every_format(cli: Run, run: RunDir) -> None:
     code, out, _ = cli("export")
     assert code == 0
-    assert names(run.export) == {export.FILES[kind] for kind in export.USUAL}
+    assert names(run.export) == {exporting.FILES[kind] for kind in exporting.USUAL}
     for text in (
         "eval against train drift",
         "max abs difference to torch, batch 64",
@@ -185,7 +185,7 @@ def test_json_is_all_there_is_on_stdout(cli: Run, run: RunDir) -> None:
     code, out, _ = cli("export", run.path, "--json")
     assert code == 0
     files = json.loads(out)
-    assert [f["kind"] for f in files] == list(export.USUAL)
+    assert [f["kind"] for f in files] == list(exporting.USUAL)
     for file in files:
         assert Path(file["file"]).stat().st_size == file["bytes"]
         assert all(check["passed"] for check in file["checks"])
@@ -199,7 +199,7 @@ def test_an_export_that_fails_exits_1_and_touches_nothing(
 ) -> None:
     assert cli("export", "--onnx")[0] == 0
     before = {path.name: path.read_bytes() for path in run.export.iterdir()}
-    honest = onnx_graph.to_onnx
+    honest = graph.to_onnx
 
     def tampered(*arguments: object) -> onnx.ModelProto:
         model = honest(*arguments)
@@ -208,7 +208,7 @@ def test_an_export_that_fails_exits_1_and_touches_nothing(
         weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
         return model
 
-    monkeypatch.setattr(onnx_graph, "to_onnx", tampered)
+    monkeypatch.setattr(graph, "to_onnx", tampered)
     code, out, err = cli("export")
     assert (code, out) == (1, "")
     assert "failed its verification, and nothing was written" in err

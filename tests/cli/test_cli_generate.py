@@ -13,9 +13,9 @@ from PIL import Image
 from support.exports import Conditional, Tiny, Z, source
 from support.inprocess import Run
 
-from gantool import __version__, export
-from gantool.architecture import Input
-from gantool.rundir import RunDir
+from gantool import __version__, exporting
+from gantool.plugin.architecture import Input
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
 
@@ -75,12 +75,12 @@ def test_an_array_in_parts_is_the_same(cli: Run, here: Path, file: Path, monkeyp
 
 def test_colours_and_labels(cli: Run, here: Path) -> None:
     label = Input("label", (), "label", classes=3)
-    (made,) = export.write(source(Conditional(), Z, label), ["onnx"], here / "conditional")
+    (made,) = exporting.write(source(Conditional(), Z, label), ["onnx"], here / "conditional")
     assert cli("generate", made.path, "-n", 4, "--label", 2, "-o", "i.npz")[0] == 0
     np.testing.assert_array_equal(np.load("i.npz")["images"], Generator(made.path).sample(4, labels=2))
     assert cli("generate", made.path, "-n", 4, "--label", 2, "-o", "i.png")[0] == 0
     assert told(here / "i.png")["label"] == 2
-    (made,) = export.write(source(Tiny((3, 8, 8)), shape=(3, 8, 8)), ["onnx"], here / "colours")
+    (made,) = exporting.write(source(Tiny((3, 8, 8)), shape=(3, 8, 8)), ["onnx"], here / "colours")
     assert cli("generate", made.path, "-n", 4, "-o", "g.png")[0] == 0
     assert Image.open("g.png").mode == "RGB"
 
@@ -205,9 +205,9 @@ def test_a_file_that_is_none(cli: Run, here: Path) -> None:
 
 
 def test_what_is_no_picture(cli: Run, here: Path) -> None:
-    (audio,) = export.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], here / "audio")
+    (audio,) = exporting.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], here / "audio")
     assert "makes no images" in fails(cli, here, audio.path)
-    (two,) = export.write(source(Tiny((2, 8, 8)), shape=(2, 8, 8)), ["onnx"], here / "two")
+    (two,) = exporting.write(source(Tiny((2, 8, 8)), shape=(2, 8, 8)), ["onnx"], here / "two")
     assert "2 channels" in fails(cli, here, two.path)
     assert cli("generate", two.path, "-n", 3, "-o", "two.npz")[0] == 0
     assert np.load("two.npz")["images"].shape == (3, 8, 8, 2)
@@ -243,7 +243,7 @@ def test_shards(cli: Run, here: Path, file: Path) -> None:
 
 def test_shards_with_labels_go_to_a_folder_of_their_own(cli: Run, here: Path) -> None:
     label = Input("label", (), "label", classes=3)
-    (made,) = export.write(source(Conditional(), Z, label), ["onnx"], here / "conditional")
+    (made,) = exporting.write(source(Conditional(), Z, label), ["onnx"], here / "conditional")
     for arguments, labels in ((["--labels", "2,0"], [2, 0, 2, 0]), (["--label", 1], [1] * 4), ([], [0, 1, 2, 0])):
         assert cli("generate", made.path, "--count", 4, "--workers", 1, *arguments)[0] == 0
         found = np.load(here / "shards" / "shard-000000.npy")
@@ -280,5 +280,5 @@ def test_usage_errors_of_shards_exit_2(cli: Run, here: Path, file: Path, argumen
 
 
 def test_no_shards_of_what_is_no_picture(cli: Run, here: Path) -> None:
-    (audio,) = export.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], here / "audio")
+    (audio,) = exporting.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], here / "audio")
     assert "makes no images" in fails(cli, here, audio.path, "--count", 5)

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from support.inprocess import Run
 
-from gantool.artifact import inspect
-from gantool.manifest import KEY
-from gantool.rundir import RunDir
+from gantool.artifact.inspection import inspect
+from gantool.artifact.manifest import KEY
+from gantool.run.rundir import RunDir
 
 NAMES = ["generator.onnx", "generator.seeded.onnx", "generator.torchscript.pt", "generator.onnx.json"]
 

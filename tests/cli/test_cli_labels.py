@@ -14,10 +14,11 @@ from support.exports import source as source_of_module
 from support.inprocess import Run
 from support.trainings import save_npz
 
-from gantool import classnames, export
-from gantool.architecture import Input
+from gantool import exporting
+from gantool.artifact import classnames
 from gantool.errors import GantoolError
-from gantool.export import Source
+from gantool.exporting import Source
+from gantool.plugin.architecture import Input
 from gantool.runtime import Generator
 
 NAMES = ("cat", "dog, brown", "7")
@@ -34,7 +35,7 @@ def exported(folder: Path, names: object = NAMES, kind: str = "onnx-seeded") -> 
     made = source_of_module(Conditional(), Z, Input("label", (), "label", 3))
     data = {"name": "pets"} if names is None else {"name": "pets", "class_names": names}
     about = Source(made.generator, made.inputs, made.output, _with_data(made, data), made.rows)
-    (artifact,) = export.write(about, [kind], folder, export.Options(optimize="none"))
+    (artifact,) = exporting.write(about, [kind], folder, exporting.Options(optimize="none"))
     return artifact.path
 
 
@@ -117,7 +118,9 @@ def test_what_is_no_class(cli: Run, here: Path, file: Path, asked: str, message:
 
 
 def test_labels_asked_of_an_unlabelled_model(cli: Run, here: Path) -> None:
-    (made,) = export.write(source_of_module(Tiny()), ["onnx-seeded"], here / "plain", export.Options(optimize="none"))
+    (made,) = exporting.write(
+        source_of_module(Tiny()), ["onnx-seeded"], here / "plain", exporting.Options(optimize="none")
+    )
     for flags in (["--label", "cat"], ["--label", 1], ["--count", 5, "--labels", "0,1"]):
         code, _, err = cli("generate", made.path, *flags)
         assert code == 1
@@ -206,7 +209,7 @@ def test_of_many_classes_a_grid_shows_the_first(cli: Run, here: Path) -> None:
             self.embed = torch.nn.Embedding(100, 64)
 
     made = source_of_module(Many(), Z, Input("label", (), "label", 100))
-    (artifact,) = export.write(made, ["onnx"], here / "many", export.Options(optimize="none"))
+    (artifact,) = exporting.write(made, ["onnx"], here / "many", exporting.Options(optimize="none"))
     code, out, _ = cli("generate", artifact.path, "-o", "g.png")
     assert code == 0
     assert "128 images" in out
@@ -233,7 +236,7 @@ def test_shards_of_named_classes(cli: Run, here: Path, file: Path, flag: str) ->
 def test_inspect_names_the_classes(cli: Run, here: Path, file: Path) -> None:
     assert "3: 0 cat, 1 dog, brown, 2 7" in cli("inspect", file)[1]
     assert json.loads(cli("inspect", file, "--json")[1])["data"]["class_names"] == list(NAMES)
-    (made,) = export.write(source_of_module(Tiny()), ["onnx"], here / "plain", export.Options(optimize="none"))
+    (made,) = exporting.write(source_of_module(Tiny()), ["onnx"], here / "plain", exporting.Options(optimize="none"))
     assert "0 cat" not in cli("inspect", made.path)[1]
 
 

@@ -7,14 +7,14 @@ import json
 import pytest
 from support.inprocess import Run
 
-from gantool import plugins
-from gantool.architecture import Recipe
+from gantool.plugin import registry
+from gantool.plugin.architecture import Recipe
 
 
 def test_the_list(cli: Run) -> None:
     code, out, err = cli("plugins")
     assert (code, err) == (0, "")
-    for plugin in plugins.discover():
+    for plugin in registry.discover():
         row = next(line for line in out.splitlines() if line.split()[:1] == [plugin.name])
         assert plugin.version in row
         assert row.split()[-1] == "ok"
@@ -29,11 +29,11 @@ def test_the_list_for_programs(cli: Run) -> None:
     assert all(row["status"] == "ok" for row in rows)
 
 
-@pytest.mark.parametrize("name", plugins.architecture_names())
+@pytest.mark.parametrize("name", registry.architecture_names())
 def test_every_option_is_shown(cli: Run, name: str) -> None:
     code, out, err = cli("plugins", "show", name)
     assert (code, err) == (0, "")
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     fields = {**architecture.config.model_fields, **Recipe.model_fields}
     for field, declared in fields.items():
@@ -70,4 +70,4 @@ def test_a_typing_error_gets_a_suggestion(cli: Run) -> None:
 
 
 def test_a_name_like_no_other_gets_the_list(cli: Run) -> None:
-    assert f"Installed: {', '.join(plugins.architecture_names())}." in cli("plugins", "show", "xyz")[2]
+    assert f"Installed: {', '.join(registry.architecture_names())}." in cli("plugins", "show", "xyz")[2]

@@ -17,8 +17,8 @@ from PIL import Image
 from support.inprocess import Run
 from support.trainings import run_until, start
 
-from gantool.rundir import RunDir
-from gantool.training import curves, lock, log
+from gantool.run import curves, lock, metrics_log
+from gantool.run.rundir import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_list_says_what_each_run_is_and_how_far_it_came(cli: Run, runs: Path
     first, second = _row(out, "0001"), _row(out, "0002")
     assert first[:4] == ["0001-mlp-noise", "40", "finished", "2d"]
     assert second[:6] == ["0002-wide:", "mlp", "on", "noise", "20/40", "stopped"]
-    last = log.read_metrics(RunDir(runs / "0001-mlp-noise"))[-1]
+    last = metrics_log.read_metrics(RunDir(runs / "0001-mlp-noise"))[-1]
     assert first[-1] == f"{last['diversity']:.3g}"
     assert out.index("0001") < out.index("0002")  # the newest last
     assert cli("runs", "list") == (code, out, err)
@@ -73,7 +73,7 @@ def test_the_list_says_what_each_run_is_and_how_far_it_came(cli: Run, runs: Path
 
 def test_the_list_for_programs(cli: Run, runs: Path) -> None:
     first, second = _listed(cli)
-    last = log.read_metrics(RunDir(runs / "0001-mlp-noise"))[-1]
+    last = metrics_log.read_metrics(RunDir(runs / "0001-mlp-noise"))[-1]
     assert first == {
         "run": "0001-mlp-noise",
         "path": "runs/0001-mlp-noise",
@@ -180,7 +180,7 @@ def test_compare_shows_what_differs_and_the_last_figures(cli: Run, runs: Path) -
     assert _row(out, "recipe.learning_rate") == ["recipe.learning_rate", "0.0007", "0.001"]
     assert "seed" not in out
     assert _row(out, "step") == ["step", "40", "20"]
-    last = [log.read_metrics(RunDir(run))[-1]["diversity"] for run in sorted(runs.iterdir())]
+    last = [metrics_log.read_metrics(RunDir(run))[-1]["diversity"] for run in sorted(runs.iterdir())]
     assert _row(out, "diversity") == ["diversity", *(f"{value:.3g}" for value in last)]
     assert out.index("config.widths") < out.index("recipe.learning_rate") < out.index("diversity")
 

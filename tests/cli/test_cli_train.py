@@ -20,9 +20,9 @@ from typer.testing import CliRunner, Result
 
 from gantool.cli import app
 from gantool.errors import GantoolError
-from gantool.plugins import architecture_names
-from gantool.rundir import RunDir
-from gantool.training import checkpoint, log
+from gantool.plugin.registry import architecture_names
+from gantool.run import checkpoint, metrics_log
+from gantool.run.rundir import RunDir
 
 TINY = ("--data", "noise.npz", "--widths", "8", "--batch-size", "8", "--device", "cpu")
 
@@ -33,9 +33,9 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 from gantool import objectives
-from gantool.architecture import Architecture, Recipe
-from gantool.games import Game, Loss, Player, two_player
-from gantool.hookspecs import hookimpl
+from gantool.plugin.architecture import Architecture, Recipe
+from gantool.plugin.game import Game, Loss, Player, two_player
+from gantool.plugin.hookspecs import hookimpl
 
 class Generator(nn.Module):
     def __init__(self, spec):
@@ -378,7 +378,7 @@ def test_a_run_is_resumed_by_number_name_or_path(name: str) -> None:
     sound("mlp", *TINY, "--steps", 2)
     result = sound("mlp", "--resume", name, "--steps", 4, "--tick", 1)
     assert "resumed at step 2 of 4" in result.output
-    assert [record["step"] for record in log.read_metrics(RunDir(Path("runs/0001-mlp-noise")))] == [2, 3, 4]
+    assert [record["step"] for record in metrics_log.read_metrics(RunDir(Path("runs/0001-mlp-noise")))] == [2, 3, 4]
     assert (run_json()["step"], run_json()["steps"], run_json()["tick"]) == (4, 4, 1)
 
 

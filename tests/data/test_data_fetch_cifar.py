@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from support.mirrors import serving
 
 from gantool.data import Dataset, download, load
-from gantool.data.cifar import load_cifar10
 from gantool.data.fetch import fetch
 from gantool.data.known import CIFAR_ARCHIVE, KNOWN, RemoteFile
+from gantool.data.readers.cifar import load_cifar10
 from gantool.errors import GantoolError
 
 ROWS = 3

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from support.commands import environment
 
-from gantool.data.pack_writer import Layout, header
+from gantool.data.pack.writer import Layout, header
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,7 +29,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from gantool.data import load
-from gantool.data.packing import pack
+from gantool.data.pack.build import pack
 
 def peak():
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))

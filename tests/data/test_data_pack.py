@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gantool.data import Dataset, load
-from gantool.data import pack as packs
-from gantool.data.pack import load_pack, save, verify
-from gantool.data.packing import BrokenFiles, Options, first_broken, pack
+from gantool.data.pack import format as packs
+from gantool.data.pack.build import BrokenFiles, Options, first_broken, pack
+from gantool.data.pack.format import load_pack, save, verify
 from gantool.errors import GantoolError
 
 RNG = np.random.default_rng(0)

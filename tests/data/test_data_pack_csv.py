@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gantool.data import checks, csv_labels, load
-from gantool.data.csv_labels import read_labels
-from gantool.data.packing import Options, pack
+from gantool.data import checks, load
+from gantool.data.pack.build import Options, pack
+from gantool.data.readers import csv_labels
+from gantool.data.readers.csv_labels import read_labels
 from gantool.errors import GantoolError
 
 NAMES = ["a.png", "b,c.png", "d/ü.png"]

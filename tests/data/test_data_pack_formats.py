@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from gantool.data import load
-from gantool.data.packing import Options, pack
+from gantool.data.pack.build import Options, pack
 from gantool.errors import GantoolError
 
 RNG = np.random.default_rng(0)

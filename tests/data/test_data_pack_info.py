@@ -11,8 +11,8 @@ from PIL import Image
 
 from gantool.data import Dataset, contact, survey
 from gantool.data.contact import sheet
-from gantool.data.pack import save
-from gantool.data.packing import Options, pack
+from gantool.data.pack.build import Options, pack
+from gantool.data.pack.format import save
 from gantool.data.survey import Sides
 from gantool.errors import GantoolError
 

@@ -20,9 +20,10 @@ from PIL import Image
 from support import disks
 from support.commands import TIMEOUT, gantool, start_gantool
 
-from gantool.data import load, pack_sources, pack_writer
-from gantool.data.pack import verify
-from gantool.data.packing import Options, Progress, pack
+from gantool.data import load
+from gantool.data.pack import sources, writer
+from gantool.data.pack.build import Options, Progress, pack
+from gantool.data.pack.format import verify
 from gantool.errors import GantoolError
 
 FILES = 600
@@ -59,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack_writer, "COMMIT", 40_000)
+    monkeypatch.setattr(writer, "COMMIT", 40_000)
 
 
 class Stop(BaseException):
@@ -78,14 +79,14 @@ def test_what_was_done_is_not_done_again(
     folder: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, decoded = tmp_path / "out", 0
-    decode = pack_sources.decode
+    decode = sources.decode
 
     def counted(*arguments: Any) -> np.ndarray:
         nonlocal decoded
         decoded += 1
         return decode(*arguments)
 
-    monkeypatch.setattr(pack_sources, "decode", counted)
+    monkeypatch.setattr(sources, "decode", counted)
     for share in (0.3, 0.6):
         with pytest.raises(Stop):
             pack(str(folder), out, OPTIONS, workers=1, on_progress=stop_at(int(share * FILES)))
@@ -116,9 +117,9 @@ def test_another_process_that_finished_just_now(folder: Path, tmp_path: Path, mo
 def test_files_that_make_few_rows_are_committed_by_the_clock(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pack_writer, "COMMIT", 2**40)
+    monkeypatch.setattr(writer, "COMMIT", 2**40)
     for seconds, kept in ((3600.0, 0), (0.0, 1)):
-        monkeypatch.setattr(pack_writer, "COMMIT_EVERY", seconds)
+        monkeypatch.setattr(writer, "COMMIT_EVERY", seconds)
         out = tmp_path / f"after-{seconds:g}"
         with pytest.raises(Stop):  # as a kill: nothing is put in order
             pack(str(folder), out, OPTIONS, workers=1, on_progress=stop_at(FILES // 2))
@@ -295,7 +296,7 @@ def test_a_file_that_may_not_grow(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack_sources, "_decode", _die)
+    monkeypatch.setattr(sources, "_decode", _die)
     with pytest.raises(GantoolError, match=r"One of 2 processes that decode was ended from outside.*--workers 1"):
         pack(str(folder), tmp_path / "out", OPTIONS, workers=2)
     assert not (tmp_path / "out").exists()

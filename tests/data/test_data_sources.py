@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from support.inprocess import Run, runner
 
-from gantool import plugins
-from gantool.architecture import SampleSpec
 from gantool.data import Dataset, load
 from gantool.data.cache import cache_folder
-from gantool.datasource import DataSource
 from gantool.errors import GantoolError
-from gantool.plugins import Plugin
+from gantool.plugin import registry
+from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.datasource import DataSource
+from gantool.plugin.registry import Plugin
 
 IMAGES = np.arange(6 * 3 * 8 * 8, dtype=np.uint8).reshape(6, 3, 8, 8)
 FLOATS = np.linspace(-1, 1, 6 * 64, dtype=np.float32).reshape(6, 1, 8, 8)
@@ -41,7 +41,7 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Bring:
     def brought(load: Callable[[int | None], Any]) -> None:
         source = DataSource("shapes", "circles", load, "CC0")
         plugin = Plugin("shapes", "shapes-data", "1.0", dataset=source)
-        monkeypatch.setattr(plugins, "discover", lambda: (plugin,))
+        monkeypatch.setattr(registry, "discover", lambda: (plugin,))
 
     return brought
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from gantool import nvml
 from gantool.doctor import causes, children, libraries, nvidia, remedies, wheels
 from gantool.doctor.wheels import Wheel
+from gantool.system import nvml
 
 LOG = (
     "Failed to load libcurand.so.10: libcurand.so.10: cannot open shared object file: No such file or directory\n"

@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from gantool.doctor.diagnosis import PROBES
 from gantool.doctor.probes import EXACT_FLOAT, REDUCED_FLOAT, Probe, probes
-from gantool.export import seeds
+from gantool.exporting.onnx_files import seeds
 
 BY_NAME = {probe.name: probe for probe in probes()}
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from support.exports import source_of
 
-from gantool import export
-from gantool.export import precision, torchscript
+from gantool import exporting
+from gantool.exporting.onnx_files import precision
+from gantool.exporting.torch_files import torchscript
 from gantool.runtime import Generator
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
 
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture(scope="module", params=["mlp", "dcgan"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made: Path = tmp_path_factory.mktemp(request.param)
-    options = export.Options(("float32", "half-weights", "half"))
-    export.write(source_of(request.param, 28), list(export.FILES), made, options)
+    options = exporting.Options(("float32", "half-weights", "half"))
+    exporting.write(source_of(request.param, 28), list(exporting.FILES), made, options)
     return made
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gantool import nvml
-from gantool.bench import matrix
-from gantool.bench.cell import COMBINATIONS, Cell, Request
-from gantool.bench.rivals import compare
-from gantool.bench.runner import measure_cell
-from gantool.rundir import RunDir
+from gantool.benching import matrix
+from gantool.benching.cell import COMBINATIONS, Cell, Request
+from gantool.benching.rivals import compare
+from gantool.benching.runner import measure_cell
+from gantool.run.rundir import RunDir
+from gantool.system import nvml
 
 pytestmark = pytest.mark.gpu
 

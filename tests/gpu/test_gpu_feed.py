@@ -12,10 +12,11 @@ import pytest
 import torch
 from support.trainings import different, run_until, start, tiny_state
 
-from gantool.architecture import Input
 from gantool.data import Dataset
-from gantool.rundir import Place
-from gantool.training import augment, checkpoint, feed, placement, session
+from gantool.plugin.architecture import Input
+from gantool.run import checkpoint
+from gantool.run.rundir import Place
+from gantool.training import augment, feed, placement, session
 from gantool.training.sampler import Sampler
 
 pytestmark = pytest.mark.gpu

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.exports import source_of
 
-from gantool import export
+from gantool import exporting
 from gantool.runtime import Generator
 from gantool.runtime.binding import Bound
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
@@ -23,7 +23,7 @@ SETTINGS = {"plain": {"use_tf32": "0"}, "graph": GRAPH}
 @pytest.fixture(scope="module", params=["mlp", "dcgan"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made: Path = tmp_path_factory.mktemp(request.param)
-    export.write(source_of(request.param, 28), ["onnx", "onnx-seeded"], made)
+    exporting.write(source_of(request.param, 28), ["onnx", "onnx-seeded"], made)
     return made
 
 

@@ -19,12 +19,12 @@ from support.trainings import dataset
 from torch import Tensor, nn
 
 from gantool import data
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
 from gantool.metrics import inception
 from gantool.metrics.digits import KEY, Classifier, Digits
 from gantool.metrics.extractors import Extractor, Pixels, default_extractor, load_extractor
 from gantool.metrics.samples import as_samples
+from gantool.plugin.architecture import SampleSpec
 
 CPU = torch.device("cpu")
 GREY = SampleSpec((1, 28, 28))

@@ -11,12 +11,12 @@ from support.trainings import dataset
 from torch import Tensor
 
 from gantool import data
-from gantool.architecture import SampleSpec
 from gantool.errors import GantoolError
 from gantool.metrics import library
 from gantool.metrics.extractors import load_extractor
 from gantool.metrics.frechet import FrechetReference, Moments, between, frechet_distance
 from gantool.metrics.samples import as_samples, gather, halves, uniform
+from gantool.plugin.architecture import SampleSpec
 
 CPU = torch.device("cpu")
 SEEDS = st.integers(0, 2**32 - 1)

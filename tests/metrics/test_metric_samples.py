@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.trainings import dataset
 
-from gantool import latents
-from gantool.architecture import SampleSpec
+from gantool.artifact import latents
 from gantool.metrics.extractors import load_extractor
 from gantool.metrics.samples import as_samples, gather, halves, pick, uniform
+from gantool.plugin.architecture import SampleSpec
 
 
 @given(st.integers(2, 300), st.integers(0, 400), st.integers(0, 2**63))

@@ -13,12 +13,12 @@ import onnxruntime as ort
 import pytest
 from support.changed import fixed
 
-from gantool import nvml
 from gantool.errors import GantoolError
-from gantool.rundir import RunDir
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator, workers
 from gantool.runtime.binding import Bound, run_into
 from gantool.runtime.session import ORT_ERRORS
+from gantool.system import nvml
 
 FILES = ["generator.onnx", "generator.seeded.onnx"]
 

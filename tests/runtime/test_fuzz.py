@@ -20,10 +20,11 @@ from support.commands import environment
 from support.exports import Conditional, Z, source
 from support.mutants import KINDS
 
-from gantool import export, manifest, onnxfile
-from gantool.architecture import Input
+from gantool import exporting
+from gantool.artifact import manifest, onnxfile
 from gantool.errors import GantoolError
-from gantool.rundir import RunDir
+from gantool.plugin.architecture import Input
+from gantool.run.rundir import RunDir
 
 TESTS = Path(__file__).parent.parent
 
@@ -35,7 +36,9 @@ def originals(exported_run: RunDir, tmp_path_factory: pytest.TempPathFactory) ->
     for path in sorted(exported_run.export.glob("*.onnx")):
         sealed(path, folder / path.name)
     label = Input("label", (), "label", classes=3)
-    for made in export.write(source(Conditional(), Z, label), ["onnx", "onnx-seeded"], folder.parent / "conditional"):
+    for made in exporting.write(
+        source(Conditional(), Z, label), ["onnx", "onnx-seeded"], folder.parent / "conditional"
+    ):
         sealed(made.path, folder / f"conditional.{made.path.name}")
     return folder
 

@@ -19,11 +19,12 @@ import pytest
 from support.changed import described_as, edited, fixed
 from support.exports import Conditional, Tiny, Z, source, source_of
 
-from gantool import export, latents, manifest
-from gantool.architecture import Input
+from gantool import exporting
+from gantool.artifact import latents, manifest
+from gantool.artifact.manifest import Manifest
 from gantool.errors import GantoolError
-from gantool.manifest import Manifest
-from gantool.rundir import RunDir
+from gantool.plugin.architecture import Input
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator, workers
 from gantool.runtime import generator as generator_module
 
@@ -48,7 +49,7 @@ def both(plain: Generator, seeded: Generator) -> list[Generator]:
 @pytest.fixture(scope="module")
 def conditional(tmp_path_factory: pytest.TempPathFactory) -> list[Generator]:
     folder = tmp_path_factory.mktemp("conditional")
-    made = export.write(source(Conditional(), Z, Input("label", (), "label", classes=3)), KINDS, folder)
+    made = exporting.write(source(Conditional(), Z, Input("label", (), "label", classes=3)), KINDS, folder)
     return [Generator(item.path) for item in made]
 
 
@@ -315,7 +316,7 @@ def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The plain and the seeded file of a known architecture, small."""
     options: dict[str, Any] = {"widths": (64, 128)} if request.param == "mlp" else {"width": 16}
     folder = tmp_path_factory.mktemp(request.param)
-    made = export.write(source_of(request.param, 16, **options), KINDS, folder, export.Options(optimize="none"))
+    made = exporting.write(source_of(request.param, 16, **options), KINDS, folder, exporting.Options(optimize="none"))
     return [item.path for item in made]
 
 
@@ -541,7 +542,7 @@ def test_settings_of_sessions(plain: Generator, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_audio_keeps_its_axes(tmp_path: Path) -> None:
-    (made,) = export.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], tmp_path)
+    (made,) = exporting.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], tmp_path)
     generator = Generator(made.path)
     assert generator.shape == (2, 16)
     assert generator.sample(0).shape == (0, 2, 16)

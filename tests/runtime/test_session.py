@@ -17,12 +17,13 @@ from onnx import TensorProto, helper
 from support.changed import described_as, edited, sealed, with_text
 from support.exports import Conditional, Z, source
 
-from gantool import export, manifest, onnxfile
-from gantool.architecture import Input
-from gantool.artifact import inspect
+from gantool import exporting
+from gantool.artifact import manifest, onnxfile
+from gantool.artifact.inspection import inspect
+from gantool.artifact.manifest import Manifest
 from gantool.errors import GantoolError
-from gantool.manifest import Manifest
-from gantool.rundir import RunDir
+from gantool.plugin.architecture import Input
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 from gantool.runtime.session import open_session
 
@@ -219,7 +220,7 @@ def test_shapes_that_no_manifest_should_say(plain: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("classes", [0, -1, 10**30])
 def test_classes_that_there_can_not_be(tmp_path: Path, classes: int) -> None:
     label = Input("label", (), "label", classes=3)
-    (made,) = export.write(source(Conditional(), Z, label), ["onnx"], tmp_path)
+    (made,) = exporting.write(source(Conditional(), Z, label), ["onnx"], tmp_path)
 
     def change(described: Manifest) -> Manifest:
         z, label = described.inputs

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gantool.rundir import RunDir
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator, workers
 from gantool.runtime.workers import Workers, at_once, call_rows, cores, image_seconds, latency_threads, plan
 

@@ -17,7 +17,8 @@ import pytest
 from support.commands import gantool
 from support.shards import digests, plain
 
-from gantool import onnxfile, shards
+from gantool import shards
+from gantool.artifact import onnxfile
 from gantool.errors import GantoolError
 from gantool.shards import Progress
 from gantool.shards.events import Again

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gantool.bench.cell import Cell
-from gantool.bench.settle import Timing
+from gantool.benching.cell import Cell
+from gantool.benching.settle import Timing
 
 
 def row(batch: int, rates: Sequence[float], p99_ms: float | None = None, **changes: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import onnx
 
-from gantool import artifact, manifest, onnxfile
-from gantool.manifest import Manifest
+from gantool.artifact import inspection, manifest, onnxfile
+from gantool.artifact.manifest import Manifest
 
 Change = Callable[[Manifest], Manifest]
 
@@ -17,7 +17,7 @@ Change = Callable[[Manifest], Manifest]
 def described_as(path: Path, to: Path, change: Change) -> Path:
     """The same graph, which says something else of itself."""
     model = onnx.load(path)
-    return _save(model, change(artifact.inspect(path).manifest).to_json(), to)
+    return _save(model, change(inspection.inspect(path).manifest).to_json(), to)
 
 
 def with_text(path: Path, to: Path, text: str) -> Path:
@@ -28,11 +28,11 @@ def with_text(path: Path, to: Path, text: str) -> Path:
 def edited(path: Path, to: Path, edit: Callable[[onnx.ModelProto], object], change: Change = lambda m: m) -> Path:
     """Another graph, whose manifest has its digests: as whoever changes a file on purpose would leave it."""
     model = onnx.load(path)
-    found = artifact.inspect(path).manifest
+    found = inspection.inspect(path).manifest
     edit(model)
     data = model.SerializeToString()
     found = dataclasses.replace(
-        found, graph_sha256=onnxfile.graph_sha256(data), weights_sha256=artifact.weights_sha256(model)
+        found, graph_sha256=onnxfile.graph_sha256(data), weights_sha256=inspection.weights_sha256(model)
     )
     return _save(model, change(found).to_json(), to)
 

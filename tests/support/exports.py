@@ -1,13 +1,14 @@
-"""Generators of a few weights, as what `gantool.export` takes."""
+"""Generators of a few weights, as what `gantool.exporting` takes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from gantool import __version__, export, plugins
-from gantool.architecture import Input, SampleSpec
-from gantool.games import Game
+from gantool import __version__, exporting
+from gantool.plugin import registry
+from gantool.plugin.architecture import Input, SampleSpec
+from gantool.plugin.game import Game
 
 Z = Input("z", (4,), "normal")
 
@@ -46,22 +47,22 @@ class TwoLatents(Tiny):
         return (self.linear(z).unflatten(1, self.shape) + noise).tanh()
 
 
-def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8, 8)) -> export.Source:
+def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8, 8)) -> exporting.Source:
     game = Game(generator, (), inputs or (Z,), (), SampleSpec(shape))
     about = {"name": "tiny", "plugin": "tests", "plugin_version": "1", "config": {}}
-    return export.from_game(game, architecture=about, training={"run": "none", "step": 0}, data={"name": "none"})
+    return exporting.from_game(game, architecture=about, training={"run": "none", "step": 0}, data={"name": "none"})
 
 
-def source_of(name: str, side: int, **options: object) -> export.Source:
+def source_of(name: str, side: int, **options: object) -> exporting.Source:
     """An installed architecture with its first weights of seed 0, for one channel of `side` pixels.
 
     As many classes as its first example has.
     """
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     torch.manual_seed(0)
     game = architecture.build(
         architecture.config(**options), SampleSpec((1, side, side), architecture.examples[0].classes)
     )
     about = {"name": name, "plugin": "gantool", "plugin_version": __version__, "config": {}}
-    return export.from_game(game, architecture=about, training={}, data={})
+    return exporting.from_game(game, architecture=about, training={}, data={})

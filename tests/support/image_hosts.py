@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pytest
 
-from gantool import artifact, manifest
+from gantool.artifact import inspection, manifest
 from support import hosts
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Files:
     @property
     def shape(self) -> tuple[int, ...]:
         """(H, W, C)"""
-        return artifact.inspect(self.seeded).manifest.output.shape
+        return inspection.inspect(self.seeded).manifest.output.shape
 
 
 class Host(Protocol):

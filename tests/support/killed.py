@@ -21,8 +21,9 @@ from typing import Any, NoReturn
 
 import torch
 
-from gantool.rundir import RunDir, list_runs
-from gantool.training import checkpoint, loop, session
+from gantool.run import checkpoint
+from gantool.run.rundir import RunDir, list_runs
+from gantool.training import loop, session
 from support.trainings import run_until, start
 
 TINY = {"widths": (8,), "latent_dim": 4, "size": 8}

@@ -16,7 +16,7 @@ from typing import Any
 
 import onnx
 
-from gantool import artifact, manifest, onnxfile
+from gantool.artifact import inspection, manifest, onnxfile
 from gantool.errors import GantoolError
 from gantool.runtime import Generator
 
@@ -107,7 +107,7 @@ KINDS: dict[str, Bytes] = {f.__name__: f for f in (cut, flip, flip_around, splic
 def attempt(path: Path) -> str:
     """Every door that takes a file; what came of it: opened, or refused. Any error but ours goes through."""
     outcome = "opened"
-    for door in (artifact.inspect, _use):
+    for door in (inspection.inspect, _use):
         try:
             door(path)
         except GantoolError as error:

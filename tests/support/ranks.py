@@ -17,7 +17,7 @@ from typing import Any
 from unittest import mock
 
 from gantool import cli
-from gantool.rundir import RunDir, list_runs
+from gantool.run.rundir import RunDir, list_runs
 from gantool.training import distributed, loop, session
 from gantool.training.distributed import Group
 from support import trainings

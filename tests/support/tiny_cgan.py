@@ -6,11 +6,11 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from gantool.architecture import Architecture, Input, Recipe, SampleSpec
 from gantool.errors import GantoolError
-from gantool.games import Batch, Game, Loss, Player
-from gantool.hookspecs import hookimpl
-from gantool.objectives import NonSaturating
+from gantool.plugin.architecture import Architecture, Input, Recipe, SampleSpec
+from gantool.plugin.game import Batch, Game, Loss, Player
+from gantool.plugin.hookspecs import hookimpl
+from gantool.plugin.objectives import NonSaturating
 
 
 class Config(BaseModel, frozen=True, extra="forbid"):

@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gantool.architecture import Architecture, Input, Recipe, SampleSpec
-from gantool.games import Batch, Game, Loss, Player
-from gantool.hookspecs import hookimpl
-from gantool.objectives import LeastSquares
+from gantool.plugin.architecture import Architecture, Input, Recipe, SampleSpec
+from gantool.plugin.game import Batch, Game, Loss, Player
+from gantool.plugin.hookspecs import hookimpl
+from gantool.plugin.objectives import LeastSquares
 
 
 class Config(BaseModel, frozen=True, extra="forbid"):

@@ -12,13 +12,13 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from gantool import objectives, plugins
-from gantool.architecture import Architecture, Recipe, SampleSpec
 from gantool.data import Dataset
-from gantool.games import Batch, Game, Loss, Player, two_player
-from gantool.options import COMMON
-from gantool.plugins import Plugin
-from gantool.rundir import Status
+from gantool.plugin import objectives, registry
+from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
+from gantool.plugin.game import Batch, Game, Loss, Player, two_player
+from gantool.plugin.options import COMMON
+from gantool.plugin.registry import Plugin
+from gantool.run.rundir import Status
 from gantool.training import loop, session
 from gantool.training.session import Session
 from gantool.training.state import State
@@ -76,7 +76,7 @@ def start(plugin: str | Plugin, folder: Path, **given: Any) -> Session:
     data = common.pop("data", folder / "noise.npz")
     if data == folder / "noise.npz" and not data.exists():
         save_npz(data)
-    found = plugins.find(plugin) if isinstance(plugin, str) else plugin
+    found = registry.find(plugin) if isinstance(plugin, str) else plugin
     own = {"steps": 40, "batch_size": 8, **SMALL.get(found.name, {}), **given}
     return session.start(found, own, data=str(data), runs=folder / "runs", **{"device": "cpu", "tick": 20, **common})
 

@@ -27,15 +27,17 @@ from support.trainings import (
 )
 from torch import Tensor, nn
 
-from gantool import export, objectives, plugins
-from gantool.architecture import Architecture, SampleSpec
+from gantool import exporting
 from gantool.data import Dataset
 from gantool.errors import GantoolError
-from gantool.games import Batch, Game, Loss, Player
-from gantool.options import resolve
-from gantool.rundir import find
+from gantool.plugin import objectives, registry
+from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.game import Batch, Game, Loss, Player
+from gantool.plugin.options import resolve
+from gantool.run import checkpoint
+from gantool.run.rundir import find
 from gantool.testing import synthetic
-from gantool.training import augment, checkpoint, session
+from gantool.training import augment, session
 from gantool.training.state import State
 from gantool.training.step import iterate
 
@@ -243,11 +245,11 @@ def test_samples_that_are_no_images_and_games_without_a_discriminator_are_refuse
 
 
 THIRD = {"tiny-cgan": tiny_cgan, "tiny-cyclegan": tiny_cyclegan}
-NAMES = [*plugins.architecture_names(), *THIRD]
+NAMES = [*registry.architecture_names(), *THIRD]
 
 
 def _found(name: str) -> Architecture:
-    found = THIRD[name].gantool_architectures()[0] if name in THIRD else plugins.find(name).architecture
+    found = THIRD[name].gantool_architectures()[0] if name in THIRD else registry.find(name).architecture
     assert found is not None
     return found
 
@@ -356,7 +358,7 @@ def test_a_stopped_run_goes_on_exactly_with_flips_and_augmentation(name: str, tm
 def test_the_export_of_an_augmented_run_is_that_of_its_weights(tmp_path: Path) -> None:
     opened = start("dcgan", tmp_path, diffaugment=ALL, steps=20)
     run_until(opened)
-    source = export.source_of(opened.run)
+    source = exporting.source_of(opened.run)
     assert not any(m._forward_pre_hooks for m in source.generator.modules())
     inputs = opened.state.fixed_inputs(4)
     with torch.no_grad():

@@ -14,10 +14,11 @@ from support import disks
 from support.inprocess import Run, runner
 from support.trainings import different, run_until, save_npz, start
 
-from gantool import export
+from gantool import exporting
 from gantool.errors import GantoolError
-from gantool.rundir import RunDir
-from gantool.training import checkpoint, session
+from gantool.run import checkpoint
+from gantool.run.rundir import RunDir
+from gantool.training import session
 
 NOBODY = 65534
 
@@ -132,6 +133,6 @@ def test_a_read_only_run_is_refused_and_can_be_exported(cli: Run) -> None:
             assert f"The run {run.path} can't be written: its lock can't be taken: " in errors
             assert "Permission denied" in errors
             assert "Make the folder writable" in errors
-            assert export.source_of(run).seedable  # all that an export reads
+            assert exporting.source_of(run).seedable  # all that an export reads
         assert _snapshot(run) == before
         run_until(session.resume(run, steps=40))

@@ -20,14 +20,15 @@ from support.ranks import Ranks, only_run
 from support.trainings import TinyDiscriminator, TinyGenerator, different, flat, plugin, run_until, save_npz, tiny_game
 from torch import Tensor, nn
 
-from gantool import objectives
-from gantool.architecture import SampleSpec
 from gantool.cli import training
 from gantool.errors import GantoolError
-from gantool.games import Game, two_player
-from gantool.plugins import Plugin
-from gantool.rundir import RunDir, list_runs
-from gantool.training import checkpoint, distributed, log, session
+from gantool.plugin import objectives
+from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.game import Game, two_player
+from gantool.plugin.registry import Plugin
+from gantool.run import checkpoint, metrics_log
+from gantool.run.rundir import RunDir, list_runs
+from gantool.training import distributed, session
 from gantool.training.distributed import ALONE, Group
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the processes are forks of one server")
@@ -95,7 +96,7 @@ def test_the_same_global_batches_on_1_and_2_processes_give_the_same_weights(game
         )
     assert torch.equal(final(one)["sampler"]["latents"], final(two)["sampler"]["latents"])
 
-    records = [log.read_metrics(run) for run in (one, two)]
+    records = [metrics_log.read_metrics(run) for run in (one, two)]
     assert [r["step"] for r in records[1]] == [20, 40]
     for first, second in zip(*records, strict=True):
         assert first.keys() == second.keys()
@@ -125,7 +126,7 @@ def test_resumed_on_2_processes_is_bit_equal_to_never_stopped_on_2(
     ended = Ranks(2, tmp_path / "half", ranks.together, ranks.go_on, half.path, 60).join()
     assert [one.code for one in ended] == [0, 0], ended
     assert "1 process(es) trained this run, now 2" in ended[0].text
-    assert [record["step"] for record in log.read_metrics(half)] == [20, 40, 50, 60]
+    assert [record["step"] for record in metrics_log.read_metrics(half)] == [20, 40, 50, 60]
 
 
 def options(folder: Path, **more: object) -> list[object]:
@@ -195,14 +196,14 @@ def test_nan_in_one_process_stops_all(tmp_path: Path) -> None:
     assert "became NaN or infinite at step 30. The last good checkpoint is" in text
     run = only_run(tmp_path)
     assert run.read().status == "failed"
-    assert [record["step"] for record in log.read_metrics(run)] == [20]
+    assert [record["step"] for record in metrics_log.read_metrics(run)] == [20]
 
 
 def test_nan_in_one_process_takes_all_back(tmp_path: Path) -> None:
     run = trained(2, tmp_path, poisoned, {"steps": 60}, on_nan="rollback")
     assert run.read().rollbacks == 1
-    assert [event["step"] for event in log.read_events(run)] == [20]
-    assert [record["step"] for record in log.read_metrics(run)] == [20, 40, 60]
+    assert [event["step"] for event in metrics_log.read_events(run)] == [20]
+    assert [record["step"] for record in metrics_log.read_metrics(run)] == [20, 40, 60]
 
 
 def test_a_process_that_never_comes_is_named(tmp_path: Path) -> None:
@@ -262,7 +263,7 @@ def test_torchrun_restarts_what_was_killed_and_the_run_goes_on(killed: tuple[int
     assert process.returncode == 0, text
     run = only_run(tmp_path)
     assert run.read().status == "finished"
-    assert [record["step"] for record in log.read_metrics(run)] == list(range(20, 301, 20))
+    assert [record["step"] for record in metrics_log.read_metrics(run)] == list(range(20, 301, 20))
     assert final(run)["step"] == 300
     assert text.count("resumed at step") == len(killed)
 
@@ -297,13 +298,13 @@ def test_a_restarted_job_goes_on_with_the_run_it_began_also_one_without_a_tick(
     given = {**SMALL, "data": "noise.npz", "device": "cpu", "tick": 20}
     torchruns = Group(torch.distributed.HashStore())
     first = training._open("mlp", given, torchruns)
-    log.append(first.run, {"step": 20})  # killed before the checkpoint of this tick
+    metrics_log.append(first.run, {"step": 20})  # killed before the checkpoint of this tick
     name = first.run.name
     del first  # and its lock
     second = training._open("mlp", given, torchruns)
     assert (second.run.name, second.state.step) == (name, 0)
     assert run_until(second, stop=20) == "interrupted"
-    assert [record["step"] for record in log.read_metrics(second.run)] == [20]
+    assert [record["step"] for record in metrics_log.read_metrics(second.run)] == [20]
     del second
     third = training._open("mlp", given, torchruns)
     assert (third.run.name, third.state.step) == (name, 20)

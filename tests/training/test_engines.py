@@ -11,11 +11,12 @@ import torch
 from support.trainings import SMALL, dataset, different, in_float64, needs_cuda, run_until, start
 from torch import Tensor
 
-from gantool import plugins
-from gantool.architecture import Architecture
 from gantool.errors import GantoolError
-from gantool.options import resolve
-from gantool.training import checkpoint, engines, session
+from gantool.plugin import registry
+from gantool.plugin.architecture import Architecture
+from gantool.plugin.options import resolve
+from gantool.run import checkpoint
+from gantool.training import engines, session
 from gantool.training.state import State
 from gantool.training.step import iterate
 
@@ -64,7 +65,7 @@ IDS = ["-".join([name, *map(str, given.values())]) for name, given in CASES]
 
 
 def _found(name: str) -> Architecture:
-    architecture = plugins.find(name).architecture
+    architecture = registry.find(name).architecture
     assert architecture is not None
     return architecture
 

@@ -34,12 +34,14 @@ from support.trainings import (
 )
 
 from gantool import data
-from gantool.architecture import Input
-from gantool.data import Dataset, pack
+from gantool.data import Dataset
+from gantool.data.pack import format
 from gantool.errors import GantoolError
-from gantool.plugins import Plugin
-from gantool.rundir import Place, RunDir, list_runs
-from gantool.training import checkpoint, distributed, feed, loop, placement, session
+from gantool.plugin.architecture import Input
+from gantool.plugin.registry import Plugin
+from gantool.run import checkpoint
+from gantool.run.rundir import Place, RunDir, list_runs
+from gantool.training import distributed, feed, loop, placement, session
 from gantool.training.placement import Source
 from gantool.training.sampler import Sampler
 from gantool.training.step import iterate
@@ -434,7 +436,7 @@ def test_a_run_on_a_pack_is_that_on_the_file_it_was_made_of(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pack.save(data.load(str(save_npz(Path("noise.npz")))), Path("pack"))
+    format.save(data.load(str(save_npz(Path("noise.npz")))), Path("pack"))
     gantool = runner(monkeypatch, capsys)
     tiny = ("--widths", 8, "--batch-size", 8, "--device", "cpu", "--steps", 20)
     for source, where in (("noise.npz", "device"), ("pack", place)):
@@ -464,7 +466,7 @@ import numpy as np
 from pathlib import Path
 from gantool import plugins
 from gantool.data import Dataset
-from gantool.options import resolve
+from gantool.plugin.options import resolve
 from gantool.training.state import State
 from gantool.training.step import iterate
 import torch

@@ -13,8 +13,8 @@ from support import killed
 from support.commands import TIMEOUT, environment
 from support.trainings import different, run_until, start
 
-from gantool.rundir import RunDir
-from gantool.training import checkpoint, log
+from gantool.run import checkpoint, metrics_log
+from gantool.run.rundir import RunDir
 
 KILLS = 50
 
@@ -43,5 +43,5 @@ def test_a_run_killed_50_times_ends_with_the_weights_of_one_never_killed(tmp_pat
     wanted, got = (checkpoint.load(one.checkpoint(int(last))) for one in (whole.run, run))
     assert different(wanted, got) == []
     wanted_steps = list(range(1, int(last) + 1))
-    assert [record["step"] for record in log.read_metrics(run)] == wanted_steps
+    assert [record["step"] for record in metrics_log.read_metrics(run)] == wanted_steps
     assert sorted(path.stem for path in run.sample(0).parent.iterdir()) == [f"step-{n:08d}" for n in wanted_steps]

@@ -13,11 +13,12 @@ from PIL import Image
 from support.trainings import Silent, TinyGenerator, plugin, run_until, start, tiny_game, tiny_state
 from torch import Tensor, nn
 
-from gantool import latents, pictures
-from gantool.architecture import SampleSpec
+from gantool.artifact import latents, pictures
 from gantool.errors import GantoolError
-from gantool.games import Batch, Game, Loss, Player
-from gantool.training import checkpoint, curves, log, loop, session
+from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.game import Batch, Game, Loss, Player
+from gantool.run import checkpoint, curves, metrics_log
+from gantool.training import loop, session
 
 
 class Clocked(TinyGenerator):
@@ -68,7 +69,7 @@ def test_a_loss_gone_bad_stops_the_run_and_names_the_step_and_the_term(bad: floa
     tiny_state(build=build).load_state_dict(saved)
     weights = [tensor for module in saved["modules"].values() for tensor in module.values()]
     assert all(bool(tensor.isfinite().all()) for tensor in weights)
-    assert [record["step"] for record in log.read_metrics(opened.run)] == [10, 20]
+    assert [record["step"] for record in metrics_log.read_metrics(opened.run)] == [10, 20]
 
 
 def test_a_loss_gone_bad_before_the_first_checkpoint_is_said_so(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_a_sample_grid_is_the_averaged_generator_on_the_latents_of_seed_0(tmp_pa
 def test_curves_are_a_picture_of_losses_and_measures(tmp_path: Path) -> None:
     opened = start("mlp", tmp_path)
     run_until(opened)
-    curves.draw(opened.run, log.read_metrics(opened.run))
+    curves.draw(opened.run, metrics_log.read_metrics(opened.run))
     with Image.open(opened.run.curves) as picture:
         assert picture.format == "PNG"
         assert np.asarray(picture.convert("L")).std() > 0
@@ -245,4 +246,4 @@ def test_the_listener_hears_what_is_written(tmp_path: Path) -> None:
     opened = start("mlp", tmp_path)
     listener = Silent()
     loop.train(opened.state, opened.run, opened.info, listener)
-    assert listener.records == log.read_metrics(opened.run)
+    assert listener.records == metrics_log.read_metrics(opened.run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gantool.games import Loss
+from gantool.plugin.game import Loss
 from gantool.training.meter import Meter, NonFinite
 
 

@@ -16,10 +16,11 @@ from support.commands import TIMEOUT, gantool, start_gantool
 from support.inprocess import runner
 from support.trainings import Silent, different, needs_cuda, run_until, save_npz, start
 
-from gantool import plugins, rundir
 from gantool.errors import GantoolError
-from gantool.rundir import RunDir
-from gantool.training import checkpoint, log, loop, session
+from gantool.plugin import registry
+from gantool.run import checkpoint, metrics_log, rundir
+from gantool.run.rundir import RunDir
+from gantool.training import loop, session
 
 GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp", {}),
@@ -53,7 +54,7 @@ def test_stopped_and_resumed_is_bit_equal_to_never_stopped(game: str, tmp_path: 
     assert run_until(resumed) == "finished"
 
     assert different(_final(whole.run), _final(resumed.run)) == []
-    one, two = (log.read_metrics(run) for run in (whole.run, resumed.run))
+    one, two = (metrics_log.read_metrics(run) for run in (whole.run, resumed.run))
     timing = ("seconds", "images_per_second")
     assert [{k: v for k, v in r.items() if k not in timing} for r in one] == [
         {k: v for k, v in r.items() if k not in timing} for r in two
@@ -120,7 +121,7 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_forgotten(tmp_path: Pat
         file.write('{"step": 60, "loss.gen')
     resumed = session.resume(run)
     assert resumed.state.step == 20
-    assert [record["step"] for record in log.read_metrics(run)] == [20]
+    assert [record["step"] for record in metrics_log.read_metrics(run)] == [20]
     assert run.metrics.read_text().endswith("}\n")
     assert [path.name for path in sorted(run.sample(0).parent.iterdir())] == ["step-00000020.png"]
 
@@ -163,7 +164,7 @@ def test_an_architecture_that_is_gone_names_what_to_install(tmp_path: Path) -> N
 
 def test_an_architecture_that_is_broken_keeps_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = start("mlp", tmp_path).info
-    monkeypatch.setattr(plugins, "discover", lambda: [plugins.Plugin("mlp", "gantool", "0", error="no such module")])
+    monkeypatch.setattr(registry, "discover", lambda: [registry.Plugin("mlp", "gantool", "0", error="no such module")])
     with pytest.raises(GantoolError, match="is broken: no such module") as caught:
         session.described(info)
     assert "pip install" not in caught.value.hint
@@ -198,7 +199,7 @@ def test_metrics_that_are_no_text_are_cut_where_they_end(tmp_path: Path) -> None
     with opened.run.metrics.open("ab") as file:
         file.write(bytes(100) + b"\xff\n")
     session.resume(opened.run)
-    assert [record["step"] for record in log.read_metrics(opened.run)] == [20]
+    assert [record["step"] for record in metrics_log.read_metrics(opened.run)] == [20]
 
 
 def _truncate(path: Path) -> None:
@@ -230,7 +231,7 @@ def test_a_damaged_newest_checkpoint_is_noted_and_the_one_before_it_serves_exact
     assert newest.with_suffix(".damaged").is_file()
     run_until(resumed)
     assert different(wanted, _final(opened.run)) == []
-    assert [record["step"] for record in log.read_metrics(opened.run)] == [20, 40]
+    assert [record["step"] for record in metrics_log.read_metrics(opened.run)] == [20, 40]
 
 
 def test_the_command_says_which_checkpoint_was_passed_over(
@@ -372,7 +373,7 @@ def test_a_checkpoint_that_a_gpu_wrote_goes_on_on_the_cpu(tmp_path: Path) -> Non
 
 @pytest.mark.gpu
 @needs_cuda
-@pytest.mark.parametrize("name", plugins.architecture_names())
+@pytest.mark.parametrize("name", registry.architecture_names())
 def test_a_run_of_a_gpu_goes_on_on_a_cpu(name: str, tmp_path: Path) -> None:
     opened = start(name, tmp_path, device="cuda")
     assert run_until(opened, stop=20) == "interrupted"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from support.trainings import Silent, different, nan_game, start
 
-from gantool import plugins
 from gantool.errors import GantoolError
-from gantool.training import checkpoint, curves, log, loop, session
+from gantool.plugin import registry
+from gantool.run import checkpoint, curves, metrics_log
+from gantool.training import loop, session
 from gantool.training.rollback import LIMIT
 from gantool.training.session import Session
 
@@ -35,7 +36,7 @@ def test_one_nan_costs_the_steps_since_the_checkpoint_and_half_the_rates(tmp_pat
     assert _rates(opened) == {1e-4}
     assert opened.info.status == "finished"
     assert (opened.run.read().rollbacks, _state(opened)["rollbacks"]) == (1, 1)
-    (event,) = log.read_events(opened.run)
+    (event,) = metrics_log.read_events(opened.run)
     cause = "loss.generator.adversarial became NaN or infinite at step 25"
     assert event == {
         "event": "rollback",
@@ -46,8 +47,8 @@ def test_one_nan_costs_the_steps_since_the_checkpoint_and_half_the_rates(tmp_pat
         "learning_rates": {"discriminator": 1e-4, "generator": 1e-4},
     }
     assert listener.notes == [f"{cause}: back to step 20 at half the learning rates (rollback 1 of 3)"]
-    assert [record["step"] for record in log.read_metrics(opened.run)] == [10, 20, 30, 40]
-    curves.draw(opened.run, log.read_metrics(opened.run))
+    assert [record["step"] for record in metrics_log.read_metrics(opened.run)] == [10, 20, 30, 40]
+    curves.draw(opened.run, metrics_log.read_metrics(opened.run))
 
 
 def test_what_follows_a_rollback_is_what_half_the_rates_give_from_there(tmp_path: Path) -> None:
@@ -69,8 +70,12 @@ def test_after_three_rollbacks_the_run_stops_and_says_so(tmp_path: Path) -> None
     assert caught.value.hint == (
         f"The last good checkpoint is {opened.run.checkpoint(20)}. Start a new run with a smaller --learning-rate."
     )
-    assert [event["rollbacks"] for event in log.read_events(opened.run)] == [1, 2, LIMIT]
-    assert [event["learning_rates"]["generator"] for event in log.read_events(opened.run)] == [1e-4, 5e-5, 2.5e-5]
+    assert [event["rollbacks"] for event in metrics_log.read_events(opened.run)] == [1, 2, LIMIT]
+    assert [event["learning_rates"]["generator"] for event in metrics_log.read_events(opened.run)] == [
+        1e-4,
+        5e-5,
+        2.5e-5,
+    ]
     assert opened.run.read().status == "failed"
 
 
@@ -79,13 +84,13 @@ def test_a_resume_keeps_the_rates_and_the_count(tmp_path: Path, monkeypatch: pyt
     opened = start(faulty, tmp_path, tick=10, on_nan="rollback")
     _train(opened, stop=21)
     assert opened.info.rollbacks == 1
-    monkeypatch.setattr(plugins, "find", lambda name: faulty)
+    monkeypatch.setattr(registry, "find", lambda name: faulty)
     resumed = session.resume(opened.run)
     assert (_rates(resumed), resumed.info.rollbacks, resumed.info.on_nan) == ({1e-4}, 1, "rollback")
     listener = _train(resumed)
     assert "(rollback 2 of 3)" in listener.notes[0]
     assert _rates(resumed) == {5e-5}
-    assert [event["rollbacks"] for event in log.read_events(resumed.run)] == [1, 2]
+    assert [event["rollbacks"] for event in metrics_log.read_events(resumed.run)] == [1, 2]
     assert resumed.info.status == "finished"
 
 
@@ -95,7 +100,7 @@ def test_a_stopped_run_can_be_resumed_with_rollback(tmp_path: Path, monkeypatch:
     with pytest.raises(GantoolError) as caught:
         _train(opened)
     assert "Resume with --on-nan rollback" in caught.value.hint
-    monkeypatch.setattr(plugins, "find", lambda name: faulty)
+    monkeypatch.setattr(registry, "find", lambda name: faulty)
     resumed = session.resume(opened.run, on_nan="rollback")
     _train(resumed)
     assert resumed.run.read().on_nan == "rollback"
@@ -120,7 +125,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_what_came_after_the_sound_one_f
     listener = _train(opened)
     assert "step-00000020.pt is damaged" in listener.notes[0]
     assert "back to step 10" in listener.notes[1]
-    assert [record["step"] for record in log.read_metrics(opened.run)] == [10, 20, 30, 40]
+    assert [record["step"] for record in metrics_log.read_metrics(opened.run)] == [10, 20, 30, 40]
     assert opened.run.checkpoint(20).with_suffix(".damaged").is_file()
 
 
@@ -139,10 +144,10 @@ def test_a_rollback_that_was_killed_half_way_happens_again_and_is_logged_once(
     monkeypatch.setattr(checkpoint, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         _train(opened)
-    assert len(log.read_events(opened.run)) == 1  # logged, and the checkpoint not yet written again
+    assert len(metrics_log.read_events(opened.run)) == 1  # logged, and the checkpoint not yet written again
     monkeypatch.setattr(checkpoint, "save", saved)
-    monkeypatch.setattr(plugins, "find", lambda name: faulty)
+    monkeypatch.setattr(registry, "find", lambda name: faulty)
     resumed = session.resume(opened.run)
     assert (resumed.info.rollbacks, _rates(resumed)) == (0, {2e-4})
     _train(resumed)
-    assert [event["rollbacks"] for event in log.read_events(resumed.run)] == [1]
+    assert [event["rollbacks"] for event in metrics_log.read_events(resumed.run)] == [1]

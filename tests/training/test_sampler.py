@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gantool.architecture import Input
 from gantool.data import Dataset
 from gantool.errors import GantoolError
+from gantool.plugin.architecture import Input
 from gantool.training.distributed import Group
 from gantool.training.sampler import Sampler
 

@@ -16,8 +16,8 @@ from support.inprocess import Run, runner
 from support.trainings import save_npz
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gantool.rundir import RunDir
-from gantool.training import log
+from gantool.run import metrics_log
+from gantool.run.rundir import RunDir
 
 TINY = ("--data", "noise.npz", "--widths", 8, "--batch-size", 8, "--device", "cpu", "--tick", 5)
 
@@ -44,7 +44,7 @@ def _train(cli: Run, *arguments: object) -> RunDir:
 def test_scalars_grids_and_settings_are_there(cli: Run) -> None:
     run = _train(cli, *TINY, "--steps", 15, "--tensorboard")
     board = _board(run)
-    records = log.read_metrics(run)
+    records = metrics_log.read_metrics(run)
     for key in ("loss.generator.adversarial", "measure.discriminator.accuracy_real", "diversity", "images_per_second"):
         events = board.Scalars(key.replace(".", "/", 1))
         assert [(e.step, e.value) for e in events] == [(r["step"], pytest.approx(r[key])) for r in records]
@@ -62,7 +62,7 @@ def test_a_resume_goes_on_and_forgets_what_a_kill_left_behind(cli: Run) -> None:
     run.checkpoint(15).unlink()  # as if the run had been killed before it was whole
     _train(cli, "--resume", 1, "--steps", 20, "--tick", 10)
     events = _board(run).Scalars("loss/generator.adversarial")
-    records = log.read_metrics(run)
+    records = metrics_log.read_metrics(run)
     assert [record["step"] for record in records] == [5, 10, 20]
     assert [(e.step, e.value) for e in events] == [
         (r["step"], pytest.approx(r["loss.generator.adversarial"])) for r in records

@@ -12,11 +12,12 @@ from support import tiny_cgan, tiny_cyclegan
 from support.trainings import Silent, TinyGenerator, dataset, nan_game, plugin, start, tiny_game, tiny_state
 from torch import Tensor
 
-from gantool import plugins
-from gantool.architecture import SampleSpec
-from gantool.games import Game
-from gantool.plugins import Plugin
-from gantool.training import log, loop, session
+from gantool.plugin import registry
+from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.game import Game
+from gantool.plugin.registry import Plugin
+from gantool.run import metrics_log
+from gantool.training import loop, session
 from gantool.training.session import Session
 from gantool.training.watch import COLLAPSED, LOST, STEPS, Watch
 
@@ -173,7 +174,7 @@ def test_games_of_other_kinds_are_watched(module: Any, tmp_path: Path) -> None:
     (found,) = module.gantool_architectures()
     opened = start(Plugin(found.name, "tests", "1", found), tmp_path, steps=4, tick=2)
     _train(opened)
-    records = log.read_metrics(opened.run)
+    records = metrics_log.read_metrics(opened.run)
     assert all(0 < record["diversity"] < 3 for record in records)
     assert ["change" in record for record in records] == [False, True]
 
@@ -195,7 +196,7 @@ def _train(opened: Session, stop: int | None = None) -> Silent:
 
 
 def _alarms(opened: Session) -> list[tuple[int, str]]:
-    return [(event["step"], event["alarm"]) for event in log.read_events(opened.run)]
+    return [(event["step"], event["alarm"]) for event in metrics_log.read_events(opened.run)]
 
 
 def test_a_constant_generator_is_told_once_and_logged(tmp_path: Path) -> None:
@@ -205,10 +206,10 @@ def test_a_constant_generator_is_told_once_and_logged(tmp_path: Path) -> None:
     opened = start(plugin(build), tmp_path, steps=1500, tick=TICK)
     listener = _train(opened)
     assert _alarms(opened) == [(1000, "collapse")]
-    (event,) = log.read_events(opened.run)
+    (event,) = metrics_log.read_events(opened.run)
     assert listener.notes == [f"step 1000: {event['text']}"]
     assert "mode collapse: the samples differ by 0% of what reals do" in event["text"]
-    assert len(log.read_metrics(opened.run)) == 6
+    assert len(metrics_log.read_metrics(opened.run)) == 6
 
 
 def test_a_generator_that_does_not_learn_stands_still_and_a_resume_hears_it_as_well(tmp_path: Path) -> None:
@@ -218,19 +219,19 @@ def test_a_generator_that_does_not_learn_stands_still_and_a_resume_hears_it_as_w
     assert _alarms(whole) == [(1000, "stall")]
     parts = start("mlp", tmp_path, **rates)
     _train(parts, stop=750)
-    assert _train(session.resume(parts.run)).notes == [f"step 1000: {log.read_events(whole.run)[0]['text']}"]
+    assert _train(session.resume(parts.run)).notes == [f"step 1000: {metrics_log.read_events(whole.run)[0]['text']}"]
     assert _lines(parts) == _lines(whole)
 
 
 def _lines(opened: Session) -> list[dict[str, Any]]:
     """All of metrics.jsonl but for what no seed decides."""
-    lines = [*log.read_metrics(opened.run), *log.read_events(opened.run)]
+    lines = [*metrics_log.read_metrics(opened.run), *metrics_log.read_events(opened.run)]
     return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
 
 
 def _on_digits(folder: Path, **given: Any) -> Session:
     options = {"widths": (32, 64), "latent_dim": 50, "steps": 1200, "batch_size": 16, **given}
-    return session.start(plugins.find("mlp"), options, tick=100, device="cpu", runs=folder)
+    return session.start(registry.find("mlp"), options, tick=100, device="cpu", runs=folder)
 
 
 def test_a_discriminator_50_times_as_fast_wins(tmp_path: Path) -> None:
@@ -242,12 +243,12 @@ def test_a_discriminator_50_times_as_fast_wins(tmp_path: Path) -> None:
 def test_a_sound_training_is_quiet(tmp_path: Path) -> None:
     opened = _on_digits(tmp_path, learning_rate=5e-4)
     assert _train(opened).notes == []
-    assert log.read_metrics(opened.run)[-1]["diversity"] > 0.15
+    assert metrics_log.read_metrics(opened.run)[-1]["diversity"] > 0.15
 
 
 def test_a_rollback_forgets_what_was_seen_after_the_checkpoint(tmp_path: Path) -> None:
     """The lines that it drops are dropped from the watch's memory, too: its change is measured from the checkpoint."""
     opened = start(nan_game(lambda move: move == 25), tmp_path, tick=10, on_nan="rollback")
     _train(opened)
-    assert [record["step"] for record in log.read_metrics(opened.run)] == [10, 20, 30, 40]
-    assert all(record["change"] > 0 for record in log.read_metrics(opened.run)[1:])
+    assert [record["step"] for record in metrics_log.read_metrics(opened.run)] == [10, 20, 30, 40]
+    assert all(record["change"] > 0 for record in metrics_log.read_metrics(opened.run)[1:])

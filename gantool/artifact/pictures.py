@@ -1,0 +1,100 @@
+"""Samples as pictures: grids for people to look at, whatever a sample is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gantool.artifact import latents
+from gantool.artifact.provenance import Provenance, png_info
+from gantool.system.files import replacing
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SAMPLES = 64  # images of a grid, unless told
+MAX_ROWS = 16  # classes that a grid shows: more rows than a screen is high
+MIN_COLUMNS, MAX_COLUMNS = 8, 16  # of a grid of few rows
+SPACE = 64  # grey between images
+
+
+def to_pictures(samples: np.ndarray) -> np.ndarray:
+    """Samples (N, C, …) float in [-1, 1] → uint8 (N, H, W, 1 or 3).
+
+    An image is shown as it is (its first channel when it has neither 1 nor 3), a volume by its middle slice, audio
+    by its waveform.
+    """
+    if samples.ndim == 5:
+        samples = samples[:, :, samples.shape[2] // 2]
+    if samples.ndim == 3:
+        samples = _waveforms(samples)
+    if samples.shape[1] not in (1, 3):
+        samples = samples[:, :1]
+    return latents.pixels(np.nan_to_num(samples, posinf=1, neginf=-1))
+
+
+def grid(images: np.ndarray, columns: int | None = None, gap: int = 2, scale: int | None = None) -> Image:
+    """Images uint8 (N, H, W, 1 or 3) → one picture, row by row, as square as it goes.
+
+    Small images are enlarged without smoothing (`scale`, or what makes a tile at least 48 pixels wide).
+    """
+    from PIL import Image
+
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), SPACE, np.uint8)
+    for i, image in enumerate(images):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    scale = scale or max(1, round(48 / width))
+    canvas = canvas.repeat(scale, 0).repeat(scale, 1)
+    return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def class_rows(classes: int) -> tuple[int, int]:
+    """Rows and columns of a grid with a row a class: for the first MAX_ROWS of `classes`, 8 columns or more.
+
+    As conditional GANs have been shown since the first (Mirza & Osindero 2014, arXiv:1411.1784, figure 2). Where there
+    is nothing to tell apart: SAMPLES images in one row, which `grid` breaks.
+    """
+    if classes < 2:
+        return 1, SAMPLES
+    rows = min(classes, MAX_ROWS)
+    return rows, min(MAX_COLUMNS, max(MIN_COLUMNS, SAMPLES // rows))
+
+
+def in_rows(images: np.ndarray, rows: int, first: int = 0) -> tuple[np.ndarray, int | None]:
+    """Images (N, …) whose `rows` classes come in turn → (tiles, columns) for `grid`, which then shows a row a class.
+
+    Image i lies in row (first + i) mod rows. A tile that no image fills is as the space between them.
+    """
+    if rows < 2:
+        return images, None
+    row = (first + np.arange(len(images))) % rows
+    columns = int(np.bincount(row, minlength=rows).max(initial=1))
+    tiles = np.full((rows * columns, *images.shape[1:]), SPACE, images.dtype)
+    for number in range(rows):
+        own = images[row == number]
+        tiles[number * columns : number * columns + len(own)] = own
+    return tiles, columns
+
+
+def save_png(picture: Image, path: Path, provenance: Provenance | None = None) -> None:
+    """Write a PNG, with where it came from in its text chunks; never a half one."""
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG", pnginfo=None if provenance is None else png_info(provenance))
+
+
+def _waveforms(samples: np.ndarray, height: int = 48, width: int = 96) -> np.ndarray:
+    """Audio (N, C, T) → (N, 1, height, width): the range of the first channel in each of `width` spans."""
+    spans = np.array_split(samples[:, 0], min(width, samples.shape[2]), axis=1)
+    low = np.stack([span.min(1) for span in spans], 1)[:, None, :]
+    high = np.stack([span.max(1) for span in spans], 1)[:, None, :]
+    level = np.linspace(1, -1, height)[None, :, None]
+    half_row = 1.001 / (height - 1)  # a little more, or rounding would hide what lies between two rows
+    inside = (level >= low - half_row) & (level <= high + half_row)
+    return np.where(inside, 1.0, -1.0)[:, None].astype(np.float32)

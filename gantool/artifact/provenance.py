@@ -1,0 +1,135 @@
+"""What a picture says of where it came from: that a model made it, which one, and from what seed.
+
+Two ways at once. A machine-readable mark, `trainedAlgorithmicMedia` of the IPTC's digital source types, in an XMP
+packet: what platforms and photo tools look for (https://iptc.org/std/photometadata/specification/IPTC-PhotoMetadata,
+property Digital Source Type; XMP as in ISO 16684-1). And text for people and programs, enough to make it again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+from gantool import __version__
+from gantool.artifact.manifest import Manifest
+from gantool.errors import excerpt
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
+
+SOFTWARE = f"gantool {__version__}"
+KEY = "gantool"  # the PNG keyword of the JSON
+XMP_KEY = "XML:com.adobe.xmp"  # the PNG keyword of an XMP packet (ISO 16684-3)
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+NAMESPACES = {
+    "x": "adobe:ns:meta/",
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+}
+_MOST = 200  # characters of a name: a manifest may hold anything
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where generated images come from: the model, and images `first … first+count-1` of `seed` where there is one.
+
+    `label`: the class of all; `labels`: image i has class labels[i mod how many]. `composite`: real pictures stand
+    beside generated ones. An empty text and None are left out of what is written.
+    """
+
+    architecture: str
+    run: str = ""
+    step: int | None = None
+    seed: int | None = None
+    first: int | None = None
+    count: int | None = None
+    label: int | None = None
+    data: str = ""
+    fingerprint: str = ""
+    licence: str = ""
+    composite: bool = False
+    labels: tuple[int, ...] = ()
+
+    def to_json(self) -> str:
+        """ASCII on one line: software, architecture, run, step, seed, first, count, label, labels, data {…}."""
+        data = {"name": self.data, "fingerprint": self.fingerprint, "licence": self.licence}
+        about: dict[str, Any] = {"software": SOFTWARE, "architecture": self.architecture, "run": self.run}
+        about |= {name: getattr(self, name) for name in ("step", "seed", "first", "count", "label")}
+        about["labels"] = list(self.labels) or None
+        about["data"] = {name: text for name, text in data.items() if text} or None
+        return json.dumps({name: value for name, value in about.items() if value not in ("", None)})
+
+    def describe(self) -> str:
+        """One sentence."""
+        what = "A generated image"
+        if self.count is not None and self.count > 1:
+            what = f"{self.count} generated images"
+        parts = [what]
+        if self.seed is not None and self.first is not None:
+            last = "" if (self.count or 1) == 1 else f" to {self.first + (self.count or 1) - 1}"
+            parts.append(f"number {self.first}{last} of seed {self.seed}")
+        parts.append(f"made by {self.architecture or 'a model'}" + (f" at step {self.step}" if self.step else ""))
+        if self.data:
+            parts.append(f"trained on {self.data}" + (f" ({self.licence})" if self.licence else ""))
+        return ", ".join(parts) + "."
+
+
+def of(manifest: Manifest, seed: int, first: int, count: int = 1, label: int | None = None) -> Provenance:
+    """Of images `first … first+count-1` of `seed`, from the file that `manifest` describes."""
+    architecture, training, data = manifest.architecture, manifest.training, manifest.data
+    return Provenance(
+        architecture=_text(architecture.get("name")),
+        run=_text(training.get("run")),
+        step=_whole(training.get("step")),
+        seed=seed,
+        first=first,
+        count=count,
+        label=label,
+        data=_text(data.get("name")),
+        fingerprint=_text(data.get("fingerprint")),
+        licence=_text(manifest.licence),
+    )
+
+
+def xmp(tool: str, composite: bool = False) -> str:
+    """The XMP packet of an image that `tool` made with a trained model; `composite`: of one that holds others too.
+
+    For the PNG keyword XML:com.adobe.xmp, and for the XMP places of other formats, as UTF-8.
+    """
+    source = "compositeWithTrainedAlgorithmicMedia" if composite else "trainedAlgorithmicMedia"
+    spaces = "".join(f' xmlns:{name}="{NAMESPACES[name]}"' for name in ("Iptc4xmpExt", "xmp"))
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+        f'<x:xmpmeta xmlns:x="{NAMESPACES["x"]}">\n'
+        f'  <rdf:RDF xmlns:rdf="{NAMESPACES["rdf"]}">\n'
+        f'    <rdf:Description rdf:about=""{spaces}>\n'
+        f"      <Iptc4xmpExt:DigitalSourceType>{SOURCE_TYPES}{source}</Iptc4xmpExt:DigitalSourceType>\n"
+        f"      <xmp:CreatorTool>{escape(excerpt(tool, _MOST))}</xmp:CreatorTool>\n"
+        "    </rdf:Description>\n"
+        "  </rdf:RDF>\n"
+        "</x:xmpmeta>\n"
+        '<?xpacket end="r"?>'
+    )
+
+
+def png_info(provenance: Provenance) -> PngInfo:
+    """The text chunks of a PNG, for Pillow's `save(pnginfo=…)`."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt(XMP_KEY, xmp(SOFTWARE, provenance.composite))
+    info.add_itxt("Software", SOFTWARE)
+    info.add_itxt("Description", provenance.describe())
+    info.add_itxt(KEY, provenance.to_json())
+    return info
+
+
+def _text(value: object) -> str:
+    return excerpt(value, _MOST) if isinstance(value, str) else ""
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None

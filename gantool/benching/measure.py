@@ -1,0 +1,201 @@
+"""Cold and warm times of one generator in this process, then the proof."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from gantool import __version__
+from gantool.artifact import onnxfile
+from gantool.benching import machine
+from gantool.benching.binding import Bound
+from gantool.benching.cell import GRAPH, Cell, Request, arithmetic
+from gantool.benching.images import maker
+from gantool.benching.proof import prove
+from gantool.benching.settle import time_runs
+from gantool.errors import GantoolError, excerpt
+from gantool.runtime import Generator
+from gantool.runtime.session import ORT_ERRORS, PROVIDERS, placement
+from gantool.system import nvml
+
+SEED = 0x74696D65  # of the timed images
+MOST_NAMED = 5  # nodes in a message
+
+Open = Callable[[], Generator]
+Emit = Callable[[str], None]
+Clock = Callable[[], float]
+
+
+def open_cell(cell: Cell) -> Generator:
+    try:
+        generator = Generator(cell.path, cell.provider, cell.threads, cell.settings or None)
+    except GantoolError as error:
+        raise (_name_left_nodes(cell, error) if cell.provider != "cpu" else error) from error.__cause__
+    if cell.bound and not isinstance(generator.session, Bound):  # which it is by itself with a CUDA graph
+        generator.session = Bound(generator.session, graph=GRAPH in cell.options)
+    return generator
+
+
+def measure(
+    request: Request,
+    emit: Emit = lambda stage: None,
+    open_generator: Open | None = None,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Any]:
+    """Time and prove; a cell of a report as in `gantool.benching.report`, without the start of the process.
+
+    `emit(stage)` is called at least once a run. `open_generator` takes the place of `open_cell`.
+    GantoolError when the provider does not run the whole file, or the proof fails.
+    """
+    opener = open_generator or partial(open_cell, request.cell)
+    emit("first image")
+    before = clock()
+    generator = opener()
+    opened = clock()
+    held = demand_placement(generator)
+    started = clock()
+    maker(generator, SEED, 0, 1)()
+    first = clock()
+    device = nvml.open_device() if request.cell.provider in ("cuda", "tensorrt") else None
+    rows, timed, index = [], {}, 1
+    for batch in request.batches:
+        timer = _Timer(generator, batch, index, partial(emit, f"batch {batch}"), clock, device)
+        rows.append(timer.row(request.seconds))
+        timed[batch], index = timer.images, timer.index
+    reference = Generator(request.reference) if request.reference is not None else None
+    settings = generator.session.get_provider_options().get(PROVIDERS[request.cell.provider], {})
+    reduced = arithmetic(request.cell.provider, settings)
+    proof = prove(generator, timed, opener, partial(emit, "proof"), reference, reduced)
+    described = generator.manifest
+    return {
+        "file": {
+            "path": str(generator.path),
+            "kind": described.kind,
+            "precision": described.precision,
+            "bytes": generator.path.stat().st_size,
+            "architecture": str(described.architecture.get("name", "")),
+            "output": list(described.output.shape),
+        },
+        **request.cell.as_dict(),
+        "status": "measured",
+        "placement": {name: len(nodes) for name, nodes in held.items()},
+        "settings": settings,
+        "arithmetic": reduced,
+        "cold": {"session_ms": (opened - before) * 1e3, "first_image_ms": (first - started) * 1e3},
+        "batches": rows,
+        "proof": proof.as_dict(),
+        "versions": {
+            "gantool": __version__,
+            "onnxruntime": ort.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def demand_placement(generator: Generator) -> dict[str, list[str]]:
+    """Provider → nodes that it holds; GantoolError, naming them, when another one than that asked for has any."""
+    held = placement(generator.session)
+    if elsewhere := _elsewhere(held, generator.provider):
+        raise _mixture(generator.path, generator.provider, elsewhere)
+    return held
+
+
+def _name_left_nodes(cell: Cell, error: GantoolError) -> GantoolError:
+    """onnxruntime's refusal to leave nodes to the CPU names none: a session that may tells which they are."""
+    wanted = PROVIDERS[cell.provider]
+    if "fallback" not in error.message or wanted not in ort.get_available_providers():
+        return error
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.log_severity_level = 4
+    try:
+        lax = ort.InferenceSession(onnxfile.read_bytes(Path(cell.path)), options, providers=[wanted])
+    except ORT_ERRORS:
+        return error
+    left = _elsewhere(placement(lax), cell.provider) if wanted in lax.get_providers() else []
+    return _mixture(Path(cell.path), cell.provider, left) if left else error
+
+
+def _elsewhere(held: dict[str, list[str]], provider: str) -> list[str]:
+    return [node for name, nodes in held.items() if name != PROVIDERS[provider] for node in nodes]
+
+
+def _mixture(path: Path, provider: str, nodes: list[str]) -> GantoolError:
+    more = f" and {len(nodes) - MOST_NAMED} more" if len(nodes) > MOST_NAMED else ""
+    return GantoolError(
+        f"{provider!r} does not hold all of {path}: elsewhere run {excerpt(', '.join(nodes[:MOST_NAMED]), 300)}{more}.",
+        "Its times would be those of a mixture: try another file (generator.onnx draws no latents), or provider.",
+    )
+
+
+class _Timer:
+    """Runs of one batch, each of other images, as an app's calls are."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        batch: int,
+        index: int,
+        alive: Callable[[], None],
+        clock: Clock,
+        device: nvml.Device | None,
+    ) -> None:
+        self.generator, self.batch, self.index = generator, batch, index
+        self.alive, self.clock, self.device = alive, clock, device
+        self.images = np.empty(0)
+        self.device_mb: float | None = None
+
+    def row(self, seconds: float) -> dict[str, Any]:
+        """A row of the report. Energy and CPU time are of all runs at this batch, the first ones too."""
+        bound = self.generator.session if isinstance(self.generator.session, Bound) else None
+        if bound:
+            bound.spent.clear()
+        first, joules, cpu = self.index, self._joules(), time.process_time()
+        timing = time_runs(self._run, seconds)
+        cpu, after = time.process_time() - cpu, self._joules()
+        thousands = (self.index - first) / 1000
+        return {
+            "batch": self.batch,
+            "plan": asdict(self.generator.plan(self.batch)),
+            **timing.row(self.batch),
+            "copies": _copies(bound) if bound else None,
+            "peak_memory_mb": machine.peak_memory_mb(),
+            "device_memory_mb": self.device_mb,
+            "cpu_seconds_per_1000": cpu / thousands,
+            "joules_per_1000": None if joules is None or after is None else (after - joules) / thousands,
+        }
+
+    def _run(self) -> float:
+        make = maker(self.generator, SEED, self.index, self.batch)
+        start = self.clock()
+        self.images = make()
+        elapsed = self.clock() - start
+        self.index += self.batch
+        self.alive()
+        used = self.device.used_mb() if self.device else None
+        if used is not None:
+            self.device_mb = max(used, self.device_mb or 0.0)
+        return elapsed
+
+    def _joules(self) -> float | None:
+        return self.device.joules() if self.device else None
+
+
+def _copies(bound: Bound) -> dict[str, float]:
+    """Median milliseconds of a session's run, in its parts."""
+    return {
+        name: statistics.median(column) * 1e3
+        for name, column in zip(
+            ("to_device_ms", "compute_ms", "to_host_ms"), zip(*bound.spent, strict=True), strict=True
+        )
+    }

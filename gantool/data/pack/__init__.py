@@ -1,0 +1,1 @@
+"""Packs: data decoded once, on disk, as training reads it."""

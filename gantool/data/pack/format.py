@@ -1,0 +1,227 @@
+"""A pack: a folder of arrays that training maps instead of loading, and of what is known about them.
+
+`images.npy` uint8 (N, C, H, W), `labels.npy` int64 (N,) when they are known, any other array of N rows; `pack.json`,
+which describes them; `files.jsonl`, a line a row, when they came from files: `{"file", "sha256", "label"}`;
+`broken.jsonl`, a line for each file that was left out: `{"file", "reason"}`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
+
+from gantool import __version__
+from gantool.data.checks import MAX_CLASSES, check_sides, check_size
+from gantool.data.dataset import Dataset
+from gantool.data.images import CHANNELS, FITS, resize
+from gantool.data.mapped import is_image, open_npy
+from gantool.data.pack.writer import HEADER, Layout, Writer, Written, checksums
+from gantool.errors import GantoolError, excerpt
+from gantool.system.files import read_json, reading, replacing_folder, sha256_of, write_json
+
+PACK = "pack.json"
+VERSION = 1
+RESIZED_BYTES = 2**31  # of a pack that is resized in memory; a larger one is to be packed again
+FIRST_BROKEN = 20  # broken files that pack.json names; all of them are in broken.jsonl
+_PACK_AGAIN = "Pack it again: gantool data pack SOURCE -o PACK"
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# the name of a file, too: nothing that could lead out of the folder
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+
+
+class ArrayFile(BaseModel, frozen=True, extra="forbid", strict=True):
+    """`NAME.npy`: numpy's name of its dtype, its shape, and the SHA-256 of the file."""
+
+    dtype: Annotated[str, StringConstraints(pattern=r"^[<|][biuf][1-8]$")]
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8)]
+    sha256: Sha256
+
+
+class Description(BaseModel, frozen=True, extra="forbid", strict=True):
+    """What pack.json holds. `size`: the side that was asked for; None: the images kept theirs."""
+
+    pack_version: Literal[1] = 1
+    gantool: str = __version__
+    name: str
+    source: str
+    licence: str = ""
+    count: Annotated[int, Field(ge=1)]
+    size: int | None = None
+    fit: str | None = None
+    channels: int
+    background: str | None = None
+    labels: str = "none"
+    class_names: Annotated[list[str], Field(max_length=MAX_CLASSES)] = []
+    fingerprint: Sha256
+    arrays: dict[Name, ArrayFile]
+    files_sha256: Sha256 | None = None
+    broken: Annotated[int, Field(ge=0)] = 0
+    broken_first: list[dict[str, str]] = []
+    notes: list[str] = []
+
+
+def is_pack(path: Path) -> bool:
+    return os.path.isfile(path / PACK)  # noqa: PTH113 — never raises, as Path's does
+
+
+def load_pack(path: Path, size: int | None = None) -> Dataset:
+    """The pack `path`; its arrays are read-only memory maps, so that nothing but `pack.json` and labels is read.
+
+    With another `size` than it was packed at, the images are resized in memory, up to `RESIZED_BYTES`. GantoolError
+    for a file that is missing, cut short, or not what `pack.json` says.
+    """
+    if size is not None:
+        check_size(size)
+    description = read_description(path)
+    arrays = {name: _map(path, name, described) for name, described in description.arrays.items()}
+    _check(path, description, arrays)
+    fingerprint = description.fingerprint
+    sides = arrays["images"].shape[2:]
+    if size is not None and sides != (size, size):
+        _check_resizable(path, arrays, size)
+        for name, array in arrays.items():
+            if is_image(array, sides):
+                arrays[name] = resize(array, size, f"{path}: {name}")
+        fingerprint = ""
+    return Dataset(
+        name=description.name,
+        source=str(path),
+        arrays=arrays,
+        class_names=tuple(description.class_names),
+        licence=description.licence,
+        notes=tuple(description.notes),
+        stored_fingerprint=fingerprint,
+    )
+
+
+def save(data: Dataset, folder: Path) -> None:
+    """Write `data` as the pack `folder`; images in floats are rounded to 8 bits. GantoolError when `folder` exists."""
+    from gantool.data.pack.sources import ArraySource
+
+    if folder.exists():
+        raise GantoolError(f"{folder} exists.", "Name another folder, or remove it.")
+    source = ArraySource(data)
+    with replacing_folder(folder) as new:
+        with Writer(new, source.layouts, len(data)) as writer:
+            for batch in source.batches(0):
+                writer.append(batch)
+            written = writer.finish()
+        describe(new, written, name=data.name, source=data.source, licence=data.licence, labels=source.labels,
+                 class_names=list(data.class_names), notes=source.notes)  # fmt: skip
+
+
+def describe(folder: Path, written: Written, **known: Any) -> Description:
+    """Write `pack.json` into `folder`, last of all: without it a folder is no pack."""
+    arrays = {
+        name: ArrayFile(dtype=layout.dtype, shape=[rows, *layout.row], sha256=digest)
+        for name, (layout, rows, digest) in written.arrays.items()
+    }
+    files = folder / "files.jsonl"
+    description = Description(
+        count=written.mark.rows,
+        channels=arrays["images"].shape[1],
+        fingerprint=written.fingerprint,
+        arrays=arrays,
+        files_sha256=sha256_of(files) if files.is_file() else None,
+        broken=written.mark.broken,
+        **known,
+    )
+    write_json(folder / PACK, description.model_dump())
+    return description
+
+
+def read_description(path: Path) -> Description:
+    """What the `pack.json` in the folder `path` says; GantoolError when it is not one of ours."""
+    file = path / PACK
+    value = read_json(file)
+    if isinstance(value, dict) and isinstance(value.get("pack_version"), int) and value["pack_version"] > VERSION:
+        raise GantoolError(
+            f"{file} has version {value['pack_version']}; this gantool reads version {VERSION}.",
+            "Update gantool, or pack the data again.",
+        )
+    try:
+        return Description.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise GantoolError(
+            f"{file} describes no pack: {excerpt(where)}: {excerpt(first['msg'])}.", _PACK_AGAIN
+        ) from error
+
+
+def verify(path: Path) -> list[str]:
+    """The files in the pack `path` that are not what `pack.json` says, by name; "fingerprint" when that is wrong."""
+    description = read_description(path)
+    for name, described in description.arrays.items():
+        _map(path, name, described)
+    layouts = {
+        name: (Layout(described.dtype, tuple(described.shape[1:])), described.shape[0])
+        for name, described in description.arrays.items()
+    }
+    with reading(path):
+        digests, fingerprint = checksums(path, layouts)
+    wrong = [f"{name}.npy" for name, described in description.arrays.items() if digests[name] != described.sha256]
+    if description.files_sha256 is not None and sha256_of(path / "files.jsonl") != description.files_sha256:
+        wrong.append("files.jsonl")
+    if not wrong and fingerprint != description.fingerprint:
+        wrong.append("fingerprint")
+    return wrong
+
+
+def _map(path: Path, name: str, described: ArrayFile) -> np.ndarray:
+    file = path / f"{name}.npy"
+    array = open_npy(file)
+    if array.dtype.str != described.dtype or list(array.shape) != described.shape or not array.flags.c_contiguous:
+        raise GantoolError(
+            f"{file} has shape {array.shape} of {array.dtype.str}; {PACK} says {tuple(described.shape)} of "
+            f"{described.dtype}.",
+            _PACK_AGAIN,
+        )
+    if array.offset != HEADER:
+        raise GantoolError(f"{file} was not written by gantool: its header has {array.offset} bytes.", _PACK_AGAIN)
+    return array
+
+
+def _check(path: Path, description: Description, arrays: dict[str, np.ndarray]) -> None:
+    def wrong(what: str) -> GantoolError:
+        return GantoolError(f"{path / PACK}: {what}.", _PACK_AGAIN)
+
+    images = arrays.get("images")
+    if images is None:
+        raise wrong("there is no array `images`")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in CHANNELS:
+        raise wrong(f"`images` is {images.dtype} of shape {images.shape}, not uint8 (N, 1 or 3, H, W)")
+    check_sides(images.shape[2], images.shape[3], f"{path}: an image")
+    if description.channels != images.shape[1]:
+        raise wrong(f"channels is {description.channels}, and `images` has {images.shape[1]}")
+    for name, array in arrays.items():
+        if len(array) != description.count:
+            raise wrong(f"count is {description.count:,}, and `{name}` has {len(array):,} rows")
+    if description.fit is not None and description.fit not in FITS:
+        raise wrong(f"fit is {excerpt(description.fit)!r}, not {', '.join(FITS)}")
+    labels = arrays.get("labels")
+    if labels is None:
+        return
+    if labels.dtype != np.int64 or labels.ndim != 1:
+        raise wrong(f"`labels` is {labels.dtype} of shape {labels.shape}, not int64 (N,)")
+    low, high, classes = int(labels.min()), int(labels.max()), len(description.class_names) or MAX_CLASSES
+    if low < 0 or high >= classes:
+        raise wrong(f"`labels` run from {low} to {high}, and there are {classes:,} classes")
+
+
+def _check_resizable(path: Path, arrays: dict[str, np.ndarray], size: int) -> None:
+    images = arrays["images"]
+    pictures = [array for array in arrays.values() if is_image(array, images.shape[2:])]
+    needed = sum(math.prod(array.shape[:2]) * size * size * array.itemsize for array in pictures)
+    if needed > RESIZED_BYTES:
+        raise GantoolError(
+            f"{path} is packed at {images.shape[3]}×{images.shape[2]}; at {size}×{size} it would take "
+            f"{needed / 2**30:,.1f} GiB of memory.",
+            f"Pack it again at that size: gantool data pack {path} -o {path.name}-{size} --size {size}",
+        )

@@ -1,5 +1,0 @@
-"""App kits: a folder with which a program in Python, Node, C++ or a web page has images, without gantool."""
-
-from gantool.export.app.kit import check, require_images, write_app
-
-__all__ = ["check", "require_images", "write_app"]

@@ -1,0 +1,204 @@
+"""The folder of an app kit: made aside, then put in place whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import string
+from dataclasses import asdict, replace
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gantool.artifact import manifest
+from gantool.artifact.manifest import FILES, Manifest
+from gantool.artifact.provenance import of, xmp
+from gantool.errors import GantoolError
+from gantool.exporting.app import assets, readme
+from gantool.run.rundir import RunDir, label
+from gantool.system.files import MAX_JSON_BYTES, read_bounded, replacing_folder, write_json
+from gantool.system.folders import listing, require_place
+
+if TYPE_CHECKING:
+    from gantool.exporting.source import Artifact
+
+MODEL, TORCHSCRIPT = FILES["onnx-seeded"], FILES["torchscript-seeded"]
+LANGUAGES = ("python", "node", "web", "cpp")
+JAVASCRIPT = ("node", "web")  # what these have in common is in the folder js
+MANIFEST, README, PLAYGROUND = "manifest.json", "README.md", "playground.html"
+# what using a kit leaves in it: no reason to keep an old one
+BY_PRODUCTS = {"node_modules", "package-lock.json", "__pycache__", ".venv", "build", "grid.png", "samples.png"}
+_TEMPLATES = files("gantool.exporting.app") / "templates"
+
+
+def require_images(described: Manifest) -> None:
+    """GantoolError unless a kit can be made of such a generator: images of 1 or 3 channels, from seeds and a label.
+
+    `described`: of the seeded file, or of any other of the same generator.
+    """
+    taken = [i.name for i in described.inputs if i.distribution == "data"]
+    if taken:
+        raise GantoolError(
+            f"An app kit makes images from seeds; this generator takes {', '.join(taken)}.",
+            "Export it with --onnx or --torchscript, and give it its inputs: gantool.runtime.Generator(…).run(inputs).",
+        )
+    if described.output.layout not in ("HWC", "CHW"):
+        raise GantoolError(
+            f"An app kit shows images; this generator makes samples of shape {described.output.shape}.",
+            "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
+        )
+    channels = described.output.shape[-1 if described.output.layout == "HWC" else 0]
+    if channels not in (1, 3):
+        raise GantoolError(
+            f"An app kit shows images of 1 or 3 channels; this generator's have {channels}.",
+            "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
+        )
+    labels = [i.name for i in described.inputs if i.distribution == "label"]
+    if len(labels) > 1:
+        raise GantoolError(f"An app kit asks for one label; this generator takes {', '.join(labels)}.")
+    if described.batch is not None:
+        raise GantoolError(
+            f"An app kit makes any number of images; this file takes {described.batch} at a time.",
+            "Export the kit without a fixed batch.",
+        )
+
+
+def check(folder: Path, described: Manifest) -> None:
+    """GantoolError for whatever `write_app` would refuse that can be told before the files are made.
+
+    The generator (see `require_images`), the files for the web, and `folder`, which must be new, empty or an app kit.
+    """
+    require_images(described)
+    assets.ort_web()
+    _require_kit(folder)
+
+
+def write_app(
+    seeded: Artifact,
+    torchscript: Artifact | None,
+    run: RunDir | None,
+    folder: Path,
+    *,
+    playground: bool = True,
+    provenance: bool = True,
+) -> list[Path]:
+    """Make the app kit `folder` of a seeded ONNX file and, for C++, its TorchScript twin; return its files.
+
+    `run`: where the playground finds how the training went. `provenance`: whether pictures that the kit's programs
+    write say that a trained model made them. A kit that is there is replaced, once the new one is whole;
+    GantoolError, and nothing changed, where `folder` holds anything else or the file is not fit for a kit.
+    """
+    if seeded.manifest.kind != "onnx-seeded":
+        raise GantoolError(f"{seeded.path} is of kind {seeded.manifest.kind}; an app kit needs the seeded ONNX file.")
+    check(folder, seeded.manifest)
+    ort_web = assets.ort_web()
+    with replacing_folder(folder) as kit:
+        shutil.copyfile(seeded.path, kit / MODEL)
+        write_json(kit / MANIFEST, asdict(seeded.manifest))
+        for language in LANGUAGES:
+            if language != "cpp" or torchscript:
+                _copy(_TEMPLATES / language, kit / language)
+        for host in JAVASCRIPT:
+            _copy(_TEMPLATES / "js", kit / host)
+        _fill(kit / "node" / "package.json", name=_package_name(seeded.manifest))
+        packet = json.dumps(_packet(seeded.manifest) if provenance else "")[1:-1]
+        for program in ("python/generator.py", "node/example.mjs"):
+            _fill(kit / program, xmp=packet)  # what JSON escapes, Python and JavaScript take in double quotes
+        (kit / "web" / "ort").mkdir()
+        for name in assets.ORT_WEB:
+            shutil.copyfile(ort_web / name, kit / "web" / "ort" / name)
+        if torchscript is not None:
+            shutil.copyfile(torchscript.path, kit / "cpp" / TORCHSCRIPT)
+            fill_cpp(kit / "cpp", torchscript.manifest, provenance)
+        if playground:
+            from gantool.exporting.app.playground import build
+
+            (kit / PLAYGROUND).write_text(build(kit / MODEL, seeded.manifest, run, provenance), encoding="utf-8")
+        cpp_part = _text(_TEMPLATES / "cpp" / readme.CPP_PART) if torchscript else ""
+        text = readme.text(kit, seeded.manifest, _text(_TEMPLATES / README), cpp_part, provenance)
+        (kit / README).write_text(text, encoding="utf-8")
+        made = listing(kit)
+    return [folder / name for name in made]
+
+
+def fill_cpp(folder: Path, described: Manifest, provenance: bool = True) -> None:
+    """Write into the C++ sources in `folder` what pictures say: of the TorchScript file that `described` is of.
+
+    Without `provenance` they say nothing.
+    """
+    values = {
+        "xmp": _packet(described),
+        "about": replace(of(described, 0, 0), seed=None, first=None, count=None).to_json(),
+        "weights": described.weights_sha256,
+    }
+    literals = {name: _cpp_literal(value if provenance else "") for name, value in values.items()}
+    _fill(folder / "provenance.hpp", **literals)
+
+
+def _packet(described: Manifest) -> str:
+    return xmp(f"gantool {described.gantool}")
+
+
+def _cpp_literal(text: str) -> str:
+    """The inside of a C++ string literal of the text's UTF-8: octal, for three digits end where they end."""
+    plain = set(string.ascii_letters + string.digits + " !#%&'()*+,-./:;<=>[]^_{|}~$@`")
+    return "".join(chr(byte) if chr(byte) in plain else f"\\{byte:03o}" for byte in text.encode())
+
+
+def _require_kit(folder: Path) -> None:
+    """GantoolError unless `folder` is new, empty or an app kit, to which nothing was added."""
+    require_place(folder, "--app")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        manifest.from_json(read_bounded(folder / MANIFEST, MAX_JSON_BYTES), folder / MANIFEST)
+        ours = read_bounded(folder / README, MAX_JSON_BYTES).startswith(readme.MARKER.encode())
+    except GantoolError:
+        ours = False
+    if not ours:
+        raise GantoolError(
+            f"{folder} holds something else than an app kit: it is not replaced.", "Name another folder: --app DIR"
+        )
+    known = _names()
+    for path in listing(folder):  # a program that someone began in it, say
+        if path not in known and not BY_PRODUCTS & set(path.parts):
+            raise GantoolError(
+                f"{folder} holds {path}, which no app kit has: it is not replaced.",
+                "Move that file away, or name another folder: --app DIR",
+            )
+
+
+def _names() -> set[Path]:
+    """Every file that a kit may have."""
+    names = {Path(MODEL), Path(MANIFEST), Path(README), Path(PLAYGROUND), Path("cpp", TORCHSCRIPT)}
+    names |= {Path("web", "ort", name) for name in assets.ORT_WEB}
+    for language in LANGUAGES:
+        names |= {Path(language, item.name) for item in (_TEMPLATES / language).iterdir()}
+    return names | {Path(host, item.name) for host in JAVASCRIPT for item in (_TEMPLATES / "js").iterdir()}
+
+
+def _copy(source: Traversable, target: Path) -> None:
+    """Templates are package data: compiled beside the source when the package is installed, hence what is left out."""
+    target.mkdir(exist_ok=True)
+    for item in source.iterdir():
+        if item.is_file() and item.name != readme.CPP_PART:
+            (target / item.name).write_bytes(item.read_bytes())
+        elif item.is_dir() and item.name != "__pycache__":
+            _copy(item, target / item.name)
+
+
+def _fill(path: Path, **values: str) -> None:
+    path.write_text(readme.fill(path.read_text(encoding="utf-8"), values), encoding="utf-8")
+
+
+def _package_name(described: Manifest) -> str:
+    """npm's names: lower case, and of letters that need no escape in JSON."""
+    name = label("generator", str(described.architecture.get("name")), str(described.data.get("name"))).lower()
+    assert re.fullmatch(r"[a-z0-9._-]+", name)
+    return name
+
+
+def _text(path: Traversable) -> str:
+    return path.read_text(encoding="utf-8")

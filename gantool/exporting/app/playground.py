@@ -1,0 +1,176 @@
+"""playground.html: a page that runs a person's own generator, from one file and without a network."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import gzip
+import hashlib
+import html
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from gantool.artifact.manifest import Manifest
+from gantool.artifact.provenance import SOFTWARE, of, xmp
+from gantool.errors import GantoolError
+from gantool.exporting.app import history
+from gantool.exporting.app.assets import ORT_WEB, ort_web
+from gantool.exporting.app.halves import split
+from gantool.exporting.app.kit import require_images
+from gantool.run.rundir import RunDir
+from gantool.system.files import read_bounded, reading
+
+BUNDLE, WASM, _ = ORT_WEB
+MAX_SEEDED_BYTES = 256 * 2**20  # as base64 it has to fit a string of every browser
+# in order: each may use what those before it define
+SCRIPTS = (
+    "engine.js",
+    "host.js",
+    "page.js",
+    "state.js",
+    "picture.js",
+    "png.js",
+    "code.js",
+    "enlarge.js",
+    "samples.js",
+    "between.js",
+    "training.js",
+    "about.js",
+    "selftest.js",
+    "main.js",
+)
+_EXPORTS = re.compile(r"export\s*\{([^{}]*)\};?")
+
+
+def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenance: bool = True) -> str:
+    """The text of a self-contained HTML page that makes the images of `seeded`, a generator.seeded.onnx.
+
+    `manifest`: that of the file. `run`: where it was trained, for its samples over time and its curves.
+    `provenance`: whether a picture that the page saves says that a trained algorithm made it (IPTC, in XMP). Raises
+    GantoolError for a file that is damaged, too large, or makes no images, and when the browser runtime is missing.
+    """
+    require_images(manifest)
+    try:
+        model = onnx.load_from_string(read_bounded(seeded, MAX_SEEDED_BYTES))
+    except DecodeError as error:
+        raise GantoolError(f"{seeded} is not an ONNX file, or is damaged: {error}.", "Export it again.") from error
+    drawing, making = split(model, [(item.name, item.shape) for item in manifest.latents])
+    runtime = ort_web()
+    described = dataclasses.asdict(manifest)
+    for golden in described["golden"]:
+        golden["seed"] = str(golden["seed"])  # JavaScript's numbers have 53 bits
+    page = {
+        "manifest": described,
+        "bytes": seeded.stat().st_size,
+        "file": seeded.name,
+        "strip": history.strip(run, manifest.output.shape[1]) if run else [],
+        "curves": history.curves(run) if run else [],
+        "run": run.name if run else "",
+        "provenance": _provenance(manifest) if provenance else None,
+        "licence": (runtime / "LICENSE").read_text(encoding="utf-8"),
+    }
+    payloads = {
+        "ort": _packed_file(runtime / BUNDLE),
+        "wasm": _packed_file(runtime / WASM),
+        "latents": _packed(drawing.SerializeToString(deterministic=True)),
+        "generator": _packed(making.SerializeToString(deterministic=True)),
+    }
+    script = "(() => {\n" + "\n".join(_template(name) for name in SCRIPTS) + "})();\n"
+    style = _template("style.css")
+    parts = {
+        "title": html.escape(_title(manifest)),
+        "policy": _policy(script, style),
+        "style": style,
+        "script": script,
+        "data": embedded_json(page),
+        "payloads": "\n".join(
+            f'<script type="application/octet-stream" id="payload-{name}">{text}</script>'
+            for name, text in payloads.items()
+        ),
+    }
+    # one pass: what is filled in is never searched for placeholders
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _template("index.html"))
+
+
+def embedded_json(value: Any) -> str:
+    """JSON for the inside of a <script>: nothing in it can end the element, or a line of JavaScript."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)  # lone: no UTF-8 has them
+
+
+def _title(manifest: Manifest) -> str:
+    names = [manifest.architecture.get("name"), manifest.data.get("name")]
+    return " · ".join([*(name for name in names if isinstance(name, str) and name), "playground"])
+
+
+def _policy(script: str, style: str) -> str:
+    """What the page may do: run this script and style and its own blobs; no network at all."""
+
+    def digest(text: str) -> str:
+        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {digest(script)} 'wasm-unsafe-eval' blob:",
+            f"style-src {digest(style)}",
+            "worker-src blob:",
+            "connect-src 'none'",
+            "img-src data: blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _provenance(manifest: Manifest) -> dict[str, Any]:
+    """What a picture says of the model; the page adds which images it shows."""
+    source = dataclasses.replace(of(manifest, 0, 0), seed=None, first=None, count=None)
+    made = source.describe().removeprefix("A generated image, ")
+    return {"xmp": xmp(SOFTWARE), "software": SOFTWARE, "model": json.loads(source.to_json()), "made": made}
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+def _packed_file(path: Path) -> str:
+    with reading(path):
+        status = path.stat()
+    return _packed_asset(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _packed_asset(path: Path, changed: int, size: int) -> str:
+    data = path.read_bytes()
+    return _packed(as_script(data.decode()).encode() if path.name == BUNDLE else data)
+
+
+def as_script(bundle: str) -> str:
+    """The bundle of onnxruntime-web without its export: what it exported is `ort`, for the code put after it.
+
+    A module can't be imported by its name from a file:// page, nor from a worker made of a blob. Raises GantoolError
+    when the bundle does not end in one export list.
+    """
+    found = _EXPORTS.findall(bundle)
+    if len(found) != 1:
+        raise GantoolError(f"{BUNDLE} has {len(found)} export lists, not 1: another version of it.")
+    pairs = [entry.split(" as ") for entry in found[0].split(",")]
+    members = ",".join(f"{pair[-1].strip()}:{pair[0].strip()}" for pair in pairs)
+    script = _EXPORTS.sub(lambda _: f"const ort={{{members}}};", bundle)
+    return re.sub(r"^//# sourceMappingURL=.*$", "", script, flags=re.MULTILINE)  # its map is not there
+
+
+def _template(name: str) -> str:
+    return (
+        resources.files("gantool.exporting.app").joinpath("templates", "playground", name).read_text(encoding="utf-8")
+    )

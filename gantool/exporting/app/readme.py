@@ -1,0 +1,157 @@
+"""The README of an app kit, made for its model. What a manifest says is text of unknown origin: it is escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+
+from gantool.artifact.manifest import Manifest
+
+MARKER = "<!-- An app kit, made by gantool export --app: the whole folder is replaced by the next one. -->\n"
+CPP_PART = "README.part.md"
+MAX_TEXT = 300  # characters of one value
+MAX_CLASSES = 100  # rows of the table of labels
+FOR = {
+    "generator.seeded.onnx": "the model: `seed` and `index` in, images out",
+    "manifest.json": "what the model says about itself (it is in the file, too)",
+    "python": "`generator.py`: numpy and onnxruntime",
+    "node": "a package for Node, with types",
+    "web": "a page and a module for browsers, with ONNX Runtime's WebAssembly in `web/ort/`",
+    "cpp": "a program in C++ for LibTorch, and its model",
+    "playground.html": "one file to play with: opens with a double click, works offline",
+}
+PRECISIONS = {
+    "float32": "stored and computed in float32",
+    "half-weights": "stored in float16, computed in float32",
+    "half": "stored in float16, computed in float16 where the hardware can",
+    "int8": "stored as 8-bit integers, computed with them where the hardware can",
+}
+# how far the images of two hosts agree: what computes in float32 differs by rounding alone
+SAME = {
+    True: "it is the same in every language and on\nevery machine (another processor, or LibTorch, may round a rare "
+    "pixel differently, by {tolerance}).",
+    False: "in Python, Node and browsers its pixels\ndiffer by up to {tolerance}. What computes in float32, as "
+    "LibTorch does, makes other pixels.",
+}
+
+PICTURES = {
+    True: "The PNG files that `generator.py`,\n`example.mjs` and the C++ program write have it, and as JSON, under the "
+    "keyword `gantool`, the model, the seed and the\nnumbers that make them again. Those of your program need it, too.",
+    False: "This kit was made with\n`--no-provenance`: its PNG files do not have it. Add it before you publish them.",
+}
+
+
+class _Filled(Template):
+    delimiter = "%%"
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """`%%{name}` becomes values["name"]; KeyError for a name without a value. What is filled in is not read again."""
+    return _Filled(template).substitute(values)
+
+
+def markdown(value: object) -> str:
+    """Any value as one line of Markdown text, at most MAX_TEXT characters of it, no letter of which is markup."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    if len(line) > MAX_TEXT:
+        line = line[: MAX_TEXT - 1] + "…"
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", line)
+
+
+def text(kit: Path, described: Manifest, template: str, cpp_part: str, provenance: bool) -> str:
+    """The README of the finished folder `kit`. `cpp_part`: the section on C++; "" when there is none.
+
+    `provenance`: whether the pictures that the kit's programs write say what made them.
+    """
+    height, width, channels = described.output.shape
+    label = described.input("label")
+    last = label.classes - 1 if label else 0
+    values = {
+        "title": f"{markdown(_of(described.architecture, 'name'))}, trained on {markdown(_of(described.data, 'name'))}",
+        "facts": _table(("", ""), _facts(described)),
+        "files": _table(("file", "size", "for"), _files(kit)),
+        "shape": f"{height}, {width}, {channels}",
+        "python_labels": f"\nothers = generator.sample(4, seed=7, labels={last})  # four of class {last}"
+        if label
+        else "",
+        "js_labels": f"\nconst others = await generator.sample({{ seed: 7, count: 4, labels: {last} }}); "
+        f"// four of class {last}"
+        if label
+        else "",
+        "cpp": cpp_part.strip() or "This kit was made without the TorchScript file that the C++ part takes.",
+        "labels": _labels(described),
+        "pictures": PICTURES[provenance],
+        "same": SAME[described.precision in ("float32", "half-weights")].format(
+            tolerance=f"{described.tolerance} grey level{'' if described.tolerance == 1 else 's'}"
+        ),
+        "opset": str(described.opset),
+        "created": markdown(described.created),
+        "gantool": markdown(described.gantool),
+        "weights": markdown(described.weights_sha256),
+    }
+    return MARKER + fill(template, values)
+
+
+def _facts(described: Manifest) -> list[tuple[str, str]]:
+    height, width, channels = described.output.shape
+    architecture, training, data = described.architecture, described.training, described.data
+    plugin = f"{_of(architecture, 'plugin')} {architecture.get('plugin_version', '')}"
+    samples = f", {data['count']} images" if isinstance(data.get("count"), int) else ""
+    steps = f", {training['step']} steps" if isinstance(training.get("step"), int) else ""
+    return [
+        ("architecture", f"{markdown(_of(architecture, 'name'))} (plugin {markdown(plugin)})"),
+        ("trained on", f"{markdown(_of(data, 'name'))}{markdown(samples)}"),
+        ("training", f"run {markdown(_of(training, 'run'))}{markdown(steps)}"),
+        (
+            "licence of the data",
+            markdown(described.licence) if described.licence.strip() else "not stated: ask who trained the model",
+        ),
+        ("images", f"{width} × {height} pixels, {'1 channel: grey' if channels == 1 else '3 channels: RGB'}, uint8"),
+        ("weights", PRECISIONS.get(described.precision, markdown(described.precision))),
+    ]
+
+
+def _files(kit: Path) -> list[tuple[str, str, str]]:
+    rows = []
+    for name, purpose in FOR.items():
+        path = kit / name
+        if path.exists():
+            size = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
+            rows.append((f"`{name}{'/' if path.is_dir() else ''}`", _size(size), purpose))
+    return rows
+
+
+def _labels(described: Manifest) -> str:
+    item = described.input("label")
+    if item is None:
+        return ""
+    names = described.data.get("class_names")
+    if not isinstance(names, list) or len(names) != item.classes:
+        names = list(range(item.classes))
+    rows = [(str(number), markdown(name)) for number, name in enumerate(names[:MAX_CLASSES])]
+    rest = f"\n\nThe other names are in `manifest.json`, under `data`, up to label {item.classes - 1}."
+    return (
+        f"## Labels\n\nThe model makes images of {item.classes} classes. `labels` takes one number for all images, or "
+        "one each; without it,\nimage *i* has class *i* modulo the number of classes. In the model itself, the input "
+        f"is {markdown(item.name)}, int64 (n).\n\n"
+        + _table(("label", "class"), rows)
+        + (rest if item.classes > MAX_CLASSES else "")
+        + "\n\n"
+    )
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    written = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return "\n".join([written[0], "|" + "---|" * len(head), *written[1:]])
+
+
+def _of(values: Mapping[str, object], key: str) -> str:
+    """The text of a field, or that there is none."""
+    return str(values.get(key) or "unnamed")
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(0.1, size / 1e3):.1f} kB"

@@ -1,0 +1,87 @@
+"""Verified files with their manifests, put in place together or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gantool.artifact import manifest
+from gantool.artifact.manifest import FILES
+from gantool.errors import GantoolError
+from gantool.exporting import verify
+from gantool.exporting.onnx_files import write as onnx_files
+from gantool.exporting.source import Artifact, Options, Source
+from gantool.exporting.torch_files import write as torch_files
+from gantool.system.files import replace_together
+
+TORCH_KINDS = ("torchscript", "torchscript-seeded", "pt2")
+
+
+def write(
+    source: Source,
+    kinds: Sequence[str],
+    folder: Path,
+    options: Options | None = None,
+    say: Callable[[str], None] = lambda note: None,
+) -> list[Artifact]:
+    """Export, verify, and only then put every file of `kinds` (keys of FILES) into `folder`.
+
+    `options`: of the ONNX files; of `half-weights` alone, files for torch have the same
+    16-bit weights. `say` hears what takes time. GantoolError, and not one file, when any check of any
+    file fails.
+    """
+    options = options or Options()
+    generator_checks = verify.check_generator(
+        source.generator, verify.reference_inputs(source.inputs, verify.STATISTICS, source.rows)
+    )
+    verify.demand(generator_checks)
+    inputs = verify.reference_inputs(source.inputs, max(verify.BATCHES), source.rows)
+    with _aside(folder) as temporary:
+        # torch's files take their golden images from the plain one
+        plain, made = onnx_files.write(source, kinds, options, inputs, temporary, say)
+        if options.torch == "half-weights":
+            source = source.rounded()
+        made += [
+            torch_files.write(source, kind, inputs, temporary, plain.manifest.golden)
+            for kind in FILES
+            if kind in kinds and kind in TORCH_KINDS
+        ]
+        for item in made:
+            verify.demand(item.checks)
+        _place(made, temporary, folder)
+    return [Artifact(folder / a.path.name, a.manifest, (*generator_checks, *a.checks)) for a in made]
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside the final place, so that files can be renamed into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=".export-", dir=folder)
+    except OSError as error:
+        raise GantoolError(f"{folder} can't be written: {error.strerror}.", "Name another folder with -o.") from error
+    try:
+        with temporary as name:
+            yield Path(name)
+    except OSError as error:
+        raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder: -o") from error
+
+
+def _place(made: Sequence[Artifact], temporary: Path, folder: Path) -> None:
+    """All files with their manifests, or none."""
+    moves = {}
+    for item in made:
+        item.manifest.write_beside(item.path)
+        for path in (item.path, manifest.beside(item.path)):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            moves[path] = folder / path.name
+    folders = [str(target) for target in moves.values() if target.is_dir()]
+    if folders:
+        raise GantoolError(f"{folders[0]} is a folder, where a file would go.", "Name another folder with -o.")
+    old = temporary / "old"
+    old.mkdir()
+    replace_together(moves, old)

@@ -1,0 +1,1 @@
+"""A generator as ONNX files: the graph, its seeds, its precision."""

@@ -1,0 +1,231 @@
+"""A generator as an ONNX graph: exported by torch, BatchNorm folded, stripped, checked."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+from gantool.errors import GantoolError
+from gantool.exporting.onnx_files.seeds import BATCH, OPSET, OPSETS, ir_version, opset_of
+from gantool.plugin.architecture import Input, SampleSpec
+
+RANDOM_NODES = {
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+    "Dropout",  # one that is off leaves no node
+}
+
+
+def output_name(spec: SampleSpec) -> str:
+    return "image" if spec.is_image else "sample"
+
+
+def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, opset: int = OPSET) -> onnx.ModelProto:
+    """The generator in eval mode as ONNX: of `opset`, batch dynamic, one file, no BatchNormalization left.
+
+    Inputs keep their names; the output is float32 `image` (batch, C, H, W), or `sample` for what is no image. Raises
+    GantoolError when torch can't export it, or when the graph draws random numbers.
+    """
+    if opset not in OPSETS:
+        raise GantoolError(f"Opset {opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
+    example: tuple[Tensor, ...] = tuple(
+        torch.zeros(2, dtype=torch.int64) if i.dtype == "int64" else torch.randn(2, *i.shape) for i in inputs
+    )
+    batch = torch.export.Dim(BATCH)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                generator,
+                example,
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                input_names=[i.name for i in inputs],
+                output_names=[output_name(spec)],
+                external_data=False,
+                optimize=True,
+                verbose=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        raise GantoolError(
+            f"torch can't export this generator to ONNX: {_root(error)}",
+            "Write that part of the plugin's forward in another way: docs/plugins.md, “What exports”.",
+        ) from error
+    assert program is not None
+    model = program.model_proto
+    _fold_batch_norm(model)
+    _strip(model)
+    _declare_batch(model)
+    model.ir_version = ir_version(opset)
+    if opset_of(model) != opset:  # the exporter was seen to return another one without an error
+        raise GantoolError(f"torch exported opset {opset_of(model)}, not the {opset} that was asked for.")
+    random = sorted({node.op_type for node in model.graph.node} & RANDOM_NODES)
+    if random:
+        raise GantoolError(
+            f"The generator draws random numbers inside its graph ({', '.join(random)}): no seed repeats its images.",
+            "Make the noise an input of the game: Input(name, shape, 'normal').",
+        )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _root(error: BaseException) -> str:
+    """The first line of the innermost cause: the exporter wraps it in its own words, in colour."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress, and warns that torchvision is missing; neither is news to a user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _fold_batch_norm(model: onnx.ModelProto) -> None:
+    """Fold what the exporter left: into the Gemm before a Reshape, or else into a Mul and an Add.
+
+    The exporter itself folds a BatchNorm that directly follows a convolution or a Gemm.
+    """
+    graph = model.graph
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    uses: dict[str, int] = {}
+    for node in graph.node:
+        for name in node.input:
+            uses[name] = uses.get(name, 0) + 1
+    for node in [n for n in graph.node if n.op_type == "BatchNormalization"]:
+        gamma, beta, mean, variance = (values[name].astype(np.float64) for name in node.input[1:5])
+        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+        scale = gamma / np.sqrt(variance + epsilon)
+        shift = beta - mean * scale
+        source = node.input[0]
+        reshape: Any = makers.get(source)
+        gemm: Any = makers.get(reshape.input[0]) if reshape is not None and reshape.op_type == "Reshape" else None
+        fits = (
+            gemm is not None
+            and gemm.op_type == "Gemm"
+            and uses[source] == uses[gemm.output[0]] == 1
+            and gemm.input[1] in values
+            and reshape.input[1] in values
+        )
+        if fits and _fold_into_gemm(graph, values, gemm, values[reshape.input[1]], scale, shift):
+            graph.node.remove(node)
+            reshape.output[0] = node.output[0]
+            continue
+        rank = _rank(model, source)
+        shape = (1, -1) + (1,) * (rank - 2)
+        names = [f"{node.output[0]}/{part}" for part in ("scale", "shift")]
+        for name, array in zip(names, (scale, shift), strict=True):
+            graph.initializer.append(numpy_helper.from_array(array.reshape(shape).astype(np.float32), name))
+        middle = f"{node.output[0]}/scaled"
+        position = list(graph.node).index(node)
+        graph.node.remove(node)
+        graph.node.insert(position, helper.make_node("Mul", [source, names[0]], [middle]))
+        graph.node.insert(position + 1, helper.make_node("Add", [middle, names[1]], [node.output[0]]))
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [t for t in graph.initializer if t.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _fold_into_gemm(
+    graph: onnx.GraphProto,
+    values: dict[str, np.ndarray],
+    gemm: Any,
+    shape: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+) -> bool:
+    """Scale the Gemm's columns so that its output, reshaped to `shape`, is already normalised.
+
+    False when it does not fit, as when the reshape moves columns into the batch.
+    """
+    attributes = {a.name: helper.get_attribute_value(a) for a in gemm.attribute}
+    weight = values[gemm.input[1]].astype(np.float64)
+    bias_name = gemm.input[2] if len(gemm.input) > 2 else ""
+    if (
+        attributes.get("alpha", 1.0) != 1.0
+        or attributes.get("beta", 1.0) != 1.0
+        or (bias_name and bias_name not in values)
+    ):
+        return False
+    axis = 0 if attributes.get("transB", 0) else 1  # the axis of the outputs
+    outputs = weight.shape[axis]
+    if shape[1] != len(scale) or int(np.prod(shape[1:])) != outputs:
+        return False
+    repeat = outputs // len(scale)  # each channel is a run of H·W columns
+    columns, offsets = np.repeat(scale, repeat), np.repeat(shift, repeat)
+    bias = np.broadcast_to(values[bias_name].astype(np.float64), outputs) if bias_name else np.zeros(outputs)
+    folded = weight * (columns[:, None] if axis == 0 else columns)
+    for name, array in (
+        (f"{gemm.output[0]}/weight", folded),
+        (f"{gemm.output[0]}/bias", bias * columns + offsets),
+    ):
+        graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
+    del gemm.input[1:]
+    gemm.input.extend([f"{gemm.output[0]}/weight", f"{gemm.output[0]}/bias"])
+    return True
+
+
+def _rank(model: onnx.ModelProto, name: str) -> int:
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for value in [*inferred.graph.value_info, *inferred.graph.input]:
+        if value.name == name:
+            return len(value.type.tensor_type.shape.dim)
+    raise GantoolError(f"The exported graph does not tell the shape of {name!r}.", "This is a fault of the exporter.")
+
+
+def fix_batch(model: onnx.ModelProto, batch: int) -> None:
+    """Declare that the model's first axes are `batch`, for hosts that want a fixed shape."""
+    for value in [*model.graph.input, *model.graph.output]:
+        first = value.type.tensor_type.shape.dim[0]
+        if first.dim_param == BATCH:  # a seed's stays 1
+            first.dim_value = batch
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter says of itself: stack traces with the paths of this machine, graph signatures."""
+    graph = model.graph
+    del model.metadata_props[:], graph.metadata_props[:]
+    model.doc_string = graph.doc_string = ""
+    items: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.initializer]
+    for item in items:
+        del item.metadata_props[:]
+        item.doc_string = ""
+    del graph.value_info[:]  # inferred again by whoever needs it; stale ones would be believed
+    model.producer_name, model.producer_version = "gantool", ""
+
+
+def _declare_batch(model: onnx.ModelProto) -> None:
+    for value in [*model.graph.input, *model.graph.output]:
+        first = value.type.tensor_type.shape.dim[0]
+        if not first.dim_param:
+            raise GantoolError(
+                f"The batch of {value.name!r} was frozen at {first.dim_value}.",
+                "The generator's forward must not turn the batch size into a Python number.",
+            )
+        first.dim_param = BATCH

@@ -1,0 +1,208 @@
+"""A generator that makes its own latents: the graph of `squares32-table16/1`, and its joining to a generator.
+
+It is `gantool.artifact.latents` in ONNX: uint64 Mul, Add, Sub and Div, which wrap as C's do and run on the CPU and
+on CUDA. Bit operators, Mod and float64 are left out: some provider or browser has no kernel of each. A graph
+can't refuse an index that `gantool.artifact.latents` refuses (negative, or 2**47 and above): it repeats other latents.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from gantool.artifact import latents
+from gantool.errors import GantoolError
+
+OPSET = 18
+OPSETS = range(17, 26)
+IR_VERSION = 10  # nothing up to opset 22 needs a newer one, and older runtimes refuse it
+
+SEED, INDEX, BATCH = "seed", "index", "batch"
+PIXELS_INPUT = "pixels/input"
+
+
+def latents_graph(
+    inputs: Sequence[tuple[str, tuple[int, ...]]], opset: int = OPSET, *, per_row: bool = False
+) -> onnx.ModelProto:
+    """`seed` int64 (1,), `index` int64 (batch,) → a normal float32 (batch, *shape) for every (name, shape).
+
+    All share one draw, `gantool.artifact.latents.normals(seed, index, total)`, its columns dealt out in order. With
+    `per_row` seed and index are int64 (batch, 1), a seed for each row. Raises GantoolError when a row is empty or has
+    more than 131072 numbers.
+    """
+    sizes = [math.prod(shape) for _, shape in inputs]
+    count = latents.counters(sum(sizes))
+    emit = _Emitter("latents", opset)
+    two32 = emit.constant("two32", np.uint64(1 << 32))
+
+    def swap(x: str) -> str:  # rotate by 32 bits: the halves don't overlap, so adding them is or-ing them
+        return emit("Add", emit("Div", x, two32), emit("Mul", x, two32))
+
+    def square(x: str, plus: str) -> str:
+        return emit("Add", emit("Mul", x, x), plus)
+
+    def three_rounds(y: str, z: str) -> str:
+        return swap(square(swap(square(swap(square(y, y)), z)), y))
+
+    # the key: latents.key_from_seed
+    hash_key = emit.constant("hash_key", np.uint64(latents.HASH_KEY))
+    y = emit("Mul", emit("Cast", SEED, to=TensorProto.UINT64), hash_key)
+    z = emit("Add", y, hash_key)
+    t = square(three_rounds(y, z), z)
+    hashed = emit("Add", t, emit("Div", square(swap(t), y), two32))
+    two, one = emit.constant("two", np.uint64(2)), emit.constant("one", np.uint64(1))
+    key = emit("Add", emit("Mul", emit("Div", hashed, two), two), one, name="latents/key")
+
+    # one number a counter: latents.integers
+    stride = emit.constant("stride", np.uint64(latents.STRIDE))
+    starts = emit("Mul", emit("Mul", emit("Cast", INDEX, to=TensorProto.UINT64), stride), key)
+    offsets = emit("Mul", emit.constant("columns", np.arange(count, dtype=np.uint64)), key)
+    axis1 = emit.constant("axis1", np.array([1], np.int64))
+    y = emit("Add", starts if per_row else emit("Unsqueeze", starts, axis1), offsets)
+    z = emit("Add", y, key)
+    bits = emit("Div", square(three_rounds(y, z), z), two32, name="latents/bits")
+
+    # two normals a number: latents.normals
+    levels = emit.constant("levels", np.uint64(1 << 16))
+    high = emit("Div", bits, levels)
+    low = emit("Sub", bits, emit("Mul", high, levels))
+    places = emit("Cast", emit("Concat", high, low, axis=1), to=TensorProto.INT64)
+    single = len(inputs) == 1 and sizes[0] == 2 * count and len(inputs[0][1]) == 1
+    drawn = emit("Gather", emit.constant("table", latents.table()), places, name=inputs[0][0] if single else "")
+    starts_at = itertools.accumulate(sizes, initial=0)
+    for (name, shape), size, start in zip(inputs, sizes, starts_at, strict=False):
+        part, flat = drawn, len(shape) == 1
+        if size != 2 * count:
+            first, last = (emit.constant(f"{name}/{at}", np.array([at], np.int64)) for at in (start, start + size))
+            part = emit("Slice", drawn, first, last, axis1, name=name if flat else "")
+        if not flat:  # 0 keeps the batch
+            emit("Reshape", part, emit.constant(f"{name}/shape", np.array([0, *shape], np.int64)), name=name)
+
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape]) for name, shape in inputs]
+    seed = helper.make_tensor_value_info(SEED, TensorProto.INT64, [BATCH, 1] if per_row else [1])
+    index = helper.make_tensor_value_info(INDEX, TensorProto.INT64, [BATCH, 1] if per_row else [BATCH])
+    return emit.model([seed, index], outputs)
+
+
+def seeded_model(
+    generator: onnx.ModelProto,
+    normal_inputs: Sequence[tuple[str, tuple[int, ...]]],
+    image_output: bool,
+    *,
+    per_row: bool = False,
+) -> onnx.ModelProto:
+    """The generator with its `normal_inputs` (name, shape without batch) made from `seed` and `index` inside.
+
+    Inputs: `seed` int64 (1,), `index` int64 (batch,), then the generator's others; with `per_row`, for servers that
+    join requests, `seed` and `index` are int64 (batch, 1). The output keeps its name;
+    with `image_output` its float32 (batch, C, H, W) in [-1, 1] leaves as uint8 (batch, H, W, C). Metadata is
+    left out: it describes the other file. Raises GantoolError for a generator that can't be joined.
+    """
+    _check(generator, normal_inputs, image_output)
+    opset = opset_of(generator)
+    output = generator.graph.output[0].name
+    inner = compose.add_prefix(generator, "generator/", rename_inputs=False, rename_outputs=image_output)
+    inner.ir_version = ir_version(opset)
+    del inner.metadata_props[:]
+    del inner.graph.value_info[:]  # it calls the batch what the generator called it
+    for value in [*inner.graph.input, *inner.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+
+    joined = _join(
+        latents_graph(normal_inputs, opset, per_row=per_row), inner, [(name, name) for name, _ in normal_inputs]
+    )
+    if image_output:
+        sides = [dim.dim_value or None for dim in inner.graph.output[0].type.tensor_type.shape.dim[1:]]
+        joined = _join(joined, pixels_graph(output, sides, opset), [(f"generator/{output}", PIXELS_INPUT)])
+    joined.graph.name = "seeded"
+    onnx.checker.check_model(joined, full_check=True)
+    return joined
+
+
+def _check(
+    generator: onnx.ModelProto, normal_inputs: Sequence[tuple[str, tuple[int, ...]]], image_output: bool
+) -> None:
+    opset_of(generator)
+    declared = {value.name: value.type.tensor_type for value in [*generator.graph.input, *generator.graph.output]}
+    wanted = {name: len(shape) + 1 for name, shape in normal_inputs}
+    if image_output:
+        wanted[generator.graph.output[0].name] = 4
+    for name, rank in wanted.items():
+        tensor = declared.get(name)
+        if tensor is None or tensor.elem_type != TensorProto.FLOAT or len(tensor.shape.dim) != rank:
+            raise GantoolError(
+                f"The generator has no float32 input or output {name!r} with {rank} axes.",
+                f"It has {', '.join(declared)}.",
+            )
+    if len(generator.graph.output) != 1 or declared.keys() & {SEED, INDEX}:
+        raise GantoolError(
+            f"The generator's inputs and outputs are {', '.join(declared)}.",
+            f"Export one output, and call none of them {SEED!r} or {INDEX!r}: the seeded file does.",
+        )
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The opset of a model's standard operators; GantoolError unless it is one of OPSETS."""
+    opsets = {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")}
+    if len(opsets) != 1 or not opsets <= set(OPSETS):
+        versions = ", ".join(map(str, sorted(opsets))) or "none"
+        raise GantoolError(
+            f"The generator's opset is {versions}, not one from {OPSETS[0]} to {OPSETS[-1]}.",
+            f"Export it with opset {OPSET}.",
+        )
+    return int(opsets.pop())
+
+
+def ir_version(opset: int) -> int:
+    """The IR version that files of an opset are written with."""
+    return max(IR_VERSION, helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
+
+
+def _join(first: onnx.ModelProto, second: onnx.ModelProto, io_map: list[tuple[str, str]]) -> onnx.ModelProto:
+    joined = compose.merge_models(first, second, io_map, producer_name="gantool", doc_string="")
+    opsets = {entry.domain: entry.version for entry in joined.opset_import}  # merging repeats them
+    del joined.opset_import[:]
+    joined.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in opsets.items())
+    return joined
+
+
+def pixels_graph(output: str, sides: Sequence[int | None], opset: int = OPSET) -> onnx.ModelProto:
+    """latents.pixels: float32 `pixels/input` (batch, C, H, W) → uint8 `output` (batch, H, W, C)."""
+    emit = _Emitter("pixels", opset)
+    x = emit("Mul", PIXELS_INPUT, emit.constant("scale", np.float32(127.5)))
+    x = emit("Add", x, emit.constant("offset", np.float32(128)))
+    x = emit("Clip", x, emit.constant("black", np.float32(0)), emit.constant("white", np.float32(255)))
+    emit("Cast", emit("Transpose", x, perm=[0, 2, 3, 1]), to=TensorProto.UINT8, name=output)
+    nchw = helper.make_tensor_value_info(PIXELS_INPUT, TensorProto.FLOAT, [BATCH, *sides])
+    nhwc = helper.make_tensor_value_info(output, TensorProto.UINT8, [BATCH, *sides[1:], sides[0]])
+    return emit.model([nchw], [nhwc])
+
+
+class _Emitter:
+    """Collects nodes and constants; every name but those of the outputs starts with `prefix/`."""
+
+    def __init__(self, prefix: str, opset: int) -> None:
+        self.prefix, self.opset = prefix, opset
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, name: str, value: Any) -> str:
+        name = f"{self.prefix}/{name}"
+        self.constants[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+    def __call__(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        label = f"{self.prefix}/{operator}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name or label], name=label, **attributes))
+        return name or label
+
+    def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
+        graph = helper.make_graph(self.nodes, self.prefix, list(inputs), list(outputs), list(self.constants.values()))
+        opset, version = helper.make_opsetid("", self.opset), ir_version(self.opset)
+        return helper.make_model(graph, producer_name="gantool", opset_imports=[opset], ir_version=version)

@@ -1,0 +1,1 @@
+"""A generator as files for LibTorch and torch."""

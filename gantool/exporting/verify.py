@@ -1,0 +1,189 @@
+"""Is an exported file the generator? Checks that are part of every export and can't be turned off."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from gantool.artifact import latents
+from gantool.errors import GantoolError
+from gantool.plugin.architecture import Input
+from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
+from gantool.training.ema import BATCH_NORM
+
+Arrays = Mapping[str, np.ndarray]
+Run = Callable[[Arrays], np.ndarray]
+
+BATCHES = (1, 2, 7, 64)
+MAX_FLOAT = 1e-4
+MAX_DRIFT = 0.1  # of the samples' own deviation; sound runs measure 0.003
+MAX_SATURATED = 0.999
+MIN_SPREAD = 1e-4
+STATISTICS = 256  # samples that drift, saturation and spread are measured on, and int8 is calibrated on
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measure with its limit: `value` must be at most (`least`: at least) `limit`."""
+
+    artifact: str
+    measure: str
+    value: float
+    limit: float
+    least: bool = False
+    waived: bool = False  # it failed, and the file was asked for all the same
+
+    @property
+    def passed(self) -> bool:
+        # written so that NaN fails
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+
+def demand(checks: Sequence[Check]) -> None:
+    """GantoolError that names every measure that failed."""
+    failed = [check for check in checks if not check.passed and not check.waived]
+    if failed:
+        what = "; ".join(
+            f"{c.artifact}: {c.measure} is {c.value:.3g}, {'at least' if c.least else 'at most'} {c.limit:g} is allowed"
+            for c in failed
+        )
+        raise GantoolError(f"The export failed its verification, and nothing was written: {what}.", _hint(failed[0]))
+
+
+def reference_inputs(
+    inputs: Sequence[Input], count: int, rows: Callable[[Input, int], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Inputs that the checks use: latents of seed 1, labels in turn, `rows(input, count)` for data."""
+    normal = {i.name: i.shape for i in inputs if i.distribution == "normal"}
+    drawn = latents.draw(normal, 1, np.arange(count, dtype=np.int64))
+    arrays: dict[str, np.ndarray] = {}
+    for item in inputs:
+        if item.distribution == "normal":
+            arrays[item.name] = drawn[item.name]
+        elif item.distribution == "label":
+            arrays[item.name] = np.arange(count, dtype=np.int64) % item.classes
+        else:
+            arrays[item.name] = rows(item, count)
+    return arrays
+
+
+def run_torch(module: Callable[..., torch.Tensor], inputs: Arrays) -> np.ndarray:
+    with torch.no_grad():
+        output = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()))
+    array: np.ndarray = output.float().numpy()
+    return array
+
+
+def check_generator(generator: nn.Module, inputs: Arrays) -> list[Check]:
+    """The generator itself, before any file: finite, not blank, and the same in eval as in train mode."""
+    samples = run_torch(generator, inputs)
+    finite = np.isfinite(samples).mean()
+    checks = [Check("generator", "share of finite values", float(finite), 1.0, least=True)]
+    if finite == 1:
+        checks += [
+            Check(
+                "generator",
+                "share of saturated pixels",
+                float((np.abs(samples) > 0.9999).mean()),
+                MAX_SATURATED,
+            ),
+            Check("generator", "deviation between samples", float(samples.std(0).mean()), MIN_SPREAD, least=True),
+            Check("generator", "eval against train drift", _drift(generator, inputs, samples), MAX_DRIFT),
+        ]
+    return checks
+
+
+def check_float(artifact: str, reference: nn.Module, run: Run, inputs: Arrays) -> list[Check]:
+    """Float samples against torch at every batch of BATCHES, and each alone against all together."""
+    checks = []
+    for batch in BATCHES:
+        part = first(inputs, batch)
+        difference = np.abs(run(part) - run_torch(reference, part)).max()
+        checks.append(Check(artifact, f"max abs difference to torch, batch {batch}", float(difference), MAX_FLOAT))
+    return [*checks, check_alone(artifact, run, inputs)]
+
+
+def check_alone(artifact: str, run: Run, inputs: Arrays, limit: float = MAX_FLOAT) -> Check:
+    """Each of seven samples alone against all seven together."""
+    together = run(first(inputs, 7))
+    alone = np.concatenate([run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(7)])
+    difference = float(np.abs(alone - together).max())
+    return Check(artifact, "max abs difference, alone to batch 7", difference, limit)
+
+
+def check_pixels(
+    artifact: str, reference: nn.Module, sample: Callable[[int, int], np.ndarray], inputs: Arrays
+) -> list[Check]:
+    """uint8 images `sample(first, n)` against torch on the same latents at every batch, and alone against together.
+
+    The share of pixels is one of all batches: of a single small image, one pixel is more than MAX_SHARE already.
+    """
+    differences = [_levels(sample(0, batch), _torch_pixels(reference, inputs, batch)) for batch in BATCHES]
+    checks = [
+        Check(artifact, f"levels off torch, batch {batch}", float(difference.max()), MAX_LEVELS)
+        for batch, difference in zip(BATCHES, differences, strict=True)
+    ]
+    checks.append(Check(artifact, "share of pixels off torch", _share(differences), MAX_SHARE))
+    most = max(BATCHES)
+    alone = _levels(np.concatenate([sample(i, 1) for i in range(most)]), sample(0, most))
+    checks.append(Check(artifact, f"levels off, alone to batch {most}", float(alone.max()), MAX_LEVELS))
+    checks.append(Check(artifact, f"share of pixels off, alone to batch {most}", _share([alone]), MAX_SHARE))
+    return checks
+
+
+def check_samples(
+    artifact: str, reference: nn.Module, sample: Callable[[int, int], np.ndarray], inputs: Arrays, image: bool
+) -> list[Check]:
+    """`sample(first, n)` of a file with latents of its own: images as `check_pixels` has them, others as floats."""
+    if image:
+        return check_pixels(artifact, reference, sample, inputs)
+    difference = np.abs(sample(0, max(BATCHES)) - run_torch(reference, inputs)).max()
+    return [Check(artifact, "max abs difference to torch", float(difference), MAX_FLOAT)]
+
+
+def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray) -> Check:
+    """The number of pixels that differ at all must be zero."""
+    return Check(artifact, f"pixels different {what}", float((images != wanted).sum()), 0)
+
+
+def _torch_pixels(reference: nn.Module, inputs: Arrays, batch: int) -> np.ndarray:
+    return latents.pixels(run_torch(reference, first(inputs, batch)))
+
+
+def _levels(images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    difference: np.ndarray = np.abs(images.astype(int) - wanted.astype(int))
+    return difference
+
+
+def _share(differences: Sequence[np.ndarray]) -> float:
+    return float(np.concatenate([difference.ravel() > 0 for difference in differences]).mean())
+
+
+def _drift(generator: nn.Module, inputs: Arrays, samples: np.ndarray) -> float:
+    """Mean |eval - train| over the deviation of the train samples; train means batch statistics, not dropout."""
+    training = copy.deepcopy(generator)
+    norms = [m for m in training.modules() if isinstance(m, BATCH_NORM)]
+    if not norms:
+        return 0.0
+    for norm in norms:
+        norm.train()
+    trained = run_torch(training, inputs)
+    return float(np.abs(samples - trained).mean() / max(trained.std(), 1e-12))
+
+
+def first(inputs: Arrays, count: int) -> dict[str, np.ndarray]:
+    """The first `count` rows of every input."""
+    return {name: array[:count] for name, array in inputs.items()}
+
+
+def _hint(check: Check) -> str:
+    if "drift" in check.measure:
+        return "Its BatchNorm statistics do not describe its samples: train longer, or with a larger batch."
+    if check.artifact == "generator":
+        return "The generator itself makes no images: look at the run's newest samples, and train again."
+    return "`gantool.testing.check_architecture` narrows down what in the architecture does not export."

@@ -1,0 +1,1 @@
+"""What an author of architectures writes against: declarations, games, objectives, hooks; and the plugin registry."""

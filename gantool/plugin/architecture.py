@@ -1,0 +1,154 @@
+"""What a plugin author declares: the shape of a sample, the inputs of a game, a recipe, an architecture. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+if TYPE_CHECKING:
+    from gantool.plugin.game import Game
+
+Role = Literal["generator", "discriminator"]
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """What one sample is, without its batch: its shape, and how many classes the data tells apart.
+
+    Shapes: image (C, H, W), audio (C, T), volume (C, D, H, W). Inside the tool samples are float32 in [-1, 1].
+    `classes`: 0 when the data has no labels.
+    """
+
+    shape: tuple[int, ...]
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.shape) < 2 or min(self.shape) < 1:
+            raise ValueError(f"a sample needs a channel and at least one spatial axis, all ≥ 1; got {self.shape}")
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The spatial axes: (H, W) for an image."""
+        return self.shape[1:]
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    def __str__(self) -> str:
+        return "×".join(map(str, self.shape))
+
+
+@dataclass(frozen=True)
+class Input:
+    """One named tensor that the loop draws into a batch, and, for the generator's own, one input of the artifact.
+
+    - `normal`: float32 (N, *shape), standard normal: a latent or noise.
+    - `label`: int64 (N,), uniform over `classes`; with `like_data` as often as the data's labels have each class.
+    - `data`: rows of the data set's `array`, in the epoch's order. All `data` inputs of one batch that name the same
+      `label` (or none) share their rows, so paired arrays stay paired; a `label` draws from that class alone, which
+      is how two unpaired domains are told apart.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    distribution: Literal["normal", "label", "data"]
+    classes: int = 0
+    array: str = "images"
+    label: int | None = None
+    like_data: bool = False
+
+    def __post_init__(self) -> None:
+        if self.distribution == "label" and (self.classes < 1 or self.shape != ()):
+            raise ValueError(f"input {self.name!r}: a label has shape () and at least one class")
+
+    @property
+    def dtype(self) -> Literal["float32", "int64"]:
+        integral = self.distribution == "label" or (self.distribution == "data" and self.array == "labels")
+        return "int64" if integral else "float32"
+
+
+class ObjectiveOptions(BaseModel, frozen=True, extra="forbid"):
+    """Options of architectures whose discriminator gives a logit: inherit, call `gantool.plugin.objectives.make`."""
+
+    objective: Literal["nonsaturating", "lsgan", "hinge"] = Field("nonsaturating", description="pair of losses")
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="one-sided: the target of reals is 1 minus this (nonsaturating only)",
+    )
+
+    @model_validator(mode="after")
+    def _smoothing_fits(self) -> Self:
+        if self.label_smoothing and self.objective != "nonsaturating":
+            raise ValueError(f"--label-smoothing belongs to --objective nonsaturating, not to {self.objective}")
+        return self
+
+
+class Recipe(BaseModel, frozen=True, extra="forbid"):
+    """Training defaults that belong to an architecture; each field is also an option of `gantool train NAME`."""
+
+    steps: int = Field(10_000, ge=1, description="iterations; each steps every player")
+    batch_size: int = Field(64, ge=1, description="samples a batch")
+    optimizer: Literal["adam", "rmsprop"] = Field("adam", description="optimizer of every player")
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="step size of the generator")
+    discriminator_rate: float | None = Field(
+        None, gt=0, le=1, description="step size of the discriminator, when it is to differ"
+    )
+    betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's decay rates")
+    discriminator_steps: int = Field(1, ge=1, description="discriminator (critic) steps an iteration")
+    updates: Literal["alternating", "simultaneous"] = Field(
+        "alternating",
+        description="players move one after the other, or at once from one pass (another algorithm, a little faster)",
+    )
+    ema_decay: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="decay of the generator's weight average, used for samples and export; 0: off",
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _decay_rates(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("both must be at least 0 and less than 1")
+        return betas
+
+    def learning_rate_of(self, role: Role) -> float:
+        if role == "discriminator" and self.discriminator_rate is not None:
+            return self.discriminator_rate
+        return self.learning_rate
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a plugin provides: a name, its options, its recipe, and how to build the game.
+
+    `build(config, spec)` imports torch inside, and raises GantoolError for a sample spec it can't serve. `recipe` may
+    be a function of the config when an option changes it. `examples` are the sample specs that
+    `gantool.testing.check_architecture` tries.
+    """
+
+    name: str
+    summary: str
+    config: type[BaseModel]
+    build: Callable[[Any, SampleSpec], Game]
+    recipe: Recipe | Callable[[Any], Recipe] = field(default_factory=Recipe)
+    examples: tuple[SampleSpec, ...] = (SampleSpec((1, 28, 28)), SampleSpec((3, 32, 32)))
+
+    def recipe_for(self, config: BaseModel) -> Recipe:
+        return self.recipe if isinstance(self.recipe, Recipe) else self.recipe(config)

@@ -1,0 +1,235 @@
+"""The adversarial game: players that each minimise a loss of their own, and the module that is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from gantool.plugin.architecture import Input, Role, SampleSpec
+from gantool.plugin.objectives import Objective, gradient_penalty
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a player's loss function returns: scalar terms, whose sum is minimised, and scalar measures.
+
+    Both are logged under the player's name; measures (an accuracy, a distance) are not minimised.
+    """
+
+    terms: Mapping[str, Tensor]
+    measures: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Player:
+    """One side of a game: it owns `modules` and minimises `loss`.
+
+    `loss(batch)` gets the inputs named in `draws`, freshly drawn; it never samples, zeroes, steps or reads a value
+    back. While a player moves, the parameters of all others are frozen by the loop, so a loss needs no `detach`.
+    `steps`: moves an iteration (None: the recipe's, for a discriminator; 1 for a generator). `every`: move in every
+    n-th iteration only (lazy regularisers). `after_step`: run without gradients after each move (weight clipping).
+    `reuses`: those of `draws` that are taken as another player got them last in the same iteration (the very tensors),
+    and drawn only if none did.
+    """
+
+    name: str
+    role: Role
+    modules: Mapping[str, nn.Module]
+    loss: Callable[[Batch], Loss]
+    draws: tuple[str, ...]
+    steps: int | None = None
+    every: int = 1
+    after_step: Callable[[], None] | None = None
+    reuses: tuple[str, ...] = ()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Trainable parameters of all modules, each once."""
+        unique: dict[int, nn.Parameter] = {}
+        for module in self.modules.values():
+            unique.update((id(p), p) for p in module.parameters() if p.requires_grad)
+        return list(unique.values())
+
+
+@dataclass(frozen=True)
+class Game:
+    """A generator and the players that train it.
+
+    `inputs`: what the generator takes, in call order; they become the artifact's inputs. `data`: what else a batch
+    can hold (the reals). `output`: the sample that the generator makes. `together(batch)`: the losses of all players,
+    by name, from one pass and at the same weights, for a recipe that asks for simultaneous updates; the batch holds the
+    draws of all. None: the players can only alternate.
+    """
+
+    generator: nn.Module
+    players: tuple[Player, ...]
+    inputs: tuple[Input, ...]
+    data: tuple[Input, ...]
+    output: SampleSpec
+    together: Callable[[Batch], Mapping[str, Loss]] | None = None
+
+    def __post_init__(self) -> None:
+        known = [i.name for i in (*self.inputs, *self.data)]
+        for player in self.players:
+            missing = [name for name in player.draws if name not in known]
+            if missing:
+                raise ValueError(f"player {player.name!r} draws {missing}, but the game declares {known}")
+        if len({p.name for p in self.players}) != len(self.players):
+            raise ValueError("two players have one name")
+
+    @property
+    def draws(self) -> dict[str, Input]:
+        """Everything that a batch can hold, by name."""
+        return {i.name: i for i in (*self.data, *self.inputs)}
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Every module of the game under a stable name; one shared by several players appears once."""
+        named: dict[str, nn.Module] = {}
+        seen: set[int] = set()
+        for player in self.players:
+            for name, module in player.modules.items():
+                if id(module) not in seen:
+                    seen.add(id(module))
+                    named[f"{player.name}.{name}"] = module
+        if id(self.generator) not in seen and any(True for _ in self.generator.state_dict()):
+            named["generator"] = self.generator
+        return named
+
+
+def two_player(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    objective: Objective,
+    *,
+    spec: SampleSpec,
+    latent_dim: int,
+    penalty: float = 0.0,
+    clip: float = 0.0,
+    classes: int = 0,
+) -> Game:
+    """The common game: z (N, latent_dim) → sample (N, *spec.shape), judged by a discriminator → score (N,).
+
+    `penalty`: weight of the gradient penalty (Gulrajani et al. 2017); `clip`: bound of the discriminator's weights
+    after each of its steps (Arjovsky et al. 2017); 0 turns either off.
+
+    `classes`: of a conditional game, 0: none. Then both networks take a label (N,) int64 as their second argument:
+    reals are judged by their own, fakes by the one they were made for. The data must have labels. Fakes have each
+    class as often as the data does: where the two differ, log q(y) - log p(y) is a part of the best discriminator's
+    score (Miyato & Koyama 2018, section 3) that tells reals from fakes by their label alone, which no generator can
+    mend; with a hinge loss it pins the score of rare classes where there is no gradient. StyleGAN2-ADA (Karras et al.
+    2020) draws its labels so, too. A class of few samples is then trained as seldom as it comes.
+    """
+    separate = _has_batch_statistics(discriminator)
+    fakes = _Fakes(generator)
+    inputs: tuple[Input, ...] = (Input("z", (latent_dim,), "normal"),)
+    data: tuple[Input, ...] = (Input("real", spec.shape, "data"),)
+    if classes:
+        inputs += (Input("label", (), "label", classes, like_data=True),)
+        data += (Input("real_label", (), "data", array="labels"),)
+    taken, given = tuple(i.name for i in inputs), tuple(i.name for i in data)
+
+    def scores(batch: Batch, fake: Tensor) -> tuple[Tensor, Tensor]:
+        reals, made = _of(batch, given), (fake, *_of(batch, taken[1:]))
+        if separate:  # batch statistics of reals and fakes must not mix: another algorithm
+            return discriminator(*reals), discriminator(*made)
+        pairs = (torch.cat(pair) for pair in zip(reals, made, strict=True))
+        scores_real, scores_fake = discriminator(*pairs).split(len(fake))  # the same in one pass
+        return scores_real, scores_fake
+
+    def judged(batch: Batch, fake: Tensor, scores_real: Tensor, scores_fake: Tensor) -> Loss:
+        terms, measures = objective.discriminator(scores_real, scores_fake)
+        if penalty:
+            real, *label = _of(batch, given)
+            slope = gradient_penalty(lambda samples: discriminator(samples, *label), real, fake)
+            terms["gradient_penalty"] = penalty * slope
+        return Loss(terms, measures)
+
+    def discriminator_loss(batch: Batch) -> Loss:
+        fake = fakes.make(_of(batch, taken))
+        return judged(batch, fake, *scores(batch, fake))
+
+    def generator_loss(batch: Batch) -> Loss:
+        latents = _of(batch, taken)
+        return Loss({"adversarial": objective.generator(discriminator(fakes.take(latents), *latents[1:]))})
+
+    def together(batch: Batch) -> dict[str, Loss]:
+        fake = generator(*_of(batch, taken))
+        scores_real, scores_fake = scores(batch, fake)
+        return {
+            "discriminator": judged(batch, fake.detach(), scores_real, scores_fake),
+            "generator": Loss({"adversarial": objective.generator(scores_fake)}),
+        }
+
+    def clip_weights() -> None:
+        for parameter in discriminator.parameters():
+            parameter.clamp_(-clip, clip)
+
+    return Game(
+        generator=generator,
+        players=(
+            Player(
+                "discriminator",
+                "discriminator",
+                {"discriminator": discriminator},
+                discriminator_loss,
+                draws=(*given, *taken),
+                after_step=clip_weights if clip else None,
+            ),
+            Player("generator", "generator", {"generator": generator}, generator_loss, draws=taken, reuses=taken),
+        ),
+        inputs=inputs,
+        data=data,
+        output=spec,
+        together=together,
+    )
+
+
+@contextmanager
+def taking_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """A context in which frozen `parameters` take gradients."""
+    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    yield
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+
+
+class _Fakes:
+    """The samples of one iteration: made once, judged in the discriminator's turn, improved in the generator's.
+
+    As in the loop of the DCGAN tutorial: both turns see the same latents, and the generator doesn't change in between.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        self.generator = generator
+        self._kept: tuple[tuple[Tensor, ...], Tensor] | None = None
+
+    def make(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Samples that take no gradient; how they were made is kept for `take`."""
+        if torch.compiler.is_compiling():  # a compiled turn can't leave a graph behind
+            with torch.no_grad():
+                return self.generator(*inputs)  # type: ignore[no-any-return]
+        with taking_gradients(self.generator.parameters()):
+            fake = self.generator(*inputs)
+        self._kept = (inputs, fake) if fake.requires_grad else None
+        return fake.detach()  # type: ignore[no-any-return]
+
+    def take(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Samples that the generator's gradient flows through: those of `make` when made of these very inputs."""
+        kept, self._kept = self._kept, None
+        same = kept is not None and all(one is two for one, two in zip(kept[0], inputs, strict=True))
+        return kept[1] if kept and same else self.generator(*inputs)
+
+
+def _of(batch: Batch, names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    return tuple(batch[name] for name in names)
+
+
+def _has_batch_statistics(module: nn.Module) -> bool:
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())

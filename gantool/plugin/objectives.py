@@ -1,0 +1,119 @@
+"""Objectives: the pair of losses of a two-player game, on raw scores (logits). Each cites its paper.
+
+Scores are float (N,); losses are scalar means over the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gantool.plugin.zeros import ZerosDropped
+
+Terms = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """A pair of losses. `discriminator` returns (terms to minimise, measures to log)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> tuple[Terms, Terms]: ...
+    def generator(self, fake: Tensor) -> Tensor: ...
+
+
+def _accuracy(real: Tensor, fake: Tensor, threshold: float) -> Terms:
+    """Share of reals judged real, and of fakes judged fake."""
+    return {
+        "accuracy_real": (real.detach() > threshold).float().mean(),
+        "accuracy_fake": (fake.detach() < threshold).float().mean(),
+    }
+
+
+class NonSaturating:
+    """-log D(x), -log(1 - D(G(z))); -log D(G(z)) for the generator (Goodfellow et al. 2014, arXiv:1406.2661).
+
+    `label_smoothing` s: the target of reals is 1 - s, that of fakes stays 0 (one-sided; Salimans et al. 2016,
+    arXiv:1606.03498).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> tuple[Terms, Terms]:
+        # softplus(-x) is binary cross-entropy with target 1; a target of 1 - s adds s·x
+        loss_real = F.softplus(-real).mean()
+        if self.label_smoothing:
+            loss_real = loss_real + self.label_smoothing * real.mean()
+        return {"real": loss_real, "fake": F.softplus(fake).mean()}, _accuracy(real, fake, 0.0)
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return F.softplus(-fake).mean()
+
+
+class LeastSquares:
+    """Least-squares GAN with targets 1 and 0 (Mao et al. 2017, arXiv:1611.04076)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> tuple[Terms, Terms]:
+        terms = {"real": 0.5 * (real - 1).square().mean(), "fake": 0.5 * fake.square().mean()}
+        return terms, _accuracy(real, fake, 0.5)
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return 0.5 * (fake - 1).square().mean()
+
+
+class Hinge:
+    """Hinge loss (Lim & Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> tuple[Terms, Terms]:
+        terms = {"real": F.relu(1 - real).mean(), "fake": F.relu(1 + fake).mean()}
+        return terms, _accuracy(real, fake, 0.0)
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return -fake.mean()
+
+
+class Wasserstein:
+    """Critic difference (Arjovsky et al. 2017, arXiv:1701.07875); needs weight clipping or a gradient penalty.
+
+    A critic has no threshold, so what is logged is the estimated distance E[D(x)] - E[D(G(z))].
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> tuple[Terms, Terms]:
+        terms = {"real": -real.mean(), "fake": fake.mean()}
+        return terms, {"distance": (real.mean() - fake.mean()).detach()}
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return -fake.mean()
+
+
+OBJECTIVES = ("nonsaturating", "lsgan", "hinge", "wasserstein")
+
+
+def make(name: str, *, label_smoothing: float = 0.0) -> Objective:
+    """The objective called `name` (one of OBJECTIVES); `label_smoothing` belongs to `nonsaturating` alone."""
+    if name == "nonsaturating":
+        return NonSaturating(label_smoothing)
+    if label_smoothing:
+        raise ValueError(f"label smoothing belongs to the nonsaturating objective, not to {name}")
+    others: dict[str, Objective] = {"lsgan": LeastSquares(), "hinge": Hinge(), "wasserstein": Wasserstein()}
+    return others[name]
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """Mean of (‖∇D(x̂)‖₂ - 1)² at points between reals and fakes (Gulrajani et al. 2017, arXiv:1704.00028)."""
+    mix = torch.rand((len(real),) + (1,) * (real.dim() - 1), device=real.device, dtype=real.dtype)
+    between = fake + mix * (real - fake)
+    if torch.compiler.is_compiling():  # AOTAutograd has no double backward, but traces this
+        gradient = torch.func.grad(lambda images: critic(images).sum())(between)
+    else:
+        between.requires_grad_()
+        with ZerosDropped():
+            scores = critic(between)
+        (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
+    # the tiny constant keeps the norm differentiable where a gradient is exactly zero
+    norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
+    penalty: Tensor = (norm - 1).square().mean()
+    return penalty

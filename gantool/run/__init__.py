@@ -1,0 +1,1 @@
+"""One training on disk: its folder, checkpoints, metrics and what is drawn from them."""

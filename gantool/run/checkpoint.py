@@ -1,0 +1,185 @@
+"""Checkpoints: tensors and plain values only, written aside and renamed, so that none is ever half-written.
+
+A file holds the state, its schema and a digest of both: flipped bits are an error, never weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantool.errors import GantoolError
+from gantool.run.rundir import RunDir
+from gantool.system.files import replacing
+
+SCHEMA = 2
+
+# schema → what makes a state of the next schema of it; applied in turn, so a file of any age loads
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda state: {**state, "rollbacks": 0},  # files of schema 1 have no digest either: see `_read`
+}
+
+# what zipfile and torch raise for files that are cut off or overwritten
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    struct.error,
+    zlib.error,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+
+
+class Damaged(GantoolError):
+    """A checkpoint does not hold what was written."""
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to `path` whole or not at all; GantoolError when the disk is full or refuses."""
+    content = {"schema": SCHEMA, **state}
+    try:
+        with replacing(path) as temporary:
+            torch.save({**content, "digest": digest(content)}, temporary)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise GantoolError(
+            f"The checkpoint {path} can't be written: {error}.",
+            "The checkpoint before it is untouched: free space or mend the folder, then --resume the run.",
+        ) from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The state that was saved in `path`, on the CPU, of today's schema. Never unpickles code (`weights_only`).
+
+    Raises Damaged when the content is not what was written, GantoolError when there is no file, when it may not be
+    read, or when a newer gantool wrote it.
+    """
+    try:
+        return _load(path)
+    except FileNotFoundError as error:
+        raise GantoolError(f"There is no checkpoint {path}.") from error
+
+
+def load_newest(run: RunDir) -> tuple[Path, dict[str, Any], list[str]]:
+    """The newest sound checkpoint of `run`: its path, its state, and a note for each damaged one passed over.
+
+    Raises GantoolError when there is none, or none that is sound; Damaged names the newest.
+    """
+    damaged: dict[Path, Damaged] = {}
+    # listed anew each time: while an export looks, the training may go on and remove the oldest
+    while left := [path for path in run.checkpoints() if path not in damaged]:
+        try:
+            state = _load(left[-1])
+        except FileNotFoundError:
+            continue
+        except Damaged as error:
+            damaged[left[-1]] = error
+            continue
+        return left[-1], state, [f"{error.message} {left[-1].name} is used instead." for error in damaged.values()]
+    if not damaged:
+        run.latest_checkpoint()  # says that there is none
+    newest = next(iter(damaged.values()))
+    raise Damaged(newest.message, "No checkpoint before it is sound: start a new run.") from newest
+
+
+def prune(run: RunDir, keep: int = 2, keep_every: int = 0, best: int | None = None) -> None:
+    """Remove checkpoints, but for the newest `keep`, the first at or after every multiple of `keep_every` steps, and
+    that of step `best`.
+    """
+    checkpoints = run.checkpoints()
+    kept = set(checkpoints[-keep:])
+    if keep_every:
+        first: dict[int, Path] = {}
+        for path in checkpoints:
+            first.setdefault(run.step_of(path) // keep_every, path)
+        first.pop(0, None)
+        kept.update(first.values())
+    if best is not None:
+        kept.add(run.checkpoint(best))
+    for path in checkpoints:
+        if path not in kept:
+            path.unlink(missing_ok=True)
+
+
+def set_aside(run: RunDir, used: Path) -> None:
+    """Rename what is newer than `used`, all of it damaged, so that no one stumbles over it again."""
+    for path in run.checkpoints():
+        if path > used:
+            path.replace(path.with_suffix(".damaged"))
+
+
+def digest(state: Mapping[str, Any]) -> str:
+    """SHA-256 over the names, types, shapes and bytes of all that is in `state`, whatever the order of its keys."""
+    sha = hashlib.sha256()
+    for name, value in sorted(_leaves(state, ""), key=lambda leaf: leaf[0]):
+        if isinstance(value, Tensor):
+            sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        else:
+            sha.update(f"{name} {type(value).__name__} {value!r}\n".encode())
+    return sha.hexdigest()
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        yield name, len(value)  # an empty one counts, too
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}/{key!r}")
+        if hasattr(value, "_metadata"):  # of nn.Module.state_dict(): versions, which torch saves with it
+            yield from _leaves(value._metadata, f"{name}/_metadata")
+    elif isinstance(value, list | tuple):
+        yield name, f"{type(value).__name__} of {len(value)}"
+        for key, inner in enumerate(value):
+            yield from _leaves(inner, f"{name}/{key}")
+    else:
+        yield name, value
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """As `load`, but FileNotFoundError comes through."""
+    try:
+        state = _read(path)
+    except FileNotFoundError:
+        raise
+    except PermissionError as error:
+        raise GantoolError(f"The checkpoint {path} can't be read: {error.strerror}.") from error
+    except _UNREADABLE as error:
+        first = str(error).strip().partition("\n")[0][:200].rstrip(".")
+        raise Damaged(f"The checkpoint {path} is damaged: {first}.", "The one before it may be sound.") from error
+    for schema in range(state.pop("schema"), SCHEMA):
+        state = MIGRATIONS[schema](state)
+    return state
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What is in the file, checked, still of its own schema."""
+    with zipfile.ZipFile(path) as archive:
+        # the pickle before torch follows it; the tensors are left to the digest, and torch.load checks neither
+        for entry in archive.infolist():
+            if "/data/" not in entry.filename:
+                archive.read(entry)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    schema = state.get("schema") if isinstance(state, dict) else None
+    if not isinstance(state, dict) or not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        raise GantoolError(
+            f"The checkpoint {path} has schema {schema!r}; this gantool reads up to {SCHEMA}.",
+            "Upgrade: pip install -U gantool" if isinstance(schema, int) and schema > SCHEMA else "",
+        )
+    if schema == 1:
+        with zipfile.ZipFile(path) as archive:
+            if wrong := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")
+    elif state.pop("digest", None) != digest(state):
+        raise ValueError("its content does not have the digest that was written with it")
+    return state

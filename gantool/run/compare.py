@@ -1,0 +1,93 @@
+"""What the runs of a folder are and how far they came, and in what two of them differ. No torch: it is to be quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gantool.errors import GantoolError
+from gantool.run import lock, metrics_log, rundir
+from gantool.run.rundir import RunDir, RunInfo
+from gantool.system.files import reading
+
+# in run.json, but no decision of whoever started the run
+_OUTCOMES = {"schema_version", "created", "status", "step", "rollbacks", "plugin_version"}
+# in metrics.jsonl, but no figure to compare: the amount of work done, which the step says
+_WORK = {"epoch", "images", "seconds"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run at a glance. `info` is None, and `error` says why, when its run.json can't be read."""
+
+    run: RunDir
+    info: RunInfo | None
+    status: str
+    last: dict[str, Any] = field(default_factory=dict)  # the last line of metrics.jsonl
+    error: str = ""
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the run was started; None when that is not known."""
+        try:
+            began = datetime.fromisoformat(self.info.created if self.info else "")
+        except ValueError:
+            return None
+        return max(0.0, (datetime.now(UTC) - (began if began.tzinfo else began.replace(tzinfo=UTC))).total_seconds())
+
+    def figure(self, name: str) -> float | None:
+        """A number of the last tick."""
+        value = self.last.get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+
+def summaries(runs: Path) -> list[Summary]:
+    """Every run in `runs`, in order of their numbers; broken ones, too."""
+    return [summary(run) for run in rundir.list_runs(runs)]
+
+
+def summary(run: RunDir) -> Summary:
+    """`status`: that of run.json, but `killed` where it says running and no process holds the run; or `broken`."""
+    try:
+        info = run.read()
+        with reading(run.metrics):
+            records = metrics_log.read_metrics(run)
+    except GantoolError as error:
+        return Summary(run, None, "broken", error=error.message)
+    status = "killed" if info.status == "running" and not lock.holder(run) else info.status
+    return Summary(run, info, status, records[-1] if records else {})
+
+
+def settings(info: RunInfo) -> dict[str, Any]:
+    """Everything that decided a run, by dotted name: `config.latent_dim`, `recipe.steps`, `data.name`, `seed` …"""
+    found: dict[str, Any] = {}
+    for key, value in info.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{inner}": entry for inner, entry in value.items()}
+        elif key not in _OUTCOMES:
+            found[key] = value
+    return found
+
+
+def differences(infos: list[RunInfo]) -> dict[str, list[Any]]:
+    """The settings that are not the same in all runs: name → the value of each, None where a run has none of it.
+
+    Config and recipe come first: they are what one tries.
+    """
+    each = [settings(info) for info in infos]
+    names = sorted(dict.fromkeys(name for one in each for name in one), key=_rank)
+    table = {name: [one.get(name) for one in each] for name in names}
+    return {name: values for name, values in table.items() if any(value != values[0] for value in values)}
+
+
+def figures(all_of: list[Summary]) -> dict[str, list[float | None]]:
+    """The numbers of each run's last tick: name → the value of each, None where a run has none of it."""
+    names = dict.fromkeys(name for one in all_of for name in one.last if name not in _WORK)
+    return {name: [one.figure(name) for one in all_of] for name in names}
+
+
+def _rank(name: str) -> int:
+    order = ("architecture", "config.", "recipe.", "data.")
+    return next((i for i, start in enumerate(order) if name.startswith(start)), len(order))

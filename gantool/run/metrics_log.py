@@ -1,0 +1,49 @@
+"""metrics.jsonl: a line a tick, and a line for what else happened (`"event"`)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gantool.run.rundir import RunDir
+from gantool.system.files import write_bytes
+
+
+def append(run: RunDir, record: dict[str, Any]) -> None:
+    with run.metrics.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read_metrics(run: RunDir) -> list[dict[str, Any]]:
+    """The lines of the ticks; one cut off by a kill, or damaged, is left out."""
+    return [record for record in _read(run) if "event" not in record]
+
+
+def read_events(run: RunDir) -> list[dict[str, Any]]:
+    """The lines of what else happened, such as `{"event": "rollback", "step": 2000, …}`."""
+    return [record for record in _read(run) if "event" in record]
+
+
+def forget_after(run: RunDir, step: int, rollbacks: int) -> None:
+    """Drop lines and samples later than a checkpoint of `step`: a killed run may have written more than it holds.
+
+    `rollbacks`: those that the checkpoint knows of. One that was logged and cut off by a kill happens again.
+    """
+    kept = [r for r in _read(run) if r["step"] <= step and r.get("rollbacks", 0) <= rollbacks]
+    write_bytes(run.metrics, "".join(json.dumps(record) + "\n" for record in kept).encode())
+    for path in run.sample(0).parent.glob("step-*.png"):
+        if path > run.sample(step):
+            path.unlink()
+
+
+def _read(run: RunDir) -> list[dict[str, Any]]:
+    records = []
+    if run.metrics.is_file():
+        for line in run.metrics.read_bytes().splitlines():
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # cut off by a kill, or damaged: the lines after it are as good as ever
+            if isinstance(record, dict) and type(record.get("step")) is int:
+                records.append(record)
+    return records

@@ -1,0 +1,141 @@
+"""gantool.artifact.inspection.inspect: every kind of exported file, changed ones, and what is none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.changed import sealed
+
+from gantool.artifact.inspection import inspect
+from gantool.errors import GantoolError
+from gantool.run.rundir import RunDir
+
+NAMES = ["generator.onnx", "generator.seeded.onnx", "generator.torchscript.pt"]
+
+
+@pytest.fixture(scope="module")
+def folder(exported_run: RunDir) -> Path:
+    return exported_run.export
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_kind_of_file(folder: Path, name: str) -> None:
+    found = inspect(folder / name)
+    assert found.bytes == (folder / name).stat().st_size
+    assert found.manifest.architecture["name"] == "mlp"
+    assert found.weights_match is (True if name.endswith(".onnx") else None)
+    assert found.manifest == inspect(folder / f"{name}.json").manifest
+
+
+def test_nodes_are_counted(folder: Path) -> None:
+    assert inspect(folder / "generator.onnx").nodes == {"Gemm": 2, "LeakyRelu": 1, "Reshape": 1, "Tanh": 1}
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_changed_weights_do_not_match(folder: Path, tmp_path: Path, name: str) -> None:
+    model = onnx.load(folder / name)
+    weight = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT)
+    array = onnx.numpy_helper.to_array(weight).copy()
+    array.flat[0] = np.nextafter(array.flat[0], np.float32(9))
+    weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+    onnx.save(model, tmp_path / name)
+    assert inspect(tmp_path / name).weights_match is False
+    assert inspect(tmp_path / name).graph_match in (False, None)
+
+
+def test_a_changed_graph_does_not_match(folder: Path, tmp_path: Path) -> None:
+    path = sealed(folder / "generator.onnx", tmp_path / "g.onnx")
+    assert (inspect(path).weights_match, inspect(path).graph_match) == (True, True)
+    model = onnx.load(path)
+    next(node for node in model.graph.node if node.op_type == "Tanh").op_type = "Sin"
+    onnx.save(model, path)
+    assert (inspect(path).weights_match, inspect(path).graph_match) == (True, False)
+
+
+def refused(path: Path, message: str) -> GantoolError:
+    with pytest.raises(GantoolError, match=message) as error:
+        inspect(path)
+    assert str(path) in error.value.message
+    return error.value
+
+
+@pytest.mark.parametrize("name", ["g.onnx", "g.pt", "g.json"])
+def test_what_is_no_file_of_ours(tmp_path: Path, name: str) -> None:
+    refused(tmp_path / name, "No such file")
+    for content in (b"", b"\x00", b"nothing of the kind", b"PK\x03\x04" + bytes(50), bytes(range(256)) * 9):
+        (tmp_path / name).write_bytes(content)
+        refused(tmp_path / name, ".")
+
+
+def test_a_folder(folder: Path) -> None:
+    assert "gantool inspect" in refused(folder, "is a folder").hint
+
+
+@pytest.mark.parametrize("name", ["g.onnx", "g.json", "g.pt", "g"])
+def test_devices_and_pipes_are_not_read(tmp_path: Path, name: str) -> None:
+    """A device may have no end, and a pipe without a writer blocks."""
+    if Path("/dev/zero").exists():
+        (tmp_path / name).symlink_to("/dev/zero")
+        refused(tmp_path / name, "no regular file")
+        (tmp_path / name).unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / name)
+        refused(tmp_path / name, "no regular file")
+
+
+def test_a_manifest_too_large_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "g.json").write_bytes(b" " * (16 * 2**20 + 1))
+    refused(tmp_path / "g.json", "larger than 16 MB")
+
+
+def test_an_archive_of_somebody_else(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "g.pt", "w") as archive:
+        archive.writestr("a/b", "c")
+    refused(tmp_path / "g.pt", "has no gantool manifest")
+
+
+def test_an_archive_whose_manifest_is_huge(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "g.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("g/extra/gantool.manifest", bytes(17 * 2**20))
+    refused(tmp_path / "g.pt", "larger than 16 MB")
+
+
+def test_weights_kept_elsewhere_are_never_read(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a reference may name any file of this machine."""
+    model = onnx.load(folder / "generator.onnx")
+    (tmp_path / "secret").write_bytes(bytes(4096))
+    monkeypatch.chdir(tmp_path)
+    onnx.external_data_helper.set_external_data(model.graph.initializer[0], "secret")
+    model.graph.initializer[0].ClearField("raw_data")
+    (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
+    refused(tmp_path / "g.onnx", "keeps weights in secret: files outside are never read")
+
+
+def test_weights_that_do_not_fit_their_shape(folder: Path, tmp_path: Path) -> None:
+    model = onnx.load(folder / "generator.onnx")
+    model.graph.initializer[0].dims[0] += 1
+    (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
+    refused(tmp_path / "g.onnx", "weights of .* are damaged")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["generator.onnx", "generator.torchscript.pt"]), st.floats(0, 0.999), st.integers(0, 8))
+def test_damage_is_an_error_of_ours(folder: Path, tmp_path: Path, name: str, place: float, bit: int) -> None:
+    data = bytearray((folder / name).read_bytes())
+    at = int(place * len(data))
+    if bit == 8:
+        del data[at:]
+    else:
+        data[at] ^= 1 << bit
+    path = tmp_path / f"damaged{Path(name).suffix}"
+    path.write_bytes(data)
+    with contextlib.suppress(GantoolError):
+        inspect(path)

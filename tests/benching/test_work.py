@@ -1,0 +1,122 @@
+"""What a graph computes, counted from its file, and the matrix product that it is compared with."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch.utils.flop_counter import FlopCounterMode
+
+from gantool import exporting
+from gantool.benching import gemm, work
+from gantool.errors import GantoolError
+from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.registry import architecture_names, find
+
+
+def exported(architecture: Architecture, folder: Path, spec: SampleSpec, *kinds: str) -> tuple[int, list[Path]]:
+    """torch's own count for one image, and the files of an untrained generator as torch wrote its graph."""
+    torch.manual_seed(0)
+    game = architecture.build(architecture.config(), spec)
+    about = {"name": architecture.name, "plugin": "tests", "plugin_version": "1", "config": {}}
+    source = exporting.from_game(game, architecture=about, training={}, data={})
+    made = exporting.write(source, list(kinds), folder, exporting.Options(optimize="none"))
+    inputs = [
+        torch.zeros(1, *item.shape, dtype=torch.int64) if item.distribution == "label" else torch.zeros(1, *item.shape)
+        for item in game.inputs
+    ]
+    with torch.inference_mode(), FlopCounterMode(display=False) as counted:
+        source.generator(*inputs)
+    return counted.get_total_flops(), [artifact.path for artifact in made]
+
+
+@pytest.mark.parametrize("name", sorted(architecture_names()))
+def test_the_count_is_torchs(name: str, tmp_path: Path) -> None:
+    architecture = find(name).architecture
+    assert architecture is not None
+    wanted, files = exported(architecture, tmp_path, SampleSpec((3, 32, 32), classes=3), "onnx", "onnx-seeded")
+    counts = [work.count(path) for path in files]
+    for count in counts:  # a seeded file draws its latents without a matrix product
+        assert count is not None
+        assert count.flops == wanted > 0
+        assert count.weight_bytes > 0
+        assert count.activation_bytes >= 4 * 3 * 32 * 32 / 4  # the image is written at least, as bytes
+
+
+def model(*nodes: onnx.NodeProto, x: tuple[int | str, ...] = ("batch", 4), **weights: np.ndarray) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        list(nodes), "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def floats(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("made", "flops", "written"),
+    [
+        (model(helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1), w=floats(5, 4), b=floats(5)), 2 * 4 * 5, 20),
+        (model(helper.make_node("MatMul", ["x", "w"], ["y"]), w=floats(4, 5)), 2 * 4 * 5, 20),
+        (model(helper.make_node("MatMul", ["x", "w"], ["y"]), x=("n", 3, 2, 4), w=floats(4, 5)), 240, 120),
+        # each has an axis that the other one repeats: 6 products
+        (model(helper.make_node("MatMul", ["x", "w"], ["y"]), x=("n", 3, 1, 2, 4), w=floats(2, 4, 5)), 480, 240),
+        (model(helper.make_node("MatMul", ["x", "w"], ["y"]), x=("n", 3, 4), w=floats(4)), 24, 12),
+        (
+            model(helper.make_node("Conv", ["x", "w"], ["y"], group=2), x=("n", 4, 6, 6), w=floats(8, 2, 3, 3)),
+            2 * 8 * 4 * 4 * 2 * 9,
+            8 * 4 * 4 * 4,
+        ),
+        (
+            model(
+                helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], group=2),
+                x=("n", 4, 3, 3), w=floats(4, 5, 2, 2),
+            ),
+            2 * 4 * 9 * 5 * 4,
+            10 * 36 * 4,
+        ),
+        (model(helper.make_node("Tanh", ["x"], ["y"])), 0, 16),
+    ],
+)  # fmt: skip
+def test_operators(made: onnx.ModelProto, flops: int, written: int) -> None:
+    weights = sum(4 * math.prod(tensor.dims) for tensor in made.graph.initializer)
+    assert work.count_model(made) == work.Work(flops, weights, written)
+
+
+def test_what_follows_from_constants_is_computed_once() -> None:
+    nodes = (
+        helper.make_node("Cast", ["half"], ["w"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    )
+    found = work.count_model(model(*nodes, half=np.zeros((4, 5), np.float16)))
+    assert found == work.Work(40, 40, 20)
+
+
+def test_what_only_running_would_tell_is_not_known(tmp_path: Path) -> None:
+    places = model(helper.make_node("NonZero", ["x"], ["i"]), helper.make_node("Cast", ["i"], ["y"], to=1))
+    assert work.count_model(places) is None
+    (tmp_path / "g.onnx").write_bytes(b"no model")
+    assert work.count(tmp_path / "g.onnx") is None
+    assert work.count(tmp_path / "none.onnx") is None
+
+
+def test_the_rate_of_a_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gemm, "SIDES", {False: (64,), True: (64,)})
+    assert gemm.measure("cpu", 1, {}) > 0
+    rate = gemm.gemm_gflops("cpu", 1, {})
+    assert rate is not None
+    assert rate > 0
+
+
+def test_a_rate_that_can_not_be_measured_is_not_known() -> None:
+    assert gemm.gemm_gflops("cpu", 0, {}) is None
+    with pytest.raises(GantoolError):
+        gemm.measure("nowhere", 1, {})

@@ -1,0 +1,105 @@
+"""gantool.exporting.torch_files.archive: .pt2 files that torch.export loads, any batch, with their manifest inside."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickletools
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.exports import Conditional, Tiny, Z, source_of
+from torch import Tensor
+
+from gantool.artifact import inspection, manifest
+from gantool.errors import GantoolError
+from gantool.exporting.torch_files import archive
+from gantool.plugin.architecture import Input
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("archive") / "generator.pt2"
+    made = source_of("dcgan", 28)
+    archive.save(archive.to_program(made.generator, made.inputs), path, replace(made.about, kind="pt2").to_json())
+    return path
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 64])
+def test_it_is_the_generator_at_any_batch(path: Path, batch: int) -> None:
+    z = torch.randn(batch, 100)
+    with torch.no_grad():
+        made = archive.load(path)(z)
+        torch.testing.assert_close(made, source_of("dcgan", 28).generator(z), atol=1e-6, rtol=0)
+
+
+def test_inputs_in_order(tmp_path: Path) -> None:
+    inputs = (Z, Input("label", (), "label", 3))
+    archive.save(archive.to_program(Conditional(), inputs), tmp_path / "generator.pt2", "{}")
+    z, label = torch.randn(5, 4), torch.tensor([0, 1, 2, 1, 0])
+    with torch.no_grad():
+        made = archive.load(tmp_path / "generator.pt2")(z, label)
+        torch.testing.assert_close(made, Conditional()(z, label), atol=1e-6, rtol=0)
+
+
+def test_its_manifest_is_read_without_torch(path: Path) -> None:
+    assert zipfile.ZipFile(path).read(f"generator/extra/{manifest.KEY}") == artifact_text(path)
+    code = f"import sys; from pathlib import Path; from gantool import artifact; artifact.inspect(Path({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True)
+    assert (done.stdout, done.stderr) == (b"False\n", b"")
+
+
+def artifact_text(path: Path) -> bytes:
+    """What torch.export.load hands out as the extra file, once gantool's own reader took it for a manifest."""
+    extra = {manifest.KEY: ""}
+    torch.export.load(path, extra_files=extra)
+    assert inspection.inspect(path).manifest == manifest.from_json(extra[manifest.KEY], path)
+    return extra[manifest.KEY].encode()
+
+
+def test_it_names_no_path_of_this_machine_and_holds_no_pickle(path: Path) -> None:
+    with zipfile.ZipFile(path) as opened:
+        records = {entry.filename: opened.read(entry) for entry in opened.infolist()}
+    places = (Path(__file__).parents[2], Path.home(), path.parent, Path(torch.__file__).parent)
+    for name, data in records.items():
+        assert not any(str(place).encode() in data for place in places), name
+        assert not zipfile.is_zipfile(io.BytesIO(data)), name  # as torch.save writes
+        assert not is_pickle(data), name
+    assert b".py" not in records["generator/models/model.json"]
+
+
+def is_pickle(data: bytes) -> bool:
+    if data[:1] != b"\x80":  # the PROTO opcode, of every pickle since protocol 2
+        return False
+    try:
+        list(pickletools.genops(data))
+    except ValueError:
+        return False
+    return True
+
+
+class Fixed(Tiny):
+    def wild(self, x: Tensor) -> Tensor:
+        return torch.cat([x[i : i + 1] for i in range(len(x))])
+
+
+def test_a_fixed_batch_is_refused() -> None:
+    with pytest.raises(GantoolError, match=r"torch.export can't take this generator: .*batch"):
+        archive.to_program(Fixed(), [Z])
+
+
+def test_nothing_is_said(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from gantool.exporting import archive; from support.exports import Tiny, Z, source;"
+        f"path = Path({str(tmp_path / 'generator.pt2')!r});"
+        "archive.save(archive.to_program(Tiny(), [Z]), path, source(Tiny()).about.to_json()); archive.load(path)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,272 @@
+"""gantool.exporting.onnx_files.seeds: bit equality with gantool.artifact.latents on two runtimes."""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from gantool.artifact import latents
+from gantool.errors import GantoolError
+from gantool.exporting.onnx_files import seeds
+
+Inputs = tuple[tuple[str, tuple[int, ...]], ...]
+
+SEEDS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), 1 << 32])
+INDEXES = st.lists(st.integers(0, latents.MAX_INDEX - 1) | st.just(latents.MAX_INDEX - 1), min_size=1, max_size=5)
+EVERYWHERE = {"Cast", "Mul", "Add", "Sub", "Div", "Gather", "Concat", "Slice", "Unsqueeze", "Reshape"}
+LAYOUTS: list[Inputs] = [
+    (("z", (1,)),),
+    (("z", (2,)),),
+    (("z", (7,)),),
+    (("z", (100,)),),
+    (("z", (1, 2, 2)),),
+    (("w", ()),),
+    (("z", (5,)), ("noise", (1, 4, 4))),
+    (("z", (3,)), ("scale", ()), ("noise", (2, 3)), ("w", (4,))),
+]
+
+
+def session(model: onnx.ModelProto, optimise: bool = True) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+@functools.cache
+def runners(inputs: Inputs) -> list[Any]:
+    """The graph, its integers shown: on ONNX Runtime, the same unoptimised, on ONNX's reference."""
+    model = seeds.latents_graph(inputs)
+    model.graph.output.append(helper.make_tensor_value_info("latents/bits", TensorProto.UINT64, ["batch", None]))
+    model.graph.output.append(helper.make_tensor_value_info("latents/key", TensorProto.UINT64, [1]))
+    return [session(model), session(model, optimise=False), ReferenceEvaluator(model)]
+
+
+def feed(seed: int, index: Any) -> dict[str, np.ndarray]:
+    return {"seed": np.array([seed], np.int64), "index": np.array(index, np.int64)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(LAYOUTS), SEEDS, INDEXES)
+def test_bits_equal_the_numpy_twin(inputs: Inputs, seed: int, index: list[int]) -> None:
+    size = sum(math.prod(shape) for _, shape in inputs)
+    wanted = latents.normals(seed, index, size)
+    for runner in runners(inputs):
+        *parts, bits, key = runner.run(None, feed(seed, index))
+        assert key.tolist() == [int(latents.key_from_seed(seed))]
+        np.testing.assert_array_equal(bits, latents.integers(seed, index, (size + 1) // 2))
+        assert [part.shape for part in parts] == [(len(index), *shape) for _, shape in inputs]
+        assert all(part.dtype == np.float32 for part in parts)
+        drawn = np.concatenate([part.reshape(len(index), -1) for part in parts], axis=1)
+        assert drawn.tobytes() == wanted.tobytes()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 400), SEEDS, INDEXES)
+def test_any_size(size: int, seed: int, index: list[int]) -> None:
+    model = seeds.latents_graph([("z", (size,))])
+    for runner in (session(model), ReferenceEvaluator(model)):
+        (z,) = runner.run(None, feed(seed, index))
+        assert z.tobytes() == latents.normals(seed, index, size).tobytes()
+
+
+def test_batches_of_many_images() -> None:
+    # large enough for ONNX Runtime's vectorised and threaded paths
+    index = np.random.default_rng(0).permutation(3001)
+    (z,) = session(seeds.latents_graph([("z", (64,))])).run(None, feed(-3, index))
+    assert z.tobytes() == latents.normals(-3, index, 64).tobytes()
+
+
+def test_draw_is_the_same_for_several_inputs() -> None:
+    inputs = LAYOUTS[-1]
+    drawn = latents.draw(dict(inputs), 11, np.array([0, 6]))
+    parts = runners(inputs)[0].run(None, feed(11, [0, 6]))
+    for (name, _), part in zip(inputs, parts, strict=False):
+        np.testing.assert_array_equal(drawn[name], part)
+
+
+@pytest.mark.parametrize("inputs", LAYOUTS, ids=str)
+def test_graph(inputs: Inputs) -> None:
+    model = seeds.latents_graph(inputs)
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.op_type for node in model.graph.node} <= EVERYWHERE
+    assert len(model.graph.node) < 80
+    assert not {t.data_type for t in model.graph.initializer} & {TensorProto.DOUBLE, TensorProto.FLOAT16}
+    assert [(v.name, dims(v)) for v in model.graph.input] == [("seed", [1]), ("index", ["batch"])]
+    assert [(v.name, dims(v)) for v in model.graph.output] == [(name, ["batch", *shape]) for name, shape in inputs]
+
+
+def test_nothing_is_moved_that_need_not_be() -> None:
+    operators = [node.op_type for node in seeds.latents_graph([("z", (100,))]).graph.node]
+    assert not {"Slice", "Reshape"} & set(operators)
+
+
+@pytest.mark.parametrize("inputs", [[], [("z", (131073,))], [("z", (131072,)), ("w", (1,))]])
+def test_wrong_sizes(inputs: Any) -> None:
+    with pytest.raises(GantoolError, match="can't be drawn from a seed"):
+        seeds.latents_graph(inputs)
+
+
+# the tail
+
+
+def tail(x: np.ndarray) -> np.ndarray:
+    runner = session(seeds.pixels_graph("image", x.shape[1:]))
+    (image,) = runner.run(None, {"pixels/input": x})
+    return image
+
+
+def test_tail_on_edges() -> None:
+    halves = (np.arange(-2, 259) - 127) / 127.5  # x * 127.5 + 128 is a whole number, or beside one
+    halves = halves.astype(np.float32)
+    values = np.concatenate(
+        [
+            *(np.nextafter(halves, np.float32(to)) for to in (-9, 9)),
+            halves,
+            np.array([-1, 1, 0, -0.0, -1.5, 7, 1e30, -1e30, 1e-30], np.float32),
+        ]
+    )
+    x = values.reshape(1, 1, 1, -1)
+    np.testing.assert_array_equal(tail(x), latents.pixels(x))
+
+
+def test_tail_on_random_images() -> None:
+    x = np.random.default_rng(0).uniform(-1.1, 1.1, (5, 3, 31, 17)).astype(np.float32)
+    image = tail(x)
+    assert (image.shape, image.dtype) == ((5, 31, 17, 3), np.uint8)
+    np.testing.assert_array_equal(image, latents.pixels(x))
+
+
+# whole generators
+
+
+def generator(
+    label: bool = False,
+    noise: bool = False,
+    output: tuple[int, ...] = (3, 4, 4),
+    opset: int = 18,
+    z: str = "z",
+    name: str = "image",
+) -> onnx.ModelProto:
+    """z (N, 6) [+ label] [+ noise (N, 1, 2)] → (N, *output). Inner names clash with ours on purpose."""
+    rng = np.random.default_rng(0)
+    wide = math.prod(output)
+    constants = {
+        "axis1": rng.normal(size=(6, wide)).astype(np.float32),  # the weight
+        "latents/key": rng.normal(size=wide).astype(np.float32),  # the bias
+        "shape": np.array([0, *output], np.int64),
+        "embedding": rng.normal(size=(10, 6)).astype(np.float32),
+        "flat": np.array([0, 2], np.int64),
+        "mix": rng.normal(size=(2, 6)).astype(np.float32),
+    }
+    inputs = [helper.make_tensor_value_info(z, TensorProto.FLOAT, ["N", 6])]
+    nodes, x = [], z
+    if label:
+        inputs.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]))
+        nodes += [helper.make_node("Gather", ["embedding", "label"], ["bits"])]
+        nodes += [helper.make_node("Mul", [x, "bits"], ["mixed"])]
+        x = "mixed"
+    if noise:
+        inputs.append(helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["N", 1, 2]))
+        nodes += [helper.make_node("Reshape", ["noise", "flat"], ["noise2"])]
+        nodes += [helper.make_node("Gemm", ["noise2", "mix"], ["noise6"])]
+        nodes += [helper.make_node("Add", [x, "noise6"], ["noised"])]
+        x = "noised"
+    nodes += [
+        helper.make_node("Gemm", [x, "axis1", "latents/key"], ["index_"], name="latents/Cast_0"),
+        helper.make_node("Tanh", ["index_"], ["pixels/input"]),
+        helper.make_node("Reshape", ["pixels/input", "shape"], [name]),
+    ]
+    used = {edge for node in nodes for edge in node.input}
+    initializers = [numpy_helper.from_array(value, key) for key, value in constants.items() if key in used]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        inputs,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *output])],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    helper.set_model_props(model, {"gantool": "of another file"})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def dims(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def check_file(model: onnx.ModelProto) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+    assert model.ir_version <= 10
+    assert not any(onnx.external_data_helper.uses_external_data(t) for t in model.graph.initializer)
+    assert not model.metadata_props
+    allowed = EVERYWHERE | {"Gemm", "Tanh", "Clip", "Transpose"}
+    assert {node.op_type for node in model.graph.node} <= allowed
+    for value in (*model.graph.input[1:], *model.graph.output):
+        assert dims(value)[0] == "batch"
+
+
+@pytest.mark.parametrize("label", [False, True])
+@pytest.mark.parametrize("noise", [False, True])
+def test_image_generator(label: bool, noise: bool) -> None:
+    plain = generator(label=label, noise=noise)
+    inputs: Inputs = (("z", (6,)), ("noise", (1, 2))) if noise else (("z", (6,)),)
+    model = seeds.seeded_model(plain, inputs, image_output=True)
+    check_file(model)
+    names = [value.name for value in model.graph.input]
+    assert names == ["seed", "index", *(["label"] if label else [])]
+    (output,) = model.graph.output
+    assert (output.name, dims(output)) == ("image", ["batch", 4, 4, 3])
+    assert output.type.tensor_type.elem_type == TensorProto.UINT8
+
+    index = np.array([5, 0, 2**40])
+    given = {"label": np.array([3, 0, 9])} if label else {}
+    (image,) = session(model).run(None, feed(-8, index) | given)
+    (wanted,) = session(plain).run(None, latents.draw(dict(inputs), -8, index) | given)
+    np.testing.assert_array_equal(image, latents.pixels(wanted))
+    for i in range(3):  # alone as in a batch
+        one = {key: value[i : i + 1] for key, value in given.items()}
+        (alone,) = session(model).run(None, feed(-8, index[i : i + 1]) | one)
+        np.testing.assert_array_equal(alone[0], image[i])
+
+
+def test_other_output_stays_float() -> None:
+    plain = generator(output=(2, 16), name="wave")
+    model = seeds.seeded_model(plain, [("z", (6,))], image_output=False)
+    check_file(model)
+    (output,) = model.graph.output
+    assert (output.name, dims(output)) == ("wave", ["batch", 2, 16])
+    (wave,) = session(model).run(None, feed(4, [0, 1]))
+    (wanted,) = session(plain).run(None, {"z": latents.normals(4, [0, 1], 6)})
+    assert wave.dtype == np.float32
+    np.testing.assert_array_equal(wave, wanted)
+
+
+def test_generator_is_left_alone() -> None:
+    plain = generator(label=True)
+    before = plain.SerializeToString(deterministic=True)
+    seeds.seeded_model(plain, [("z", (6,))], image_output=True)
+    assert plain.SerializeToString(deterministic=True) == before
+
+
+def test_unfit_generators() -> None:
+    with pytest.raises(GantoolError, match="opset is 16, not one from 17 to 25"):
+        seeds.seeded_model(generator(opset=16), [("z", (6,))], image_output=True)
+    with pytest.raises(GantoolError, match="no float32 input or output 'w' with 2 axes"):
+        seeds.seeded_model(generator(), [("w", (6,))], image_output=True)
+    with pytest.raises(GantoolError, match="no float32 input or output 'label'"):
+        seeds.seeded_model(generator(label=True), [("label", ())], image_output=True)
+    with pytest.raises(GantoolError, match="'image' with 4 axes"):
+        seeds.seeded_model(generator(output=(2, 16)), [("z", (6,))], image_output=True)
+    with pytest.raises(GantoolError, match="index"):
+        seeds.seeded_model(generator(z="index"), [("index", (6,))], image_output=True)

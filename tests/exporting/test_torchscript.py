@@ -1,0 +1,92 @@
+"""gantool.exporting.torch_files.torchscript: LibTorch loads it, equal to torch, manifest inside, no warning."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.exports import Tiny, source
+from torch import Tensor
+
+from gantool import exporting
+from gantool.artifact import manifest
+from gantool.errors import GantoolError
+from gantool.exporting.torch_files import torchscript
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (made,) = exporting.write(source(Tiny()), ["torchscript"], tmp_path_factory.mktemp("torchscript"))
+    return made.path
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 64])
+def test_it_is_the_generator_at_any_batch(path: Path, batch: int) -> None:
+    z = torch.randn(batch, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.load(path)(z), Tiny()(z), atol=1e-6, rtol=0)
+
+
+def test_its_manifest_is_inside_and_beside(path: Path) -> None:
+    extra = {"gantool.manifest": ""}
+    torch.jit.load(path, _extra_files=extra)
+    inside = manifest.from_json(extra["gantool.manifest"], path)
+    assert inside == manifest.from_json(manifest.beside(path).read_bytes(), path)
+    assert inside.kind == "torchscript"
+    assert inside.opset is None
+    assert inside.parity
+
+
+def test_it_is_frozen(path: Path) -> None:
+    assert list(torch.jit.load(path).parameters()) == []
+
+
+def test_no_deprecation_warning_reaches_a_user(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from gantool import export; from support.exports import Tiny, source;"
+        f"export.write(source(Tiny()), ['torchscript'], Path({str(tmp_path)!r}))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+class Made(Tiny):
+    """Makes a tensor on the device of its input, of as many rows."""
+
+    def wild(self, x: Tensor) -> Tensor:
+        return x + torch.full((x.shape[0], 1, 8, 8), 0.25, device=x.device)
+
+
+def test_no_device_is_baked_in(tmp_path: Path) -> None:
+    traced = torchscript.trace(Made(), [torch.randn(2, 4)])
+    assert devices_of(traced.inlined_graph)  # as torch leaves it
+    torchscript.save(torchscript.freeze(traced), tmp_path / "made.pt", "{}")
+    loaded = torchscript.load(tmp_path / "made.pt")
+    assert not devices_of(loaded.inlined_graph)
+    z = torch.randn(7, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(z), Made()(z), atol=1e-6, rtol=0)
+
+
+def devices_of(graph: Any) -> list[Any]:
+    constants = graph.findAllNodes("prim::Constant")
+    return [c for c in constants if isinstance(c.output().type(), torch._C.DeviceObjType)]
+
+
+class Untraceable(Tiny):
+    def wild(self, x: Tensor) -> Tensor:
+        raise RuntimeError("no trace\nof this")
+
+
+def test_what_torch_can_not_trace_is_an_error_of_one_line() -> None:
+    with pytest.raises(GantoolError, match=r"torch.jit can't trace this generator: .*no trace$"):
+        torchscript.to_torchscript(Untraceable(), [torch.randn(2, 4)])

@@ -1,0 +1,579 @@
+"""gantool.exporting.triton: repositories that hold what their configs say, and make the images of each row's seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from google.protobuf import text_format
+from support.exports import Conditional, Tiny, Z, source, source_of
+from torch import Tensor, nn
+
+from gantool import exporting
+from gantool.artifact import latents
+from gantool.errors import GantoolError
+from gantool.exporting import triton
+from gantool.exporting.onnx_files import seeds
+from gantool.plugin.architecture import Input
+from gantool.runtime import Generator
+
+model_config_pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2")
+
+LABEL = Input("label", (), "label", 3)
+ROWS = {"seed": np.array([[0], [7], [-1], [7], [2**62]]), "index": np.array([[3], [0], [2**47 - 1], [1], [3]])}
+LABELS = np.array([[0], [2], [1], [1], [0]])
+
+
+class Noisy(nn.Module):
+    """Two normal inputs, one of them a number a row; the sample is audio."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tiny = Tiny((2, 16))
+
+    def forward(self, z: Tensor, gain: Tensor) -> Tensor:
+        sample: Tensor = self.tiny(z) * gain.unsqueeze(-1).unsqueeze(-1).sigmoid()
+        return sample
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unconditional generator.onnx."""
+    (made,) = exporting.write(source(Tiny()), ["onnx"], tmp_path_factory.mktemp("plain"))
+    return made.path
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (made,) = exporting.write(source(Conditional(), Z, LABEL), ["onnx"], tmp_path_factory.mktemp("conditional"))
+    return made.path
+
+
+@pytest.fixture(scope="module")
+def repository(conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the conditional generator, with its ensemble."""
+    folder: Path = tmp_path_factory.mktemp("triton") / "models"
+    names = triton.write_repository(folder, "tiny", conditional, ensemble=True, preferred=[64, 8])
+    assert names == ["tiny", "tiny_latents", "tiny_generator", "tiny_pixels", "tiny_ensemble"]
+    return folder
+
+
+def config_of(folder: Path, name: str, uncommented: str = "") -> Any:
+    """A model's config as Triton parses it; an unknown field or value is an error."""
+    text = (folder / name / "config.pbtxt").read_text()
+    if uncommented:
+        _, *blocks = re.split("^## .*\n", text, flags=re.M)
+        (block,) = (block for block in blocks if f'"{uncommented}"' in block)
+        text += re.sub("^# ", "", block, flags=re.M)
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+DTYPES = {"TYPE_INT64": np.int64, "TYPE_FP32": np.float32, "TYPE_UINT8": np.uint8}
+ONNX_TYPES = {"TYPE_INT64": "tensor(int64)", "TYPE_FP32": "tensor(float)", "TYPE_UINT8": "tensor(uint8)"}
+
+
+def dtype_of(tensor: Any) -> str:
+    name: str = model_config_pb2.DataType.Name(tensor.data_type)
+    return name
+
+
+class Server:
+    """Triton as far as these models need it: rows in and out by config, checked, ensembles piped by their maps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def infer(self, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        config = config_of(self.folder, name)
+        self.check(config.input, feeds, config.max_batch_size)
+        if config.platform == "ensemble":
+            tensors = dict(feeds)
+            for step in config.ensemble_scheduling.step:
+                made = self.infer(step.model_name, {inner: tensors[outer] for inner, outer in step.input_map.items()})
+                tensors |= {outer: made[inner] for inner, outer in step.output_map.items()}
+            outputs = {item.name: tensors[item.name] for item in config.output}
+        else:
+            path = self.folder / name / "1" / config.default_model_filename
+            session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            names = [item.name for item in config.output]
+            outputs = dict(zip(names, session.run(names, dict(feeds)), strict=True))
+        self.check(config.output, outputs, config.max_batch_size)
+        return outputs
+
+    @staticmethod
+    def check(declared: Any, tensors: Mapping[str, np.ndarray], most: int) -> None:
+        assert {item.name for item in declared} == set(tensors)
+        (rows,) = {len(array) for array in tensors.values()}
+        assert 1 <= rows <= most
+        for item in declared:
+            assert tensors[item.name].shape[1:] == tuple(item.dims)
+            assert tensors[item.name].dtype == DTYPES[dtype_of(item)]
+
+
+def images_of(path: Path, rows: Mapping[str, np.ndarray], labels: np.ndarray | None = None) -> np.ndarray:
+    generator = Generator(path)
+    return np.concatenate(
+        [
+            generator.sample(1, int(seed), int(index), None if labels is None else int(labels[i, 0]))
+            for i, (seed, index) in enumerate(zip(rows["seed"][:, 0], rows["index"][:, 0], strict=True))
+        ]
+    )
+
+
+# the graph
+
+
+@pytest.mark.parametrize(
+    "inputs", [(("z", (7,)),), (("z", (4,)), ("w", (1,)), ("noise", (2, 3)))], ids=["one", "three"]
+)
+def test_each_row_has_its_own_seed(inputs: tuple[tuple[str, tuple[int, ...]], ...]) -> None:
+    model = seeds.latents_graph(inputs, per_row=True)
+    onnx.checker.check_model(model, full_check=True)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    parts = session.run(None, dict(ROWS))
+    for i in range(5):
+        wanted = latents.draw(dict(inputs), int(ROWS["seed"][i, 0]), ROWS["index"][i])
+        for (name, _), part in zip(inputs, parts, strict=True):
+            assert part[i : i + 1].tobytes() == wanted[name].tobytes()
+
+
+# the repository
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_latents", "tiny_generator", "tiny_pixels"])
+def test_a_config_describes_its_file(repository: Path, name: str) -> None:
+    config = config_of(repository, name)
+    assert (config.name, config.backend, config.max_batch_size) == (name, "onnxruntime", 64)
+    assert list(config.dynamic_batching.preferred_batch_size) == [8, 64]
+    assert config.dynamic_batching.max_queue_delay_microseconds == 500
+    (group,) = config.instance_group
+    assert (group.count, model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind)) == (1, "KIND_AUTO")
+    assert [path.name for path in (repository / name).iterdir() if path.is_dir()] == ["1"]
+    path = repository / name / "1" / config.default_model_filename
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for declared, real in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
+        said = [(item.name, ONNX_TYPES[dtype_of(item)], ["batch", *item.dims]) for item in declared]
+        assert said == [(item.name, item.type, item.shape) for item in real]
+
+
+def test_accelerators_in_comments_are_right_when_uncommented(repository: Path) -> None:
+    for name, parameter in (("cuda", "cudnn_conv_algo_search"), ("tensorrt", "precision_mode")):
+        config = config_of(repository, "tiny", name)
+        (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+        assert accelerator.name == name
+        assert parameter in accelerator.parameters
+    assert not config_of(repository, "tiny").HasField("optimization")
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_ensemble"])
+def test_rows_of_different_seeds_are_each_their_image(repository: Path, conditional: Path, name: str) -> None:
+    made = Server(repository).infer(name, {**ROWS, "label": LABELS})
+    np.testing.assert_array_equal(made["image"], images_of(conditional, ROWS, LABELS))
+
+
+def test_an_ensemble_stores_the_weights_in_one_step(repository: Path) -> None:
+    config = config_of(repository, "tiny_ensemble")
+    assert [step.model_name for step in config.ensemble_scheduling.step] == [
+        "tiny_latents",
+        "tiny_generator",
+        "tiny_pixels",
+    ]
+    assert [path.name for path in (repository / "tiny_ensemble" / "1").iterdir()] == [".keep"]
+    weights = {
+        name: sum(t.name.startswith(("linear", "embed", "generator/")) for t in graph_of(repository, name).initializer)
+        for name in ("tiny_latents", "tiny_generator", "tiny_pixels")
+    }
+    assert weights["tiny_generator"] > 0
+    assert weights["tiny_latents"] == weights["tiny_pixels"] == 0
+
+
+def graph_of(folder: Path, name: str) -> onnx.GraphProto:
+    return onnx.load(str(folder / name / "1" / "model.onnx")).graph
+
+
+def test_every_file_tells_where_it_comes_from(repository: Path, conditional: Path) -> None:
+    described = Generator(conditional).manifest
+    for name in ("tiny", "tiny_latents", "tiny_generator", "tiny_pixels"):
+        properties = {
+            entry.key: entry.value for entry in onnx.load(str(repository / name / "1" / "model.onnx")).metadata_props
+        }
+        assert set(properties) == {triton.PROVENANCE}  # no manifest: its inputs are others
+        told = json.loads(properties[triton.PROVENANCE])
+        assert told["architecture"] == described.architecture
+        assert told["weights_sha256"] == described.weights_sha256
+    marker = json.loads((repository / triton.MARKER).read_text())
+    (entry,) = marker["served"].values()
+    assert entry == told | {"models": sorted_models(repository), "usage": entry["usage"], "files": entry["files"]}
+    recorded = entry["files"] | {triton.README: marker["readme_sha256"]}
+    assert recorded == {
+        path.relative_to(repository).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in repository.rglob("*")
+        if path.is_file() and path.name != triton.MARKER
+    }
+
+
+def sorted_models(folder: Path) -> list[str]:
+    order = ["", "_latents", "_generator", "_pixels", "_ensemble"]
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    return sorted(names, key=lambda name: order.index(name.removeprefix("tiny")))
+
+
+def test_the_readme_client_gets_the_images_it_speaks_of(
+    repository: Path, conditional: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tritonclient.grpc import InferInput
+
+    class Client:
+        def __init__(self, url: str) -> None:
+            assert url == "localhost:8000"
+
+        def infer(self, name: str, inputs: list[Any]) -> Any:
+            feeds = {item.name(): raw(item) for item in inputs}
+            outputs = Server(repository).infer(name, feeds)
+            return SimpleNamespace(as_numpy=outputs.__getitem__)
+
+    def raw(item: Any) -> np.ndarray:
+        assert item.datatype() == "INT64"
+        return np.frombuffer(item._get_content(), np.int64).reshape(item.shape())
+
+    module = SimpleNamespace(InferInput=InferInput, InferenceServerClient=Client)
+    monkeypatch.setitem(sys.modules, "tritonclient.http", module)
+    text = (repository / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    np.testing.assert_array_equal(names["images"], Generator(conditional).sample(16, seed=7))
+    assert f'-v "$PWD/{repository.name}:/models"' in text
+    assert "architecture tiny" in text
+
+
+def test_an_unconditional_generator_alone(plain: Path, tmp_path: Path) -> None:
+    assert triton.write_repository(
+        tmp_path / "models", "a-1.b", plain, max_batch_size=5, instances=2, kind="KIND_GPU", queue_delay=0
+    ) == ["a-1.b"]
+    config = config_of(tmp_path / "models", "a-1.b")
+    assert config.HasField("dynamic_batching")
+    assert not config.dynamic_batching.preferred_batch_size
+    assert [(g.count, g.kind) for g in config.instance_group] == [(2, model_config_pb2.ModelInstanceGroup.KIND_GPU)]
+    made = Server(tmp_path / "models").infer("a-1.b", ROWS)
+    np.testing.assert_array_equal(made["image"], images_of(plain, ROWS))
+    assert {path.name for path in tmp_path.iterdir()} == {"models"}  # nothing is left beside it
+    assert "ensemble" not in (tmp_path / "models" / "README.md").read_text()
+
+
+def test_a_generator_that_needs_no_change_keeps_its_manifest(plain: Path, tmp_path: Path) -> None:
+    triton.write_repository(tmp_path / "models", "tiny", plain, ensemble=True)
+    kept = tmp_path / "models" / "tiny_generator" / "1" / "model.onnx"
+    assert kept.read_bytes() == plain.read_bytes()
+    np.testing.assert_array_equal(Generator(kept).sample(3, 1), Generator(plain).sample(3, 1))
+
+
+def test_what_is_no_image_stays_float(tmp_path: Path) -> None:
+    inputs = (Z, Input("gain", (), "normal"))
+    (made,) = exporting.write(source(Noisy(), *inputs, shape=(2, 16)), ["onnx"], tmp_path)
+    names = triton.write_repository(tmp_path / "models", "wave", made.path, ensemble=True)
+    assert names == ["wave", "wave_latents", "wave_generator", "wave_ensemble"]
+    generator = Generator(made.path)
+    wanted = np.concatenate([generator.sample(1, int(ROWS["seed"][i, 0]), int(ROWS["index"][i, 0])) for i in range(5)])
+    for name in ("wave", "wave_ensemble"):
+        np.testing.assert_allclose(Server(tmp_path / "models").infer(name, ROWS)["sample"], wanted, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_convolutional_generator(tmp_path: Path) -> None:
+    (made,) = exporting.write(source_of("dcgan", 28), ["onnx"], tmp_path)
+    triton.write_repository(tmp_path / "models", "dcgan", made.path, ensemble=True)
+    wanted = images_of(made.path, ROWS)
+    for name in ("dcgan", "dcgan_ensemble"):
+        difference = np.abs(Server(tmp_path / "models").infer(name, ROWS)["image"].astype(int) - wanted)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() <= 0.001
+
+
+# what is there already, and what does not serve
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_models_of_a_name_are_replaced_and_those_of_others_kept(plain: Path, conditional: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()  # empty: nothing to lose
+    triton.write_repository(folder, "other", conditional, ensemble=True)
+    triton.write_repository(folder, "tiny", conditional, ensemble=True)
+    others = {name: data for name, data in content(folder).items() if name.startswith("other")}
+    assert len(others) == 10
+    assert triton.write_repository(folder, "tiny", plain) == ["tiny"]
+    made = content(folder)
+    assert {name: made[name] for name in others} == others
+    assert set(made) - set(others) == {"tiny/config.pbtxt", "tiny/1/model.onnx", triton.README, triton.MARKER}
+    for name, path, labels in (("other_ensemble", conditional, LABELS), ("tiny", plain, None)):
+        feeds = ROWS if labels is None else {**ROWS, "label": labels}
+        images = Server(folder).infer(name, feeds)["image"]
+        np.testing.assert_array_equal(images, images_of(path, ROWS, labels))
+    readme = (folder / triton.README).read_text()
+    assert re.findall("^## (.*)$", readme, re.M) == ["other", "tiny"]
+    assert readme.count("docker run") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_what_was_deleted_whole_is_no_longer_served(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "gone", plain)
+    triton.write_repository(folder, "tiny", plain)
+    shutil.rmtree(folder / "gone")
+    triton.write_repository(folder, "tiny", plain)
+    assert "## gone" not in (folder / triton.README).read_text()
+    assert set(json.loads((folder / triton.MARKER).read_text())["served"]) == {"tiny"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tiny/config.pbtxt", r"models.tiny.config\.pbtxt was changed since gantool wrote it"),
+        ("tiny/1/model.onnx", r"model\.onnx was changed since"),
+        ("other/config.pbtxt", r"other.config\.pbtxt was changed since"),
+        (triton.README, r"README\.md was changed since"),
+        ("tiny/labels.txt", r"holds tiny.labels\.txt, which is not"),
+        ("tiny/2/model.onnx", r"holds tiny.2, which is not"),
+        ("theirs/config.pbtxt", r"holds theirs, which is not"),
+    ],
+)
+def test_the_work_of_a_person_is_not_lost(plain: Path, tmp_path: Path, name: str, message: str) -> None:
+    folder = tmp_path / "models"
+    for served in ("other", "tiny"):
+        triton.write_repository(folder, served, plain)
+    triton.check(folder)
+    (folder / name).parent.mkdir(exist_ok=True)
+    with (folder / name).open("a") as file:
+        file.write("# mine\n")
+    before = content(folder)
+    with pytest.raises(GantoolError, match=message) as caught:
+        triton.check(folder)
+    assert "Name another folder, or move that" in caught.value.hint
+    with pytest.raises(GantoolError, match=message):
+        triton.write_repository(folder, "tiny", plain)
+    assert content(folder) == before
+
+
+def test_links_in_a_repository_are_somebodys(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "tiny", plain)
+    config = folder / "tiny" / "config.pbtxt"
+    shutil.copy(config, tmp_path / "same")
+    config.unlink()
+    config.symlink_to(tmp_path / "same")
+    with pytest.raises(GantoolError, match=r"config\.pbtxt was changed since"):
+        triton.check(folder)
+
+
+def test_a_kept_model_that_is_not_whole_is_named(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    for served in ("other", "tiny"):
+        triton.write_repository(folder, served, plain)
+    (folder / "other" / "config.pbtxt").unlink()
+    with pytest.raises(GantoolError, match=r"config\.pbtxt of other is missing"):
+        triton.write_repository(folder, "tiny", plain)
+    triton.write_repository(folder, "other", plain)  # itself is made again
+    assert (folder / "other" / "config.pbtxt").is_file()
+
+
+def test_two_generators_may_not_share_a_model(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "tiny_latents", plain)
+    before = content(folder)
+    with pytest.raises(GantoolError, match="tiny needs a model tiny_latents, and tiny_latents in"):
+        triton.write_repository(folder, "tiny", plain, ensemble=True)
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        '{"models": ["tiny"]}',  # schema 1: it had no digests
+        "[]",
+        '{"schema_version": 2, "served": {"tiny": 3}}',
+        '{"schema_version": 2, "served": {"tiny": {"models": [{}], "files": {}, "usage": ""}}}',
+    ],
+    ids=["schema 1", "a list", "no entry", "no names"],
+)
+def test_a_marker_that_does_not_tell(plain: Path, tmp_path: Path, marker: str) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / triton.MARKER).write_text(marker)
+    with pytest.raises(GantoolError, match=r"gantool\.json does not tell what was written there"):
+        triton.write_repository(tmp_path / "models", "tiny", plain)
+
+
+def test_a_marker_reaches_no_file_outside(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "other", plain)
+    (tmp_path / "secret").write_text("mine")
+    marker = json.loads((folder / triton.MARKER).read_text())
+    marker["served"]["other"]["files"]["../secret"] = hashlib.sha256(b"mine").hexdigest()
+    (folder / triton.MARKER).write_text(json.dumps(marker))
+    with pytest.raises(GantoolError, match="secret of other is missing"):
+        triton.write_repository(folder, "tiny", plain)
+
+
+def test_the_folder_one_is_in_is_not_replaced(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(GantoolError, match="is the folder you are in"):
+        triton.check(Path())
+    with pytest.raises(GantoolError, match="is the folder you are in"):
+        triton.write_repository(Path(), "tiny", plain)
+    triton.write_repository(Path("models"), "tiny", plain)
+    monkeypatch.chdir(tmp_path / "here" / "models" / "tiny")
+    with pytest.raises(GantoolError, match="holds the folder you are in"):
+        triton.write_repository(Path(".."), "tiny", plain)
+    assert Path.cwd().exists()
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="there is no sh on the path")
+@pytest.mark.parametrize("name", ["models", "my $HOME's models"])
+def test_the_line_to_serve_names_the_folder(plain: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "bin").mkdir()
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    docker.chmod(0o755)
+    (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(name)
+    triton.write_repository(tmp_path / "link", "tiny", plain)
+    (line,) = re.findall(r"```sh\n(.*?)```", (tmp_path / name / triton.README).read_text(), re.S)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert f"{tmp_path / name}:/models" in done.stdout.splitlines()
+
+
+def test_what_is_not_ours_is_left_alone(plain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    triton.write_repository(folder, "tiny", plain)
+    (folder / "theirs").mkdir()
+    with pytest.raises(GantoolError, match="holds theirs, which is not of a Triton repository that gantool wrote"):
+        triton.write_repository(folder, "new", plain)
+    assert (folder / "tiny" / "config.pbtxt").exists()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").write_text("mine")
+    with pytest.raises(GantoolError, match=r"notes holds README.md"):
+        triton.write_repository(tmp_path / "notes", "new", plain)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(GantoolError, match="file is a file"):
+        triton.write_repository(tmp_path / "file", "new", plain)
+    assert {path.name for path in tmp_path.iterdir()} == {"models", "notes", "file"}
+
+
+def test_a_failed_check_leaves_nothing(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = seeds.latents_graph
+
+    def wrong(inputs: Any, *arguments: Any, **options: Any) -> onnx.ModelProto:
+        model = right(inputs, *arguments, **options)
+        (table,) = (t for t in model.graph.initializer if t.name == "latents/table")
+        table.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(table), table.name))
+        return model
+
+    monkeypatch.setattr(seeds, "latents_graph", wrong)
+    with pytest.raises(GantoolError, match="failed its verification"):
+        triton.write_repository(tmp_path / "models", "tiny", plain)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "a b"}, "'a b' is no name for a model"),
+        ({"name": "../up"}, "is no name for a model"),
+        ({"name": ".hidden"}, "is no name for a model"),
+        ({"max_batch_size": 0}, "maximal batch of 0"),
+        ({"preferred": [8, 65]}, "preferred batch of 65"),
+        ({"preferred": [0]}, "preferred batch of 0"),
+        ({"instances": 0}, "0 instances"),
+        ({"queue_delay": -1}, "delay of -1"),
+        ({"kind": "GPU"}, "no kind of instance 'GPU'"),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_serve(plain: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(GantoolError, match=message):
+        triton.write_repository(tmp_path / "models", options.pop("name", "tiny"), plain, **options)
+    assert not (tmp_path / "models").exists()
+
+
+def test_files_that_do_not_serve(tmp_path: Path) -> None:
+    (seeded,) = exporting.write(source(Tiny()), ["onnx-seeded"], tmp_path)
+    with pytest.raises(GantoolError, match="is of kind onnx-seeded"):
+        triton.write_repository(tmp_path / "models", "tiny", seeded.path)
+    with pytest.raises(GantoolError, match=r"missing\.onnx"):
+        triton.write_repository(tmp_path / "models", "tiny", tmp_path / "missing.onnx")
+
+
+# batches from a report
+
+
+def report(rates: Mapping[int, float]) -> dict[str, Any]:
+    return {"batches": [{"batch": batch, "images_per_second": rate} for batch, rate in rates.items()]}
+
+
+def test_preferred_batches_are_those_near_the_best() -> None:
+    rates = {256: 1200.0, 1: 100.0, 64: 1000.0, 8: 949.0, 16: 951.0, 32: 950.0}
+    assert triton.preferred_batches(report(rates)) == [16, 32, 64]
+    assert triton.preferred_batches(report(rates), 256) == [256]
+    assert triton.preferred_batches(report(rates), 8) == [8]
+
+
+@pytest.mark.parametrize("broken", [{}, {"batches": [{"batch": 1}]}, {"batches": None}, {"batches": [3]}, []], ids=str)
+def test_what_is_no_report(broken: Any) -> None:
+    with pytest.raises(GantoolError, match="no report of gantool bench"):
+        triton.preferred_batches(broken)
+    with pytest.raises(GantoolError, match=r"^bench\.json is no report"):
+        triton.preferred_batches(broken, origin=Path("bench.json"))
+
+
+def of(model: str | None, rate: float) -> dict[str, Any]:
+    """A cell of a report."""
+    file = {"path": "g.onnx", "architecture": "mlp", "model": model}
+    return {"file": file, "status": "measured", **report({8: rate, 64: 10 * rate})}
+
+
+def test_a_report_of_other_weights_is_refused_and_cells_of_others_are_passed_over() -> None:
+    both = {"cells": [of("a" * 64, 1.0), {**of("b" * 64, 9.0), **report({8: 9.0})}]}
+    assert triton.preferred_batches(both, architecture="mlp", model="a" * 64) == [64]
+    assert triton.preferred_batches(both, architecture="mlp", model="b" * 64) == [8]
+    with pytest.raises(GantoolError, match="another training of mlp"):
+        triton.preferred_batches(both, architecture="mlp", model="c" * 64)
+    # one of before reports had digests is taken as it is
+    assert triton.preferred_batches({"cells": [of(None, 1.0)]}, architecture="mlp", model="c" * 64) == [64]
+    choice = {"file": "g.onnx", "architecture": "mlp", "model": "a" * 64, **report({8: 1.0})}
+    assert triton.preferred_batches(choice, architecture="mlp", model="a" * 64) == [8]
+    with pytest.raises(GantoolError, match="another training of mlp"):
+        triton.preferred_batches(choice, architecture="mlp", model="c" * 64)
+
+
+def test_a_report_of_large_batches_alone() -> None:
+    with pytest.raises(GantoolError, match="no batch from 1 to 64"):
+        triton.preferred_batches(report({128: 10.0}))
+
+
+def test_a_report_of_another_generator() -> None:
+    cell = report({8: 10.0}) | {"status": "measured", "file": {"path": "generator.onnx", "architecture": "dcgan"}}
+    measured = {"cells": [cell, {"status": "crashed"}]}
+    assert triton.preferred_batches(measured, architecture="dcgan") == [8]
+    with pytest.raises(GantoolError, match=r"^b\.json is of another generator: it measures dcgan, not mlp"):
+        triton.preferred_batches(measured, origin="b.json", architecture="mlp")
+    choice = report({8: 10.0}) | {"file": "generator.onnx"}  # as --write-choice leaves it: it names none
+    assert triton.preferred_batches(choice, architecture="mlp") == [8]

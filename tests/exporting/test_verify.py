@@ -1,0 +1,215 @@
+"""What export refuses: planted faults, each found by the measure that is for it, none leaving a file behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from support.exports import Tiny, source
+from torch import Tensor, nn
+
+from gantool import exporting
+from gantool.artifact.manifest import Golden
+from gantool.errors import GantoolError
+from gantool.exporting import golden, verify
+from gantool.exporting.onnx_files import graph
+from gantool.exporting.onnx_files import write as onnx_files
+from gantool.exporting.torch_files import torchscript
+from gantool.exporting.verify import Check
+
+
+class BatchMean(Tiny):
+    """Each image depends on its neighbours."""
+
+    def wild(self, x: Tensor) -> Tensor:
+        return x - x.mean(0, keepdim=True)
+
+
+class Normalised(nn.Module):
+    """A BatchNorm whose statistics can be spoiled after they were estimated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 64), nn.BatchNorm2d(1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.norm(self.linear(z).unflatten(1, (1, 8, 8))).tanh()
+
+
+def with_weights(change: Callable[[Tiny], object]) -> exporting.Source:
+    generator = Tiny()
+    with torch.no_grad():
+        change(generator)
+    return source(generator)
+
+
+def spoiled_statistics() -> exporting.Source:
+    made = source(Normalised())
+    made.generator.norm.running_mean.add_(5)
+    return made
+
+
+def one_weight_nan(generator: Tiny) -> None:
+    generator.linear.weight[3, 1] = torch.nan
+
+
+def saturated(generator: Tiny) -> None:
+    generator.linear.bias.fill_(50)
+
+
+def blank(generator: Tiny) -> None:
+    generator.linear.weight.zero_()
+
+
+GENERATORS = {
+    "share of finite values": lambda: with_weights(one_weight_nan),
+    "share of saturated pixels": lambda: with_weights(saturated),
+    "deviation between samples": lambda: with_weights(blank),
+    "eval against train drift": spoiled_statistics,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An export of before, which a failing one must not touch."""
+    exporting.write(source(Tiny()), ["onnx", "torchscript"], tmp_path)
+    return tmp_path
+
+
+def refused(made: exporting.Source, kinds: list[str], folder: Path) -> GantoolError:
+    """The error of an export that must fail and leave the folder as it was."""
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    with pytest.raises(GantoolError) as error:
+        exporting.write(made, kinds, folder)
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    assert after == before
+    return error.value
+
+
+@pytest.mark.parametrize("measure", GENERATORS)
+def test_a_generator_without_images(measure: str, folder: Path) -> None:
+    error = refused(GENERATORS[measure](), list(exporting.FILES), folder)
+    assert f"generator: {measure} is" in error.message
+    assert "nothing was written" in error.message
+    assert error.hint
+
+
+@pytest.mark.parametrize("kinds", [["onnx"], ["onnx-seeded"], ["torchscript"]])
+def test_images_that_depend_on_their_neighbours(kinds: list[str], folder: Path) -> None:
+    error = refused(source(BatchMean()), kinds, folder)
+    assert "alone to batch" in error.message
+
+
+class Noisy(Tiny):
+    def wild(self, x: Tensor) -> Tensor:
+        return x + torch.randn_like(x)
+
+
+class Frozen(Tiny):
+    def wild(self, x: Tensor) -> Tensor:
+        return x + torch.arange(int(x.shape[0])).reshape(2, 1, 1, 1) if len(x) == 2 else x
+
+
+@pytest.mark.parametrize(("faulty", "message"), [(Noisy, "draws random numbers"), (Frozen, "frozen at 2|can't export")])
+def test_graphs_that_no_seed_or_batch_fits(faulty: type[Tiny], message: str, folder: Path) -> None:
+    assert re.search(message, refused(source(faulty()), list(exporting.FILES), folder).message)
+
+
+def test_another_opset_than_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = torch.onnx.export
+
+    def other(*arguments: Any, **options: Any) -> Any:
+        program = honest(*arguments, **options)
+        program.model.opset_imports[""] = 20
+        return program
+
+    monkeypatch.setattr(torch.onnx, "export", other)
+    assert "opset 20, not the 18" in refused(source(Tiny()), ["onnx"], folder).message
+
+
+def tamper(model: onnx.ModelProto, by: float) -> onnx.ModelProto:
+    weight = next(t for t in model.graph.initializer if len(t.dims) == 2)
+    array = onnx.numpy_helper.to_array(weight).copy()
+    array[0, 0] += by
+    weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
+    return model
+
+
+@pytest.mark.parametrize("kinds", [["onnx"], list(exporting.FILES)])
+def test_weights_changed_on_the_way_to_onnx(kinds: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = graph.to_onnx
+    monkeypatch.setattr(graph, "to_onnx", lambda *arguments: tamper(honest(*arguments), 0.01))
+    error = refused(source(Tiny()), kinds, folder)
+    assert "onnx: max abs difference to torch, batch 64 is" in error.message
+
+
+def test_weights_changed_on_the_way_to_the_seeded_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = onnx_files.seeded_model
+    monkeypatch.setattr(onnx_files, "seeded_model", lambda *arguments: tamper(honest(*arguments), 0.5))
+    error = refused(source(Tiny()), list(exporting.FILES), folder)
+    assert "onnx-seeded: levels off torch, batch 64 is" in error.message
+    assert "pixels different to generator.onnx" in error.message
+
+
+def test_weights_changed_on_the_way_to_torchscript(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = torchscript.to_torchscript
+
+    def changed(generator: nn.Module, example: list[Tensor]) -> torch.jit.ScriptModule:
+        other = Tiny()
+        with torch.no_grad():
+            other.linear.bias += 0.01
+        return honest(other.eval(), example)
+
+    monkeypatch.setattr(torchscript, "to_torchscript", changed)
+    error = refused(source(Tiny()), list(exporting.FILES), folder)
+    assert "torchscript: max abs difference to torch" in error.message
+
+
+def test_golden_images_that_the_shipped_file_does_not_make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = golden.goldens
+
+    def other(*arguments: Any) -> tuple[Golden, ...]:
+        first, *rest = honest(*arguments)
+        (image, row, column, (value,)), *pixels = first.pixels
+        return (replace(first, pixels=((image, row, column, (value ^ 16,)), *pixels)), *rest)
+
+    monkeypatch.setattr(golden, "goldens", other)
+    error = refused(source(Tiny()), ["onnx"], folder)
+    assert "makes other images here" in error.message
+
+
+def test_a_failing_first_export_leaves_no_file(tmp_path: Path) -> None:
+    refused(with_weights(blank), list(exporting.FILES), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2.0])
+def test_a_check_fails_above_its_limit_and_for_nan(value: float) -> None:
+    assert not Check("a", "b", value, 1.0).passed
+    assert not Check("a", "b", -value, -1.0, least=True).passed
+    with pytest.raises(GantoolError, match="a: b is"):
+        verify.demand([Check("a", "good", 0.0, 1.0), Check("a", "b", value, 1.0)])
+
+
+def test_a_check_passes_at_its_limit() -> None:
+    assert Check("a", "b", 1.0, 1.0).passed
+    assert Check("a", "b", 1.0, 1.0, least=True).passed
+    verify.demand([])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_an_infinite_image_is_no_parity() -> None:
+    """Infinity minus infinity is NaN, which must fail."""
+    infinite = nn.Sequential(nn.Linear(4, 2))
+    with torch.no_grad():
+        infinite[0].bias.fill_(torch.inf)
+    inputs = {"z": np.zeros((64, 4), np.float32)}
+    checks = verify.check_float("onnx", infinite, lambda part: verify.run_torch(infinite, part), inputs)
+    assert not any(check.passed for check in checks)

@@ -1,0 +1,134 @@
+"""Each pair of losses against its formula, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gantool.plugin import objectives
+
+REAL = torch.tensor([-3.0, -0.2, 0.0, 0.7, 1.5, 40.0], dtype=torch.float64)
+FAKE = torch.tensor([-50.0, -1.1, 0.3, 0.4, 2.5, 6.0], dtype=torch.float64)
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _log_sigmoid(x: float) -> float:
+    return -math.log1p(math.exp(-x)) if x > -30 else x
+
+
+FORMULAS = {
+    "nonsaturating": (
+        lambda x: -_log_sigmoid(x),
+        lambda x: -_log_sigmoid(-x),
+        lambda x: -_log_sigmoid(x),
+    ),
+    "lsgan": (lambda x: 0.5 * (x - 1) ** 2, lambda x: 0.5 * x**2, lambda x: 0.5 * (x - 1) ** 2),
+    "hinge": (lambda x: max(0.0, 1 - x), lambda x: max(0.0, 1 + x), lambda x: -x),
+    "wasserstein": (lambda x: -x, lambda x: x, lambda x: -x),
+}
+
+
+def test_every_objective_has_its_formula_here() -> None:
+    assert set(FORMULAS) == set(objectives.OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+def test_losses_are_the_formulas_of_the_paper(name: str) -> None:
+    objective = objectives.make(name)
+    real, fake, generator = FORMULAS[name]
+    terms, _ = objective.discriminator(REAL, FAKE)
+    assert terms["real"].item() == pytest.approx(_mean([real(x) for x in REAL.tolist()]), rel=1e-12)
+    assert terms["fake"].item() == pytest.approx(_mean([fake(x) for x in FAKE.tolist()]), rel=1e-12)
+    assert terms.keys() == {"real", "fake"}
+    wanted = _mean([generator(x) for x in FAKE.tolist()])
+    assert objective.generator(FAKE).item() == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+def test_scores_as_large_as_floats_go_give_finite_losses(name: str) -> None:
+    objective = objectives.make(name)
+    scores = torch.tensor([-1e4, 1e4], requires_grad=True)
+    terms, _ = objective.discriminator(scores, scores)
+    total = terms["real"] + terms["fake"] + objective.generator(scores)
+    total.backward()
+    assert total.isfinite()
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_label_smoothing_is_cross_entropy_with_a_softer_target_of_reals_alone(smoothing: float) -> None:
+    terms, _ = objectives.make("nonsaturating", label_smoothing=smoothing).discriminator(REAL, FAKE)
+    target = torch.full_like(REAL, 1 - smoothing)
+    torch.testing.assert_close(terms["real"], F.binary_cross_entropy_with_logits(REAL, target))
+    torch.testing.assert_close(terms["fake"], F.binary_cross_entropy_with_logits(FAKE, torch.zeros_like(FAKE)))
+
+
+@pytest.mark.parametrize("name", ["lsgan", "hinge", "wasserstein"])
+def test_label_smoothing_belongs_to_nonsaturating(name: str) -> None:
+    with pytest.raises(ValueError, match=f"not to {name}"):
+        objectives.make(name, label_smoothing=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "real", "fake"), [("nonsaturating", 3 / 6, 2 / 6), ("hinge", 3 / 6, 2 / 6), ("lsgan", 3 / 6, 4 / 6)]
+)
+def test_accuracies_count_from_the_threshold_of_the_loss(name: str, real: float, fake: float) -> None:
+    _, measures = objectives.make(name).discriminator(REAL, FAKE)
+    assert measures["accuracy_real"].item() == pytest.approx(real)
+    assert measures["accuracy_fake"].item() == pytest.approx(fake)
+
+
+def test_wasserstein_measures_the_distance() -> None:
+    scores = REAL.clone().requires_grad_()
+    _, measures = objectives.make("wasserstein").discriminator(scores, FAKE)
+    assert measures["distance"].item() == pytest.approx(REAL.mean().item() - FAKE.mean().item())
+    assert not measures["distance"].requires_grad
+
+
+class _Linear(nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.weight).flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.5, 1.0, 3.0])
+def test_gradient_penalty_of_a_linear_critic_is_in_closed_form(norm: float) -> None:
+    """∇(w·x) = w everywhere, so the penalty is (|w| - 1)², and its gradient 2(|w| - 1) w/|w|."""
+    weight = torch.randn(1, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weight = norm * weight / weight.norm()
+    critic = _Linear(weight)
+    real, fake = torch.randn(2, 5, 2, 3, 3, dtype=torch.float64)
+    penalty = objectives.gradient_penalty(critic, real, fake)
+    assert penalty.item() == pytest.approx((norm - 1) ** 2, abs=1e-5)
+    penalty.backward()
+    assert critic.weight.grad is not None
+    wanted = 2 * (norm - 1) * weight / norm if norm else torch.zeros_like(weight)
+    torch.testing.assert_close(critic.weight.grad, wanted, atol=1e-6, rtol=1e-6)
+
+
+def test_gradient_penalty_looks_between_reals_and_fakes() -> None:
+    seen: list[Tensor] = []
+
+    class Watching(_Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.detach())
+            return super().forward(x)
+
+    real, fake = torch.zeros(200, 1, 2, 2), torch.ones(200, 1, 2, 2)
+    objectives.gradient_penalty(Watching(torch.ones(1, 1, 2, 2)), real, fake)
+    points = seen[0].flatten(1)
+    assert torch.equal(points, points[:, :1].expand(-1, 4))  # one mix a sample, not a pixel
+    assert 0 <= points.min() < 0.1
+    assert 0.9 < points.max() <= 1
+    assert points[:, 0].unique().numel() > 100

@@ -1,0 +1,272 @@
+"""Checkpoints: what comes back is what went in, or an error that names the file."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.trainings import different, tiny_state
+
+from gantool.errors import GantoolError
+from gantool.run import checkpoint
+from gantool.run.rundir import RunDir
+from gantool.training.loop import iterate
+
+
+def _state() -> dict[str, Any]:
+    state = tiny_state()
+    iterate(state)
+    return state.state_dict()
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    state = _state()
+    checkpoint.save(tmp_path / "a.pt", state)
+    loaded = checkpoint.load(tmp_path / "a.pt")
+    assert different(state, loaded) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_named(share: float, tmp_path: Path) -> None:
+    path = tmp_path / "step-00000020.pt"
+    checkpoint.save(path, _state())
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(GantoolError, match=r"step-00000020\.pt is damaged"):
+        checkpoint.load(path)
+
+
+def test_a_flipped_bit_anywhere_is_an_error_or_changes_nothing(tmp_path: Path) -> None:
+    state, path = _state(), tmp_path / "a.pt"
+    checkpoint.save(path, state)
+    data, messages = path.read_bytes(), list[str]()
+    places = range(0, len(data), 97)
+    for place in places:
+        flipped = bytearray(data)
+        flipped[place] ^= 0x10
+        path.write_bytes(flipped)
+        try:
+            loaded = checkpoint.load(path)
+        except GantoolError as error:
+            messages.append(error.message)
+        else:  # padding, or a time in the archive
+            assert different(state, loaded) == []
+    assert len(messages) > len(places) / 2
+    assert all(str(path) in message for message in messages)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a checkpoint", bytes(range(256)) * 40, b"PK\x03\x04" + bytes(200)])
+def test_garbage_is_named(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "garbage.pt"
+    path.write_bytes(data)
+    with pytest.raises(GantoolError, match=r"garbage\.pt is damaged"):
+        checkpoint.load(path)
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("exploded",)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"schema": checkpoint.SCHEMA, "step": _Bomb()}, "bomb.pt")
+    with pytest.raises(GantoolError, match=r"bomb\.pt"):
+        checkpoint.load(Path("bomb.pt"))
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize(("schema", "hint"), [(checkpoint.SCHEMA + 1, "Upgrade"), (0, ""), (None, "")])
+def test_another_schema_is_named(schema: int | None, hint: str, tmp_path: Path) -> None:
+    torch.save({"schema": schema}, tmp_path / "a.pt")
+    with pytest.raises(GantoolError, match=rf"has schema {schema}; this gantool reads up to 2") as caught:
+        checkpoint.load(tmp_path / "a.pt")
+    assert caught.value.hint.startswith(hint)
+
+
+def test_a_file_of_schema_1_is_migrated_and_its_checksums_are_checked(tmp_path: Path) -> None:
+    state, path = _state(), tmp_path / "old.pt"
+    torch.save({"schema": 1, **state}, path)
+    assert different({**state, "rollbacks": 0}, checkpoint.load(path)) == []
+    assert sorted(checkpoint.MIGRATIONS) == list(range(1, checkpoint.SCHEMA))
+    data = bytearray(path.read_bytes())
+    place = data.index(state["modules"]["generator.generator"]["linear.weight"].numpy().tobytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(checkpoint.Damaged, match=r"old\.pt is damaged: the checksum of .* is wrong"):
+        checkpoint.load(path)
+
+
+def test_what_is_no_state_at_all_is_refused(tmp_path: Path) -> None:
+    torch.save(torch.ones(3), tmp_path / "a.pt")
+    with pytest.raises(GantoolError, match="has schema None"):
+        checkpoint.load(tmp_path / "a.pt")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match=r"There is no checkpoint .*a\.pt"):
+        checkpoint.load(tmp_path / "a.pt")
+
+
+def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(GantoolError, match=r"checkpoint .*a\.pt can't be written"):
+        checkpoint.save(tmp_path / "file" / "a.pt", {})
+
+
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.pt"
+    checkpoint.save(path, {"step": 1})
+
+    def full(state: object, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(GantoolError, match="can't be written") as caught:
+        checkpoint.save(path, {"step": 2})
+    assert "--resume" in caught.value.hint
+    monkeypatch.undo()
+    assert checkpoint.load(path)["step"] == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_only_the_last_two_are_kept(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    for step in (1, 5, 20, 10_000_000):
+        checkpoint.save(run.checkpoint(step), {"step": step})
+        checkpoint.prune(run)
+    assert [checkpoint.load(path)["step"] for path in run.checkpoints()] == [20, 10_000_000]
+
+
+@pytest.mark.parametrize(
+    ("keep", "keep_every", "wanted"),
+    [
+        (1, 0, [1000]),
+        (3, 0, [900, 950, 1000]),
+        (100, 0, list(range(50, 1001, 50))),
+        (1, 250, [250, 500, 750, 1000]),
+        (2, 500, [500, 950, 1000]),
+        (1, 120, [150, 250, 400, 500, 600, 750, 850, 1000]),  # the first at or after 120, 240, 360, …
+        (1, 10**9, [1000]),
+    ],
+)
+def test_the_newest_and_one_of_every_so_many_steps_are_kept(
+    keep: int, keep_every: int, wanted: list[int], tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path)
+    run.checkpoint(0).parent.mkdir()
+    for step in range(50, 1001, 50):
+        run.checkpoint(step).touch()
+        checkpoint.prune(run, keep, keep_every)
+    assert [run.step_of(path) for path in run.checkpoints()] == wanted
+
+
+def test_the_digest_is_over_names_types_shapes_and_values_in_any_order() -> None:
+    def of(**state: Any) -> str:
+        return checkpoint.digest(state)
+
+    zeros = torch.zeros(2, 3)
+    same = of(a=zeros, b={"x": 1, "y": [1.5, None]})
+    assert of(b={"y": [1.5, None], "x": 1}, a=zeros.t().contiguous().t()) == same  # another order, in memory too
+    others = [
+        of(a=zeros, c={"x": 1, "y": [1.5, None]}),
+        of(a=zeros.to(torch.int32), b={"x": 1, "y": [1.5, None]}),
+        of(a=zeros.reshape(3, 2), b={"x": 1, "y": [1.5, None]}),
+        of(a=-zeros, b={"x": 1, "y": [1.5, None]}),
+        of(a=zeros, b={"x": True, "y": [1.5, None]}),
+        of(a=zeros, b={"x": 1.0, "y": [1.5, None]}),
+        of(a=zeros, b={"x": 1, "y": (1.5, None)}),
+        of(a=zeros, b={"x": 1, "y": [1.5, None], "z": {}}),
+        of(a=zeros, b={"x": "1", "y": [1.5, None]}),
+    ]
+    assert len({same, *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.bool, torch.int64, torch.complex64])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_every_kind_of_tensor_comes_back(dtype: torch.dtype, shape: tuple[int, ...], tmp_path: Path) -> None:
+    state = {"x": torch.ones(shape).to(dtype), 7: "an integer key"}
+    checkpoint.save(tmp_path / "a.pt", state)
+    assert different(state, checkpoint.load(tmp_path / "a.pt")) == []
+
+
+def test_a_change_that_the_archive_does_not_notice_is_found_by_the_digest(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"schema": 2, "x": torch.ones(3), "digest": checkpoint.digest({"schema": 2, "x": torch.zeros(3)})}, path)
+    with pytest.raises(checkpoint.Damaged, match="does not have the digest that was written with it"):
+        checkpoint.load(path)
+
+
+# --- the newest that is sound
+
+
+def _three(tmp_path: Path) -> RunDir:
+    run = RunDir(tmp_path)
+    for step in (1, 2, 3):
+        checkpoint.save(run.checkpoint(step), {"step": step, "x": torch.ones(1000)})
+    return run
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def test_the_newest_sound_checkpoint_is_loaded_and_the_damaged_are_noted(tmp_path: Path) -> None:
+    run = _three(tmp_path)
+    path, state, notes = checkpoint.load_newest(run)
+    assert (path, state["step"], notes) == (run.checkpoint(3), 3, [])
+    _cut(run.checkpoint(3))
+    path, state, (note,) = checkpoint.load_newest(run)
+    assert (path, state["step"]) == (run.checkpoint(2), 2)
+    assert re.search(r"step-00000003\.pt is damaged: .*\. step-00000002\.pt is used instead\.$", note)
+    _cut(run.checkpoint(2))
+    assert len(checkpoint.load_newest(run)[2]) == 2
+    _cut(run.checkpoint(1))
+    with pytest.raises(checkpoint.Damaged, match=r"step-00000003\.pt is damaged") as caught:
+        checkpoint.load_newest(run)
+    assert "start a new run" in caught.value.hint
+    with pytest.raises(GantoolError, match="has no checkpoint"):
+        checkpoint.load_newest(RunDir(tmp_path / "none"))
+
+
+def test_a_newer_schema_is_not_passed_over(tmp_path: Path) -> None:
+    run = _three(tmp_path)
+    torch.save({"schema": checkpoint.SCHEMA + 1}, run.checkpoint(4))
+    with pytest.raises(GantoolError, match="has schema 3") as caught:
+        checkpoint.load_newest(run)
+    assert "Upgrade" in caught.value.hint
+
+
+def test_a_checkpoint_removed_while_one_looks_is_looked_for_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, read = _three(tmp_path), torch.load
+
+    def train_on(path: Path, **options: Any) -> Any:
+        monkeypatch.undo()
+        checkpoint.save(run.checkpoint(4), {"step": 4})
+        path.unlink()
+        return read(path, **options)
+
+    monkeypatch.setattr(torch, "load", train_on)
+    assert checkpoint.load_newest(run)[0] == run.checkpoint(4)
+
+
+def test_damaged_checkpoints_are_set_aside(tmp_path: Path) -> None:
+    run = _three(tmp_path)
+    checkpoint.set_aside(run, run.checkpoint(2))
+    assert run.checkpoints() == [run.checkpoint(1), run.checkpoint(2)]
+    assert (tmp_path / "checkpoints" / "step-00000003.damaged").is_file()
+
+
+def test_a_half_written_checkpoint_is_not_seen(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    checkpoint.save(run.checkpoint(1), {"step": 1})
+    (tmp_path / "checkpoints" / ".step-00000002.pt.abc.tmp").write_bytes(b"half")
+    assert run.latest_checkpoint() == run.checkpoint(1)

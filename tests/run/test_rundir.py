@@ -1,0 +1,186 @@
+"""Runs on disk: numbered, found again, read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from support.trainings import run_until, start
+
+from gantool.errors import GantoolError
+from gantool.run import rundir
+from gantool.run.rundir import RunDir
+
+
+def _run(runs: Path, label: str, checkpoint: bool = True) -> RunDir:
+    run = rundir.create(runs, label)
+    (run.path / "run.json").write_text("{}")
+    if checkpoint:
+        run.checkpoint(1).parent.mkdir()
+        run.checkpoint(1).write_bytes(b"")
+    return run
+
+
+def test_runs_are_numbered_from_1_and_a_gap_is_not_filled(tmp_path: Path) -> None:
+    runs = tmp_path / "deep" / "runs"
+    assert [rundir.create(runs, "a").name, rundir.create(runs, "b").name] == ["0001-a", "0002-b"]
+    (runs / "0001-a").rmdir()
+    (runs / "0041-by-hand").mkdir()
+    (runs / "not-a-run").mkdir()
+    (runs / "0099-a-file").write_text("")
+    assert rundir.create(runs, "c").name == "0042-c"
+    assert [run.name for run in rundir.list_runs(runs)] == ["0002-b", "0041-by-hand", "0042-c"]
+
+
+def test_numbers_past_9999_keep_their_order(tmp_path: Path) -> None:
+    (tmp_path / "9999-a").mkdir()
+    assert rundir.create(tmp_path, "b").name == "10000-b"
+    assert [run.name for run in rundir.list_runs(tmp_path)] == ["9999-a", "10000-b"]
+
+
+@pytest.mark.parametrize("labels", [["same"] * 8, [f"label{i}" for i in range(8)]], ids=["one label", "many labels"])
+def test_runs_that_start_at_once_get_numbers_of_their_own(labels: list[str], tmp_path: Path) -> None:
+    for attempt in range(10):
+        runs, together = tmp_path / str(attempt), Barrier(len(labels))
+
+        def make(label: str, runs: Path = runs, together: Barrier = together) -> RunDir:
+            together.wait()
+            return rundir.create(runs, label)
+
+        with ThreadPoolExecutor(len(labels)) as pool:
+            made = list(pool.map(make, labels))
+        numbers = [run.name.partition("-")[0] for run in made]
+        assert len(set(numbers)) == len(labels)
+        assert sorted(path.name for path in runs.iterdir()) == sorted(run.name for run in made)
+
+
+@pytest.mark.parametrize("label", ["", "a/b", "../up", "-x", ".hidden", "a b", "x" * 101, "new\nline"])
+def test_a_label_that_is_no_folder_name_is_refused(label: str, tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match="can't be part of a folder's name"):
+        rundir.create(tmp_path, label)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "wanted"),
+    [(("mlp", "digits"), "mlp-digits"), (("mlp", "My pictures!"), "mlp-My-pictures"), (("…", "/"), "run")],
+)
+def test_labels_are_made_from_any_name(parts: tuple[str, ...], wanted: str) -> None:
+    assert rundir.label(*parts) == wanted
+    assert len(rundir.label("x" * 300)) == 80
+
+
+def test_a_runs_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GantoolError, match=r"file/runs can't be written") as caught:
+        rundir.create(tmp_path / "file" / "runs", "a")
+    assert "--runs" in caught.value.hint
+
+
+def test_a_run_is_found_by_number_name_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _run(tmp_path, "mlp-digits")
+    for _ in range(10):
+        _run(tmp_path, "other")
+    for name in ("1", "0001", "0001-mlp-digits", str(run.path)):
+        assert rundir.find(tmp_path, name).path == run.path
+    monkeypatch.chdir(run.path)
+    assert rundir.find(tmp_path, ".").path.resolve() == run.path.resolve()
+
+
+@pytest.mark.parametrize("name", ["12", "mlp", "", "²", "-1", "0001", "no/such"])
+def test_a_run_that_is_not_there_is_named_beside_those_that_are(name: str, tmp_path: Path) -> None:
+    (tmp_path / "0002-half").mkdir()
+    with pytest.raises(GantoolError, match="There is no run") as caught:
+        rundir.find(tmp_path, name)
+    assert "0002-half" in caught.value.hint
+
+
+@pytest.mark.parametrize("ask", [rundir.list_runs, rundir.newest, lambda runs: rundir.find(runs, "1")])
+def test_a_folder_that_may_not_be_searched_is_named(
+    ask: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(tmp_path / "closed", "a")
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> object:  # chmod would not stop root
+        if path.parent.name == "closed" or path.name == "run.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(GantoolError, match=r"1(-a|/run\.json) can't be read: Permission denied"):
+        ask(tmp_path / "closed")
+
+
+def test_checkpoints_that_may_not_be_listed_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _run(tmp_path, "a")
+
+    def refuse(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(GantoolError, match="checkpoints can't be read: Permission denied"):
+        run.checkpoints()
+
+
+def test_a_name_too_long_for_a_file_is_no_traceback(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match="can't be read: File name too long"):
+        rundir.find(tmp_path, "x" * 5000)
+
+
+def test_the_newest_run_is_the_newest_that_has_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match="There is no trained run") as caught:
+        rundir.newest(tmp_path / "none")
+    assert "gantool train" in caught.value.hint
+    trained = _run(tmp_path, "trained")
+    _run(tmp_path, "died-young", checkpoint=False)
+    assert rundir.newest(tmp_path).path == trained.path
+
+
+def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match="0001-a has no checkpoint"):
+        _run(tmp_path, "a", checkpoint=False).latest_checkpoint()
+
+
+def test_run_json_comes_back_as_it_was(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path, steps=2, seed=7)
+    run_until(opened)
+    info = opened.run.read()
+    opened.run.write(info)
+    assert opened.run.read() == info
+    assert (info.seed, info.steps, info.step, info.status) == (7, 2, 2, "finished")
+    assert info.config["widths"] == [16, 24]
+    assert info.data.count == 50
+    assert info.data.shape == (1, 16, 16)
+
+
+def _changed(tmp_path: Path, **changes: object) -> RunDir:
+    run = start("mlp", tmp_path).run
+    path = run.path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return run
+
+
+def test_a_newer_schema_asks_for_an_upgrade(tmp_path: Path) -> None:
+    # what a newer gantool wrote may look different altogether: the schema is read first
+    run = _changed(tmp_path, schema_version=rundir.SCHEMA + 1, status="new", more=1)
+    with pytest.raises(GantoolError, match=r"run\.json has schema 3; this gantool reads up to 2") as caught:
+        run.read()
+    assert caught.value.hint == "Upgrade: pip install -U gantool"
+
+
+@pytest.mark.parametrize("changes", [{"status": "lost"}, {"step": "many"}, {"unknown": 1}, {"data": None}])
+def test_what_is_wrong_in_run_json_is_named(changes: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match=rf"run\.json is not a run's description: {next(iter(changes))}"):
+        _changed(tmp_path, **changes).read()
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "null", '{"schema_version": "x"}', "{"])
+def test_run_json_that_is_something_else_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(GantoolError, match=r"run\.json"):
+        RunDir(tmp_path).read()

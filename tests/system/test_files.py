@@ -1,0 +1,120 @@
+"""Files that are whole or not there, and reads with an end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from gantool.errors import GantoolError
+from gantool.system import files
+
+
+def test_a_new_file_is_whole_and_alone(tmp_path: Path) -> None:
+    files.write_bytes(tmp_path / "new" / "a.bin", b"whole")
+    assert (tmp_path / "new" / "a.bin").read_bytes() == b"whole"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(error: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def fail() -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(b"half of the n")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+        assert temporary.parent == path.parent  # a rename across file systems would not be atomic
+    assert path.read_bytes() == b"new"
+
+
+def test_results_have_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        files.write_bytes(tmp_path / "a", b"")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_json_round_trip_and_no_nan(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": [1, None, "é"]})
+    assert files.read_json(path) == {"a": [1, None, "é"]}
+    with pytest.raises(ValueError, match="Out of range float"):
+        files.write_json(path, {"a": float("nan")})
+    assert files.read_json(path) == {"a": [1, None, "é"]}
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_json_is_named(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(data)
+    with pytest.raises(GantoolError, match=r"a\.json does not hold valid JSON"):
+        files.read_json(path)
+
+
+def test_a_file_too_large_to_be_ours_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 2**20)
+    path = tmp_path / "a.json"
+    path.write_bytes(b" " * (2**20 + 1))
+    with pytest.raises(GantoolError, match=r"a\.json is larger than 1 MB"):
+        files.read_json(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match=r"none\.json can't be read: No such file"):
+        files.read_json(tmp_path / "none.json")
+    with pytest.raises(GantoolError, match="can't be read"):
+        files.read_json(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_a_device_without_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").symlink_to("/dev/zero")
+    with pytest.raises(GantoolError, match=r"a\.json can't be read: it is no regular file"):
+        files.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(GantoolError, match="pipe can't be read: it is no regular file"):
+        files.read_bounded(tmp_path / "pipe", 10)
+
+
+def test_a_read_ends_at_its_limit(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(2**20))
+    assert files.read_bounded(tmp_path / "a", 2**20) == bytes(2**20)
+    with (tmp_path / "a").open("ab") as file:
+        file.write(b"1")
+    with pytest.raises(GantoolError, match="a is larger than 1 MB"):
+        files.read_bounded(tmp_path / "a", 2**20)
+
+
+def test_an_error_while_reading_names_the_file_at_fault(tmp_path: Path) -> None:
+    def read(error: OSError) -> str:
+        with pytest.raises(GantoolError) as caught, files.reading(tmp_path):
+            raise error
+        return caught.value.message
+
+    assert read(PermissionError(13, "Permission denied", "/a/b")) == "/a/b can't be read: Permission denied."
+    assert read(OSError(5, "Input/output error")) == f"{tmp_path} can't be read: Input/output error."
+    assert read(OSError("odd")) == f"{tmp_path} can't be read: odd."
