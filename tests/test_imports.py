@@ -31,7 +31,7 @@ FLOORS = (
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 LIGHT = {  # what a room and all below it may import besides gantool and the standard library
     "errors": set(),
-    "system": set(),
+    "system": {"filelock", "rich"},  # inside functions of locking and terminal
     "artifact": {"numpy", "PIL", "onnx", "google"},  # onnx and its protobuf: inside a function of inspection
     "runtime": {"numpy", "onnxruntime"},
     "doctor": {"numpy", "onnxruntime", "torch"},  # torch in a process of its own, where it is installed

@@ -1,4 +1,4 @@
-"""The machine and the process that were measured. Standard library only, but for `describe`."""
+"""The machine and the process that were measured. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import sys
 from pathlib import Path
 
 from gantool.system import nvml
+from gantool.system.cores import usable_cores
 
 MEGABYTE = 1e6
 
 
 def describe() -> dict[str, str | int | None]:
     """`cpu`: its name; `cores`: logical ones that this process may use; `system`: e.g. Linux x86_64; `gpu`: or None."""
-    from gantool.runtime.workers import cores  # numpy and onnxruntime are not needed for the rest
-
     device = nvml.open_device()
     return {
         "cpu": _cpu(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "gpu": device.name() if device else None,
     }

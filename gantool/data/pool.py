@@ -6,7 +6,6 @@ cores two threads decoded PNG files of 32×32 at half the rate of one thread, an
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,17 +14,11 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from gantool.errors import GantoolError
-from gantool.system.subprocesses import begin_as_helper, deaf
+from gantool.system.subprocesses import begin_as_helper, ignore_sigint
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 AHEAD = 3  # pieces a worker: one that it works on, one that waits, one that is done
-
-
-def cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Generator[Result, None, None]:
@@ -42,7 +35,7 @@ def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: 
     under_way: deque[Future[Result]] = deque()
     try:
         for piece in pieces:
-            with deaf():
+            with ignore_sigint():
                 under_way.append(pool.submit(work, piece))
             if len(under_way) == AHEAD * workers:
                 yield under_way.popleft().result()

@@ -17,8 +17,9 @@ from gantool.data.images import check_pictures
 from gantool.data.mapped import release
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.plan import FEW, is_folder_of_files
-from gantool.data.pool import cores, in_order
+from gantool.data.pool import in_order
 from gantool.data.readers.folder import classes_of, find_images
+from gantool.system.cores import usable_cores
 
 COMMONEST = 10  # sizes that are told
 GROUPS = 1000  # groups of duplicates that are told
@@ -119,7 +120,7 @@ def _of_folder(path: Path, size: int | None, workers: int | None, on_progress: C
     seen, broken = _Seen(len(names)), []
     pieces = ((path, tuple(names[first : first + _FILES])) for first in range(0, len(names), _FILES))
     number = 0
-    for looked in in_order(_look, pieces, workers or (cores() if len(names) > FEW else 1)):
+    for looked in in_order(_look, pieces, workers or (usable_cores() if len(names) > FEW else 1)):
         for each in looked:
             if isinstance(each, str):
                 broken.append((names[number], each))

@@ -28,8 +28,7 @@ from gantool.exporting.onnx_files.seeds import INDEX, PIXELS_INPUT, SEED, latent
 from gantool.exporting.verify import Check
 from gantool.runtime import Generator
 from gantool.runtime.session import open_session
-from gantool.system.files import read_json, replacing_folder, sha256_of, write_json
-from gantool.system.folders import listing, require_place
+from gantool.system.files import listing, read_json, replacing_folder, require_place, sha256_of, write_json
 
 MARKER = "gantool.json"  # beside the models, where Triton looks at folders alone; tells which files are ours
 README = "README.md"

@@ -1,4 +1,4 @@
-"""How a request is spread over the cores: how many there are, what an image may cost, who makes which rows.
+"""How a request is spread over the cores: what an image may cost, which thread makes which rows.
 
 Nothing here changes an image. ONNX Runtime's float32 outputs of mlp, dcgan and wgan were bit-equal whatever the batch
 (1 to 512) and the threads (x86-64, 1.31); where a kernel rounds by batch, a plan is still the same on every call, for
@@ -8,13 +8,11 @@ it depends on the request, the file and the number of cores, never on a clock.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 Job = TypeVar("Job")
@@ -96,44 +94,6 @@ def plan(count: int, seconds: float, available: int, batch: int | None = None) -
         turns = -(-count // (threads * rows))
         rows = -(-count // (threads * turns))
     return Plan(min(threads, max(1, -(-count // rows))), rows)
-
-
-def cores(root: Path = Path("/")) -> int:
-    """Logical cores that this process may use: its affinity, and the quota of its cgroups (a container's limit)."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return max(1, min([count, *(math.ceil(quota) for quota in _quotas(root))]))
-
-
-def _quotas(root: Path) -> Iterator[float]:
-    """Cores by every cgroup that holds this process, of either version; those without a limit give none."""
-    mounted = root / "sys/fs/cgroup"
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        version_2 = not controllers
-        if not version_2 and "cpu" not in controllers.split(","):
-            continue
-        place = path.strip("/")
-        base = mounted if version_2 else mounted / controllers
-        if not version_2 and not base.is_dir():
-            base = mounted / "cpu"
-        # a container sees its own group at the root, whatever it is called outside
-        steps = place.split("/") if place and ".." not in place.split("/") else []
-        for depth in range(len(steps) + 1):
-            group = base.joinpath(*steps[:depth])
-            if version_2:
-                quota, period = (*_text(group / "cpu.max").split(), "", "")[:2]
-            else:
-                quota, period = (_text(group / f"cpu.cfs_{what}_us").strip() for what in ("quota", "period"))
-            if quota.isdecimal() and period.isdecimal() and int(quota) > 0 and int(period) > 0:
-                yield int(quota) / int(period)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
 
 
 class Workers:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +16,9 @@ from gantool.errors import GantoolError
 from gantool.shards.events import Again, Attempts, Part, Report
 from gantool.shards.maker import Made, Maker
 from gantool.shards.plan import ON_GPU, Plan, Shard
-from gantool.system.subprocesses import begin_as_helper, deaf
+from gantool.system import nvml
+from gantool.system.cores import usable_cores
+from gantool.system.subprocesses import begin_as_helper, describe_exit, ignore_sigint
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PATIENCE = 10.0  # seconds that a worker without work may take to end
@@ -38,10 +38,8 @@ def run(plan: Plan, artifact: Path, out: Path, todo: Sequence[Shard], workers: i
     `workers`: how many processes; None: one a core, or one a GPU. After any end no worker is left. GantoolError: one
     that a worker met, or a shard whose worker was lost again and again.
     """
-    from gantool.runtime.workers import cores
-
-    devices = _devices() if plan.provider in ON_GPU else []
-    count = workers or len(devices) or (1 if plan.provider in ON_GPU else cores())
+    devices = nvml.visible_devices() if plan.provider in ON_GPU else []
+    count = workers or len(devices) or (1 if plan.provider in ON_GPU else usable_cores())
     waiting, attempts = deque(todo), Attempts()
     running: list[_Worker] = []
 
@@ -61,7 +59,7 @@ def run(plan: Plan, artifact: Path, out: Path, todo: Sequence[Shard], workers: i
                 except (EOFError, OSError):
                     running.remove(worker)
                     worker.process.join()
-                    why = attempts.lost(worker.shard, _ending(worker.process.exitcode))
+                    why = attempts.lost(worker.shard, describe_exit(worker.process.exitcode))
                     report(Again(worker.shard.number, why))
                     waiting.appendleft(worker.shard)
                     start(worker.slot)
@@ -90,7 +88,7 @@ def _start(plan: Plan, artifact: Path, out: Path, shard: Shard, slot: int, devic
     context = get_context("spawn")  # a fork of a process that has threads may hang
     pipe, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, plan, artifact, out, device), daemon=True)
-    with deaf():
+    with ignore_sigint():
         process.start()
     theirs.close()  # else its end would not be seen here
     worker = _Worker(process, pipe, slot, shard)
@@ -124,22 +122,3 @@ def _work(pipe: Connection, plan: Plan, artifact: Path, out: Path, device: str |
                 pipe.send(error)
                 return
             pipe.send(made)
-
-
-def _ending(status: int | None) -> str:
-    if status is not None and status < 0:
-        with suppress(ValueError):
-            return f"ended by {signal.Signals(-status).name}"
-    return f"ended with status {status}"
-
-
-def _devices() -> list[str]:
-    """The GPUs, as CUDA_VISIBLE_DEVICES names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name.strip() for name in named.split(",") if name.strip()]
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]

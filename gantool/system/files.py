@@ -1,14 +1,22 @@
-"""Files that are never half-written, and reads that are bounded. Standard library only."""
+"""Atomic writes, which leave the old file or folder or the new one, and bounded reads.
+
+with replacing(path) as temporary:  # a file
+    temporary.write_bytes(data)
+with replacing_folder(folder) as new:  # a folder
+    (new / "a.txt").write_text("a")
+"""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import hashlib
 import json
 import math
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +25,7 @@ from gantool.errors import GantoolError
 
 MAX_JSON_BYTES = 16 * 2**20  # far above any file of ours: a larger one is not ours
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit for an ONNX file
+_AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2(2)
 
 
 @contextmanager
@@ -28,8 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _fsync(temporary)
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for sharing
         temporary.replace(path)
     finally:
@@ -38,7 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder`; on a clean exit it takes that name, and what had it goes.
+    """Give an empty folder beside `folder`; on a clean exit fsync it and put it in the place of `folder`.
 
     After any other exit `folder` is as it was. An OSError becomes a GantoolError that names it.
     """
@@ -51,32 +59,83 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             old.mkdir()
             yield new
             for path in filter(Path.is_file, new.rglob("*")):
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
+                _fsync(path)
             replace_together({new: final}, old)
     except OSError as error:
         raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder.") from error
 
 
 def replace_together(moves: Mapping[Path, Path], old: Path) -> None:
-    """Rename every key to its value, or none: what stands there goes to the folder `old`, and back when one fails."""
-    kept: dict[Path, Path] = {}
-    done: list[Path] = []
+    """Move every key (a file or folder) to its value, or none if one fails; what was there goes to the folder `old`.
+
+    A kill leaves each value old or new, and never missing, on Linux and macOS; elsewhere it may be in `old`.
+    """
+    begun: list[tuple[Path, Path, int, Path]] = []
     try:
         for number, (source, target) in enumerate(moves.items()):
-            if target.exists():
-                kept[target] = old / str(number)  # noted first: an interrupt may come right after the renaming
-                target.rename(kept[target])
-            done.append(target)
-            source.rename(target)
-    except BaseException:
-        for target, source in zip(done, moves, strict=False):
-            if target.exists() and not source.exists():
+            backup = old / str(number)
+            begun.append((source, target, source.stat().st_ino, backup))
+            if not target.exists():
+                source.rename(target)
+            elif _exchange(source, target):
+                source.rename(backup)
+            else:
+                target.rename(backup)
+                source.rename(target)
+    except BaseException:  # an interrupt, too, which may come between two of these lines
+        for source, target, inode, backup in reversed(begun):
+            if target.exists() and target.stat().st_ino == inode:
+                if source.exists():
+                    source.rename(backup)
                 target.rename(source)
-        for target, backup in kept.items():
             if backup.exists():
                 backup.rename(target)
         raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths in one step; False where the system or the file system can't, or an error forbids it."""
+    call = _exchange_call()
+    return call is not None and call(os.fsencode(one), os.fsencode(other)) == 0
+
+
+@functools.cache
+def _exchange_call() -> Callable[[bytes, bytes], int] | None:
+    try:
+        library = ctypes.CDLL(None)
+        if hasattr(library, "renameat2"):  # Linux
+            return lambda one, other: int(library.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, _EXCHANGE))
+        renamex = library.renamex_np  # macOS, where the same flag is called RENAME_SWAP
+        return lambda one, other: int(renamex(one, other, _EXCHANGE))
+    except (OSError, AttributeError, TypeError):  # Windows, or an old C library
+        return None
+
+
+def _fsync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def require_place(folder: Path, option: str) -> None:
+    """GantoolError when `folder` can't be replaced: a file, or the current folder or one above it.
+
+    `option`: what named it, as `--app`. Replacing the folder that a shell is in leaves the shell in a deleted one.
+    """
+    if Path.cwd().is_relative_to(folder.resolve()):
+        what = "is" if folder.resolve() == Path.cwd() else "holds"
+        raise GantoolError(
+            f"{folder} {what} the folder you are in: it can't be replaced.",
+            f"Name a new one, or change to another folder first: {option} DIR",
+        )
+    with reading(folder):
+        if folder.exists() and not folder.is_dir():
+            raise GantoolError(f"{folder} is a file.", f"Name a folder: {option} DIR")
+
+
+def listing(folder: Path) -> list[Path]:
+    """Files and links below `folder`, relative to it, sorted; [] where there is none. Links are not followed."""
+    with reading(folder):
+        return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

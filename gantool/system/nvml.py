@@ -1,7 +1,10 @@
-"""NVML, the library that nvidia-smi asks: drivers, GPUs, memory, energy. By ctypes: nothing has to be installed.
+"""NVIDIA GPUs through NVML, the driver's own library: names, memory, energy, versions.
 
-Functions and their versions as in NVIDIA's nvml.h (NVML API reference); all are in every driver since 2018. Light to
-import: measured processes do.
+    device = nvml.open_device()  # None without a GPU
+    nvml.visible_devices()  # ["0", "1"], as for CUDA_VISIBLE_DEVICES
+
+Called by ctypes, so nothing has to be installed. Functions and their versions are those of NVIDIA's nvml.h (NVML API
+reference); all are in every driver since 2018.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ _NAME = 96  # bytes, with the zero at the end: NVML_DEVICE_NAME_V2_BUFFER_SIZE
 
 
 class NvmlError(Exception):
-    """NVML's own words for what it could not do."""
+    """NVML reports an error; the message is its own."""
 
 
 class _Memory(ctypes.Structure):
@@ -29,7 +32,7 @@ class _Memory(ctypes.Structure):
 
 
 class Device:
-    """A GPU. Methods give None where the driver does not tell."""
+    """A GPU. Methods give None where the driver has no answer."""
 
     def __init__(self, library: Any, handle: Any) -> None:
         self._library, self._handle = library, handle
@@ -103,7 +106,7 @@ class Nvml:
         else:
             code = self._library.nvmlDeviceGetHandleByIndex_v2(which, ctypes.byref(handle))
         if code:
-            raise NvmlError(_said(self._library, code))
+            raise NvmlError(_error_text(self._library, code))
         return Device(self._library, handle)
 
 
@@ -111,7 +114,7 @@ def start(load: Callable[[str], Any] = ctypes.CDLL) -> Nvml:
     """Load and start the library. `load` opens it. OSError: it is not there; NvmlError: it does not start."""
     library = load(LIBRARY)
     if code := library.nvmlInit_v2():
-        raise NvmlError(_said(library, code))
+        raise NvmlError(_error_text(library, code))
     return Nvml(library)
 
 
@@ -128,7 +131,18 @@ def open_device(load: Callable[[str], Any] = ctypes.CDLL) -> Device | None:
         return None
 
 
-def _said(library: Any, code: int) -> str:
+def visible_devices(load: Callable[[str], Any] = ctypes.CDLL) -> list[str]:
+    """The GPUs that this process may use, each as CUDA_VISIBLE_DEVICES would name it; [] without a driver."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    try:
+        return [str(number) for number in range(start(load).count())]
+    except (OSError, AttributeError, NvmlError):
+        return []
+
+
+def _error_text(library: Any, code: int) -> str:
     try:
         library.nvmlErrorString.restype = ctypes.c_char_p
         return str(library.nvmlErrorString(code).decode(errors="replace"))

@@ -38,7 +38,7 @@ goldens = st.builds(
     Golden,
     numbers,
     numbers,
-    st.integers(1, manifest.MAX_GOLDEN),
+    st.integers(1, manifest.MAX_GOLDEN // 2),  # of at most two
     texts,
     st.lists(st.tuples(places, places, places, st.lists(levels, min_size=1, max_size=3).map(tuple)), max_size=3).map(
         tuple
@@ -212,5 +212,5 @@ def test_numbers_that_json_does_not_have(number: str) -> None:
 def test_a_hostile_count_of_golden_images_is_no_work() -> None:
     value = copy.deepcopy(json.loads(EXAMPLE.to_json()))
     value["golden"][0]["count"] = 10**12
-    with pytest.raises(GantoolError, match=r"golden\.count"):
+    with pytest.raises(GantoolError, match="1024 images at most in 'golden'"):
         read(value)

@@ -25,7 +25,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from gantool.run.rundir import RunDir
-from gantool.training import lock
+from gantool.run import lock
 held = lock.take(RunDir(Path(sys.argv[1])))
 print("held", flush=True)
 time.sleep(600)

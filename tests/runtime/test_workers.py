@@ -1,87 +1,18 @@
-"""gantool.runtime.workers: the cores that may be used, what a request is cut into, threads that help and go."""
+"""gantool.runtime.workers: what a request is cut into, threads that help and go."""
 
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from gantool.run.rundir import RunDir
-from gantool.runtime import Generator, workers
-from gantool.runtime.workers import Workers, at_once, call_rows, cores, image_seconds, latency_threads, plan
-
-# cores
-
-
-def written(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
-V2 = "sys/fs/cgroup"
-V1 = "sys/fs/cgroup/cpu,cpuacct"
-
-
-@pytest.mark.parametrize(
-    ("files", "count"),
-    [
-        ({}, 8),
-        ({"proc/self/cgroup": "0::/\n", f"{V2}/cpu.max": "200000 100000\n"}, 2),
-        ({"proc/self/cgroup": "0::/\n", f"{V2}/cpu.max": "250000 100000\n"}, 3),
-        ({"proc/self/cgroup": "0::/\n", f"{V2}/cpu.max": "10000 100000\n"}, 1),
-        ({"proc/self/cgroup": "0::/\n", f"{V2}/cpu.max": "max 100000\n"}, 8),
-        ({"proc/self/cgroup": "0::/\n", f"{V2}/cpu.max": "6400000 100000\n"}, 8),
-        # the tightest limit of its groups counts
-        ({"proc/self/cgroup": "0::/a/b\n", f"{V2}/a/cpu.max": "300000 100000", f"{V2}/a/b/cpu.max": "max 100000"}, 3),
-        ({"proc/self/cgroup": "0::/docker/1\n", f"{V2}/cpu.max": "400000 100000"}, 4),
-        # version 1
-        (
-            {
-                "proc/self/cgroup": "5:memory:/x\n3:cpu,cpuacct:/x\n0::/\n",
-                f"{V1}/x/cpu.cfs_quota_us": "500000\n",
-                f"{V1}/x/cpu.cfs_period_us": "100000\n",
-            },
-            5,
-        ),
-        ({"proc/self/cgroup": "1:cpu:/\n", f"{V2}/cpu/cpu.cfs_quota_us": "-1", f"{V2}/cpu/cpu.cfs_period_us": "9"}, 8),
-        (
-            {
-                "proc/self/cgroup": "4:cpuacct,cpu:/\n",
-                f"{V2}/cpu/cpu.cfs_quota_us": "20",
-                f"{V2}/cpu/cpu.cfs_period_us": "10",
-            },
-            2,
-        ),
-        # what no kernel writes
-        ({"proc/self/cgroup": "0::/../../etc\n:\n\nx", f"{V2}/cpu.max": "100000"}, 8),
-        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "100000 0"}, 8),
-        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "\xff\xfe 100000"}, 8),
-    ],
-)
-def test_cores_by_affinity_and_quota(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], count: int
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert cores(written(tmp_path, files)) == count
-
-
-def test_cores_without_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    for count, found in ((6, 6), (None, 1)):
-        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
-        assert cores(tmp_path) == found
-
-
-def test_cores_of_this_machine() -> None:
-    assert 1 <= cores() <= (os.cpu_count() or 1)
-
+from gantool.runtime import Generator
+from gantool.runtime import generator as generator_module
+from gantool.runtime.workers import Plan, Workers, at_once, call_rows, image_seconds, latency_threads, plan
 
 # plans
 
@@ -112,14 +43,14 @@ def test_plans_of_known_generators() -> None:
         for size, convolutional in ((6_217_706, False), (1_804_169, False), (4_562_227, True), (14_607_114, True))
     )
     assert [call_rows(seconds) for seconds in (mlp, int8, dcgan_32, dcgan_64)] == [256, 512, 16, 16]
-    assert plan(1, mlp, 64) == workers.Plan(1, 256)  # for latency: one call, its operators on several threads
-    assert plan(1024, mlp, 2) == workers.Plan(2, 256)
-    assert plan(64, dcgan_32, 2) == workers.Plan(2, 16)
-    assert plan(48, dcgan_32, 2) == workers.Plan(2, 12)  # not 16, 16 and 16: one would wait
-    assert plan(1024, dcgan_32, 64) == workers.Plan(64, 16)
-    assert plan(64, dcgan_64, 64) == workers.Plan(64, 1)
-    assert plan(64, mlp, 64) == workers.Plan(1, 256)
-    assert plan(64, dcgan_32, 64) == workers.Plan(22, 3)  # more threads than work would only be woken
+    assert plan(1, mlp, 64) == Plan(1, 256)  # for latency: one call, its operators on several threads
+    assert plan(1024, mlp, 2) == Plan(2, 256)
+    assert plan(64, dcgan_32, 2) == Plan(2, 16)
+    assert plan(48, dcgan_32, 2) == Plan(2, 12)  # not 16, 16 and 16: one would wait
+    assert plan(1024, dcgan_32, 64) == Plan(64, 16)
+    assert plan(64, dcgan_64, 64) == Plan(64, 1)
+    assert plan(64, mlp, 64) == Plan(1, 256)
+    assert plan(64, dcgan_32, 64) == Plan(22, 3)  # more threads than work would only be woken
 
 
 def test_threads_of_one_operator() -> None:
@@ -232,7 +163,7 @@ def test_a_program_ends_with_its_threads(exported_run: RunDir, what: str) -> Non
 
 
 def test_no_threads_for_one_core(exported_run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "cores", lambda: 1)
+    monkeypatch.setattr(generator_module, "usable_cores", lambda: 1)
     generator = Generator(exported_run.export / "generator.seeded.onnx")
     before = threading.active_count()
     assert len(generator.sample(1500)) == 1500

@@ -113,7 +113,7 @@ def test_workers_killed_at_any_moment(file: Path, whole: dict[str, str], tmp_pat
     summary = json.loads(output)
     assert killed >= 2
     assert 1 <= summary["lost"] <= killed  # one that was killed after its last shard is not missed
-    assert errors.count("ended by SIGKILL; the shard is made again") == summary["lost"]
+    assert errors.count("was killed by SIGKILL; the shard is made again") == summary["lost"]
     assert digests(out) == whole
 
 

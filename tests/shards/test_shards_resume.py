@@ -244,7 +244,7 @@ def test_a_shard_whose_worker_is_lost_twice_is_made(file: Path, tmp_path: Path) 
 
     done = shards.generate(file, tmp_path / "out", on_progress=listen, **asked)
     assert done.lost == 2
-    assert heard == [Again(1, "ended by SIGKILL")] * 2
+    assert heard == [Again(1, "was killed by SIGKILL")] * 2
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
@@ -252,7 +252,7 @@ def test_a_shard_that_kills_every_worker_is_given_up(file: Path, tmp_path: Path)
     asked = {"count": 2 * LONG, "shard_size": LONG, "workers": 1}
     with pytest.raises(GantoolError, match=r"shard-000001\.npy \(images 100000 … 199999\) was begun 3 times") as error:
         shards.generate(file, tmp_path, on_progress=kill_workers(3, 1), **asked)
-    assert "ended by SIGKILL" in error.value.message
+    assert "was killed by SIGKILL" in error.value.message
     assert sorted(digests(tmp_path)) == ["index.json", "shard-000000.npy"]
     assert not multiprocessing.active_children()
     assert shards.generate(file, tmp_path, **asked).made == 1

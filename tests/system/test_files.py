@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,105 @@ def test_an_error_while_reading_names_the_file_at_fault(tmp_path: Path) -> None:
     assert read(PermissionError(13, "Permission denied", "/a/b")) == "/a/b can't be read: Permission denied."
     assert read(OSError(5, "Input/output error")) == f"{tmp_path} can't be read: Input/output error."
     assert read(OSError("odd")) == f"{tmp_path} can't be read: odd."
+
+
+@pytest.fixture(params=[True, False], ids=["exchange", "rename"])
+def exchanging(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Folders are replaced in one step, and as on systems that can't do that."""
+    if not request.param:
+        monkeypatch.setattr(files, "_exchange_call", lambda: None)
+    elif sys.platform not in ("linux", "darwin"):
+        pytest.skip("no exchange of paths here")
+    return bool(request.param)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.usefixtures("exchanging")
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "folder"
+    for name in ("one", "two"):
+        with files.replacing_folder(folder) as new:
+            (new / "sub").mkdir()
+            (new / "sub" / name).write_text(name)
+            assert new.parent.parent == folder.parent  # on the same file system
+        assert tree(folder.parent) == {f"folder/sub/{name}": name}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~os.umask(os.umask(0o022))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_folder_leaves_the_old_one_and_nothing_else(error: type[BaseException], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").write_text("old")
+
+    def fail() -> None:
+        with files.replacing_folder(tmp_path / "folder") as new:
+            (new / "half").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert tree(tmp_path) == {"folder/old": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(GantoolError, match=r"file/folder can't be written"),
+        files.replacing_folder(tmp_path / "file" / "folder"),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("exchanging")
+def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
+    for folder, text in (("new", "new"), ("there", "old")):
+        (tmp_path / folder).mkdir()
+        for name in "ac":
+            (tmp_path / folder / name).write_text(f"{text} {name}")
+    (tmp_path / "new" / "b").write_text("new b")
+    (tmp_path / "old").mkdir()
+    moves = {tmp_path / "new" / name: tmp_path / "there" / name for name in "abc"}
+    before = tree(tmp_path)
+    missing = {**moves, tmp_path / "new" / "none": tmp_path / "there" / "none"}
+    with pytest.raises(FileNotFoundError):
+        files.replace_together(missing, tmp_path / "old")
+    assert tree(tmp_path) == before
+    files.replace_together(moves, tmp_path / "old")
+    assert tree(tmp_path) == {
+        **{f"there/{name}": f"new {name}" for name in "abc"},
+        "old/0": "old a",
+        "old/2": "old c",
+    }
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="no exchange here")
+def test_a_killed_replacement_leaves_the_old_folder_or_the_new_one(tmp_path: Path) -> None:
+    """Killed before and after every step of the replacement."""
+    for step in range(4):
+        folder = tmp_path / f"{step}"
+        with files.replacing_folder(folder) as new:
+            (new / "a").write_text("old")
+        code = (
+            "import os, sys\nfrom pathlib import Path\nfrom gantool.system import files\n"
+            "steps = 0\n"
+            "def counted(function):\n"
+            "    def call(*arguments):\n"
+            "        global steps\n"
+            f"        if steps == {step}: os.kill(os.getpid(), 9)\n"
+            "        result = function(*arguments)\n"
+            "        steps += 1\n"
+            f"        if steps == {step}: os.kill(os.getpid(), 9)\n"
+            "        return result\n"
+            "    return call\n"
+            "files._exchange = counted(files._exchange)\n"
+            "Path.rename = counted(Path.rename)\n"
+            "with files.replacing_folder(Path(sys.argv[1])) as new:\n"
+            "    (new / 'a').write_text('new')\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(folder)])
+        assert (folder / "a").read_text() == ("old" if step == 0 else "new")
+        assert done.returncode == (-9 if step < 3 else 0)

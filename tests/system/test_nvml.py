@@ -21,6 +21,10 @@ class Driver:
     def nvmlInit_v2(self) -> int:
         return self.result
 
+    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
+        count._obj.value = 3
+        return 0
+
     def nvmlDeviceGetHandleByIndex_v2(self, index: int, handle: Any) -> int:
         self.opened.append(index)
         return 0
@@ -55,10 +59,24 @@ def test_nvml(monkeypatch: pytest.MonkeyPatch, visible: str | None, index: objec
     assert driver.opened == [index]
 
 
-def test_no_nvml() -> None:
+@pytest.mark.parametrize(
+    ("visible", "devices"), [(None, ["0", "1", "2"]), ("2, GPU-ab", ["2", "GPU-ab"]), ("", []), ("-1", ["-1"])]
+)
+def test_visible_devices(monkeypatch: pytest.MonkeyPatch, visible: str | None, devices: list[str]) -> None:
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert nvml.visible_devices(lambda name: Driver()) == devices
+
+
+def test_no_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> object:
         raise OSError(f"{name}: cannot open shared object file")
 
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert nvml.visible_devices(missing) == []
+    assert nvml.visible_devices(lambda name: Driver(result=999)) == []
     assert nvml.open_device(missing) is None
     assert nvml.open_device(lambda name: Driver(result=999)) is None
     assert nvml.open_device(lambda name: object()) is None
@@ -66,7 +84,7 @@ def test_no_nvml() -> None:
 
 def test_a_measured_process_starts_without_what_it_does_not_need() -> None:
     """NVML is bound by ctypes alone."""
-    code = "import sys; before = set(sys.modules); from gantool import nvml; print(*(set(sys.modules) - before))"
+    code = "import sys; before = set(sys.modules); from gantool.system import nvml; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert not {name for name in loaded if name not in sys.stdlib_module_names} - {"gantool"}

@@ -20,11 +20,11 @@ from gantool.data.images import CHANNELS, FITS, Fit, channel_axis, check_images
 from gantool.data.mapped import open_npy
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.sources import ArraySource, FolderSource, all_grey, first_whole, signature
-from gantool.data.pool import cores
 from gantool.data.readers.csv_labels import read_labels
 from gantool.data.readers.folder import class_note, classes_of, find_images
 from gantool.data.sources import names
 from gantool.errors import GantoolError, excerpt
+from gantool.system.cores import usable_cores
 
 FEW = 500  # files that one process decodes before others have started
 
@@ -125,7 +125,7 @@ def _open_folder(path: Path, options: Options, plan: dict[str, Any]) -> tuple[di
     }
 
     def ready(found: Mapping[str, Any], workers: int | None) -> tuple[FolderSource, dict[str, Any]]:
-        count = workers or (cores() if len(files) > FEW else 1)
+        count = workers or (usable_cores() if len(files) > FEW else 1)
         channels = found.get("channels") or options.channels or (1 if all_grey(path, files, count) else 3)
         how = Preparation("L" if channels == 1 else "RGB", options.size, options.fit, colour(options.background))
         row, first = found.get("row"), found.get("first", files[0])

@@ -18,8 +18,7 @@ from gantool.artifact.provenance import of, xmp
 from gantool.errors import GantoolError
 from gantool.exporting.app import assets, readme
 from gantool.run.rundir import RunDir, label
-from gantool.system.files import MAX_JSON_BYTES, read_bounded, replacing_folder, write_json
-from gantool.system.folders import listing, require_place
+from gantool.system.files import MAX_JSON_BYTES, listing, read_bounded, replacing_folder, require_place, write_json
 
 if TYPE_CHECKING:
     from gantool.exporting.source import Artifact

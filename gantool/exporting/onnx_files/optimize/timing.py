@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from gantool.runtime.workers import cores
+from gantool.system.cores import usable_cores
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -61,7 +61,7 @@ def compare(
     `feeds_after`: the same for `after`, where its input has another layout.
     """
     if threads is None:
-        threads = (1, DEFAULT_THREADS) if cores() > 1 else (1,)
+        threads = (1, DEFAULT_THREADS) if usable_cores() > 1 else (1,)
     timings = []
     for count in threads:
         sessions = session(before, count), session(after, count)

@@ -1,0 +1,49 @@
+"""How many CPU cores this process may use."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Logical cores by the affinity of this process and the CPU quota of its cgroups (a container's limit).
+
+    A quota of 2.5 cores counts as 3. `root`: where /proc and /sys are, for tests.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, min([count, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The limits, in cores, of all cgroups (version 1 and 2) that this process is in."""
+    mounted = root / "sys/fs/cgroup"
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        version_2 = not controllers
+        if not version_2 and "cpu" not in controllers.split(","):
+            continue
+        base = mounted if version_2 else mounted / controllers
+        if not version_2 and not base.is_dir():
+            base = mounted / "cpu"
+        # a container sees its own group at the root, whatever it is called outside
+        place = path.strip("/")
+        steps = place.split("/") if place and ".." not in place.split("/") else []
+        for depth in range(len(steps) + 1):
+            group = base.joinpath(*steps[:depth])
+            if version_2:
+                quota, period = (*_text(group / "cpu.max").split(), "", "")[:2]
+            else:
+                quota, period = (_text(group / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+            if quota.isdecimal() and period.isdecimal() and int(quota) > 0 and int(period) > 0:
+                yield int(quota) / int(period)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
