@@ -13,11 +13,10 @@ import torch
 from support.trainings import architecture, tiny_game
 
 from gantool.data import Dataset
+from gantool.plugin import DataSource, options
 from gantool.plugin import architecture as declared
 from gantool.plugin import game as games
-from gantool.plugin import options
 from gantool.plugin.architecture import Recipe, SampleSpec
-from gantool.plugin.datasource import DataSource
 from gantool.plugin.game import Batch, Game, Loss, Player
 from gantool.scaffold import checked
 from gantool.testing import check_architecture

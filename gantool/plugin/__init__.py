@@ -1,1 +1,48 @@
-"""What an author of architectures writes against: declarations, games, objectives, hooks; and the plugin registry."""
+"""What plugin authors import: `from gantool.plugin import Architecture, Recipe, two_player, hookimpl, …`.
+
+Importing this loads no torch. The parts of a game do: import those (`two_player`, `Game`, `Loss`, …) inside `build`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gantool.errors import GantoolError
+from gantool.plugin.architecture import Architecture, Input, ObjectiveOptions, Recipe, Role, SampleSpec
+from gantool.plugin.hookspecs import DataSource, hookimpl
+
+if TYPE_CHECKING:
+    from gantool.plugin import objectives
+    from gantool.plugin.game import Batch, Game, Loss, Player, two_player
+
+__all__ = [
+    "Architecture",
+    "Batch",
+    "DataSource",
+    "Game",
+    "GantoolError",
+    "Input",
+    "Loss",
+    "ObjectiveOptions",
+    "Player",
+    "Recipe",
+    "Role",
+    "SampleSpec",
+    "hookimpl",
+    "objectives",
+    "two_player",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first asked for."""
+    if name == "objectives":
+        return import_module("gantool.plugin.objectives")
+    if name in ("Batch", "Game", "Loss", "Player", "two_player"):
+        return getattr(import_module("gantool.plugin.game"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,14 +5,13 @@ Scores are float (N,); losses are scalar means over the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from gantool.plugin.zeros import ZerosDropped
+from torch.overrides import TorchFunctionMode
 
 Terms = dict[str, Tensor]
 
@@ -110,10 +109,48 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
         gradient = torch.func.grad(lambda images: critic(images).sum())(between)
     else:
         between.requires_grad_()
-        with ZerosDropped():
+        with SkipZeroGradients():
             scores = critic(between)
         (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
     # the tiny constant keeps the norm differentiable where a gradient is exactly zero
     norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
     penalty: Tensor = (norm - 1).square().mean()
     return penalty
+
+
+_LAYERS = (F.linear, F.conv1d, F.conv2d, F.conv3d)
+
+
+class SkipZeroGradients(TorchFunctionMode):
+    """A context: skip all-zero gradients in the double backward of the layers that run in it.
+
+    The second derivative of a piecewise linear network is zero wherever it exists, yet PyTorch fills tensors with those
+    zeros and takes them back through every layer: two of the six passes of a gradient penalty. The result is exact, for
+    the values are checked. Checking waits for the device, so on anything but the CPU nothing is skipped.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _LAYERS and result.device.type == "cpu" and result.requires_grad:
+            return _StopZeros.apply(result)  # type: ignore[no-untyped-call]
+        return result
+
+
+class _StopZeros(torch.autograd.Function):
+    """The identity; in double backward an all-zero gradient ends here."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor | None:
+        (gradient,) = gradients
+        # with gradients enabled this is the first derivative, which has no zeros to skip
+        return gradient if torch.is_grad_enabled() or gradient.any() else None

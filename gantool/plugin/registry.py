@@ -17,7 +17,7 @@ import pluggy
 from gantool.errors import GantoolError
 from gantool.plugin import hookspecs
 from gantool.plugin.architecture import Architecture
-from gantool.plugin.datasource import DataSource
+from gantool.plugin.hookspecs import DataSource
 from gantool.plugin.options import options_of
 
 GROUP = "gantool"

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gantool.errors import GantoolError
-from gantool.plugin.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
-from gantool.plugin.hookspecs import hookimpl
+from gantool.plugin import Architecture, GantoolError, ObjectiveOptions, Recipe, SampleSpec, hookimpl
 
 if TYPE_CHECKING:
-    from gantool.plugin.game import Game
+    from gantool.plugin import Game
 
 
 class CGANConfig(ObjectiveOptions):
@@ -47,8 +45,7 @@ class CGANConfig(ObjectiveOptions):
 
 def build(config: CGANConfig, spec: SampleSpec) -> Game:
     """GantoolError for data without labels, and for shapes that the body can't make."""
-    from gantool.plugin import objectives
-    from gantool.plugin.game import two_player
+    from gantool.plugin import objectives, two_player
     from gantool_cgan.networks import Conditional, Projection, body
 
     if not spec.classes:

@@ -10,7 +10,7 @@ import torch
 from gantool_mlp import MLPConfig
 from torch import Tensor, nn
 
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin import SampleSpec
 
 if TYPE_CHECKING:
     from gantool_cgan import CGANConfig

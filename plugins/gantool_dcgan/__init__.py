@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gantool.plugin.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
-from gantool.plugin.hookspecs import hookimpl
+from gantool.plugin import Architecture, ObjectiveOptions, Recipe, SampleSpec, hookimpl
 
 if TYPE_CHECKING:
-    from gantool.plugin.game import Game
+    from gantool.plugin import Game
 
 
 class DCGANConfig(ObjectiveOptions):
@@ -22,8 +21,7 @@ class DCGANConfig(ObjectiveOptions):
 
 
 def build(config: DCGANConfig, spec: SampleSpec) -> Game:
-    from gantool.plugin import objectives
-    from gantool.plugin.game import two_player
+    from gantool.plugin import objectives, two_player
     from gantool_dcgan.networks import Discriminator, Generator
 
     return two_player(

@@ -6,8 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from gantool.errors import GantoolError
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin import GantoolError, SampleSpec
 
 SIDES = (16, 28, 32, 64, 128, 256)
 SMALLEST = 4  # side of a map that is not halved further

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gantool.plugin.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
-from gantool.plugin.hookspecs import hookimpl
+from gantool.plugin import Architecture, ObjectiveOptions, Recipe, SampleSpec, hookimpl
 
 if TYPE_CHECKING:
-    from gantool.plugin.game import Game
+    from gantool.plugin import Game
 
 
 class MLPConfig(ObjectiveOptions):
@@ -31,8 +30,7 @@ class MLPConfig(ObjectiveOptions):
 
 
 def build(config: MLPConfig, spec: SampleSpec) -> Game:
-    from gantool.plugin import objectives
-    from gantool.plugin.game import two_player
+    from gantool.plugin import objectives, two_player
     from gantool_mlp.networks import Discriminator, Generator
 
     return two_player(

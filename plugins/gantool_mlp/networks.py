@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin import SampleSpec
 
 if TYPE_CHECKING:
     from gantool_mlp import MLPConfig

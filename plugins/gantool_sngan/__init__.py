@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from gantool.plugin.architecture import Architecture, ObjectiveOptions, Recipe, SampleSpec
-from gantool.plugin.hookspecs import hookimpl
+from gantool.plugin import Architecture, ObjectiveOptions, Recipe, SampleSpec, hookimpl
 
 if TYPE_CHECKING:
-    from gantool.plugin.game import Game
+    from gantool.plugin import Game
 
 
 class SNGANConfig(ObjectiveOptions):
@@ -29,8 +28,7 @@ class SNGANConfig(ObjectiveOptions):
 
 
 def build(config: SNGANConfig, spec: SampleSpec) -> Game:
-    from gantool.plugin import objectives
-    from gantool.plugin.game import two_player
+    from gantool.plugin import objectives, two_player
     from gantool_sngan.networks import Discriminator, Generator
 
     discriminator = Discriminator(spec, config.width, config.max_width)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import ParametrizationList, register_parametrization
 
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin import SampleSpec
 
 SIDES = (16, 28, 32, 48, 64, 96, 128)
 START = 15  # power iterations before the first use

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
-from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
-from gantool.plugin.hookspecs import hookimpl
+from gantool.plugin import Architecture, Recipe, SampleSpec, hookimpl
 
 if TYPE_CHECKING:
-    from gantool.plugin.game import Game
+    from gantool.plugin import Game
 
 
 class WGANConfig(BaseModel, frozen=True, extra="forbid"):
@@ -34,14 +33,13 @@ class WGANConfig(BaseModel, frozen=True, extra="forbid"):
 def build(config: WGANConfig, spec: SampleSpec) -> Game:
     from gantool_dcgan.networks import Generator
 
-    from gantool.plugin.game import two_player
-    from gantool.plugin.objectives import Wasserstein
+    from gantool.plugin import objectives, two_player
     from gantool_wgan.networks import Critic
 
     return two_player(
         Generator(spec, config.latent_dim, config.width, config.max_width),
         Critic(spec, config.width, config.max_width),
-        Wasserstein(),
+        objectives.Wasserstein(),
         spec=spec,
         latent_dim=config.latent_dim,
         penalty=config.penalty if config.loss == "gp" else 0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gantool_dcgan.networks import pyramid
 from torch import Tensor, nn
 
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin import SampleSpec
 
 
 class Critic(nn.Module):

@@ -15,9 +15,8 @@ from support.inprocess import Run, runner
 from gantool.data import Dataset, load
 from gantool.data.cache import cache_folder
 from gantool.errors import GantoolError
-from gantool.plugin import registry
+from gantool.plugin import DataSource, registry
 from gantool.plugin.architecture import SampleSpec
-from gantool.plugin.datasource import DataSource
 from gantool.plugin.registry import Plugin
 
 IMAGES = np.arange(6 * 3 * 8 * 8, dtype=np.uint8).reshape(6, 3, 8, 8)

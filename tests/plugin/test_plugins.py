@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +27,7 @@ SOUND = dedent(
     '''
     """A generator of one layer, as a third party would write it."""
     from pydantic import BaseModel, Field
-    from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
-    from gantool.plugin.hookspecs import hookimpl
+    from gantool.plugin import Architecture, Recipe, SampleSpec, hookimpl
 
     class Config(BaseModel, frozen=True, extra="forbid"):
         latent_dim: int = Field(6, ge=1, description="size of z")
@@ -35,8 +35,7 @@ SOUND = dedent(
 
     def build(config, spec):
         from torch import nn
-        from gantool import objectives
-        from gantool.plugin.game import two_player
+        from gantool.plugin import objectives, two_player
 
         class Generator(nn.Module):
             def __init__(self):
@@ -150,19 +149,19 @@ BROKEN = {
     "a misspelt hook": (named("odd").replace("gantool_architectures", "gantool_architecture"), "gantool_architecture"),
     "no hook": ("x = 1", "implements no hook gantool_architectures()"),
     "a hook that raises": (
-        "from gantool.plugin.hookspecs import hookimpl\n@hookimpl\ndef gantool_architectures(): raise KeyError('x')",
+        "from gantool.plugin import hookimpl\n@hookimpl\ndef gantool_architectures(): raise KeyError('x')",
         "KeyError: 'x'",
     ),
     "a hook that returns nothing": (
-        "from gantool.plugin.hookspecs import hookimpl\n@hookimpl\ndef gantool_architectures(): pass",
+        "from gantool.plugin import hookimpl\n@hookimpl\ndef gantool_architectures(): pass",
         "implements no hook",
     ),
     "what is no list": (
-        "from gantool.plugin.hookspecs import hookimpl\n@hookimpl\ndef gantool_architectures(): return 5",
+        "from gantool.plugin import hookimpl\n@hookimpl\ndef gantool_architectures(): return 5",
         "TypeError",
     ),
     "what is no architecture": (
-        "from gantool.plugin.hookspecs import hookimpl\n@hookimpl\ndef gantool_architectures(): return ['dcgan']",
+        "from gantool.plugin import hookimpl\n@hookimpl\ndef gantool_architectures(): return ['dcgan']",
         "returned 'dcgan', not an Architecture",
     ),
     "a field without a description": (
@@ -252,8 +251,7 @@ def test_first_party_plugins_come_by_the_same_door() -> None:
 SHAPES = dedent(
     '''
     """A data set, as a third party would bring it."""
-    from gantool.plugin.datasource import DataSource
-    from gantool.plugin.hookspecs import hookimpl
+    from gantool.plugin import DataSource, hookimpl
 
     def load(size):
         import numpy as np
@@ -388,3 +386,21 @@ def test_a_near_miss_of_a_data_set(install: Install) -> None:
     install("shapes-data", shapes(), entry="shapes")
     with pytest.raises(GantoolError, match="Did you mean `shapes`"):
         load("Shape")
+
+
+# what authors import
+
+
+def test_one_import_has_all_that_an_author_needs_and_loads_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from gantool.plugin import Architecture, DataSource, GantoolError, Input, ObjectiveOptions, Recipe\n"
+        "from gantool.plugin import SampleSpec, hookimpl\n"
+        "assert not {'torch', 'numpy', 'typer'} & set(sys.modules), sorted(sys.modules)\n"
+        "from gantool.plugin import Batch, Game, Loss, Player, objectives, two_player\n"
+        "import gantool.plugin\n"
+        "assert all(hasattr(gantool.plugin, name) for name in gantool.plugin.__all__)\n"
+        "assert 'torch' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
