@@ -55,7 +55,7 @@ def main() -> None:
     try:
         app()
     except GantoolError as error:
-        from gantool.cli.show import print_error
+        from gantool.system.terminal import print_error
 
         print_error(error)
         sys.exit(1)

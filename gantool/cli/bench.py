@@ -123,8 +123,8 @@ def command(
     from gantool.benching import answer, matrix, report
     from gantool.cli.artifacts import find_artifact
     from gantool.cli.bench_show import show
-    from gantool.cli.show import console, print_json
     from gantool.system.files import read_json
+    from gantool.system.terminal import console, print_json
 
     if full and (provider or threads or options):
         raise typer.BadParameter("--full takes every provider, threads and option: leave those out.")
@@ -189,7 +189,7 @@ def command(
 
 def _progress() -> AbstractContextManager[Any]:
     """What hears the stages: a line that changes on a terminal, nothing elsewhere."""
-    from gantool.cli.show import console
+    from gantool.system.terminal import console
 
     err = console(stderr=True)
     if not err.is_terminal:

@@ -8,7 +8,7 @@ from gantool.benching import tables
 from gantool.benching.cell import label
 from gantool.benching.models import Names
 from gantool.benching.tables import Table
-from gantool.cli.show import console, megabytes, print_table
+from gantool.system.terminal import console, megabytes, print_table
 
 LONG = 30  # characters of a last column that may break its lines
 BRIEF = ("p90 ms", "max ms", "first ms", "runs", "GFLOP/s")  # left out where there are many rows

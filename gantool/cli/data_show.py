@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gantool.cli.show import console, megabytes, print_json, print_table
 from gantool.errors import GantoolError, excerpt, printable
+from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
     from gantool.data.pack.build import Progress, Summary

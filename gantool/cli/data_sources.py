@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gantool.cli.show import console, megabytes, print_json, print_table
+from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
     from gantool.data.sources import Entry

@@ -26,8 +26,8 @@ def command(
     Conv, ConvTranspose, Gemm and the latents of a seed, each provider in a fresh process without torch, compared with
     numpy. Exit code 0 when all that is usable here works: a provider without its device is not a fault.
     """
-    from gantool.cli.show import print_json
     from gantool.doctor import examine
+    from gantool.system.terminal import print_json
 
     with _progress() as listener:
         report = examine(provider=provider, timeout=timeout, listener=listener)
@@ -42,7 +42,7 @@ def command(
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """What hears the stages: a line that changes on a terminal, nothing elsewhere."""
-    from gantool.cli.show import console
+    from gantool.system.terminal import console
 
     err = console(stderr=True)
     if not err.is_terminal:
@@ -55,8 +55,8 @@ def _progress() -> Iterator[Callable[[str], None]]:
 def _show(report: dict[str, Any]) -> None:
     from rich.text import Text
 
-    from gantool.cli.show import console, print_table
     from gantool.doctor import words
+    from gantool.system.terminal import console, print_table
 
     out = console()
     for line in words.heading(report):

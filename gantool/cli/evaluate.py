@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gantool.cli.show import console, print_json, print_table
 from gantool.errors import GantoolError
+from gantool.system.terminal import console, print_json, print_table
 
 if TYPE_CHECKING:
     from gantool.data import Dataset

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantool.artifact import classnames
-from gantool.cli.show import console
 from gantool.errors import GantoolError
+from gantool.system.terminal import console
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gantool.artifact import classnames
-from gantool.cli.show import console, megabytes, print_json, print_table
+from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
     from gantool.artifact.inspection import Inspection

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gantool.cli.show import console, print_json, print_table
 from gantool.errors import GantoolError
+from gantool.system.terminal import console, print_json, print_table
 
 app = typer.Typer(help="List the installed architectures, show one's options, or write a new one.")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gantool.cli.show import console, megabytes, print_json, print_table
 from gantool.errors import GantoolError
+from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
     from gantool.run.compare import Summary

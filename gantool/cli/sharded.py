@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gantool.cli.show import console, megabytes, print_json
 from gantool.errors import GantoolError
+from gantool.system.terminal import console, megabytes, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

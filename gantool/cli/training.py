@@ -13,11 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gantool.cli.show import console, print_error
 from gantool.errors import GantoolError, printable
 from gantool.plugin import registry
 from gantool.run import best, curves, metrics_log, rundir
 from gantool.run.rundir import RunDir
+from gantool.system.terminal import console, print_error
 from gantool.training import distributed, loop, session, tensorboard
 from gantool.training.distributed import Group
 from gantool.training.session import Session

@@ -129,7 +129,7 @@ def test_files_are_put_in_place_together(cli: Run, run: RunDir, monkeypatch: pyt
     honest, failed = Path.rename, []
 
     def full(path: Path, target: Path) -> Path:
-        if target == Path("out/generator.seeded.onnx") and not failed:
+        if path.name == "generator.seeded.onnx" and not failed:
             failed.append(path)
             raise OSError(28, "No space left on device")
         return honest(path, target)

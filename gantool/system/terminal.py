@@ -1,0 +1,190 @@
+"""What is printed: text, tables, JSON, errors and progress.
+
+    console().print(f"{path}: {name}")  # style="bold" where wanted
+    print_table(["run", "step"], [["0001-mlp", "2000"]], right=(1,))
+    with progress("images") as bar:
+        bar.start("packing", total=1000)
+        bar.update(250)
+
+Texts mean only themselves: brackets are no markup, `:smile:` is no emoji, and control characters, which may come from
+names of files and classes, are spelt out. Rich is imported when something is printed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gantool.errors import GantoolError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MIN_WRAPPED = 16  # characters that a column of running text gets at least
+
+
+def console(stderr: bool = False) -> Console:
+    """The console to print to. On a terminal it wraps lines between words; elsewhere it leaves them whole."""
+    made = _console_class()(stderr=stderr, highlight=False, markup=False, emoji=False)
+    made.soft_wrap = not made.is_terminal
+    return made
+
+
+@functools.cache
+def _console_class() -> type[Console]:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+    from rich.text import Text
+
+    class SafeConsole(Console):
+        """Spells control characters out."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)  # before widths are measured
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):  # what is no str, such as Text
+                yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    return SafeConsole
+
+
+def print_error(error: GantoolError) -> None:
+    """The message, then the hint on a line of its own, on stderr."""
+    from rich.text import Text
+
+    err = console(stderr=True)
+    err.print(Text("Error: ", style="bold red") + Text(printable(error.message), style="none"))
+    if error.hint:
+        err.print(error.hint, style="yellow")
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout, and nothing else there."""
+    json.dump(value, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+    right: Sequence[int] = (),
+    wrap: Sequence[int] | None = None,
+) -> None:
+    """A table on stdout. `right`: columns to align right; `wrap`: columns that may break lines (default: the last)."""
+    from rich import box
+    from rich.table import Table
+
+    wrap = (len(columns) - 1,) if wrap is None else wrap
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, show_header=any(columns)
+    )
+    for i, column in enumerate(columns):
+        width = max((len(row[i]) for row in [columns, *rows]), default=0)
+        table.add_column(
+            column,
+            justify="right" if i in right else "left",
+            overflow="fold",
+            no_wrap=i not in wrap,
+            min_width=min(width, MIN_WRAPPED) if i in wrap else width,
+        )
+    for row in rows:
+        table.add_row(*row)
+    out = console()
+    out.soft_wrap = False
+    # on a narrower screen the terminal breaks the lines: better than numbers cut off
+    needed = out.measure(table, options=out.options.update(max_width=1000)).minimum
+    out.width = max(out.width, needed)
+    out.print(table, crop=False)
+
+
+def megabytes(size: float) -> str:
+    """`1.5 MB`, or `20.0 kB` below 0.1 MB."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """Give a function that shows what is being done: one line that changes, on a terminal only."""
+    from rich.text import Text
+
+    err = console(stderr=True)
+    if not err.is_terminal:
+        yield lambda text: None
+        return
+    with err.status("starting") as line:
+        yield lambda text: line.update(Text(printable(text)))
+
+
+@contextmanager
+def progress(unit: str = "", every: float = 30.0) -> Iterator[Progress]:
+    """Progress on stderr: a bar on a terminal and in a notebook; elsewhere a line every so many seconds.
+
+    `unit`: what is counted, as `images`; `B` for bytes.
+    """
+    shown = Progress(unit, every)
+    with shown.bars:
+        yield shown
+
+
+class Progress:
+    """See `progress`."""
+
+    def __init__(self, unit: str, every: float) -> None:
+        from rich import progress as bars
+
+        self.console = console(stderr=True)
+        self.live = (self.console.is_terminal and not self.console.is_dumb_terminal) or self.console.is_jupyter
+        columns = [bars.TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[text]")]
+        self.bars = bars.Progress(
+            columns[0],
+            bars.BarColumn(bar_width=24),
+            columns[1],
+            bars.TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.console,
+            transient=True,
+            disable=not self.live,
+        )
+        self._unit, self._every = unit, every
+        self._label, self._total, self._first, self._began, self._printed = "", 0, 0, 0.0, 0.0
+
+    def start(self, label: str, total: int, done: int = 0) -> None:
+        """Begin a task of `total`, of which `done` was there already: it does not count in the rate."""
+        self._label, self._total, self._first = label, total, done
+        self._began = self._printed = time.monotonic()
+        self._task = self.bars.add_task(printable(label), total=total, completed=done, text="")
+
+    def update(self, done: int, extra: str = "") -> None:
+        """So much of the task is `done`. `extra` is shown behind the rate."""
+        now = time.monotonic()
+        speed = (self.bars.tasks[-1].speed or 0.0) if self.live else (done - self._first) / max(now - self._began, 1e-9)
+        rate = f"{self._amount(speed)}/s" if self._unit == "B" else f"{speed:,.0f} {self._unit}/s".replace(" /s", "/s")
+        parts = [f"{self._amount(done)} of {self._amount(self._total)}", rate, *([extra] if extra else [])]
+        if self.live:
+            self.bars.update(self._task, completed=done, text=printable(", ".join(parts)))
+        elif now - self._printed >= self._every:
+            self._printed = now
+            if speed:
+                parts.append(f"{_duration((self._total - done) / speed)} left")
+            self.note((f"{self._label}: " if self._label else "") + ", ".join(parts))
+
+    def note(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        self.console.print(text)
+
+    def _amount(self, count: float) -> str:
+        return megabytes(count) if self._unit == "B" else f"{count:,.0f}"
+
+
+def _duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `5.0 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
