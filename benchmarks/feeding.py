@@ -26,7 +26,7 @@ from gantool.benching import machine
 from gantool.data import Dataset
 from gantool.plugin import registry
 from gantool.plugin.options import resolve
-from gantool.run.rundir import Place
+from gantool.plugin.train_options import Place
 from gantool.system.files import write_json
 from gantool.training.state import State, pick_device
 from gantool.training.step import iterate

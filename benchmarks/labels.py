@@ -24,6 +24,7 @@ from gantool.benching import machine
 from gantool.metrics.digits import Digits
 from gantool.plugin import registry
 from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.train_options import TrainOptions
 from gantool.run import metrics_log, rundir
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
@@ -49,8 +50,8 @@ class Told:
 
 
 def trained(body: str, given: dict[str, Any], seed: int, runs: Path) -> RunDir:
-    options = {"body": body, **given}
-    opened = session.start(registry.find("cgan"), options, seed=seed, device="cpu", runs=runs, name=f"cgan-{body}")
+    options = TrainOptions(seed=seed, device="cpu", runs=runs, name=f"cgan-{body}")
+    opened = session.start(registry.find("cgan"), {"body": body, **given}, options)
     loop.train(opened.state, opened.run, opened.info, Told())
     return opened.run
 

@@ -1,4 +1,4 @@
-"""The one error that users are meant to see."""
+"""The errors that users are meant to see, and text made safe to print."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ class GantoolError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
+
+
+class ArgumentError(GantoolError, ValueError):
+    """An argument or option has a value that it can't have: also a ValueError, as Python programs expect."""
 
 
 def printable(text: str) -> str:

@@ -38,11 +38,12 @@ def exported_run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
     from gantool import exporting
     from gantool.plugin import registry
+    from gantool.plugin.train_options import TrainOptions
     from gantool.training import session
 
     runs = tmp_path_factory.mktemp("exported") / "runs"
     small = {"widths": (8,), "latent_dim": 4, "batch_size": 4, "steps": 2}
-    opened = session.start(registry.find("mlp"), small, size=8, device="cpu", runs=runs, name="tiny")
+    opened = session.start(registry.find("mlp"), small, TrainOptions(size=8, device="cpu", runs=runs, name="tiny"))
     run_until(opened)
     exporting.export_run(opened.run)
     return opened.run

@@ -68,7 +68,7 @@ def show(
                     "bounds": o.bounds,
                     "default": o.default,
                     "help": o.help,
-                    "from": "recipe" if o.of_recipe else "config",
+                    "from": "recipe" if o.panel == "Recipe" else "config",
                 }
                 for o in options
             ],
@@ -76,9 +76,9 @@ def show(
         print_json(described)
         return
     console().print(f"{plugin.name}: {plugin.architecture.summary}\n({plugin.distribution} {plugin.version})")
-    for title, of_recipe in (("Architecture", False), ("Recipe", True)):
-        rows = [[o.flag, o.metavar, o.default_text, o.help] for o in options if o.of_recipe is of_recipe]
-        print_table(["option", "type and bounds", "default", "help"], rows, title=title, wrap=(1, 3))
+    for panel in ("Architecture", "Recipe"):
+        rows = [[o.flag, o.metavar, o.default_text, o.help] for o in options if o.panel == panel]
+        print_table(["option", "type and bounds", "default", "help"], rows, title=panel, wrap=(1, 3))
 
 
 @app.command("new")

@@ -9,34 +9,21 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from gantool.errors import GantoolError, printable
-from gantool.plugin import registry
-from gantool.run import best, curves, metrics_log, rundir
-from gantool.run.rundir import RunDir
+from gantool.run import best, curves, metrics_log
 from gantool.system.terminal import console, print_error
 from gantool.training import distributed, loop, session, tensorboard
-from gantool.training.distributed import Group
 from gantool.training.session import Session
 from gantool.training.state import State
 
-_SESSION_OPTIONS = (
-    "data", "size", "data_on", "flip", "diffaugment", "epochs", "seed", "device", "precision", "engine", "tick", "keep",
-    "keep_every", "on_nan", "keep_best", "tensorboard", "name",
-)  # fmt: skip
-_CHANGES = (
-    "steps", "epochs", "device", "engine", "tick", "keep", "keep_every", "on_nan", "keep_best", "tensorboard", "data",
-    "data_on",
-)  # fmt: skip
 
-
-def run_training(name: str, given: dict[str, Any]) -> None:
+def run_training(name: str, given: dict[str, Any], resumed: str | None) -> None:
     """Train; exits 130 after Ctrl-C (everything saved). Of several processes only the leader speaks."""
     with distributed.joined(_tell) as group:
-        opened = _open(name, given, group)
+        opened = session.open_session(name, given, resumed, group)
         (_lead if group.leads else _follow)(name, opened)
 
 
@@ -96,38 +83,6 @@ def _seen(opened: Session) -> str:
     if info.diffaugment:
         words.append(f"DiffAugment {info.diffaugment}")
     return f" ({', '.join(words)})" if words else ""
-
-
-def _open(name: str, given: dict[str, Any], group: Group) -> Session:
-    runs = given.get("runs", Path("runs"))
-    changes = {key: given[key] for key in _CHANGES if key in given}
-    begun, saved = group.lead(lambda: _begun(group))
-    if begun and saved:
-        return session.resume(begun, **changes, group=group)
-    if begun or given.get("resume", "auto") == "auto":
-        common = {key: given[key] for key in _SESSION_OPTIONS if key in given}
-        own = {key: value for key, value in given.items() if key not in (*_SESSION_OPTIONS, "runs", "resume")}
-        plugin = registry.find(name)
-        if not begun and "resume" in given:
-            left = group.lead(lambda: session.unfinished(runs, plugin, own, **common))
-            if left:
-                return session.resume(left, **changes, group=group)
-        return session.start(plugin, own, runs=runs, **common, into=begun, group=group)
-    run = group.lead(lambda: rundir.find(runs, given["resume"]))
-    info = group.lead(run.read)
-    if info.architecture != name:
-        raise GantoolError(
-            f"The run {run.path} is of {info.architecture!r}, not of {name!r}.",
-            f"Type: gantool train {info.architecture} --resume {run.path}",
-        )
-    return session.resume(run, **changes, group=group)
-
-
-def _begun(group: Group) -> tuple[RunDir | None, bool]:
-    """The run that this job began, when torchrun repeats its command line, and whether it has saved something."""
-    path = group.begun()
-    run = RunDir(path) if path and path.is_dir() else None
-    return run, bool(run and run.checkpoints())
 
 
 SAVING = "Saving; Ctrl-C again leaves at once."

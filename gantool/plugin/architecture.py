@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from gantool.plugin.train_options import CHANGEABLE
+
 if TYPE_CHECKING:
     from gantool.plugin.game import Game
 
@@ -101,7 +103,7 @@ class ObjectiveOptions(BaseModel, frozen=True, extra="forbid"):
 class Recipe(BaseModel, frozen=True, extra="forbid"):
     """Training defaults that belong to an architecture; each field is also an option of `gantool train NAME`."""
 
-    steps: int = Field(10_000, ge=1, description="iterations; each steps every player")
+    steps: int = Field(10_000, ge=1, description="iterations; each steps every player", json_schema_extra=CHANGEABLE)
     batch_size: int = Field(64, ge=1, description="samples a batch")
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="optimizer of every player")
     learning_rate: float = Field(2e-4, gt=0, le=1, description="step size of the generator")

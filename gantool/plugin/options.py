@@ -1,31 +1,35 @@
-"""A plugin's config and recipe as options: one declaration gives the flags, their help, bounds and validation."""
+"""The fields of pydantic models as options: one declaration gives the flag, its help, bounds and validation."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from gantool.errors import GantoolError
+from gantool.errors import ArgumentError, GantoolError
 from gantool.plugin.architecture import Architecture, Recipe
+from gantool.plugin.train_options import RunOptions, TrainOptions
 
-# Options of `gantool train` itself; a config field can't take these names.
-COMMON = (
-    "data", "size", "data_on", "flip", "diffaugment", "epochs", "seed", "device", "precision", "engine", "tick", "keep",
-    "keep_every", "on_nan", "keep_best", "tensorboard", "runs", "name", "resume", "config",
-)  # fmt: skip
-_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "BOOLEAN"}
+Panel = Literal["Architecture", "Recipe", "Training"]
+# options of the command line alone: a config field can't take their names either
+COMMAND_ONLY = ("resume", "config")
+_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "BOOLEAN", Path: "PATH"}
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
 @dataclass(frozen=True)
 class Option:
-    """One field of a config or recipe, as a command-line option and as a row of `gantool plugins show`."""
+    """A field of a config, of the recipe or of `TrainOptions`, as an option of `gantool train`.
+
+    `changeable`: it can be given again when a run is resumed.
+    """
 
     name: str
     type: str
@@ -33,7 +37,8 @@ class Option:
     default: Any
     help: str
     is_flag: bool
-    of_recipe: bool
+    panel: Panel
+    changeable: bool
     adapter: TypeAdapter[Any]
     is_tuple: bool
     takes_none: bool
@@ -51,10 +56,10 @@ class Option:
         return f"{self.type} [{self.bounds}]" if self.bounds else self.type
 
     def parse(self, value: Any) -> Any:
-        """Validate a value from the command line (text) or TOML; ValueError says what is wrong with it."""
+        """Validate a value from the command line (text), TOML or Python; ValueError says what is wrong with it."""
         if isinstance(value, bool) and self.type != "BOOLEAN":  # pydantic would take TOML's true for 1
             raise ValueError(f"{value!r} is not valid: input should be {self.type}")
-        raw = value
+        raw = os.fspath(value) if isinstance(value, os.PathLike) else value
         if self.takes_none and value == "none":
             raw = None
         elif self.is_tuple and isinstance(value, str):
@@ -63,7 +68,7 @@ class Option:
             return self.adapter.validate_python(raw)
         except ValidationError as error:
             first = error.errors()[0]
-            raise ValueError(f"{value!r} is not valid: {said(first['msg'])}") from error
+            raise ValueError(f"{value!r} is not valid: {in_sentence(first['msg'])}") from error
 
 
 def options_of(architecture: Architecture) -> list[Option]:
@@ -72,16 +77,51 @@ def options_of(architecture: Architecture) -> list[Option]:
     Raises GantoolError for a field that can't be an option (type, missing default, missing description, taken name).
     """
     config = default_config(architecture)
-    recipe = architecture.recipe_for(config)
-    taken = {*COMMON, *Recipe.model_fields}
+    taken = {*TrainOptions.model_fields, *Recipe.model_fields, *COMMAND_ONLY}
     for name in architecture.config.model_fields:
         if name in taken:
             raise GantoolError(
                 f"The config of {architecture.name!r} has a field {name!r}, the name of an option of gantool train.",
                 "Rename the field.",
             )
-    own = [_option(name, f, getattr(config, name), False) for name, f in architecture.config.model_fields.items()]
-    return own + [_option(name, f, getattr(recipe, name), True) for name, f in Recipe.model_fields.items()]
+    return _options(config, "Architecture") + _options(architecture.recipe_for(config), "Recipe")
+
+
+def training_options() -> list[Option]:
+    """The options that every architecture has: what it is trained on first, then how."""
+    return sorted(_options(TrainOptions(), "Training"), key=lambda option: option.name in RunOptions.model_fields)
+
+
+def parse(options: Iterable[Option], given: Mapping[str, Any], origin: Path | None = None) -> dict[str, Any]:
+    """Validated values by the options' names. `origin`: the file that `given` was read from.
+
+    ArgumentError for a value that its option can't have, and for an option that there is not (with the closest).
+    """
+    by_name = {option.name: option for option in options}
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key.replace("-", "_")
+        if name not in by_name:
+            there_is = f"{origin}: there is" if origin else "There is"
+            raise ArgumentError(f"{there_is} no option {key!r}.", closest(name, list(by_name)))
+        try:
+            values[name] = by_name[name].parse(value)
+        except ValueError as error:
+            raise ArgumentError(f"{f'{origin}: ' if origin else ''}{key}: {error}.") from error
+    return values
+
+
+def check_together(options: Iterable[Option], given: Collection[str], resumed: bool) -> None:
+    """ArgumentError when the options named in `given` don't go together, or can't be given to a run that is resumed."""
+    if "steps" in given and "epochs" in given:
+        raise ArgumentError("Give --steps or --epochs, not both.")
+    changeable = {option.name: option.flag for option in options if option.changeable}
+    for name in given if resumed else ():
+        if name not in changeable:
+            flag = "--" + name.replace("_", "-")
+            raise ArgumentError(
+                f"{flag} can't change when a run is resumed.", f"These can: {', '.join(changeable.values())}."
+            )
 
 
 def default_config(architecture: Architecture) -> BaseModel:
@@ -108,13 +148,15 @@ def resolve(architecture: Architecture, given: Mapping[str, Any]) -> tuple[BaseM
     except ValidationError as error:
         first = error.errors()[0]
         where = ", ".join("--" + str(part).replace("_", "-") for part in first["loc"] if isinstance(part, str))
-        raise GantoolError(
-            f"{where}: {said(first['msg'])}." if where else f"The options don't fit: {said(first['msg'])}.",
+        raise ArgumentError(
+            f"{where}: {in_sentence(first['msg'])}."
+            if where
+            else f"The options don't fit: {in_sentence(first['msg'])}.",
             f"`gantool plugins show {architecture.name}` lists every option with its bounds.",
         ) from error
 
 
-def said(message: str) -> str:
+def in_sentence(message: str) -> str:
     """A pydantic message inside a sentence."""
     message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
@@ -125,10 +167,15 @@ def closest(name: str, names: list[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(names))}."
 
 
-def _option(name: str, field: FieldInfo, default: Any, of_recipe: bool) -> Option:
+def _options(model: BaseModel, panel: Panel) -> list[Option]:
+    """The fields of a model; their defaults are its values."""
+    return [_option(name, f, getattr(model, name), panel) for name, f in type(model).model_fields.items()]
+
+
+def _option(name: str, field: FieldInfo, default: Any, panel: Panel) -> Option:
     if not field.description:
         raise GantoolError(f"The config field {name!r} has no description.", "Write Field(…, description=…).")
-    annotation = field.annotation
+    annotation, extra = field.annotation, field.json_schema_extra
     text, is_tuple = _type_text(name, annotation)
     annotated: Any = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
     return Option(
@@ -138,7 +185,8 @@ def _option(name: str, field: FieldInfo, default: Any, of_recipe: bool) -> Optio
         default=default,
         help=field.description,
         is_flag=annotation is bool,
-        of_recipe=of_recipe,
+        panel=panel,
+        changeable=isinstance(extra, dict) and bool(extra.get("changeable")),
         adapter=TypeAdapter(annotated),
         is_tuple=is_tuple,
         takes_none=type(None) in get_args(annotation),
@@ -177,7 +225,7 @@ def _bounds(field: FieldInfo) -> str:
 
 
 def _text(value: Any) -> str:
-    if value is None:
+    if value is None or value == "":
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gantool.errors import GantoolError
+from gantool.plugin.train_options import RunOptions
 from gantool.system.files import read_json, reading, write_json
 
 SCHEMA = 2
@@ -19,8 +20,6 @@ _FOLDER = re.compile(r"(\d{4,})-[^/]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Status = Literal["running", "interrupted", "failed", "finished"]
-OnNan = Literal["stop", "rollback"]
-Place = Literal["auto", "device", "disk"]
 
 
 class NoSuchRun(GantoolError):
@@ -40,7 +39,7 @@ class DataInfo(BaseModel, extra="forbid"):
     licence: str = ""
 
 
-class RunInfo(BaseModel, extra="forbid"):
+class RunInfo(RunOptions):
     """`run.json`: everything that decided the run, and where it stands."""
 
     schema_version: int = SCHEMA
@@ -54,24 +53,10 @@ class RunInfo(BaseModel, extra="forbid"):
     recipe: dict[str, Any]
     data: DataInfo
     steps: int
-    seed: int
-    tick: int
-    precision: str
-    engine: str = "eager"
-    device: str
     versions: dict[str, str]
-    # new in schema 2, with what schema 1 did
-    keep: int = Field(2, ge=1)
-    keep_every: int = Field(0, ge=0)
-    on_nan: OnNan = "stop"
     rollbacks: int = 0
-    keep_best: str = ""  # the metric, as `--keep-best` took it; "": none
     extractor: str = ""  # whose features `frechet` is the distance of
-    tensorboard: bool = False
     processes: int = 1  # that trained it last
-    data_on: Place = "auto"  # as `--data-on` took it
-    flip: bool = False
-    diffaugment: str = ""  # the policies, separated by commas; "": none
 
 
 class RunDir:
@@ -141,6 +126,8 @@ class RunDir:
                 f"{path} has schema {v}; this gantool reads up to {SCHEMA}.",
                 "Upgrade: pip install -U gantool",
             )
+        if isinstance(value, dict) and value.get("schema_version") == 1:
+            value.setdefault("engine", "eager")  # the only one then
         try:
             info = RunInfo.model_validate(value)
         except ValidationError as error:

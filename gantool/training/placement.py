@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gantool.errors import GantoolError
-from gantool.run.rundir import Place
+from gantool.plugin.train_options import Place
 
 SMALL = 256 * 2**20  # bytes of a file up to which a CPU takes it into memory: more than that is the page cache's work
 SHARE = 0.5  # of a GPU's free memory, for data: the networks have not moved there yet

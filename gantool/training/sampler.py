@@ -12,7 +12,7 @@ from torch import Tensor
 from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
-from gantool.run.rundir import Place
+from gantool.plugin.train_options import Place
 from gantool.training.distributed import ALONE, Group
 from gantool.training.placement import Source, fed, resident
 from gantool.training.streams import Rows, Stream, check_flip, mixed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +20,11 @@ from gantool.data import Dataset, load
 from gantool.errors import GantoolError
 from gantool.plugin import registry
 from gantool.plugin.architecture import Architecture, Recipe
-from gantool.plugin.options import resolve
+from gantool.plugin.options import check_together, options_of, parse, resolve, training_options
 from gantool.plugin.registry import Plugin
+from gantool.plugin.train_options import RunOptions, TrainOptions
 from gantool.run import best, checkpoint, lock, metrics_log, rundir
-from gantool.run.rundir import DataInfo, OnNan, Place, RunDir, RunInfo
+from gantool.run.rundir import DataInfo, RunDir, RunInfo
 from gantool.training import augment
 from gantool.training import tensorboard as board
 from gantool.training.distributed import ALONE, LOCKED, Group
@@ -43,28 +45,49 @@ class Session:
     figures: Figures = no_figures
 
 
+def open_session(name: str, given: Mapping[str, Any], resumed: str | None = None, group: Group = ALONE) -> Session:
+    """Start a run of the architecture `name`, or resume one.
+
+    `given`: validated options, of `TrainOptions`, the config and the recipe. `resumed`: the path, folder name or number
+    of a run; `auto`: the newest unfinished run of these options, or a new one.
+    """
+    plugin = registry.find(name)
+    assert plugin.architecture is not None
+    known = [*options_of(plugin.architecture), *training_options()]
+    check_together(known, given.keys() - {"runs"}, resumed not in (None, "auto"))
+    changes = {option.name: given[option.name] for option in known if option.changeable and option.name in given}
+    options = TrainOptions(**{key: value for key, value in given.items() if key in TrainOptions.model_fields})
+    own = {key: value for key, value in given.items() if key not in TrainOptions.model_fields}
+    begun, saved = group.lead(lambda: _begun(group))
+    if begun and saved:
+        return resume(begun, group=group, **changes)
+    if begun or resumed is None:
+        return start(plugin, own, options, into=begun, group=group)
+    if resumed == "auto":
+        left = group.lead(lambda: unfinished(plugin, own, options))
+        return resume(left, group=group, **changes) if left else start(plugin, own, options, group=group)
+    run = group.lead(lambda: rundir.find(options.runs, resumed))
+    info = group.lead(run.read)
+    if info.architecture != name:
+        raise GantoolError(
+            f"The run {run.path} is of {info.architecture!r}, not of {name!r}.",
+            f"Type: gantool train {info.architecture} --resume {run.path}",
+        )
+    return resume(run, group=group, **changes)
+
+
+def _begun(group: Group) -> tuple[RunDir | None, bool]:
+    """The run that this job began, when torchrun repeats its command line, and whether it has saved something."""
+    path = group.begun()
+    run = RunDir(path) if path and path.is_dir() else None
+    return run, bool(run and run.checkpoints())
+
+
 def start(
     plugin: Plugin,
-    given: dict[str, Any],
+    given: Mapping[str, Any],
+    options: TrainOptions,
     *,
-    data: str = "digits",
-    size: int | None = None,
-    data_on: Place = "auto",
-    flip: bool = False,
-    diffaugment: str = "",
-    epochs: float | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "fp32",
-    engine: str = "auto",
-    tick: int = 250,
-    keep: int = 2,
-    keep_every: int = 0,
-    on_nan: OnNan = "stop",
-    keep_best: str | None = None,
-    tensorboard: bool = False,
-    runs: Path = Path("runs"),
-    name: str | None = None,
     into: RunDir | None = None,
     group: Group = ALONE,
 ) -> Session:
@@ -76,35 +99,37 @@ def start(
     architecture = plugin.architecture
     assert architecture is not None
     config, recipe = resolve(architecture, given)
-    policies = augment.parse(diffaugment)
-    target = pick_device(group.place(device))
-    dataset = load(data, size)
-    group.check_same("The data", f"{data} {dataset.fingerprint[:12]}")
-    group.check_same(
-        "The options", f"{config} {recipe} {seed=} {tick=} {precision=} {epochs=} {on_nan=} {flip=} {policies}"
-    )
+    policies = augment.parse(options.diffaugment)
+    target = pick_device(group.place(options.device))
+    dataset = load(options.data, options.size)
+    group.check_same("The data", f"{options.data} {dataset.fingerprint[:12]}")
+    of_machine = {"runs", "device", "data_on"}  # may differ between machines
+    group.check_same("The options", f"{config} {recipe} {options.model_dump(exclude=of_machine)}")
     state = State(
         architecture,
         config,
         recipe,
         dataset,
-        seed=seed,
+        seed=options.seed,
         device=target,
-        precision=precision,
-        engine=engine,
+        precision=options.precision,
+        engine=options.engine,
         group=group,
-        place=data_on,
-        flip=flip,
+        place=options.data_on,
+        flip=options.flip,
         diffaugment=policies,
     )
-    steps = recipe.steps if epochs is None else _steps(epochs, state, dataset)
-    if tensorboard:
+    steps = recipe.steps if options.epochs is None else _steps(options.epochs, state, dataset)
+    if options.tensorboard:
         board.require()
-    wanted = _goal(keep_best, state)
-    extractor, figures = _figures(wanted, state, dataset)
-    run = into or group.lead(lambda: rundir.create(runs, name or rundir.label(architecture.name, dataset.name)))
+    _check_goal(options.keep_best, state)
+    extractor, figures = _figures(options.keep_best, state, dataset)
+    name = options.name or rundir.label(architecture.name, dataset.name)
+    run = into or group.lead(lambda: rundir.create(options.runs, name))
     held = lock.take(run, LOCKED if group.restarted else 0.0) if group.leads else None
+    resolved = {"device": str(target), "engine": state.engine.name, "diffaugment": ",".join(policies)}
     info = RunInfo(
+        **{**options.model_dump(include=set(RunOptions.model_fields)), **resolved},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="running",
         step=0,
@@ -114,9 +139,9 @@ def start(
         config=config.model_dump(mode="json"),
         recipe=recipe.model_dump(mode="json"),
         data=DataInfo(
-            source=data,
+            source=options.data,
             name=dataset.name,
-            size=size,
+            size=options.size,
             shape=dataset.spec.shape,
             classes=dataset.spec.classes,
             count=len(dataset),
@@ -126,22 +151,9 @@ def start(
             licence=dataset.licence,
         ),
         steps=steps,
-        seed=seed,
-        tick=tick,
-        precision=precision,
-        engine=state.engine.name,
-        device=str(target),
         versions=versions(),
-        keep=keep,
-        keep_every=keep_every,
-        on_nan=on_nan,
-        keep_best=wanted,
         extractor=extractor,
-        tensorboard=tensorboard,
         processes=group.size,
-        data_on=data_on,
-        flip=flip,
-        diffaugment=",".join(policies),
     )
     if group.leads:
         if into:
@@ -153,36 +165,24 @@ def start(
     return Session(state, run, info, dataset, held, (*dataset.notes, *_notes(state)), figures)
 
 
-def resume(
-    run: RunDir,
-    *,
-    steps: int | None = None,
-    epochs: float | None = None,
-    device: str | None = None,
-    engine: str | None = None,
-    tick: int | None = None,
-    keep: int | None = None,
-    keep_every: int | None = None,
-    on_nan: OnNan | None = None,
-    keep_best: str | None = None,
-    tensorboard: bool | None = None,
-    data: str | None = None,
-    data_on: Place | None = None,
-    group: Group = ALONE,
-) -> Session:
+def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
     """Take up a run from its newest sound checkpoint; on the same device exactly as if it had never stopped.
 
-    `data`: where the same data lies now, if it moved (its fingerprint must agree). Nothing on disk is changed until
-    everything that can be wrong has been found out. GantoolError when another process trains the run. Only the leader
-    of `group` needs the run's folder.
+    `changes`: options that are to differ from now on; only changeable ones can. `data`: where the same data lies now,
+    if it moved (its fingerprint must agree). Nothing on disk is changed until everything that can be wrong has been
+    found out. GantoolError when another process trains the run. Only the leader of `group` needs the run's folder.
     """
     info = group.lead(run.read)
-    held = lock.take(run, LOCKED if group.restarted else 0.0) if group.leads else None
     plugin, recipe, config = described(info)
     assert plugin.architecture is not None
+    known = [*options_of(plugin.architecture), *training_options()]
+    changes = parse(known, changes)
+    check_together(known, changes, resumed=True)
+    held = lock.take(run, LOCKED if group.restarted else 0.0) if group.leads else None
     path, saved, notes = group.lead(lambda: checkpoint.load_newest(run))
-    if data:
-        info.data.source = data
+    device, engine = info.device, info.engine  # of the last time
+    info = info.model_copy(update={key: value for key, value in changes.items() if key in RunOptions.model_fields})
+    info.data.source = changes.get("data", info.data.source)
     dataset = _data_of(info)
     if dataset.fingerprint != info.data.fingerprint:
         raise GantoolError(
@@ -190,8 +190,7 @@ def resume(
             f"(fingerprint {dataset.fingerprint[:12]}…, then {info.data.fingerprint[:12]}…).",
             "Put the old data back, or start a new run.",
         )
-    target = pick_device(group.place(device, info.device))
-    info.data_on = data_on or info.data_on
+    target = pick_device(group.place(changes.get("device"), device))
     state = State(
         plugin.architecture,
         config,
@@ -200,7 +199,7 @@ def resume(
         seed=info.seed,
         device=target,
         precision=info.precision,
-        engine=engine or (info.engine if target.type == torch.device(info.device).type else "auto"),
+        engine=changes.get("engine", engine if target.type == torch.device(device).type else "auto"),
         group=group,
         place=info.data_on,
         flip=info.flip,
@@ -210,23 +209,19 @@ def resume(
         state.load_state_dict(saved)
     except (RuntimeError, KeyError, ValueError) as error:
         raise misfit(path, info, plugin, error) from error
-    if epochs is not None:
-        steps = _steps(epochs, state, dataset)
-    info.steps = steps or info.steps
+    if changes.get("epochs") is not None:
+        info.steps = _steps(changes["epochs"], state, dataset)
+    info.steps = changes.get("steps", info.steps)
     if info.steps < state.step:
         raise GantoolError(
             f"The run {run.name} is at step {state.step}, beyond the {info.steps} asked for.",
             "Ask for more --steps.",
         )
-    info.tick = tick or info.tick
-    info.device, info.engine = str(target), state.engine.name
-    info.keep = keep or info.keep
-    info.keep_every = info.keep_every if keep_every is None else keep_every
-    info.on_nan = on_nan or info.on_nan
-    info.tensorboard = info.tensorboard if tensorboard is None else tensorboard
+    info = info.model_copy(update={"device": str(target), "engine": state.engine.name})
     if info.tensorboard:
         board.require()
-    info.keep_best = info.keep_best if keep_best is None else _goal(keep_best, state)
+    if "keep_best" in changes:
+        _check_goal(info.keep_best, state)
     if info.keep_best and group.leads:
         best.check_records(info.keep_best, metrics_log.read_metrics(run))
     info.extractor, figures = _figures(info.keep_best, state, dataset, info.extractor)
@@ -253,39 +248,26 @@ def _notes(state: State) -> list[str]:
     return [f"sample grids show the classes 0 to {rows - 1} of {state.classes}, a row each"]
 
 
-def unfinished(
-    runs: Path,
-    plugin: Plugin,
-    given: dict[str, Any],
-    *,
-    data: str = "digits",
-    size: int | None = None,
-    seed: int = 0,
-    precision: str = "fp32",
-    flip: bool = False,
-    diffaugment: str = "",
-    name: str | None = None,
-    **_: Any,
-) -> RunDir | None:
-    """The newest run in `runs` that `start` made of these options; None when it has finished or saved nothing yet.
+def unfinished(plugin: Plugin, given: Mapping[str, Any], options: TrainOptions) -> RunDir | None:
+    """The newest run in `options.runs` that `start` made of the same; None when it has finished or saved nothing yet.
 
-    What can change on a resume (steps, tick …) may differ.
+    What can change on a resume (steps, tick …) may differ, but for the data.
     """
     assert plugin.architecture is not None
     config, recipe = resolve(plugin.architecture, given)
-    seen = (flip, ",".join(augment.parse(diffaugment)))
-    wanted = (plugin.name, config.model_dump(mode="json"), recipe.model_dump(mode="json"), data, size, seed, precision)
-    for run in reversed(rundir.list_runs(runs)):
+    fixed = [o.name for o in training_options() if not o.changeable and o.name in RunOptions.model_fields]
+    wanted = {**options.model_dump(include=set(fixed)), "diffaugment": ",".join(augment.parse(options.diffaugment))}
+    origin = (plugin.name, config.model_dump(mode="json"), recipe.model_dump(mode="json"), options.data, options.size)
+    for run in reversed(rundir.list_runs(options.runs)):
         try:
             info = run.read()
         except GantoolError:
             continue
         then = {**info.recipe, "steps": recipe.steps}
-        was = (info.architecture, info.config, then, info.data.source, info.data.size, info.seed, info.precision)
         if (
-            was == wanted
-            and seen == (info.flip, info.diffaugment)
-            and name in (None, run.name.partition("-")[2])
+            origin == (info.architecture, info.config, then, info.data.source, info.data.size)
+            and wanted == info.model_dump(include=set(fixed))
+            and options.name in (None, run.name.partition("-")[2])
             and run.checkpoints()
         ):
             return None if info.status == "finished" else run
@@ -316,12 +298,10 @@ def misfit(path: Path, info: RunInfo, plugin: Plugin, error: Exception) -> Ganto
     )
 
 
-def _goal(keep_best: str | None, state: State) -> str:
-    """What `--keep-best` asked for; "" for none. GantoolError when this game will never record it."""
-    if keep_best in (None, "none"):
-        return ""
-    best.check_player(keep_best, [player.name for player in state.game.players])
-    return keep_best
+def _check_goal(keep_best: str, state: State) -> None:
+    """GantoolError when this game will never record what `--keep-best` names."""
+    if keep_best:
+        best.check_player(keep_best, [player.name for player in state.game.players])
 
 
 def _figures(wanted: str, state: State, data: Dataset, extractor: str = "") -> tuple[str, Figures]:

@@ -16,7 +16,7 @@ from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Architecture, Recipe
 from gantool.plugin.game import Game, Player
-from gantool.run.rundir import Place
+from gantool.plugin.train_options import Place
 from gantool.training import augment, engines
 from gantool.training.distributed import ALONE, Group
 from gantool.training.ema import EMA, ready

@@ -27,6 +27,7 @@ from gantool.plugin import objectives, registry
 from gantool.plugin.architecture import Architecture, Input, Recipe, SampleSpec
 from gantool.plugin.game import Game, two_player
 from gantool.plugin.options import resolve
+from gantool.plugin.train_options import TrainOptions
 from gantool.runtime import Generator
 from gantool.testing import check_architecture
 from gantool.training import session
@@ -307,7 +308,7 @@ def agreement(path: Path, each: int = 100) -> np.ndarray:
 def test_the_digits_that_are_asked_for_are_made(tmp_path: Path) -> None:
     """By the default recipe of the body mlp."""
     runs = tmp_path / "runs"
-    opened = session.start(registry.find("cgan"), {}, data="digits", device="cpu", tick=4_000, runs=runs)
+    opened = session.start(registry.find("cgan"), {}, TrainOptions(device="cpu", tick=4_000, runs=runs))
     run_until(opened)
     (made,) = exporting.write(exporting.source_of(opened.run), ["onnx-seeded"], tmp_path / "export")
     shares = agreement(made.path)

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from gantool.cli import app
 from gantool.errors import GantoolError
+from gantool.plugin.options import Option, training_options
 from gantool.plugin.registry import architecture_names
 from gantool.run import checkpoint, metrics_log
 from gantool.run.rundir import RunDir
@@ -32,7 +33,7 @@ import time
 import torch
 from pydantic import BaseModel
 from torch import nn
-from gantool import objectives
+from gantool.plugin import objectives
 from gantool.plugin.architecture import Architecture, Recipe
 from gantool.plugin.game import Game, Loss, Player, two_player
 from gantool.plugin.hookspecs import hookimpl
@@ -247,7 +248,7 @@ def test_an_option_out_of_range_is_a_usage_error_that_names_it(flag: str, value:
 def test_steps_and_epochs_together_are_a_usage_error() -> None:
     result = train("mlp", *TINY, "--steps", 1, "--epochs", 1)
     assert result.exit_code == 2
-    assert "give --steps or --epochs, not both" in result.output
+    assert "Give --steps or --epochs, not both" in result.output
 
 
 @pytest.mark.parametrize(
@@ -303,6 +304,86 @@ def test_a_plugin_with_a_broken_config_breaks_no_other(here: Path) -> None:
         assert cause in done.stderr
 
 
+# --- each option is defined once
+
+
+COMMON = training_options()
+
+
+def test_help_shows_each_training_option_with_its_bounds_default_and_text() -> None:
+    text = " ".join(sound("mlp", "--help").output.replace("│", " ").split())
+    for option in COMMON:
+        shown = option.flag if option.is_flag else f"{option.flag} {option.metavar}"
+        assert shown in text
+        assert f"{option.help[1:]}. [default: {option.default_text}]" in text
+
+
+GIVEN = {
+    "data": "noise.npz",
+    "size": 8,
+    "epochs": 0.5,
+    "runs": "here",
+    "name": "named",
+    "data_on": "disk",
+    "flip": True,
+    "diffaugment": "color",
+    "seed": 3,
+    "device": "cpu",
+    "precision": "bf16",
+    "engine": "eager",
+    "tick": 2,
+    "keep": 3,
+    "keep_every": 2,
+    "on_nan": "rollback",
+    "keep_best": "diversity",
+    "tensorboard": True,
+}
+
+
+def test_every_training_option_can_be_given_in_a_file_and_is_recorded() -> None:
+    assert set(GIVEN) == {option.name for option in COMMON}, "give the new option a value here"
+    assert not {option.name for option in COMMON if option.default == GIVEN[option.name]}
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in GIVEN.items())
+    sound("mlp", "--widths", "8", "--batch-size", 8, "--config", _config(text))
+    record = json.loads(Path("here/0001-named/run.json").read_text())
+    elsewhere = {"data", "size", "epochs", "runs", "name"}
+    assert {name: record[name] for name in GIVEN.keys() - elsewhere} == {
+        name: value for name, value in GIVEN.items() if name not in elsewhere
+    }
+    assert (record["data"]["source"], record["data"]["size"], record["steps"]) == ("noise.npz", 8, 4)
+
+
+@pytest.mark.parametrize("option", [option for option in COMMON if option.bounds], ids=lambda option: option.name)
+def test_a_flag_and_a_file_refuse_a_value_out_of_bounds_in_the_same_words(option: Option) -> None:
+    least, most = -1, 2**63
+    for value in (least, most) if option.name in ("seed", "epochs") else (least,):
+        flagged = train("mlp", option.flag, value)
+        assert flagged.exit_code == 2
+        error = refused("mlp", "--config", _config(f"{option.name} = {value}"))
+        reason = error.message.partition("not valid: ")[2].removesuffix(".")
+        assert reason.startswith("input should be")
+        assert reason in flagged.output
+
+
+def test_a_resumed_run_takes_the_changeable_options_and_names_them_when_it_refuses_another() -> None:
+    sound("mlp", *TINY, "--steps", 2)
+    changeable = [option for option in COMMON if option.changeable and option.name != "epochs"]
+    flags = [part for o in changeable for part in ([o.flag] if o.is_flag else [o.flag, GIVEN[o.name]])]
+    sound("mlp", "--resume", 1, "--steps", 4, *flags)
+    record = run_json()
+    assert {o.name: record[o.name] for o in changeable if o.name != "data"} == {
+        o.name: GIVEN[o.name] for o in changeable if o.name != "data"
+    }
+    before = run_json()
+    for option in COMMON:
+        if not option.changeable and option.name != "runs":
+            result = train("mlp", "--resume", 1, option.flag, *([] if option.is_flag else [GIVEN[option.name]]))
+            assert result.exit_code == 2
+            assert f"{option.flag} can't change when a run is resumed. These can: --steps, " in result.output
+            assert all(other.flag in result.output for other in COMMON if other.changeable)
+    assert run_json() == before
+
+
 # --- options from a file
 
 
@@ -336,10 +417,13 @@ def test_a_length_on_the_command_line_wins_over_the_other_kind_in_the_file() -> 
         ("latent_dim = 0", ["options.toml: latent_dim: 0 is not valid", "greater than or equal to 1"]),
         ("batch_size = true", ["options.toml: batch_size: True is not valid"]),
         ("widths = 8", ["options.toml: widths: 8 is not valid"]),
-        ("seed = -1", ["options.toml: seed: -1 is less than 0"]),
-        ("seed = 9223372036854775808", ["options.toml: seed: 9223372036854775808 is more than"]),
-        ("epochs = inf", ["options.toml: epochs: inf is more than"]),
-        ("epochs = nan", ["options.toml: epochs: nan is"]),
+        ("seed = -1", ["options.toml: seed: -1 is not valid", "greater than or equal to 0"]),
+        (
+            "seed = 9223372036854775808",
+            ["options.toml: seed: 9223372036854775808 is not valid", "less than"],
+        ),
+        ("epochs = inf", ["options.toml: epochs: inf is not valid", "less than or equal to"]),
+        ("epochs = nan", ["options.toml: epochs: nan is not valid"]),
         ("tick = 'often'", ["options.toml: tick: 'often' is not valid"]),
         ("precision = 'fp8'", ["options.toml: precision: 'fp8' is not valid"]),
         ("[mlp]\nsteps = 1", ["options.toml: there is no option 'mlp'"]),
@@ -382,7 +466,7 @@ def test_a_run_is_resumed_by_number_name_or_path(name: str) -> None:
     assert (run_json()["step"], run_json()["steps"], run_json()["tick"]) == (4, 4, 1)
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--batch-size", 4), ("--seed", 1), ("--widths", "9"), ("--size", 8)])
+@pytest.mark.parametrize(("flag", "value"), [("--batch-size", 4), ("--widths", "9")])
 def test_what_would_make_it_another_run_can_not_change(flag: str, value: object) -> None:
     sound("mlp", *TINY, "--steps", 2)
     before = run_json()

@@ -14,8 +14,8 @@ from support.trainings import different, run_until, start, tiny_state
 
 from gantool.data import Dataset
 from gantool.plugin.architecture import Input
+from gantool.plugin.train_options import Place
 from gantool.run import checkpoint
-from gantool.run.rundir import Place
 from gantool.training import augment, feed, placement, session
 from gantool.training.sampler import Sampler
 

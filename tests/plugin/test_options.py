@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, model_validator
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.game import Game
-from gantool.plugin.options import COMMON, Option, options_of, resolve
+from gantool.plugin.options import Option, options_of, resolve
+from gantool.plugin.train_options import TrainOptions
 
 
 class Config(BaseModel, frozen=True, extra="forbid"):
@@ -47,7 +48,7 @@ def test_options_are_the_fields_of_the_config_then_those_of_the_recipe() -> None
     options = options_of(_architecture(Config, recipe=Recipe(batch_size=17)))
     names = [option.name for option in options]
     assert names == [*Config.model_fields, *Recipe.model_fields]
-    assert [option.of_recipe for option in options] == [False] * 9 + [True] * len(Recipe.model_fields)
+    assert [option.panel for option in options] == ["Architecture"] * 9 + ["Recipe"] * len(Recipe.model_fields)
     by_name = {option.name: option for option in options}
     assert by_name["batch_size"].flag == "--batch-size"
     assert by_name["batch_size"].default == 17
@@ -139,7 +140,7 @@ def test_a_field_without_a_description_is_reported() -> None:
         options_of(_architecture(_config(int, description=None)))
 
 
-@pytest.mark.parametrize("name", [*COMMON, "learning_rate", "steps"])
+@pytest.mark.parametrize("name", [*TrainOptions.model_fields, "learning_rate", "steps", "resume", "config"])
 def test_a_name_that_is_taken_is_reported(name: str) -> None:
     with pytest.raises(GantoolError, match=f"'toy' has a field '{name}', the name of an option of gantool train"):
         options_of(_architecture(_config(int, name=name)))

@@ -16,8 +16,8 @@ from gantool.data import Dataset
 from gantool.plugin import objectives, registry
 from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.game import Batch, Game, Loss, Player, two_player
-from gantool.plugin.options import COMMON
 from gantool.plugin.registry import Plugin
+from gantool.plugin.train_options import TrainOptions
 from gantool.run.rundir import Status
 from gantool.training import loop, session
 from gantool.training.session import Session
@@ -72,13 +72,14 @@ def run_until(opened: Session, stop: int | None = None) -> Status:
 
 def start(plugin: str | Plugin, folder: Path, **given: Any) -> Session:
     """A new run of 40 steps in `folder`/runs, on noise and the CPU unless told; options as in `gantool train`."""
-    common = {key: given.pop(key) for key in COMMON if key in given}
+    common = {key: given.pop(key) for key in TrainOptions.model_fields if key in given}
     data = common.pop("data", folder / "noise.npz")
     if data == folder / "noise.npz" and not data.exists():
         save_npz(data)
     found = registry.find(plugin) if isinstance(plugin, str) else plugin
     own = {"steps": 40, "batch_size": 8, **SMALL.get(found.name, {}), **given}
-    return session.start(found, own, data=str(data), runs=folder / "runs", **{"device": "cpu", "tick": 20, **common})
+    options = {"device": "cpu", "tick": 20, "data": str(data), "runs": folder / "runs", **common}
+    return session.start(found, own, TrainOptions(**options))
 
 
 def flat(state: Mapping[str, Any], name: str = "") -> dict[str, Any]:

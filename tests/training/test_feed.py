@@ -39,8 +39,9 @@ from gantool.data.pack import format
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
 from gantool.plugin.registry import Plugin
+from gantool.plugin.train_options import Place
 from gantool.run import checkpoint
-from gantool.run.rundir import Place, RunDir, list_runs
+from gantool.run.rundir import RunDir, list_runs
 from gantool.training import distributed, feed, loop, placement, session
 from gantool.training.placement import Source
 from gantool.training.sampler import Sampler

@@ -16,6 +16,7 @@ from gantool.plugin import registry
 from gantool.plugin.architecture import SampleSpec
 from gantool.plugin.game import Game
 from gantool.plugin.registry import Plugin
+from gantool.plugin.train_options import TrainOptions
 from gantool.run import metrics_log
 from gantool.training import loop, session
 from gantool.training.session import Session
@@ -231,7 +232,7 @@ def _lines(opened: Session) -> list[dict[str, Any]]:
 
 def _on_digits(folder: Path, **given: Any) -> Session:
     options = {"widths": (32, 64), "latent_dim": 50, "steps": 1200, "batch_size": 16, **given}
-    return session.start(registry.find("mlp"), options, tick=100, device="cpu", runs=folder)
+    return session.start(registry.find("mlp"), options, TrainOptions(tick=100, device="cpu", runs=folder))
 
 
 def test_a_discriminator_50_times_as_fast_wins(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""The options of `gantool train` that every architecture has, each defined here and nowhere else. No torch.
+
+From a field come the flag with its help, default and bounds, the check of a TOML file, the keyword of `gantool.train`,
+and the record in run.json. `CHANGEABLE`: the option can be given again when a run is resumed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, field_validator
+
+CHANGEABLE: dict[str, Any] = {"changeable": True}
+
+Engine = Literal["auto", "eager", "rewritten", "compiled", "graph"]
+OnNan = Literal["stop", "rollback"]
+Place = Literal["auto", "device", "disk"]
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
+class RunOptions(BaseModel, extra="forbid"):
+    """Options that run.json records under their own names (`device` and `engine`: as `auto` was resolved)."""
+
+    data_on: Place = Field(
+        "auto",
+        description="where data is while training: all of it on the device, on disk (read ahead, batch by batch), "
+        "or as it fits",
+        json_schema_extra=CHANGEABLE,
+    )
+    flip: bool = Field(False, description="mirror half of the images, left to right, at random")
+    diffaugment: str = Field(
+        "",
+        description="for small data sets: color,translation,cutout, or some of them, on all that the discriminator "
+        "sees",
+    )
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="decides weights, order and latents")
+    device: str = Field("auto", description="where to compute: auto, cpu, cuda or cuda:N", json_schema_extra=CHANGEABLE)
+    precision: Precision = Field("fp32", description="arithmetic: fp32, tf32 (CUDA) or bf16 (autocast)")
+    engine: Engine = Field(
+        "auto",
+        description="how steps are computed: eager (the reference), rewritten (for CPUs), compiled, graph (CUDA), "
+        "or auto",
+        json_schema_extra=CHANGEABLE,
+    )
+    tick: int = Field(
+        250, ge=1, description="steps between checkpoints, samples and metrics", json_schema_extra=CHANGEABLE
+    )
+    keep: int = Field(2, ge=1, description="newest checkpoints to keep", json_schema_extra=CHANGEABLE)
+    keep_every: int = Field(
+        0, ge=0, description="keep a checkpoint of every so many steps, too; 0: none", json_schema_extra=CHANGEABLE
+    )
+    on_nan: OnNan = Field(
+        "stop",
+        description="when a loss or weight is NaN: stop, or go back to the last checkpoint at half the learning rates "
+        "(3 times)",
+        json_schema_extra=CHANGEABLE,
+    )
+    keep_best: str = Field(
+        "",
+        description="keep the best checkpoint, too: by diversity, frechet, or KEY:max or KEY:min of metrics.jsonl",
+        json_schema_extra=CHANGEABLE,
+    )
+    tensorboard: bool = Field(
+        False,
+        description="write scalars and samples for TensorBoard into the run's folder, too",
+        json_schema_extra=CHANGEABLE,
+    )
+
+    @field_validator("diffaugment", "keep_best")
+    @classmethod
+    def _none_is_empty(cls, text: str) -> str:
+        return "" if text.strip() == "none" else text
+
+
+class TrainOptions(RunOptions, frozen=True):
+    """All of them. Those added here are in run.json as the data's description, the steps, and the run's place."""
+
+    data: str = Field(
+        "digits",
+        description="a folder of images, a pack, a .npz or IDX file, or a name of `gantool data list`",
+        json_schema_extra=CHANGEABLE,
+    )
+    size: int | None = Field(None, ge=4, description="side in pixels: crop and resize to it; none: the data's own size")
+    epochs: float | None = Field(
+        None, ge=1e-6, le=1e6, description="passes over the data, instead of --steps", json_schema_extra=CHANGEABLE
+    )
+    runs: Path = Field(Path("runs"), description="folder of the runs")
+    name: str | None = Field(None, description="label of the run's folder; none: NAME-DATA")
