@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # for the isolated environment in which pip builds the package, too
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help setup assets hosts demo test test-all lint format constraints clean
+.PHONY: help setup assets hosts demo test test-all lint format docs constraints clean
 
 help:
 	@echo "make demo      train, export, verify, generate and bench, in about four minutes on two CPU cores"
@@ -14,6 +14,7 @@ help:
 	@echo "make test      the test suite (under 10 minutes on two cores)"
 	@echo "make test-all  the test suite with its slow matrices, in every host: installs Node, Chromium and CMake (apt, npm)"
 	@echo "make assets    fetch onnxruntime-web for app kits, when there was no network at the setup"
+	@echo "make docs      build the documentation site into site/; fails on a broken link"
 	@echo "make lint      ruff check, ruff format --check, mypy"
 
 setup: $(READY)
@@ -70,6 +71,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,evaluate,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir site
+	@echo "Open site/index.html, or: $(BIN)/python -m mkdocs serve"
+
 # uv resolves for all platforms and Python versions at once; torch's CUDA packages are Linux's only
 constraints: setup
 	$(BIN)/python -m pip install --quiet uv
@@ -82,4 +88,4 @@ constraints: setup
 	mv .venv/constraints.txt constraints.txt
 
 clean:
-	rm -rf .venv .hosts demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .hosts demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
