@@ -117,7 +117,7 @@ def command(
             raise GantoolError(f"{flag} is for the engine ray.", "Add --engine ray.")
     from gantool.cli import sharded
     from gantool.cli.artifacts import find_artifact
-    from gantool.shards.generating import SHARD_SIZE
+    from gantool.shards import SHARD_SIZE
 
     path = find_artifact(source, runs)
     options = {

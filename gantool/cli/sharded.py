@@ -23,7 +23,7 @@ LINE_EVERY = 60.0  # seconds between two lines where there is no terminal to dra
 
 def generate(artifact: Path, out: Path, as_json: bool, options: dict[str, Any]) -> None:
     """Make the shards, show how far it is on stderr, and at last what there is; exits 130 after Ctrl-C."""
-    from gantool.shards import finished, generate
+    from gantool.shards import count_finished, generate
 
     last: list[Progress] = []
 
@@ -37,7 +37,7 @@ def generate(artifact: Path, out: Path, as_json: bool, options: dict[str, Any]) 
             summary = generate(artifact, out, on_progress=heard, **options)
     except KeyboardInterrupt:
         # the index knows them all: an interrupt may come between a shard and the news of it
-        there = finished(out)
+        there = count_finished(out)
         done = f"{there} of {last[0].shards_total} shards" if last and there is not None else "What was made"
         console(stderr=True).print(f"Stopped. {done} in {out} stay; the same command goes on.")
         sys.exit(130)
@@ -126,9 +126,9 @@ def _shown(total: int) -> Iterator[Callable[[Progress], None]]:
 
 
 def _tell_lost(progress: Progress, err: Any) -> None:
-    from gantool.shards.events import Again
+    from gantool.shards import WorkerLost
 
-    if isinstance(progress.event, Again):
+    if isinstance(progress.event, WorkerLost):
         text = f"The worker of shard {progress.event.number} {progress.event.why}; the shard is made again."
         err.print(text)
 

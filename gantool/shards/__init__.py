@@ -1,7 +1,8 @@
-"""Many images of one seed as files of equal size, made by many workers: `generate`. Light to import."""
+"""Generate very many images of one seed as files of equal size (shards), with many workers. Light to import."""
 
-from gantool.shards.folder import finished
-from gantool.shards.generating import ENGINES, Progress, Summary, generate
+from gantool.shards.folder import count_finished
+from gantool.shards.generating import ENGINES, SHARD_SIZE, Summary, generate
 from gantool.shards.plan import FORMATS
+from gantool.shards.progress import Progress, WorkerLost
 
-__all__ = ["ENGINES", "FORMATS", "Progress", "Summary", "finished", "generate"]
+__all__ = ["ENGINES", "FORMATS", "SHARD_SIZE", "Progress", "Summary", "WorkerLost", "count_finished", "generate"]

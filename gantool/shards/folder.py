@@ -1,4 +1,4 @@
-"""The folder of the shards: its lock, its index.json, and what a killed run left behind."""
+"""The folder of the shards: its lock, its index.json, and the removal of unfinished files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gantool.errors import GantoolError, excerpt
-from gantool.shards.maker import Made, unwritten
+from gantool.shards.maker import write_error
 from gantool.shards.plan import FORMATS, Plan, Shard
+from gantool.shards.progress import Made
 from gantool.system.files import read_json, reading, sha256_of, write_json
 
 SCHEMA = 1
 INDEX = "index.json"
 LOCK = ".lock"
-SHARE = 20  # the index is written for at most one part in so many of the time
+WRITE_SHARE = 1 / 20  # of the run time at most is spent writing the index
 
 
-def finished(path: Path) -> int | None:
-    """How many shards the index of a folder has; None: it has no index that can be read."""
+def count_finished(path: Path) -> int | None:
+    """The number of shards in a folder's index; None: there is no readable index."""
     try:
         shards = read_json(path / INDEX)["shards"]
     except (GantoolError, KeyError, TypeError):
@@ -32,26 +33,26 @@ def finished(path: Path) -> int | None:
 
 
 class Folder:
-    """The shards of `plan` in `path`: which are finished, as index.json has them. See `opened`."""
+    """The shards of `plan` in `path`, and which are finished according to index.json. See `opened`."""
 
     def __init__(self, path: Path, plan: Plan, about: dict[str, Any]) -> None:
         self.path, self.plan, self.about = path, plan, about
         self.finished: dict[int, dict[str, Any]] = {}  # by number: bytes, sha256
-        self.damaged: list[str] = []  # names of shards that were finished once and are not as they were
-        self._next = 0.0
+        self.damaged: list[str] = []  # names of shards in the index whose files are gone or changed
+        self._next_write = 0.0
 
-    def todo(self) -> list[Shard]:
+    def unfinished(self) -> list[Shard]:
         return [shard for shard in self.plan.shards() if shard.number not in self.finished]
 
     def add(self, made: Made) -> None:
-        """Note a finished shard. The index is written now, or with one of the next: a killed run forgets the last few,
-        which are made again."""
+        """Note a finished shard. index.json is written now or with a later shard; after a kill, shards that it does
+        not name are made again."""
         self.finished[made.number] = {"bytes": made.bytes, "sha256": made.sha256}
-        if time.monotonic() >= self._next:
+        if time.monotonic() >= self._next_write:
             self.write()
 
     def write(self) -> None:
-        """Write index.json. GantoolError: the disk is full, or can't be written."""
+        """Write index.json. GantoolError: the disk is full or not writable."""
         start = time.monotonic()
         shards = []
         for number in sorted(self.finished):
@@ -62,49 +63,48 @@ class Folder:
         try:
             write_json(self.path / INDEX, index | {"shards": shards})
         except OSError as error:
-            raise unwritten(self.path / INDEX, error) from error
+            raise write_error(self.path / INDEX, error) from error
         now = time.monotonic()
-        self._next = now + SHARE * (now - start)
+        self._next_write = now + (now - start) / WRITE_SHARE
 
-    def sweep(self) -> None:
-        """Remove what was being written when a run or a worker was killed. GantoolError: it can't be."""
+    def remove_temporary(self) -> None:
+        """Remove files that were unfinished when a run or a worker was killed. GantoolError: it fails."""
         try:
             for pattern in (".shard-*.tmp", f".{INDEX}.*.tmp"):
                 for path in self.path.glob(pattern):
                     path.unlink(missing_ok=True)
         except OSError as error:
-            raise unwritten(self.path, error) from error
+            raise write_error(self.path, error) from error
 
     def read(self, verify: bool) -> None:
-        """Take over what index.json says is finished and has its size still; with `verify`, its SHA-256, too.
+        """Take over the shards of index.json whose files have the right size and, with `verify`, the right SHA-256.
 
         GantoolError: index.json is damaged or of another plan, or there are shards without it.
         """
         index = self.path / INDEX
         with reading(self.path):
-            stray = next((path for end in FORMATS.values() for path in self.path.glob(f"shard-*.{end}")), None)
-            there = index.exists()
-        if not there and stray is not None:
-            raise GantoolError(
-                f"{stray} is there without an {INDEX}: it can't be told what made it.",
-                "Name another folder with --out.",
-            )
-        if not there:
+            shard = next((path for end in FORMATS.values() for path in self.path.glob(f"shard-*.{end}")), None)
+            exists = index.exists()
+        if not exists:
+            if shard is not None:
+                raise GantoolError(
+                    f"{shard} is there without an {INDEX}: it is unknown what made it.",
+                    "Name another folder with --out.",
+                )
             return
         value = read_json(index)
         if not isinstance(value, dict) or value.get("schema") != SCHEMA or not isinstance(value.get("plan"), dict):
             raise GantoolError(f"{index} is not an index of shards.", "Name another folder with --out.")
-        if stray is None and not value.get("shards"):
-            return  # nothing was made yet: whatever was asked for then
+        if shard is None and not value.get("shards"):
+            return  # no shard was finished: any plan may use the folder
         self._compare(value["plan"])
         for entry in value["shards"] if isinstance(value.get("shards"), list) else ():
-            self._take(entry, index, verify)
+            self._take(entry, verify)
 
     def _compare(self, there: dict[str, Any]) -> None:
-        here = _flat(self.plan.to_dict())
-        there = _flat(there)
+        here, there = _flat(self.plan.to_dict()), _flat(there)
         differing = [
-            f"{name} {excerpt(str(there.get(name)))} there, {excerpt(str(here.get(name)))} now"
+            f"{excerpt(name)} {excerpt(str(there.get(name)))} there, {excerpt(str(here.get(name)))} now"
             for name in sorted(here.keys() | there.keys())
             if here.get(name) != there.get(name)
         ]
@@ -114,30 +114,31 @@ class Folder:
                 "Ask for what is there, or name another folder with --out.",
             )
 
-    def _take(self, entry: Any, index: Path, verify: bool) -> None:
+    def _take(self, entry: Any, verify: bool) -> None:
         try:
-            first, digest, size = entry["first"] - self.plan.first, str(entry["sha256"]), int(entry["bytes"])
-            number, left = divmod(first, self.plan.shard_size)
+            digest, size = str(entry["sha256"]), int(entry["bytes"])
+            number, rest = divmod(entry["first"] - self.plan.first, self.plan.shard_size)
+            if rest or not 0 <= number < len(self.plan):
+                raise ValueError("no shard of the plan begins there")
         except (TypeError, KeyError, ValueError) as error:
-            raise GantoolError(f"{index} is damaged: {excerpt(str(entry))}.", "Name another folder: --out.") from error
-        if left or not 0 <= number < len(self.plan):
-            raise GantoolError(f"{index} is damaged: {excerpt(str(entry))}.", "Name another folder: --out.")
-        shard = self.plan.shard(number)
-        path = self.path / shard.name
+            raise GantoolError(
+                f"{self.path / INDEX} is damaged: {excerpt(str(entry))}.", "Name another folder with --out."
+            ) from error
+        path = self.path / self.plan.shard(number).name
         with reading(path):
             whole = path.is_file() and path.stat().st_size == size
         if whole and (not verify or sha256_of(path) == digest):
             self.finished[number] = {"bytes": size, "sha256": digest}
         else:
-            self.damaged.append(shard.name)
+            self.damaged.append(path.name)
 
 
 @contextmanager
 def opened(path: Path, plan: Plan, about: dict[str, Any], verify: bool = False) -> Iterator[Folder]:
-    """The folder, made when it is not there, held by this process alone, swept, and with an index.json.
+    """The folder, created if needed and locked, without temporary files and with an index.json.
 
-    `about`: what index.json says besides, of the artifact. GantoolError: it can't be written, another process writes to
-    it, or it holds the shards of another plan.
+    `about`: facts about the artifact, for index.json. GantoolError: the folder is not writable, another process writes
+    to it, or it holds the shards of another plan.
     """
     lock = FileLock(path / LOCK)
     try:
@@ -152,23 +153,24 @@ def opened(path: Path, plan: Plan, about: dict[str, Any], verify: bool = False) 
     try:
         folder = Folder(path, plan, about)
         folder.read(verify)
-        folder.sweep()
+        folder.remove_temporary()
         folder.write()
         try:
             yield folder
         except BaseException:
-            with suppress(GantoolError):  # of a full disk, which must not hide what happened
-                folder.sweep()
+            with suppress(GantoolError):  # a full disk must not hide the first error
+                folder.remove_temporary()
                 folder.write()
             raise
-        folder.sweep()
+        folder.remove_temporary()
         folder.write()
     finally:
         lock.release()
 
 
 def _flat(plan: dict[str, Any]) -> dict[str, Any]:
-    """The plan with its versions one by one, so that a difference names one."""
-    found = {name: value for name, value in plan.items() if name != "versions"}
+    """The plan with each version as an entry of its own, so that a difference names it."""
     versions = plan.get("versions")
-    return found | (versions if isinstance(versions, dict) else {})
+    return {name: value for name, value in plan.items() if name != "versions"} | (
+        versions if isinstance(versions, dict) else {}
+    )

@@ -1,4 +1,4 @@
-"""A shard's file, written part by part: the same bytes for the same images, so no times, users or threads in it."""
+"""Write a shard's file part by part. The same images give the same bytes: files hold no times or user names."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 
 from gantool.artifact.provenance import Provenance, png_info
-from gantool.shards.optional import library
+from gantool.shards.maker import optional_library
 from gantool.shards.plan import Plan, Shard
 
-# the images of a shard part by part: (number of the first, uint8 (n, H, W, C), labels or None)
+# (number of the first image, images uint8 (n, H, W, C), labels or None)
 Parts = Iterator[tuple[int, np.ndarray, list[int] | None]]
 
 
-def write(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenance | None) -> None:
-    """The shard as a file of `plan.format`. `where`: what each image says of its origin, its number apart.
+def write(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance | None) -> None:
+    """Write the shard as a file of `plan.format`. `origin`: the provenance that each PNG gets, with its own number.
 
-    OSError: of the disk. GantoolError: pyarrow is not there.
+    OSError: the disk is full or not writable. GantoolError: pyarrow is missing.
     """
-    _WRITERS[plan.format](path, plan, shard, parts, where)
+    _WRITERS[plan.format](path, plan, shard, parts, origin)
 
 
-def _npy(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenance | None) -> None:
+def _npy(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance | None) -> None:
     """One array uint8 (n, H, W, C), for `numpy.load(mmap_mode="r")`."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (shard.count, *plan.shape)}
     with path.open("wb") as file:
@@ -37,47 +37,47 @@ def _npy(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenance |
             file.write(np.ascontiguousarray(images).data)
 
 
-def _png_tar(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenance | None) -> None:
-    """seed7-000000000000012.png, and .cls with its class as text: a key's files follow each other, as WebDataset wants.
+def _png_tar(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance | None) -> None:
+    """seed7-000000000000012.png and, with classes, .cls: neighbours, as WebDataset needs them.
 
-    Without the class TarFile, which remembers every member that it wrote.
+    Not written by TarFile, which keeps every member in memory.
     """
     with path.open("wb") as file:
         for first, images, labels in parts:
             for i, image in enumerate(images):
                 key = f"seed{plan.seed}-{first + i:015d}"
                 label = None if labels is None else labels[i]
-                _add(file, f"{key}.png", _png(image, first + i, label, where))
+                _add(file, f"{key}.png", _png(image, first + i, label, origin))
                 if label is not None:
                     _add(file, f"{key}.cls", str(label).encode())
-        file.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of an archive, which fills its last record
+        file.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of the archive; its last record is padded
         file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
 
 
 def _add(file: io.BufferedWriter, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # mode 644, of user 0, of 1970
+    member = tarfile.TarInfo(name)  # mode 644, user 0, modified 1970
     member.size = len(data)
     file.write(member.tobuf(tarfile.USTAR_FORMAT))
     file.write(data)
     file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
 
 
-def _parquet(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenance | None) -> None:
-    """Columns index, seed, label (null without classes), all int64, and png, the bytes; a row group a part."""
-    arrow = library("pyarrow", "parquet", "The format parquet")
-    parquet = library("pyarrow.parquet", "parquet", "The format parquet")
+def _parquet(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance | None) -> None:
+    """Columns index, seed, label (null without classes), all int64, and png (bytes); one row group for each part."""
+    arrow = optional_library("pyarrow", "parquet", "The format parquet")
+    parquet = optional_library("pyarrow.parquet", "parquet", "The format parquet")
     whole = arrow.int64()
     schema = arrow.schema([("index", whole), ("seed", whole), ("label", whole), ("png", arrow.binary())])
     settings: dict[str, Any] = {
-        "compression": "none",  # PNG is compressed
+        "compression": "none",  # PNG files are compressed already
         "use_dictionary": ["seed", "label"],
-        "write_statistics": ["index", "label"],  # of png they would be whole images
+        "write_statistics": ["index", "label"],  # those of png would be whole images
     }
     with path.open("wb") as file, closing(parquet.ParquetWriter(file, schema, **settings)) as writer:
         for first, images, labels in parts:
             index = range(first, first + len(images))
             classes = [None] * len(images) if labels is None else labels
-            pngs = [_png(image, i, label, where) for image, i, label in zip(images, index, classes, strict=True)]
+            pngs = [_png(image, i, label, origin) for image, i, label in zip(images, index, classes, strict=True)]
             columns = [
                 arrow.array(values, type=field.type)
                 for values, field in zip((index, [plan.seed] * len(images), classes, pngs), schema, strict=True)
@@ -85,11 +85,11 @@ def _parquet(path: Path, plan: Plan, shard: Shard, parts: Parts, where: Provenan
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
 
 
-def _png(image: np.ndarray, number: int, label: int | None, where: Provenance | None) -> bytes:
+def _png(image: np.ndarray, number: int, label: int | None, origin: Provenance | None) -> bytes:
     from PIL import Image
 
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    info = None if where is None else png_info(replace(where, first=number, count=1, label=label))
+    info = None if origin is None else png_info(replace(origin, first=number, count=1, label=label))
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()

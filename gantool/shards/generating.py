@@ -4,59 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantool.errors import GantoolError
-from gantool.shards.events import Again, Event, Part
-from gantool.shards.maker import Made, manifest_digest, versions
+from gantool.shards.maker import manifest_digest, versions
 from gantool.shards.plan import Plan, choose_labels
+from gantool.shards.progress import Event, Made, Progress
 
 if TYPE_CHECKING:
     from gantool.artifact.manifest import Manifest
-    from gantool.shards.folder import Folder
 
 ENGINES = ("local", "ray")
 SHARD_SIZE = 10_000  # images: 123 MB of 64×64 in colour
 
 
-@dataclass
-class Progress:
-    """How far it is: images that were there (`found`) and that are made since, of `total`, and shards likewise.
-
-    `event`: what was heard last.
-    """
-
-    total: int
-    shards_total: int
-    found: int
-    shards_found: int
-    made: int = 0
-    shards_made: int = 0
-    event: Event | None = None
-    _parts: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def images(self) -> int:
-        """Images made by this call, those of unfinished shards too."""
-        return self.made + sum(self._parts.values())
-
-    def hear(self, event: Event, count: int) -> None:
-        """`count`: images of the shard that the event is about."""
-        self.event = event
-        if isinstance(event, Part):
-            self._parts[event.number] = event.done
-            return
-        self._parts.pop(event.number, None)
-        if isinstance(event, Made):
-            self.made += count
-            self.shards_made += 1
-
-
 @dataclass(frozen=True)
 class Summary:
-    """What there is in the folder now: `bytes` of all `shards`; `made` of them, with `images_made`, in `seconds`.
+    """What is in the folder now: `bytes` of all `shards`; `made` of them by this call, with `images_made` images.
 
     `damaged`: shards that index.json named and that were gone or changed, and were made again. `lost`: workers.
     """
@@ -90,17 +56,17 @@ def generate(
     verify: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Summary:
-    """Images `first … first+count-1` of `seed` as files of `shard_size` images in the folder `out`.
+    """Write images `first … first+count-1` of `seed` as files of `shard_size` images in the folder `out`.
 
-    The bytes of the files do not depend on the engine or on the number of workers. Called again with the same
-    arguments it makes what is missing; `verify` reads the files that are there, and compares their SHA-256.
+    The bytes of the files do not depend on the engine or the number of workers. Called again with the same arguments,
+    it makes what is missing; `verify` compares the SHA-256 of the files that are there.
     `format`: npy (uint8 arrays (n, H, W, C)), png-tar or parquet (see gantool.shards.formats). `labels`: image i has
-    the class labels[i % len(labels)]; None: i % classes. `workers`: processes, or Ray's actors; None: one a core or a
-    GPU. `address`: of a Ray cluster; `gather`: whether its machines send their shards here, None: those that do not
-    share the folder `out`. As with multiprocessing, a script that calls this has to guard its main part.
+    the class labels[i % len(labels)]; None: i % classes. `workers`: processes, or Ray's actors; None: one for each core
+    or GPU. `address`: of a Ray cluster. `gather`: whether its machines send their shards here; None: those that do not
+    share the folder `out`. As with multiprocessing, a script that calls this must guard its main part.
 
-    GantoolError: what is asked for does not exist or fit the file; `out` holds the shards of another call or can't be
-    written; a worker was lost again and again.
+    GantoolError: an argument is wrong or does not fit the file; `out` is not writable or holds the shards of another
+    call; a shard lost its worker too often.
     """
     from gantool.artifact import onnxfile
     from gantool.runtime.session import PROVIDERS
@@ -129,54 +95,40 @@ def generate(
     )
     plan.check()
     with folder.opened(out, plan, _about(manifest, plan), verify) as there:
-        return _fill(there, artifact, engine, workers, address, gather, on_progress)
+        todo = there.unfinished()
+        missing = sum(shard.count for shard in todo)
+        progress = Progress(plan.count, len(plan), plan.count - missing, len(plan) - len(todo))
 
+        def report(event: Event) -> None:
+            if isinstance(event, Made):
+                there.add(event)
+            progress.update(event, plan.shard(event.number).count)
+            if on_progress is not None:
+                on_progress(progress)
 
-def _fill(
-    there: Folder,
-    artifact: Path,
-    engine: str,
-    workers: int | None,
-    address: str | None,
-    gather: bool | None,
-    on_progress: Callable[[Progress], object] | None,
-) -> Summary:
-    plan, todo, lost = there.plan, there.todo(), 0
-    missing = sum(shard.count for shard in todo)
-    progress = Progress(plan.count, len(plan), plan.count - missing, len(plan) - len(todo))
+        start = time.monotonic()
+        if todo and engine == "ray":
+            from gantool.shards import ray_cluster
 
-    def report(event: Event) -> None:
-        nonlocal lost
-        if isinstance(event, Made):
-            there.add(event)
-        lost += isinstance(event, Again)
-        progress.hear(event, plan.shard(event.number).count)
-        if on_progress is not None:
-            on_progress(progress)
+            ray_cluster.run(plan, artifact, out, todo, workers, report, address, gather)
+        elif todo:
+            from gantool.shards import processes
 
-    start = time.monotonic()
-    if todo and engine == "ray":
-        from gantool.shards import on_ray
-
-        on_ray.run(plan, artifact, there.path, todo, workers, report, address, gather)
-    elif todo:
-        from gantool.shards import processes
-
-        processes.run(plan, artifact, there.path, todo, workers, report)
-    return Summary(
-        shards=len(plan),
-        images=plan.count,
-        bytes=sum(shard["bytes"] for shard in there.finished.values()),
-        made=len(todo),
-        images_made=missing,
-        seconds=time.monotonic() - start,
-        damaged=tuple(there.damaged),
-        lost=lost,
-    )
+            processes.run(plan, artifact, out, todo, workers, report)
+        return Summary(
+            shards=len(plan),
+            images=plan.count,
+            bytes=sum(shard["bytes"] for shard in there.finished.values()),
+            made=len(todo),
+            images_made=missing,
+            seconds=time.monotonic() - start,
+            damaged=tuple(there.damaged),
+            lost=progress.lost,
+        )
 
 
 def _shape(manifest: Manifest, path: Path) -> tuple[int, ...]:
-    """(H, W, C) of an image; GantoolError when the file makes none."""
+    """(H, W, C) of an image; GantoolError when the file makes no images."""
     shape = manifest.output.shape
     if manifest.output.layout not in ("CHW", "HWC") or len(shape) != 3 or min(shape) < 1:
         raise GantoolError(f"{path} makes no images but samples of {shape}.", "Use gantool.runtime.")
@@ -184,12 +136,12 @@ def _shape(manifest: Manifest, path: Path) -> tuple[int, ...]:
 
 
 def _about(manifest: Manifest, plan: Plan) -> dict[str, Any]:
-    """For readers of index.json: which model it was, and, unless they shall not know, where the images come from."""
+    """For readers of index.json: which model made the images and, unless switched off, their provenance."""
     from gantool.artifact import provenance
     from gantool.system.files import parse_json
 
     about: dict[str, Any] = {"kind": manifest.kind, "precision": manifest.precision}
     if plan.provenance:
-        said = provenance.of(manifest, plan.seed, plan.first, plan.count)
-        about["provenance"] = parse_json(said.to_json(), "provenance")
+        record = provenance.of(manifest, plan.seed, plan.first, plan.count)
+        about["provenance"] = parse_json(record.to_json(), "provenance")
     return about

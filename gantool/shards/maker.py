@@ -1,43 +1,35 @@
-"""`Maker`: what a worker does, whatever engine runs it."""
+"""`Maker` makes shards: the work of one worker, the same for every engine."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gantool.errors import GantoolError
 from gantool.shards.plan import Plan, Shard
+from gantool.shards.progress import Made
 
 if TYPE_CHECKING:
     from gantool.artifact.manifest import Manifest
     from gantool.runtime import Generator
     from gantool.shards.formats import Parts
 
-# ONNX Runtime's own default on CUDA is TF32: golden images of a sharp generator could be two levels off, and refused
-EXACT = {"cuda": {"use_tf32": "0"}}
+# ONNX Runtime uses TF32 on CUDA by default: golden images of a sharp generator could differ by two levels
+SETTINGS = {"cuda": {"use_tf32": "0"}}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@dataclass(frozen=True)
-class Made:
-    """A finished shard: its file's bytes and their SHA-256, and the process that made it."""
-
-    number: int
-    bytes: int
-    sha256: str
-    pid: int
-
-
 class Maker:
-    """Makes shards of `plan` in the folder `out`, one after another, from the file `artifact`.
+    """Makes shards of `plan` in the folder `out`, one after another, from the exported file `artifact`.
 
-    The file is opened with the first shard, on one thread. It has to be the plan's, and to make here the golden images
-    that it made where it was exported.
+    The file is opened for the first shard, on one thread. It must be the plan's file, and reproduce its golden images
+    on this machine.
     """
 
     def __init__(self, plan: Plan, artifact: Path, out: Path) -> None:
@@ -54,16 +46,16 @@ class Maker:
                 "Install the same versions everywhere.",
             )
         provider = self.plan.provider
-        generator = Generator(self.artifact, provider, threads=1, settings=EXACT.get(provider))
+        generator = Generator(self.artifact, provider, threads=1, settings=SETTINGS.get(provider))
         if manifest_digest(generator.manifest) != self.plan.manifest_sha256:
             raise GantoolError(f"{self.artifact} was exported anew meanwhile.", "Generate into another folder: --out")
         generator.self_test()
         return generator
 
     def make(self, shard: Shard, on_part: Callable[[int], object] = lambda done: None) -> Made:
-        """Write the shard aside, then rename it. `on_part` hears how many of its images are made.
+        """Write the shard to a temporary file, then rename it. `on_part` gets the number of images made so far.
 
-        GantoolError: the disk is full or can't be written, or the artifact can't be run.
+        GantoolError: the disk is full or not writable, or the artifact can't be run.
         """
         from gantool.artifact import provenance
         from gantool.shards import formats
@@ -71,13 +63,13 @@ class Maker:
 
         path = self.out / shard.name
         manifest = self.generator.manifest
-        where = provenance.of(manifest, self.plan.seed, shard.first) if self.plan.provenance else None
+        origin = provenance.of(manifest, self.plan.seed, shard.first) if self.plan.provenance else None
         try:
             with files.replacing(path) as temporary:
-                formats.write(temporary, self.plan, shard, self._parts(shard, on_part), where)
+                formats.write(temporary, self.plan, shard, self._parts(shard, on_part), origin)
                 made = Made(shard.number, temporary.stat().st_size, files.sha256_of(temporary), os.getpid())
         except OSError as error:
-            raise unwritten(path, error) from error
+            raise write_error(path, error) from error
         return made
 
     def _parts(self, shard: Shard, on_part: Callable[[int], object]) -> Parts:
@@ -87,8 +79,8 @@ class Maker:
             on_part(first + count - shard.first)
 
 
-def unwritten(path: Path, error: OSError) -> GantoolError:
-    """What to say when a file of the shards' folder can't be written."""
+def write_error(path: Path, error: OSError) -> GantoolError:
+    """The error to raise when a file of the shards' folder can't be written."""
     hint = "Free space" if error.errno in _FULL else "Make the folder writable"
     return GantoolError(
         f"{path} can't be written: {error.strerror or error}.",
@@ -97,11 +89,10 @@ def unwritten(path: Path, error: OSError) -> GantoolError:
 
 
 def versions(format: str) -> dict[str, str]:
-    """The versions that the bytes of a shard depend on."""
+    """The versions of the libraries that the bytes of a shard depend on."""
     import onnxruntime
 
     from gantool import __version__
-    from gantool.shards.optional import library
 
     found = {"gantool": __version__, "onnxruntime": onnxruntime.__version__}
     if format != "npy":
@@ -109,14 +100,23 @@ def versions(format: str) -> dict[str, str]:
 
         found["pillow"] = PIL.__version__
     if format == "parquet":
-        found["pyarrow"] = library("pyarrow", "parquet", "The format parquet").__version__
+        found["pyarrow"] = optional_library("pyarrow", "parquet", "The format parquet").__version__
     return found
 
 
-def manifest_digest(manifest: Manifest) -> str:
-    """SHA-256 of the manifest, which holds that of the file's graph."""
-    import hashlib
+def optional_library(name: str, extra: str, purpose: str) -> Any:
+    """The module `name`; GantoolError with the line that installs it when it is missing or broken."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        missing = isinstance(error, ModuleNotFoundError) and error.name == package
+        why = "is not installed" if missing else f"can't be loaded: {error}"
+        raise GantoolError(f"{purpose} needs {package}, which {why}.", f"pip install 'gantool[{extra}]'") from error
 
+
+def manifest_digest(manifest: Manifest) -> str:
+    """SHA-256 of the manifest, which includes the digest of the file's graph."""
     return hashlib.sha256(manifest.to_json().encode()).hexdigest()
 
 

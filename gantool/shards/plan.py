@@ -1,4 +1,4 @@
-"""Which images go into which file. Light to import: a worker has it before it says how many threads NumPy may start."""
+"""Which images go into which file. Does not import NumPy: a worker sets its number of threads first."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 
 from gantool.errors import GantoolError
 
-# the formats, and how their files end
-FORMATS = {"npy": "npy", "png-tar": "tar", "parquet": "parquet"}
-MAX_SHARDS = 50_000  # index.json names each, in some 230 bytes, and is read up to files.MAX_JSON_BYTES
+FORMATS = {"npy": "npy", "png-tar": "tar", "parquet": "parquet"}  # with the suffix of their files
+MAX_SHARDS = 50_000  # index.json takes some 230 bytes for each, and must stay below files.MAX_JSON_BYTES
 ON_GPU = ("cuda", "tensorrt")  # providers whose workers get a GPU each
 MAX_LABELS = 65_536
 PART_IMAGES = 1024
-PART_BYTES = 32 * 2**20  # of the images that a worker holds at a time
+PART_BYTES = 32 * 2**20  # of images in the memory of a worker
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides the bytes of the shards, and nothing else: no path, no number of workers.
+    """Everything that the bytes of the shards depend on: no path, no number of workers.
 
-    `manifest_sha256`: of the artifact's manifest, which holds the digest of its graph. `shape`: of an image, (H, W, C).
-    `labels`: image i has class `labels[i % len(labels)]`; empty for a generator without classes.
+    `manifest_sha256`: of the artifact's manifest, which includes the digest of its graph. `shape`: of an image,
+    (H, W, C). `labels`: image i has class `labels[i % len(labels)]`; empty for a generator without classes.
     """
 
     manifest_sha256: str
@@ -49,7 +48,7 @@ class Plan:
     versions: dict[str, str]
 
     def check(self) -> None:
-        """GantoolError for images that do not exist, and for what can't be written."""
+        """GantoolError for images that do not exist and formats that can't hold them."""
         from gantool.artifact.latents import MAX_INDEX, key_from_seed
 
         if self.format not in FORMATS:
@@ -84,36 +83,36 @@ class Plan:
         return Shard(number, self.first + before, min(self.shard_size, self.count - before), name)
 
     def parts(self, shard: Shard) -> Iterator[tuple[int, int]]:
-        """(first, count) of what is made at once, from the shard's start on: the same batches on every worker."""
+        """(first, count) of each part that is made at once: the same batches on every worker."""
         fitting = min(PART_IMAGES, max(1, PART_BYTES // math.prod(self.shape)))
         size = fitting // 64 * 64 or fitting  # whole chunks of the runtime
         for start in range(0, shard.count, size):
             yield shard.first + start, min(size, shard.count - start)
 
     def labels_of(self, first: int, count: int) -> list[int] | None:
-        """The classes of images `first … first+count-1`; None for a generator without."""
+        """The classes of images `first … first+count-1`; None for a generator without classes."""
         if not self.labels:
             return None
         return [self.labels[i % len(self.labels)] for i in range(first, first + count)]
 
     def to_dict(self) -> dict[str, Any]:
-        """As index.json has it: plain values of JSON."""
+        """As in index.json: plain JSON values."""
         return asdict(self) | {"shape": list(self.shape), "labels": list(self.labels)}
 
 
-def choose_labels(asked: Sequence[int] | None, classes: int) -> tuple[int, ...]:
-    """The cycle of labels of a generator of `classes` classes (0: it has none); by default all in turn."""
+def choose_labels(labels: Sequence[int] | None, classes: int) -> tuple[int, ...]:
+    """The labels that the images cycle over: those given, or all `classes` (0: the generator has none)."""
     if not classes:
-        if asked is not None:
-            raise GantoolError("The generator takes no labels.", "Leave --label and --labels out.")
+        if labels is not None:
+            raise GantoolError("The generator takes no labels.", "Leave --label out.")
         return ()
-    if asked is None:
+    if labels is None:
         if classes > MAX_LABELS:
-            raise GantoolError(f"The generator has {classes:,} classes.", "Name some of them: --labels 0,1,2")
+            raise GantoolError(f"The generator has {classes:,} classes.", "Name some of them: --label 0,1,2")
         return tuple(range(classes))
-    if not 1 <= len(asked) <= MAX_LABELS:
-        raise GantoolError(f"{len(asked):,} labels were given.", f"Give 1 to {MAX_LABELS:,}.")
-    wrong = next((label for label in asked if not 0 <= label < classes), None)
+    if not 1 <= len(labels) <= MAX_LABELS:
+        raise GantoolError(f"{len(labels):,} labels were given.", f"Give 1 to {MAX_LABELS:,}.")
+    wrong = next((label for label in labels if not 0 <= label < classes), None)
     if wrong is not None:
         raise GantoolError(f"There is no class {wrong}: they run from 0 to {classes - 1}.")
-    return tuple(asked)
+    return tuple(labels)

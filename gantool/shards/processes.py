@@ -1,4 +1,4 @@
-"""The engine `local`: processes of this machine, each with a session of its own on one thread."""
+"""The engine `local`: worker processes on this machine, each with a session of its own on one thread."""
 
 from __future__ import annotations
 
@@ -13,44 +13,42 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gantool.errors import GantoolError
-from gantool.shards.events import Again, Attempts, Part, Report
-from gantool.shards.maker import Made, Maker
+from gantool.shards.maker import Maker
 from gantool.shards.plan import ON_GPU, Plan, Shard
+from gantool.shards.progress import Made, Part, Report, Retries
 from gantool.system import nvml
 from gantool.system.cores import usable_cores
 from gantool.system.subprocesses import begin_as_helper, describe_exit, ignore_sigint
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_PATIENCE = 10.0  # seconds that a worker without work may take to end
+_END_SECONDS = 10.0  # that an idle worker may take to end
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    slot: int
+    device: str | None
     shard: Shard
 
 
 def run(plan: Plan, artifact: Path, out: Path, todo: Sequence[Shard], workers: int | None, report: Report) -> None:
-    """Make the shards `todo` of `plan` in `out`, and `report` as it goes on.
+    """Make the shards `todo` of `plan` in `out`, and `report` every event.
 
-    `workers`: how many processes; None: one a core, or one a GPU. After any end no worker is left. GantoolError: one
-    that a worker met, or a shard whose worker was lost again and again.
+    `workers`: how many processes; None: one for each core or GPU. No worker outlives the call. GantoolError: a worker
+    met one, or a shard lost its worker too often.
     """
     devices = nvml.visible_devices() if plan.provider in ON_GPU else []
     count = workers or len(devices) or (1 if plan.provider in ON_GPU else usable_cores())
-    waiting, attempts = deque(todo), Attempts()
+    waiting, retries = deque(todo), Retries()
     running: list[_Worker] = []
 
-    def start(slot: int) -> None:
-        if waiting:
-            device = devices[slot % len(devices)] if devices else None
-            running.append(_start(plan, artifact, out, waiting.popleft(), slot, device))
+    def start(device: str | None) -> None:
+        running.append(_start(plan, artifact, out, waiting.popleft(), device))
 
     try:
         for slot in range(min(count, len(waiting))):
-            start(slot)
+            start(devices[slot % len(devices)] if devices else None)
         while running:
             ready = connection.wait([worker.pipe for worker in running])
             for worker in [worker for worker in running if worker.pipe in ready]:
@@ -59,10 +57,9 @@ def run(plan: Plan, artifact: Path, out: Path, todo: Sequence[Shard], workers: i
                 except (EOFError, OSError):
                     running.remove(worker)
                     worker.process.join()
-                    why = attempts.lost(worker.shard, describe_exit(worker.process.exitcode))
-                    report(Again(worker.shard.number, why))
+                    report(retries.retry(worker.shard, describe_exit(worker.process.exitcode)))
                     waiting.appendleft(worker.shard)
-                    start(worker.slot)
+                    start(worker.device)
                     continue
                 if isinstance(message, GantoolError):
                     raise message
@@ -70,8 +67,7 @@ def run(plan: Plan, artifact: Path, out: Path, todo: Sequence[Shard], workers: i
                 if isinstance(message, Made):
                     if waiting:
                         worker.shard = waiting.popleft()
-                        # a worker that is gone meanwhile is found at the next turn
-                        with suppress(OSError):
+                        with suppress(OSError):  # of a worker that has died: the next turn notices
                             worker.pipe.send(worker.shard)
                     else:
                         running.remove(worker)
@@ -84,32 +80,30 @@ def run(plan: Plan, artifact: Path, out: Path, todo: Sequence[Shard], workers: i
             worker.pipe.close()
 
 
-def _start(plan: Plan, artifact: Path, out: Path, shard: Shard, slot: int, device: str | None) -> _Worker:
-    context = get_context("spawn")  # a fork of a process that has threads may hang
+def _start(plan: Plan, artifact: Path, out: Path, shard: Shard, device: str | None) -> _Worker:
+    context = get_context("spawn")  # forking a process that has threads may hang
     pipe, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, plan, artifact, out, device), daemon=True)
     with ignore_sigint():
         process.start()
-    theirs.close()  # else its end would not be seen here
-    worker = _Worker(process, pipe, slot, shard)
+    theirs.close()  # otherwise the pipe would not end with the worker
     with suppress(OSError):
         pipe.send(shard)
-    return worker
+    return _Worker(process, pipe, device, shard)
 
 
 def _end(worker: _Worker) -> None:
     worker.pipe.close()
-    worker.process.join(_PATIENCE)
+    worker.process.join(_END_SECONDS)
     if worker.process.is_alive():
         worker.process.kill()
         worker.process.join()
 
 
 def _work(pipe: Connection, plan: Plan, artifact: Path, out: Path, device: str | None) -> None:
-    """A worker: shards come, parts and results go, until the pipe ends."""
+    """The worker process: receives shards, sends parts and results, until the pipe is closed."""
     begin_as_helper()
-    for name in _THREADS:
-        os.environ[name] = "1"
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     maker = Maker(plan, artifact, out)
@@ -117,8 +111,7 @@ def _work(pipe: Connection, plan: Plan, artifact: Path, out: Path, device: str |
         while True:
             shard: Shard = pipe.recv()
             try:
-                made = maker.make(shard, lambda done, shard=shard: pipe.send(Part(shard.number, done)))  # type: ignore[misc]
+                pipe.send(maker.make(shard, lambda done, shard=shard: pipe.send(Part(shard.number, done))))  # type: ignore[misc]
             except GantoolError as error:
                 pipe.send(error)
                 return
-            pipe.send(made)

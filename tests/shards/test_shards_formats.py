@@ -1,4 +1,4 @@
-"""What is in the shards, read by others: NumPy, tarfile and Pillow, pyarrow."""
+"""Shards read by other libraries: NumPy, tarfile and Pillow, pyarrow."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def test_npy(file: Path, tmp_path: Path, count: int, size: int, sizes: list[int]
 
 
 def test_a_shard_of_several_parts(file: Path, tmp_path: Path) -> None:
-    heard: list[int] = []
-    done = shards.generate(file, tmp_path, count=2500, workers=1, on_progress=lambda p: heard.append(p.images))
-    assert heard == [1024, 2048, 2500, 2500]
+    images: list[int] = []
+    done = shards.generate(file, tmp_path, count=2500, workers=1, on_progress=lambda p: images.append(p.images))
+    assert images == [1024, 2048, 2500, 2500]
     assert done.shards == 1
     np.testing.assert_array_equal(np.load(tmp_path / "shard-000000.npy"), Generator(file).sample(2500))
 
 
 def test_tar(file: Path, tmp_path: Path) -> None:
     shards.generate(file, tmp_path, count=25, shard_size=10, seed=-7, first=FAR, format="png-tar", workers=1)
-    wanted, number = Generator(file).sample(25, -7, FAR), 0
+    expected, number = Generator(file).sample(25, -7, FAR), 0
     for path in sorted(tmp_path.glob("shard-*.tar")):
         assert path.stat().st_size % tarfile.RECORDSIZE == 0
         with tarfile.open(path) as archive:
@@ -76,17 +76,17 @@ def test_tar(file: Path, tmp_path: Path) -> None:
                 opened = archive.extractfile(member)
                 assert opened is not None
                 png = opened.read()
-                np.testing.assert_array_equal(pixels(png), wanted[number])
-                said = provenance(png)
-                assert (said["seed"], said["first"], said["count"]) == (-7, FAR + number, 1)
-                assert "label" not in said
+                np.testing.assert_array_equal(pixels(png), expected[number])
+                found = provenance(png)
+                assert (found["seed"], found["first"], found["count"]) == (-7, FAR + number, 1)
+                assert "label" not in found
                 number += 1
     assert number == 25
 
 
 def test_tar_with_classes(classes: Path, tmp_path: Path) -> None:
     shards.generate(classes, tmp_path, count=7, first=4, format="png-tar", labels=[2, 0], workers=1)
-    wanted = Generator(classes).sample(7, 0, 4, [2, 0, 2, 0, 2, 0, 2])
+    expected = Generator(classes).sample(7, 0, 4, [2, 0, 2, 0, 2, 0, 2])
     with tarfile.open(tmp_path / "shard-000000.tar") as archive:
         keys = [f"seed0-{i:015d}" for i in range(4, 11)]
         # a sample's files are neighbours
@@ -96,7 +96,7 @@ def test_tar_with_classes(classes: Path, tmp_path: Path) -> None:
             assert png is not None
             assert label is not None
             data = png.read()
-            np.testing.assert_array_equal(pixels(data), wanted[i])
+            np.testing.assert_array_equal(pixels(data), expected[i])
             assert int(label.read()) == provenance(data)["label"] == (2, 0)[i % 2]
 
 
@@ -141,7 +141,7 @@ def test_other_channels_are_for_npy(tmp_path: Path) -> None:
     assert np.load(tmp_path / "out" / "shard-000000.npy").shape == (5, 8, 8, 2)
 
 
-def test_without_provenance_nothing_tells_of_the_run(file: Path, tmp_path: Path) -> None:
+def test_without_provenance_files_do_not_name_the_model(file: Path, tmp_path: Path) -> None:
     shards.generate(file, tmp_path, count=3, format="png-tar", provenance=False, workers=1)
     assert "provenance" not in index(tmp_path)["about"]
     with tarfile.open(tmp_path / "shard-000000.tar") as archive:
@@ -155,19 +155,19 @@ def test_without_provenance_nothing_tells_of_the_run(file: Path, tmp_path: Path)
 def test_the_same_bytes_at_another_time_by_other_workers(classes: Path, tmp_path: Path, format: str) -> None:
     if format == "parquet":
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    asked = {"count": 331, "shard_size": 50, "seed": 3, "first": 11, "format": format}
-    shards.generate(classes, tmp_path / "one", workers=1, **asked)
-    shards.generate(classes, tmp_path / "three", workers=3, **asked)
+    options = {"count": 331, "shard_size": 50, "seed": 3, "first": 11, "format": format}
+    shards.generate(classes, tmp_path / "one", workers=1, **options)
+    shards.generate(classes, tmp_path / "three", workers=3, **options)
     assert digests(tmp_path / "one") == digests(tmp_path / "three")
     assert len(digests(tmp_path / "one")) == 8
     assert index(tmp_path / "one")["complete"] is True
 
 
 @pytest.mark.parametrize(("provider", "settings"), [("cuda", {"use_tf32": "0"}), ("cpu", None)])
-def test_shards_are_made_in_the_arithmetic_of_the_file(
+def test_tf32_is_off_on_cuda(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, settings: dict[str, str] | None
 ) -> None:
-    """In TF32, golden images may be more than one level off, which the self-test refuses."""
+    """With TF32, golden images may be more than one level off, which the self-test refuses."""
     seen: list[tuple[str, object]] = []
 
     def opened(path: Path, provider: str, threads: int, settings: object) -> Generator:

@@ -137,10 +137,10 @@ def test_ctrl_c_ends_it_and_the_same_command_goes_on(file: Path, whole: dict[str
     assert "Traceback" not in errors
     made = {shard["name"] for shard in index(out)["shards"]}
     assert f"Stopped. {len(made)} of 60 shards in {out} stay; the same command goes on." in errors
-    # each worker may have finished one that it could not tell of any more
-    unheard = {path.name for path in out.glob("shard-*")} - made
+    # each worker may have finished a shard that it could not report any more
+    unreported = {path.name for path in out.glob("shard-*")} - made
     assert len(made) >= 1
-    assert len(unheard) <= 2
+    assert len(unreported) <= 2
     assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]
     assert all(not Path(f"/proc/{pid}").exists() for pid in workers)
     done = gantool(*command, cwd=tmp_path)

@@ -16,12 +16,12 @@ from pathlib import Path
 from gantool.shards import generating, processes
 from gantool.shards.maker import Maker
 
-def here(plan, artifact, out, todo, workers, report):  # the worker's part, in this process
+def make_here(plan, artifact, out, todo, workers, report):  # a worker's work, in this process
     maker = Maker(plan, artifact, out)
     for shard in todo:
         report(maker.make(shard))
 
-processes.run = here
+processes.run = make_here
 file, out, format, count = sys.argv[1:]
 done = generating.generate(Path(file), Path(out), count=int(count), shard_size=int(count), format=format)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))

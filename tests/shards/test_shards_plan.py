@@ -1,4 +1,4 @@
-"""The arithmetic of shards, and what can't be asked for."""
+"""Plans: which images go into which shard, and which plans are refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_label_depends_on_the_number_of_the_image_alone(labels: list[int], fir
     assert together[0] == labels[first % len(labels)]
 
 
-def test_without_a_choice_the_classes_come_in_turn() -> None:
+def test_by_default_images_cycle_over_all_classes() -> None:
     assert choose_labels(None, 3) == (0, 1, 2)
     assert choose_labels(None, 0) == ()
     assert PLAN.labels_of(0, 5) is None
@@ -65,7 +65,7 @@ def test_without_a_choice_the_classes_come_in_turn() -> None:
         (None, 10**6, "1,000,000 classes"),
     ],
 )
-def test_labels_that_there_are_not(labels: list[int] | None, classes: int, message: str) -> None:
+def test_wrong_labels(labels: list[int] | None, classes: int, message: str) -> None:
     with pytest.raises(GantoolError, match=message):
         choose_labels(labels, classes)
 
@@ -84,7 +84,7 @@ def test_labels_that_there_are_not(labels: list[int] | None, classes: int, messa
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
-def test_what_can_not_be_planned(change: dict[str, Any], message: str) -> None:
+def test_wrong_plans(change: dict[str, Any], message: str) -> None:
     with pytest.raises(GantoolError, match=message):
         replace(PLAN, **change).check()
 

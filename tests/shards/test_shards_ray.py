@@ -1,31 +1,202 @@
-"""The engine `ray`, on a cluster of two nodes on this machine: a lost worker, a lost node, and the same bytes."""
+"""The engine `ray`: its own logic with a stand-in for Ray; then, where Ray is installed, clusters of two nodes here."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import pickle
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from support.commands import gantool
 from support.shards import digests, plain
 
 from gantool import shards
-from gantool.artifact import onnxfile
 from gantool.errors import GantoolError
-from gantool.shards import Progress
-from gantool.shards.events import Again
-from gantool.shards.gathering import Gathering
-from gantool.shards.maker import Made, manifest_digest, versions
-from gantool.shards.plan import Plan, Shard
-from gantool.shards.ray_worker import Worker
+from gantool.shards import Progress, WorkerLost
+from gantool.shards.progress import Made
+
+OPTIONS: dict[str, Any] = {"count": 45, "shard_size": 10, "seed": 7, "engine": "ray"}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plain(tmp_path_factory.mktemp("plain"))
+
+
+class RayError(Exception): ...
+
+
+class RayTaskError(RayError): ...
+
+
+class StandIn(ModuleType):
+    """The part of Ray's API that gantool calls. Actors are objects in this process, and their calls run at once.
+
+    `disk`: the folder that actors find under the name of --out; None: the same one. `fault`: gets the method of each
+    call and how many there were before; it may raise RayError. `spoil`: the calls of `make` whose bytes are changed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.resources = {"CPU": 2.0, "GPU": 0.0}
+        self.exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+        self.disk: Path | None = None
+        self.fault: Callable[[str, int], None] = lambda method, before: None
+        self.spoil: tuple[int, ...] = ()
+        self.options: dict[str, Any] = {}
+        self.calls: list[str] = []
+        self.actors: list[Any] = []
+        self.connected = False
+        self.is_initialized = lambda: self.connected
+        self.cluster_resources = lambda: self.resources
+        self.put = lambda value: value
+        self.kill = self.actors.remove
+
+    def init(self, **_: object) -> None:
+        self.connected = True
+
+    def shutdown(self) -> None:
+        self.connected = False
+
+    def remote(self, actor: type) -> Any:
+        def create(plan: Any, name: str, artifact: bytes, out: Path, token: str) -> Any:
+            made = actor(*pickle.loads(pickle.dumps((plan, name, artifact, self.disk or out, token))))
+            methods = {
+                name: SimpleNamespace(remote=partial(self.call, made, name)) for name in ("start", "make", "close")
+            }
+            self.actors.append(SimpleNamespace(**methods))
+            return self.actors[-1]
+
+        def options(**given: Any) -> Any:
+            self.options = given
+            return SimpleNamespace(remote=create)
+
+        return SimpleNamespace(options=options)
+
+    def call(self, actor: Any, method: str, *arguments: Any) -> Callable[[], Any]:
+        before = self.calls.count(method)
+        self.calls.append(method)
+        try:
+            self.fault(method, before)
+        except RayError as error:
+            return partial(raise_, error)
+        result = pickle.loads(pickle.dumps(getattr(actor, method)(*arguments)))
+        if method == "make" and before in self.spoil:
+            result = (result[0], np.zeros_like(result[1]))
+        return lambda: result
+
+    def wait(self, references: list[Any], **_: object) -> tuple[list[Any], list[Any]]:
+        return references[-1:], references[:-1]
+
+    def get(self, reference: Callable[[], Any]) -> Any:
+        return reference()
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    ray = StandIn()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    return ray
+
+
+@pytest.fixture(scope="module")
+def alone(file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The shards that one local process makes."""
+    folder = tmp_path_factory.mktemp("alone")
+    shards.generate(file, folder, **OPTIONS | {"engine": "local", "workers": 1})
+    return digests(folder)
+
+
+def lose(method: str, *numbers: int) -> Callable[[str, int], None]:
+    """The actor is lost in these calls of a method."""
+
+    def fault(called: str, before: int) -> None:
+        if called == method and before in numbers:
+            raise RayError("The actor died.\nMore of it.")
+
+    return fault
+
+
+@pytest.mark.parametrize("gather", [None, True])
+def test_lost_actors(stand_in: StandIn, alone: dict[str, str], file: Path, tmp_path: Path, gather: bool | None) -> None:
+    artifact = tmp_path / "shard-1.onnx"  # a name as of a shard, which an actor removes when it was sent
+    artifact.write_bytes(file.read_bytes())
+    events: list[object] = []
+    stand_in.fault = lose("make", 1, 2)
+    out = tmp_path / "out"
+    done = shards.generate(artifact, out, gather=gather, on_progress=lambda p: events.append(p.event), **OPTIONS)
+    assert done.lost == 2
+    assert [e.why for e in events if isinstance(e, WorkerLost)] == ["was gone (The actor died.)"] * 2
+    assert digests(out) == alone
+    assert not stand_in.actors
+    assert not stand_in.connected
+
+
+def test_a_shard_that_loses_every_actor_is_given_up(stand_in: StandIn, file: Path, tmp_path: Path) -> None:
+    stand_in.fault = lose("make", *range(9))
+    with pytest.raises(GantoolError, match=r"shard-000000\.npy .* was tried 3 times"):
+        shards.generate(file, tmp_path, workers=1, **OPTIONS)
+    assert set(digests(tmp_path)) == {"index.json"}
+    assert not stand_in.actors
+
+
+def test_a_machine_with_a_disk_of_its_own_sends_its_shards(
+    stand_in: StandIn, alone: dict[str, str], file: Path, tmp_path: Path
+) -> None:
+    stand_in.disk = tmp_path / "theirs"
+    stand_in.disk.mkdir()
+    (stand_in.disk / "index.json").touch()  # of an earlier run
+    stand_in.spoil = (2,)
+    done = shards.generate(file, tmp_path / "out", **OPTIONS)
+    assert done.lost == 1  # a shard that arrives damaged is made again
+    assert digests(tmp_path / "out") == alone
+    assert [path.name for path in stand_in.disk.iterdir()] == ["index.json"]
+    with pytest.raises(GantoolError, match="is not the same folder") as error:
+        shards.generate(file, tmp_path / "other", gather=False, **OPTIONS)
+    assert "all machines share" in error.value.hint
+    assert not stand_in.actors
+
+
+def test_actors_that_never_start(stand_in: StandIn, file: Path, tmp_path: Path) -> None:
+    stand_in.fault = lose("start", *range(99))
+    with pytest.raises(GantoolError, match="No worker starts on the Ray cluster: More of it"):
+        shards.generate(file, tmp_path, **OPTIONS)
+    stand_in.fault = lose("start", *range(99, 103))  # some may be lost
+    stand_in.calls += ["start"] * (99 - stand_in.calls.count("start"))
+    assert shards.generate(file, tmp_path, **OPTIONS).made == 5
+
+
+def test_an_interrupt_leaves_no_actor_and_no_file(stand_in: StandIn, file: Path, tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shards.generate(file, tmp_path, workers=2, on_progress=interrupt, **OPTIONS)
+    assert set(digests(tmp_path)) == {"index.json", "shard-000000.npy"}
+    assert not stand_in.actors
+
+
+def test_more_workers_than_gpus_share_them(stand_in: StandIn, file: Path, tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match="The Ray cluster has no GPU"):
+        shards.generate(file, tmp_path, provider="cuda", **OPTIONS)
+    stand_in.resources["GPU"] = 2.0
+    stand_in.fault = lose("start", *range(99))
+    with pytest.raises(GantoolError, match="No worker starts"):
+        shards.generate(file, tmp_path, provider="cuda", workers=4, **OPTIONS)
+    assert stand_in.options["num_gpus"] == 0.5
+
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
@@ -51,25 +222,20 @@ def cluster(ray: ModuleType) -> Iterator[Any]:
         made.shutdown()
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain(tmp_path_factory.mktemp("plain"))
-
-
 @pytest.mark.slow
 def test_a_worker_and_a_node_are_lost_and_the_bytes_are_those_of_one_process(
     cluster: Any, ray: ModuleType, file: Path, tmp_path: Path
 ) -> None:
-    asked: dict[str, Any] = {"count": 28_100, "shard_size": 700, "seed": 7, "first": 2**40, "format": "png-tar"}
+    options: dict[str, Any] = {"count": 28_100, "shard_size": 700, "seed": 7, "first": 2**40, "format": "png-tar"}
     pids: set[int] = set()
-    heard: list[Again] = []
+    events: list[WorkerLost] = []
     killed = removed = False
 
     def disturb(progress: Progress) -> None:
         nonlocal killed, removed
         event = progress.event
-        if isinstance(event, Again):
-            heard.append(event)
+        if isinstance(event, WorkerLost):
+            events.append(event)
         if isinstance(event, Made):
             pids.add(event.pid)
         if len(pids) == 2 and not killed and isinstance(event, Made):
@@ -80,19 +246,21 @@ def test_a_worker_and_a_node_are_lost_and_the_bytes_are_those_of_one_process(
             cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
             removed = True
 
-    done = shards.generate(file, tmp_path / "ray", engine="ray", address=cluster.address, on_progress=disturb, **asked)
+    done = shards.generate(
+        file, tmp_path / "ray", engine="ray", address=cluster.address, on_progress=disturb, **options
+    )
     assert killed
     assert removed
-    assert done.lost == len(heard) == 2
+    assert done.lost == len(events) == 2
     assert len(pids) >= 3
     assert not ray.is_initialized()  # as it was before
-    shards.generate(file, tmp_path / "alone", workers=1, **asked)
+    shards.generate(file, tmp_path / "alone", workers=1, **options)
     assert digests(tmp_path / "ray") == digests(tmp_path / "alone")
 
 
 @pytest.mark.slow
 def test_a_connection_of_the_program_is_used_and_kept_and_errors_come_through(
-    cluster: Any, ray: ModuleType, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, ray: ModuleType, file: Path, tmp_path: Path
 ) -> None:
     ray.init(address=cluster.address, log_to_driver=False)
     done = shards.generate(file, tmp_path / "one", count=25, shard_size=10, engine="ray")
@@ -103,43 +271,36 @@ def test_a_connection_of_the_program_is_used_and_kept_and_errors_come_through(
         shards.generate(file, tmp_path / "two", count=25, provider="openvino", engine="ray")
     with pytest.raises(GantoolError, match="The Ray cluster has no GPU"):
         shards.generate(file, tmp_path / "two", count=25, provider="cuda", engine="ray")
-    # a folder that the nodes do not share: what is there alone is not to be seen
-    monkeypatch.setattr("gantool.shards.on_ray._token", lambda out: nullcontext("elsewhere"))
-    with pytest.raises(GantoolError, match="is not the folder that it is") as error:
-        shards.generate(file, tmp_path / "three", count=25, engine="ray", gather=False)
-    assert "all machines share" in error.value.hint
 
 
-# what a machine of its own has: under the name of the folder it finds another one, with an index.json of the same plan
+# a machine with a disk of its own: it finds another folder under the name of --out, with an index.json of the same plan
 ANOTHER_DISK = """
 from pathlib import Path
-from gantool.shards import ray_worker
+from gantool.shards import ray_cluster
 
-init = ray_worker.Worker.__init__
+init = ray_cluster.Worker.__init__
 
 
 def on_another_disk(self, plan, name, artifact, out, token):
     init(self, plan, name, artifact, Path({folder!r}), token)
 
 
-ray_worker.Worker.__init__ = on_another_disk
+ray_cluster.Worker.__init__ = on_another_disk
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", [False, True], ids=["whole", "a node is lost"])
-def test_shards_of_a_machine_with_a_disk_of_its_own_are_sent(
-    ray: ModuleType, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill: bool
+def test_a_node_with_a_disk_of_its_own_sends_its_shards_until_it_is_lost(
+    ray: ModuleType, file: Path, tmp_path: Path
 ) -> None:
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setattr("gantool.shards.on_ray.AT_ONCE", 1)
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(ANOTHER_DISK.format(folder=str(theirs)))
-    asked: dict[str, Any] = {"count": 28_100, "shard_size": 700, "seed": 7, "format": "png-tar"}
-    shards.generate(file, tmp_path / "alone", workers=1, **asked)
+    options: dict[str, Any] = {"count": 28_100, "shard_size": 700, "seed": 7, "format": "png-tar"}
+    shards.generate(file, tmp_path / "alone", workers=1, **options)
     (theirs / "index.json").write_bytes((tmp_path / "alone" / "index.json").read_bytes())
     before = digests(theirs)
     by: set[int] = set()
@@ -152,51 +313,20 @@ def test_shards_of_a_machine_with_a_disk_of_its_own_are_sent(
             nonlocal removed
             if isinstance(progress.event, Made):
                 by.add(progress.event.pid)
-            if kill and len(by) == 2 and not removed:
+            if len(by) == 2 and not removed:
                 made.remove_node(other, allow_graceful=False)
                 removed = True
 
-        done = shards.generate(file, tmp_path / "ray", engine="ray", address=made.address, on_progress=disturb, **asked)
+        done = shards.generate(
+            file, tmp_path / "ray", engine="ray", address=made.address, on_progress=disturb, **options
+        )
     finally:
         ray.shutdown()
         made.shutdown()
     assert len(by) >= 2
-    assert done.lost == int(kill)
+    assert done.lost == 1
     assert digests(tmp_path / "ray") == digests(tmp_path / "alone")
     assert digests(theirs) == before  # nothing was written where it would have been lost
-
-
-def test_what_arrives_damaged_is_not_put_in_place(tmp_path: Path) -> None:
-    shard = Shard(0, 0, 1, "shard-000000.npy")
-    for pieces, sound in (((b"ab", b"c"), True), ((b"ab", b"x"), False), ((b"ab",), False)):
-        made = Made(0, 3, hashlib.sha256(b"abc").hexdigest(), 1)
-        gathering = Gathering(shard, made, tmp_path)
-        for piece in pieces:
-            gathering.take(piece)
-        assert not (tmp_path / shard.name).exists()
-        assert gathering.finish() is sound
-        assert [path.name for path in tmp_path.iterdir()] == ([shard.name] if sound else [])
-        (tmp_path / shard.name).unlink(missing_ok=True)
-    given_up = Gathering(shard, made, tmp_path)
-    given_up.take(b"ab")
-    given_up.abandon()
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_artifact_of_any_name_is_sent_for(file: Path, tmp_path: Path) -> None:
-    """An actor tidies up what it has sent, and not the file that it makes images from."""
-    manifest = onnxfile.described(onnxfile.read_bytes(file), file)[1]
-    plan = Plan(manifest_digest(manifest), 7, 0, 9, 4, "npy", (8, 8, 1), (), "cpu", False, versions("npy"))
-    worker = Worker(plan, "shard-1.onnx", file.read_bytes(), tmp_path, "no such token")
-    assert worker.look(None) is True
-    for shard in plan.shards():
-        made = worker.make(shard)
-        assert isinstance(made, Made)
-        sent = worker.read(shard, 0)
-        assert isinstance(sent, bytes)
-        assert hashlib.sha256(sent).hexdigest() == made.sha256
-    assert not list(tmp_path.iterdir())
-    worker.close()
 
 
 @pytest.mark.slow
