@@ -9,12 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from gantool.errors import GantoolError, excerpt
 from gantool.shards.maker import write_error
 from gantool.shards.plan import FORMATS, Plan, Shard
 from gantool.shards.progress import Made
+from gantool.system import locking
 from gantool.system.files import read_json, reading, sha256_of, write_json
 
 SCHEMA = 1
@@ -140,15 +139,15 @@ def opened(path: Path, plan: Plan, about: dict[str, Any], verify: bool = False) 
     `about`: facts about the artifact, for index.json. GantoolError: the folder is not writable, another process writes
     to it, or it holds the shards of another plan.
     """
-    lock = FileLock(path / LOCK)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except Timeout:
+        lock = locking.acquire(path / LOCK)
+    except locking.Busy as busy:
         raise GantoolError(
-            f"Another process writes shards to {path}.", "Wait until it ends, or name another folder with --out."
+            f"Another process writes shards to {path}: {busy.holder}.",
+            "Wait until it ends, or name another folder with --out.",
         ) from None
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+    except OSError as error:
         raise GantoolError(f"{path} can't be written: {error}.", "Name another folder with --out.") from error
     try:
         folder = Folder(path, plan, about)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from support.disks import file_limit, small_disk
 from support.shards import digests, index, plain
 
@@ -19,6 +18,7 @@ from gantool.errors import GantoolError
 from gantool.shards import Progress, WorkerLost, folder
 from gantool.shards.plan import MAX_SHARDS, Plan
 from gantool.shards.progress import Made, Part
+from gantool.system import locking
 
 OPTIONS: dict[str, Any] = {"count": 45, "shard_size": 10, "seed": 7, "workers": 1}
 LONG = 100_000  # images of a shard that is not made before its worker is killed
@@ -188,8 +188,7 @@ def test_shards_without_an_index_are_not_written_over(file: Path, copy: Path) ->
 
 
 def test_a_folder_in_use_or_not_writable(file: Path, tmp_path: Path) -> None:
-    lock = FileLock(tmp_path / ".lock")
-    with lock, pytest.raises(GantoolError, match="Another process writes shards to"):
+    with locking.hold(tmp_path / ".lock"), pytest.raises(GantoolError, match="Another process writes shards to"):
         shards.generate(file, tmp_path, **OPTIONS)
     (tmp_path / "file").touch()
     with pytest.raises(GantoolError, match="can't be written"):
