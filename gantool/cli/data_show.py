@@ -51,10 +51,10 @@ def pack(source: str, out: Path, as_json: bool, workers: int | None, options: di
         sys.exit(130)
     except build.BrokenFiles as error:
         if as_json:
-            print_json({"out": None, "broken": build.first_broken(error.listed, None)})
+            print_json({"out": None, "broken": build.broken_files(error.listed)})
         raise
     if as_json:
-        broken = build.first_broken(out / "broken.jsonl", None) if done.description.broken else []
+        broken = build.broken_files(out / "broken.jsonl") if done.description.broken else []
         described = done.description.model_dump() | {"broken": broken}
         print_json({"out": str(out), "bytes": done.bytes, "seconds": round(done.seconds, 3), **described})
         return
@@ -87,7 +87,7 @@ def info(source: str, as_json: bool, *, size: int | None, out: Path | None, veri
         found = survey(source, size, workers=workers, on_progress=lambda done, total: show(done, total, 0, 0))
     if out is not None:
         from gantool.artifact.pictures import save_png
-        from gantool.data.contact import sheet
+        from gantool.data.survey import sheet
 
         try:
             save_png(sheet(source, size), out)

@@ -13,7 +13,7 @@ import typer
 from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
-    from gantool.data.sources import Entry
+    from gantool.data.catalog import Entry
 
 Cache = Annotated[
     Path | None,
@@ -25,7 +25,7 @@ _EVERY = 5.0  # seconds between two lines where there is no terminal
 
 def list_sets(cache: Cache = None, as_json: Json = False) -> None:
     """List the data sets that have a name: built in, fetched or to fetch, and those of plugins."""
-    from gantool.data.sources import listing
+    from gantool.data.catalog import listing
 
     entries = listing(cache)
     if as_json:
@@ -58,7 +58,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Download a well-known data set, verify it, and keep it in the cache as a pack. Interrupted, it goes on."""
-    from gantool.data import cache as caches
+    from gantool.data import catalog
     from gantool.data import fetch as fetching
 
     known = fetching.find(name)
@@ -68,7 +68,7 @@ def fetch(
     except KeyboardInterrupt:
         console(stderr=True).print("interrupted; the same command goes on from there")
         raise typer.Exit(130) from None
-    usual = folder == caches.pack_folder(name)
+    usual = folder == catalog.pack_folder(name)
     data = name if usual else str(folder)
     if as_json:
         print_json(

@@ -32,9 +32,9 @@ def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json"
             except GantoolError as error:
                 status = error.message
         elif plugin.dataset:
-            from gantool.data.sources import state_of  # which brings numpy: where there is a data set alone
+            from gantool.data.catalog import problem_of  # which brings numpy: where there is a data set alone
 
-            kind, summary, status = "data set", plugin.dataset.summary, state_of(plugin)
+            kind, summary, status = "data set", plugin.dataset.summary, problem_of(plugin)
         rows.append([plugin.name, kind, summary, plugin.distribution, plugin.version, status or "ok"])
     columns = ["name", "kind", "summary", "distribution", "version", "status"]
     if as_json:

@@ -13,7 +13,7 @@ import torch
 from gantool.artifact import latents
 from gantool.cli.artifacts import find_artifact
 from gantool.data import Dataset, load
-from gantool.data.sources import names
+from gantool.data.catalog import names
 from gantool.errors import GantoolError
 from gantool.exporting import Source, source_of
 from gantool.metrics.samples import halves, uniform

@@ -25,15 +25,15 @@ def load(source: str, size: int | None = None) -> Dataset:
     such thing, or it can't be used.
     """
     if size is not None:
-        from gantool.data.checks import check_size
+        from gantool.data.dataset import check_size
 
         check_size(size)
     path = Path(source)
     exists = bool(source) and _exists(path)
     if is_bare(source):
-        from gantool.data.sources import load_named
+        from gantool.data.catalog import load_named
 
-        named = load_named(source, size, shadows=path if exists else None)
+        named = load_named(source, size, path if exists else None)
         if named is not None:
             return named
     if not exists:
@@ -74,7 +74,7 @@ def _exists(path: Path) -> bool:
 def _unknown(source: str) -> GantoolError:
     if source and not is_bare(source):
         return GantoolError(f"There is no file or folder {source!r}.", ACCEPTED)
-    from gantool.data.sources import names
+    from gantool.data.catalog import names
 
     near = difflib.get_close_matches(source.lower(), names(), n=1)
     meant = f"Did you mean `{near[0]}`? " if near else ""

@@ -1,4 +1,4 @@
-"""What every data source becomes: aligned arrays, one row a sample."""
+"""A data set: aligned arrays, one row a sample. And the checks that all readers share."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from functools import cached_property
 
 import numpy as np
 
+from gantool.errors import GantoolError
 from gantool.plugin.architecture import SampleSpec
+
+MAX_BYTES = 16 * 2**30  # of decoded data in memory
+MAX_CLASSES = 65_536  # a larger label is an identifier, not a class
+MIN_SIDE = 4  # pixels
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Aligned arrays of N rows.
 
-    `arrays["images"]`: uint8 (N, C, H, W), or float32 in [-1, 1]; `arrays["labels"]`, when known: int64
-    (N,) in 0 … classes-1. A source may add arrays (a paired image, say) that a game's inputs name. Arrays of a
-    pack are read-only memory maps. `stored_fingerprint`: the fingerprint, where it is known without reading them.
+    `arrays["images"]`: uint8 (N, C, H, W), or float32 in [-1, 1]; `arrays["labels"]`, when known: int64 (N,) in
+    0 … classes-1. Other arrays (paired images, say) are inputs of games that name them. Arrays of a pack are read-only
+    memory maps. `stored_fingerprint`: the fingerprint, where it is known without reading the arrays.
     """
 
     name: str
@@ -46,7 +51,7 @@ class Dataset:
 
     @cached_property
     def class_counts(self) -> tuple[int, ...]:
-        """How many rows each class has, by its number; () without labels."""
+        """The number of rows of each class; () without labels."""
         if self.labels is None:
             return ()
         return tuple(np.bincount(self.labels, minlength=len(self.class_names)).tolist())
@@ -65,5 +70,63 @@ class Dataset:
 
 
 def fingerprint_header(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    """What a fingerprint takes in before the values of an array."""
+    """The bytes that a fingerprint hashes before the values of an array."""
     return f"{name} {dtype.str} {shape}\n".encode()
+
+
+def check_size(size: int) -> None:
+    if size < MIN_SIDE:
+        raise GantoolError(f"A size of {size} is too small.", f"Give --size {MIN_SIDE} or more.")
+
+
+def check_bytes(count: int, where: str) -> None:
+    """GantoolError when `count` bytes of decoded data exceed MAX_BYTES."""
+    if count > MAX_BYTES:
+        raise GantoolError(
+            f"{where} would take {count / 2**30:,.1f} GiB of memory; the limit is {MAX_BYTES / 2**30:g} GiB.",
+            "Use fewer or smaller images (a smaller --size).",
+        )
+
+
+def check_sides(height: int, width: int, where: str) -> None:
+    if min(height, width) < MIN_SIDE:
+        raise GantoolError(
+            f"{where} is {width}×{height} pixels; each side needs at least {MIN_SIDE}.", "Use larger images."
+        )
+
+
+def check_finite(array: np.ndarray, where: str) -> None:
+    """GantoolError, with the count and the first row, when `array` (N, …) holds NaN or infinity."""
+    bad = ~np.isfinite(array)
+    count = int(np.count_nonzero(bad))
+    if count:
+        row = int(bad.reshape(len(array), -1).any(axis=1).argmax())
+        raise GantoolError(
+            f"{where} holds {count} values that are NaN or infinite as float32, the first in row {row}.",
+            "Drop those rows, or replace the values (np.nan_to_num).",
+        )
+
+
+def as_labels(array: np.ndarray, rows: int, where: str) -> np.ndarray:
+    """int64 (rows,) from non-negative integers (rows,); GantoolError otherwise."""
+    if array.dtype.kind not in "iu":
+        raise GantoolError(
+            f"{where} has dtype {array.dtype}; labels are integers.", 'Convert them: labels.astype("int64").'
+        )
+    if array.ndim != 1:
+        raise GantoolError(
+            f"{where} has shape {array.shape}; labels have one axis, (N,).",
+            "Use labels.reshape(-1), or labels.argmax(axis=1) when they are one-hot.",
+        )
+    if len(array) != rows:
+        raise GantoolError(
+            f"{where} has {len(array)} labels for {rows} images.",
+            "Each image needs one label, in the same order.",
+        )
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= MAX_CLASSES:
+        raise GantoolError(
+            f"{where} has values from {low} to {high}; labels run from 0 to at most {MAX_CLASSES - 1}.",
+            "Renumber them: labels = np.unique(labels, return_inverse=True)[1].",
+        )
+    return array.astype(np.int64)

@@ -1,6 +1,6 @@
-"""Work on the pieces of a list in processes, in order, with only a few pieces under way.
+"""Decode files in processes, and give the results in order.
 
-Processes, not threads: Pillow decodes without the interpreter's lock, but what lies around a small image holds it. On 2
+Processes, not threads: Pillow decodes without the interpreter's lock, but the work around a small image holds it. On 2
 cores two threads decoded PNG files of 32×32 at half the rate of one thread, and two processes at 1.7 times that of one.
 """
 
@@ -14,23 +14,29 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from gantool.errors import GantoolError
+from gantool.system.cores import usable_cores
 from gantool.system.subprocesses import begin_as_helper, ignore_sigint
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
-AHEAD = 3  # pieces a worker: one that it works on, one that waits, one that is done
+ONE_PROCESS = 500  # files that one process decodes before others have started
+AHEAD = 3  # pieces a worker: one in work, one waiting, one done
 
 
-def in_order(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int) -> Generator[Result, None, None]:
-    """`work(piece)` for each of `pieces`, in their order; at most `AHEAD * workers` of them are held at once.
+def in_order(
+    work: Callable[[Piece], Result], pieces: Iterable[Piece], files: int, workers: int | None
+) -> Generator[Result, None, None]:
+    """`work(piece)` for each of `pieces`, in their order; at most `AHEAD` pieces a worker are held at once.
 
-    With one worker it is done in this process. `work` and the pieces have to be picklable. GantoolError when a worker
-    dies. Ctrl-C is this process's alone; workers end with it, however it ends.
+    `workers`: None for one a core, or for this process alone when there are only a few `files` in all the pieces. One
+    worker is this process, too. `work` and the pieces have to be picklable. GantoolError when a worker dies. Workers
+    ignore Ctrl-C, and end with this process, however it ends.
     """
+    workers = workers or (usable_cores() if files > ONE_PROCESS else 1)
     if workers == 1:
         yield from map(work, pieces)
         return
-    # not a fork: one of a process that has threads may hang
+    # spawned: a fork of a process that has threads may hang
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin_as_helper)
     under_way: deque[Future[Result]] = deque()
     try:

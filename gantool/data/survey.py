@@ -1,4 +1,7 @@
-"""`info`: what is in a source of images, whole or broken; memory does not grow with the pixels."""
+"""Look at every image of a source: `survey` counts and compares them, `sheet` draws a contact sheet.
+
+Memory does not grow with the pixels.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,48 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gantool.artifact.pictures import grid
 from gantool.data import load
-from gantool.data.decode import GREY, BrokenImage, examine, read, strictly
-from gantool.data.images import check_pictures
-from gantool.data.mapped import release
+from gantool.data.images import (
+    GREY,
+    BrokenImage,
+    Preparation,
+    as_bytes,
+    check_pictures,
+    decode,
+    examine,
+    read,
+    resize,
+    strict_decoding,
+    with_channels,
+)
 from gantool.data.pack.format import is_pack
-from gantool.data.pack.plan import FEW, is_folder_of_files
+from gantool.data.pack.sources import is_folder_of_files
 from gantool.data.pool import in_order
 from gantool.data.readers.folder import classes_of, find_images
-from gantool.system.cores import usable_cores
+from gantool.data.readers.npy import release
+from gantool.errors import excerpt
 
-COMMONEST = 10  # sizes that are told
-GROUPS = 1000  # groups of duplicates that are told
-_FILES, _ROWS_BYTES = 32, 4 * 2**20  # that are looked at together
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_SIZES = 10  # in a survey
+MAX_GROUPS = 1000  # of duplicates, in a survey
+COLUMNS, ROWS = 12, 16  # of a contact sheet
+TILE = 64  # pixels of a side, when no size is given
+_FILES, _ROWS_BYTES = 32, 4 * 2**20  # examined together
+_GAP = 2
+_BACKGROUND = (64, 64, 64)  # of `grid`
+OnProgress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Least, middle and greatest of the images' widths or heights, in pixels."""
+    """Minimum, median and maximum of the images' widths or heights, in pixels."""
 
     min: int
     median: int
@@ -37,9 +61,12 @@ class Sides:
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found. `count`: images that can be used. `sizes`: (width, height, count), the commonest first, of
-    `distinct_sizes`. `duplicates`: images that have the pixels of an earlier one; `duplicate_groups`: their names,
-    the earliest first. `broken`: file and reason. Bytes are of all images as they are, or at `size`."""
+    """What is in a source.
+
+    `count`: images that can be used. `sizes`: (width, height, count), the commonest first, of `distinct_sizes`.
+    `duplicates`: images with the pixels of an earlier one; `duplicate_groups`: their names, the earliest first.
+    `broken`: file and reason. Bytes are of all images as they are, or at `size`.
+    """
 
     name: str
     source: str
@@ -69,16 +96,16 @@ def survey(
     size: int | None = None,
     *,
     workers: int | None = None,
-    on_progress: Callable[[int, int], object] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Survey:
     """Look at every image of `source`. GantoolError when there is no such thing, or no image in it."""
     if is_folder_of_files(source):
-        return _of_folder(Path(source), size, workers, on_progress)
-    return _of_arrays(source, size, on_progress)
+        return _survey_folder(Path(source), size, workers, on_progress)
+    return _survey_arrays(source, size, on_progress)
 
 
-class _Seen:
-    """A row for each image: sides and the digest of the pixels, 32 bytes in all."""
+class _Tally:
+    """The sides and the digest of the pixels of each image: 32 bytes a row."""
 
     def __init__(self, count: int) -> None:
         self.count = 0
@@ -94,17 +121,43 @@ class _Seen:
         self.digests[row] = np.frombuffer(digest, np.uint64)
         self.count += 1
 
-    def sizes(self) -> list[tuple[int, int, int]]:
-        distinct, counts = np.unique(self.sides[: self.count], axis=0, return_counts=True)
+    def survey(
+        self,
+        image_name: Callable[[int], str],
+        class_names: Sequence[str],
+        labels: np.ndarray,
+        *,
+        size: int | None,
+        channels: int,
+        **described: Any,
+    ) -> Survey:
+        sides = self.sides[: self.count]
+        distinct, counts = np.unique(sides, axis=0, return_counts=True)
         order = np.argsort(-counts, kind="stable")
-        return [(int(distinct[i, 0]), int(distinct[i, 1]), int(counts[i])) for i in order]
+        extents = [Sides(int(s.min()), int(np.median(s)), int(s.max())) if self.count else None for s in sides.T]
+        duplicates, groups = self._duplicates()
+        pixels = self.count * size * size if size else int(sides.astype(np.int64).prod(axis=1).sum())
+        per_class = np.bincount(labels, minlength=len(class_names)).tolist() if class_names else []
+        return Survey(
+            count=self.count,
+            sizes=[(int(distinct[i, 0]), int(distinct[i, 1]), int(counts[i])) for i in order[:MAX_SIZES]],
+            distinct_sizes=len(order),
+            width=extents[0],
+            height=extents[1],
+            channels=channels,
+            modes=dict(self.modes.most_common()),
+            formats=dict(self.formats.most_common()),
+            classes=list(zip(class_names, per_class, strict=True)),
+            duplicates=duplicates,
+            duplicate_groups=[[image_name(int(number)) for number in group] for group in groups[:MAX_GROUPS]],
+            size=size,
+            bytes_uint8=pixels * channels,
+            bytes_float32=4 * pixels * channels,
+            **described,
+        )
 
-    def extent(self, axis: int) -> Sides | None:
-        sides = self.sides[: self.count, axis]
-        return Sides(int(sides.min()), int(np.median(sides)), int(sides.max())) if self.count else None
-
-    def duplicates(self) -> tuple[int, list[np.ndarray]]:
-        """How many images repeat an earlier one, and the numbers of those that are equal, earliest first."""
+    def _duplicates(self) -> tuple[int, list[np.ndarray]]:
+        """How many images repeat an earlier one, and the numbers of equal images, the earliest first."""
         digests = self.digests[: self.count]
         order = np.lexsort((np.arange(self.count), digests[:, 1], digests[:, 0]))
         same = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)
@@ -114,102 +167,73 @@ class _Seen:
         return int(same.sum()), sorted(groups, key=lambda group: int(group[0]))
 
 
-def _of_folder(path: Path, size: int | None, workers: int | None, on_progress: Callable[[int, int], object]) -> Survey:
+def _survey_folder(path: Path, size: int | None, workers: int | None, on_progress: OnProgress) -> Survey:
     names, notes = find_images(path)
     class_names, labels = classes_of(names)
-    seen, broken = _Seen(len(names)), []
+    tally, broken = _Tally(len(names)), []
     pieces = ((path, tuple(names[first : first + _FILES])) for first in range(0, len(names), _FILES))
     number = 0
-    for looked in in_order(_look, pieces, workers or (usable_cores() if len(names) > FEW else 1)):
-        for each in looked:
+    for found in in_order(_look, pieces, len(names), workers):
+        for each in found:
             if isinstance(each, str):
                 broken.append((names[number], each))
             else:
-                seen.add(number, each.width, each.height, each.digest)
-                seen.modes[each.mode] += 1
-                seen.formats[each.format] += 1
+                tally.add(number, each.width, each.height, each.digest)
+                tally.modes[each.mode] += 1
+                tally.formats[each.format] += 1
             number += 1
         on_progress(number, len(names))
-    channels = 3 if any(mode not in GREY for mode in seen.modes) else 1
-    used = labels[seen.numbers[: seen.count]] if class_names else labels
-    return _told(
-        seen, names.__getitem__, class_names, used, broken, size,
-        name=path.resolve().name or "images", source=str(path), kind="folder", channels=channels, notes=notes,
-    )  # fmt: skip
-
-
-def _of_arrays(source: str, size: int | None, on_progress: Callable[[int, int], object]) -> Survey:
-    data = load(source)
-    images = data.images
-    check_pictures(images.shape, source)
-    seen = _Seen(len(images))
-    rows = max(1, _ROWS_BYTES // max(1, images[0].nbytes))
-    for first in range(0, len(images), rows):
-        piece = np.ascontiguousarray(images[first : first + rows])
-        for number, image in enumerate(piece, first):
-            seen.add(number, images.shape[3], images.shape[2], _digest(image))
-        release(images)
-        on_progress(min(first + rows, len(images)), len(images))
-    channels = images.shape[1]
-    seen.modes[f"{'grey' if channels == 1 else 'colour'}, {images.dtype}"] = len(images)
-    names = data.class_names
-    labels = np.empty(0, np.int64) if data.labels is None else np.asarray(data.labels)
-    if not names and len(labels):
-        names = tuple(map(str, range(int(labels.max()) + 1)))
-    return _told(
-        seen, lambda number: f"row {number}", names, labels, [], size,
-        name=data.name, source=source, kind="pack" if is_pack(Path(source)) else "arrays", channels=channels,
-        licence=data.licence, fingerprint=data.fingerprint, notes=list(data.notes),
-    )  # fmt: skip
-
-
-def _told(
-    seen: _Seen,
-    named: Callable[[int], str],
-    class_names: Sequence[str],
-    labels: np.ndarray,
-    broken: list[tuple[str, str]],
-    size: int | None,
-    *,
-    name: str,
-    source: str,
-    kind: str,
-    channels: int,
-    notes: list[str],
-    licence: str = "",
-    fingerprint: str | None = None,
-) -> Survey:
-    sizes = seen.sizes()
-    count, groups = seen.duplicates()
-    pixels = seen.count * size * size if size else int(seen.sides[: seen.count].astype(np.int64).prod(axis=1).sum())
-    per_class = [int(n) for n in np.bincount(labels, minlength=len(class_names))] if class_names else []
-    return Survey(
-        name=name,
-        source=source,
-        kind=kind,
-        count=seen.count,
-        sizes=sizes[:COMMONEST],
-        distinct_sizes=len(sizes),
-        width=seen.extent(0),
-        height=seen.extent(1),
-        channels=channels,
-        modes=dict(seen.modes.most_common()),
-        formats=dict(seen.formats.most_common()),
-        classes=list(zip(class_names, per_class, strict=True)),
-        duplicates=count,
-        duplicate_groups=[[named(int(number)) for number in group] for group in groups[:GROUPS]],
-        broken=broken,
+    return tally.survey(
+        names.__getitem__,
+        class_names,
+        labels[tally.numbers[: tally.count]] if class_names else labels,
         size=size,
-        bytes_uint8=pixels * channels,
-        bytes_float32=4 * pixels * channels,
-        licence=licence,
-        fingerprint=fingerprint,
+        channels=3 if any(mode not in GREY for mode in tally.modes) else 1,
+        name=path.resolve().name or "images",
+        source=str(path),
+        kind="folder",
+        broken=broken,
         notes=notes,
     )
 
 
+def _survey_arrays(source: str, size: int | None, on_progress: OnProgress) -> Survey:
+    data = load(source)
+    images = data.images
+    check_pictures(images.shape, source)
+    tally = _Tally(len(images))
+    rows = max(1, _ROWS_BYTES // max(1, images[0].nbytes))
+    for first in range(0, len(images), rows):
+        for number, image in enumerate(np.ascontiguousarray(images[first : first + rows]), first):
+            tally.add(number, images.shape[3], images.shape[2], _digest(image))
+        release(images)
+        on_progress(min(first + rows, len(images)), len(images))
+    channels = images.shape[1]
+    tally.modes[f"{'grey' if channels == 1 else 'colour'}, {images.dtype}"] = len(images)
+    return tally.survey(
+        lambda number: f"row {number}",
+        *_classes(data.class_names, data.labels),
+        size=size,
+        channels=channels,
+        name=data.name,
+        source=source,
+        kind="pack" if is_pack(Path(source)) else "arrays",
+        broken=[],
+        licence=data.licence,
+        fingerprint=data.fingerprint,
+        notes=list(data.notes),
+    )
+
+
+def _classes(names: Sequence[str], labels: np.ndarray | None) -> tuple[Sequence[str], np.ndarray]:
+    """The names of the classes, which are numbers where they have none, and labels; none and [] without labels."""
+    if labels is None:
+        return (), np.empty(0, np.int64)
+    return names or [str(label) for label in range(int(labels.max()) + 1)], np.asarray(labels)
+
+
 @dataclass(frozen=True)
-class _Looked:
+class _Look:
     format: str
     mode: str
     width: int
@@ -217,25 +241,109 @@ class _Looked:
     digest: bytes
 
 
-def _look(piece: tuple[Path, tuple[str, ...]]) -> list[_Looked | str]:
+@strict_decoding()
+def _look(piece: tuple[Path, tuple[str, ...]]) -> list[_Look | str]:
     """What each file is, or why it is broken."""
     folder, names = piece
-    found: list[_Looked | str] = []
+    found: list[_Look | str] = []
     for name in names:
         path = folder / name
         try:
-            with strictly():
-                image = examine(path, io.BytesIO(read(path)))
+            image = examine(path, io.BytesIO(read(path)))
         except BrokenImage as error:
             found.append(error.reason)
             continue
         height, width = image.pixels.shape[:2]
-        found.append(_Looked(image.format, image.mode, width, height, _digest(image.pixels)))
+        found.append(_Look(image.format, image.mode, width, height, _digest(image.pixels)))
     return found
 
 
 def _digest(pixels: np.ndarray) -> bytes:
-    """16 bytes, of shape and values."""
+    """16 bytes that stand for shape and values."""
     digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()
+
+
+# contact sheets
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """`image(number)`: uint8 (3, side, side) of image `number` of `count`, None for a broken file."""
+
+    class_names: Sequence[str]
+    labels: np.ndarray
+    count: int
+    side: int
+    image: Callable[[int], np.ndarray | None]
+
+
+def sheet(source: str, size: int | None = None) -> Image:
+    """A picture of up to `ROWS` classes, `COLUMNS` images of each; without classes, of an even sample of all.
+
+    With `size` the images are shown as training at that size sees them, else whole. A broken file stays blank.
+    """
+    tiles = _file_tiles(Path(source), size) if is_folder_of_files(source) else _array_tiles(source, size)
+    blank = np.full((3, tiles.side, tiles.side), _BACKGROUND[0], np.uint8)
+    titles, pictures = [], []
+    if tiles.class_names:
+        for label in _evenly(np.arange(len(tiles.class_names)), ROWS):
+            row = [tiles.image(int(i)) for i in _evenly(np.flatnonzero(tiles.labels == label), COLUMNS)]
+            pictures += row + [None] * (COLUMNS - len(row))
+            titles.append(tiles.class_names[int(label)])
+    else:
+        pictures = [tiles.image(int(i)) for i in _evenly(np.arange(tiles.count), COLUMNS * 8)]
+    pixels = np.stack([blank if picture is None else picture for picture in pictures]).transpose(0, 2, 3, 1)
+    scale = max(1, round(48 / tiles.side))
+    picture = grid(pixels, columns=min(COLUMNS, len(pixels)), gap=_GAP, scale=scale)
+    return _with_titles(picture, titles, (tiles.side + _GAP) * scale) if titles else picture
+
+
+def _file_tiles(path: Path, size: int | None) -> _Tiles:
+    names, _ = find_images(path)
+    how = Preparation("RGB", size or TILE, "crop" if size else "pad")
+
+    @strict_decoding()
+    def image(number: int) -> np.ndarray | None:
+        try:
+            return decode(path / names[number], how)
+        except BrokenImage:
+            return None
+
+    return _Tiles(*classes_of(names), len(names), size or TILE, image)
+
+
+def _array_tiles(source: str, size: int | None) -> _Tiles:
+    data = load(source)
+    height, width = data.images.shape[2:]
+    side = size or (width if height == width <= 2 * TILE else TILE)
+
+    def image(number: int) -> np.ndarray:
+        row = with_channels(as_bytes(np.asarray(data.images[number : number + 1])), 3)
+        tile: np.ndarray = resize(row, side, source, "crop" if size else "pad")[0]
+        return tile
+
+    return _Tiles(*_classes(data.class_names, data.labels), len(data), side, image)
+
+
+def _evenly(numbers: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of them, evenly spread."""
+    return numbers if len(numbers) <= most else numbers[np.arange(most) * len(numbers) // most]
+
+
+def _with_titles(picture: Image, titles: Sequence[str], pitch: int) -> Image:
+    """`picture` with a title at the left of each row; rows are `pitch` pixels apart."""
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
+
+    # Pillow's own font has no letter beyond ASCII
+    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 13)
+    shown = [excerpt(title, 20) for title in titles]
+    margin = int(max(font.getlength(title) for title in shown)) + 12
+    canvas = Image.new("RGB", (picture.width + margin, picture.height), _BACKGROUND)
+    canvas.paste(picture, (margin, 0))
+    draw = ImageDraw.Draw(canvas)
+    for row, title in enumerate(shown):
+        draw.text((margin - 8, row * pitch + pitch // 2), title, fill="white", font=font, anchor="rm")
+    return canvas

@@ -1,35 +1,30 @@
-"""Data sets of plugins: loaded, and held against what the rest of gantool relies on."""
+"""Load and validate the data sets of plugins."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from gantool.data.checks import as_labels, check_size
-from gantool.data.dataset import Dataset
+from gantool.data.dataset import Dataset, as_labels
 from gantool.errors import GantoolError
 from gantool.plugin.registry import Plugin
 
 _SAMPLE_AXES = {2: "(N, C, T)", 3: "(N, C, H, W)", 4: "(N, C, D, H, W)"}
-_ROUNDING = 1e-4  # values this far outside [-1, 1] are rounding
+_ROUNDING = 1e-4  # values this far outside [-1, 1] are rounding errors
 _FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
-_PIECE = 32 * 2**20  # elements looked at in one go: the array may be mapped from a disk, and larger than memory
+_PIECE = 32 * 2**20  # elements checked at once: a memory-mapped array may be larger than memory
 
 
-def load_of_plugin(plugin: Plugin, size: int | None, shadows: Path | None = None) -> Dataset:
-    """The data set of `plugin`, under its name, whatever name it gives itself.
+def load_of_plugin(plugin: Plugin, size: int | None) -> Dataset:
+    """The data set of `plugin`, under the plugin's name.
 
-    GantoolError, which names the plugin, when its `load` raises, or gives something else than aligned, sound arrays.
-    `shadows` is something on disk that bears the same name; a note says how to name it instead.
+    GantoolError, which names the plugin, when its `load` raises, or returns something else than valid arrays.
     """
     source = plugin.dataset
     assert source is not None
-    if size is not None:
-        check_size(size)
     where = f"The data set {source.name!r} of {plugin.distribution} {plugin.version}"
     try:
         data = source.load(size)
@@ -39,20 +34,16 @@ def load_of_plugin(plugin: Plugin, size: int | None, shadows: Path | None = None
         raise GantoolError(
             f"{where} can't be loaded: {type(error).__name__}: {error}", f"Tell the authors of {plugin.distribution}."
         ) from error
-    problem = problem_of(data, size)
+    problem = _problem(data, size)
     if problem:
         raise GantoolError(f"{where} is broken: {problem}", f"Tell the authors of {plugin.distribution}.")
-    notes = data.notes
-    if shadows:
-        notes = (*notes, f"this is the data set of {plugin.distribution}; give ./{shadows} for what lies there")
-    licence = data.licence or source.licence
-    return replace(data, name=source.name, source=source.name, licence=licence, notes=notes)
+    return replace(data, name=source.name, source=source.name, licence=data.licence or source.licence)
 
 
-def problem_of(data: object, size: int | None = None) -> str:
-    """What is wrong with a Dataset that somebody else made; "" when nothing is."""
+def _problem(data: object, size: int | None = None) -> str:
+    """The first fault of what a plugin returned; "" when it has none."""
     if not isinstance(data, Dataset):
-        return f"its load returned {_shown(data)}, not a gantool.data.Dataset."
+        return f"its load returned {_type(data)}, not a gantool.data.Dataset."
     texts: list[object] = [data.licence, data.stored_fingerprint, *data.class_names, *data.notes]
     if not all(isinstance(text, str) for text in texts) or not isinstance(data.class_names, tuple):
         return "its licence and notes have to be texts, its class names a tuple of texts."
@@ -63,16 +54,8 @@ def problem_of(data: object, size: int | None = None) -> str:
         return "it has no array named 'images'."
     for name, array in arrays.items():
         if not isinstance(name, str) or not isinstance(array, np.ndarray):
-            return f"its array {name!r} is {_shown(array)}, not a numpy array."
-    return (
-        _images(data.images, size)
-        or _aligned(data)
-        or next((p for name, array in data.arrays.items() if name != "labels" and (p := _values(name, array))), "")
-        or _labels(data)
-    )
-
-
-def _images(images: np.ndarray, size: int | None) -> str:
+            return f"its array {name!r} is {_type(array)}, not a numpy array."
+    images = data.images
     if images.dtype not in (np.uint8, np.float32):
         return f"its images have dtype {images.dtype}; they are uint8, or float32 in [-1, 1]."
     if images.ndim - 1 not in _SAMPLE_AXES or 0 in images.shape:
@@ -80,18 +63,17 @@ def _images(images: np.ndarray, size: int | None) -> str:
         return f"its images have shape {images.shape}; they are {kinds}, without an empty axis."
     if size is not None and images.shape[2:] != (size,) * (images.ndim - 2):
         return f"its images have shape {images.shape}, though size {size} was asked for."
-    return ""
-
-
-def _aligned(data: Dataset) -> str:
     for name, array in data.arrays.items():
         if array.ndim == 0 or len(array) != len(data):
             return f"its array {name!r} has shape {array.shape}, but there are {len(data)} images."
-    return ""
+    for name, array in data.arrays.items():
+        if name != "labels" and (problem := _problem_of_values(name, array)):
+            return problem
+    return _problem_of_labels(data)
 
 
-def _values(name: str, array: np.ndarray) -> str:
-    """Floats are finite, and those of images lie in [-1, 1]."""
+def _problem_of_values(name: str, array: np.ndarray) -> str:
+    """Floats have to be finite, and those of images in [-1, 1]."""
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         return f"its array {name!r} has dtype {array.dtype}, which is no number of 8 to 64 bits."
     if array.dtype.kind != "f":
@@ -107,7 +89,7 @@ def _values(name: str, array: np.ndarray) -> str:
     return ""
 
 
-def _labels(data: Dataset) -> str:
+def _problem_of_labels(data: Dataset) -> str:
     if data.labels is None:
         return ""
     try:
@@ -121,5 +103,5 @@ def _labels(data: Dataset) -> str:
     return ""
 
 
-def _shown(value: object) -> str:
+def _type(value: object) -> str:
     return "None" if value is None else f"a {type(value).__name__}"

@@ -77,7 +77,7 @@ def test_pack_with_labels_of_a_csv(cli: Run, folder: Path) -> None:
     ("arguments", "message"),
     [
         (["--fit", "squeeze"], "--fit is 'squeeze'."),
-        (["--background", "reddish"], "'reddish' is no colour that is known."),
+        (["--background", "reddish"], "'reddish' is not a colour."),
         (["--channels", "2"], "--channels is 2."),
         ([], "The images differ in size: my pictures/cat/0.png is 12×12, my pictures/cat/10.png is 22×12."),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gantool.data import checks, load
+from gantool.data import dataset, load
 from gantool.errors import GantoolError
 
 RNG = np.random.default_rng(0)
@@ -232,7 +232,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "a.png", grey(8, 3))
     with pytest.raises(GantoolError, match=r"a.png is 8×3 pixels; each side needs at least 4"):
         load(str(tmp_path))
-    monkeypatch.setattr(checks, "MAX_BYTES", 100)
+    monkeypatch.setattr(dataset, "MAX_BYTES", 100)
     with pytest.raises(GantoolError, match="1 images of 16×16 pixels would take"):
         load(str(tmp_path), size=16)
 

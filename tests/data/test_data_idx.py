@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gantool.data import Dataset, checks, load
+from gantool.data import Dataset, dataset, load
 from gantool.errors import GantoolError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 7), np.uint8)
@@ -127,7 +127,7 @@ def test_bad_files(tmp_path: Path, data: bytes, message: str, suffix: str) -> No
 
 
 def test_more_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "MAX_BYTES", 100)
+    monkeypatch.setattr(dataset, "MAX_BYTES", 100)
     with pytest.raises(GantoolError, match=r"a.idx.gz: what it declares would take"):
         load(write(tmp_path / "a.idx.gz", idx(IMAGES)))
 

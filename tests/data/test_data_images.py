@@ -4,28 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gantool.data.images import channel_axis, resize, sides_of
+from gantool.data.images import resize
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.mark.parametrize(
-    ("shape", "axis", "sides"),
-    [
-        ((9, 5, 7), None, (5, 7)),
-        ((9, 5, 7, 3), 3, (5, 7)),
-        ((9, 3, 5, 7), 1, (5, 7)),
-        ((9, 1, 5, 3), 3, (1, 5)),
-    ],
-)
-def test_layout(shape: tuple[int, ...], axis: int | None, sides: tuple[int, int]) -> None:
-    assert channel_axis(shape) == axis
-    assert sides_of(shape) == sides
-
-
-@pytest.mark.parametrize("shape", [(), (9,), (5, 7), (9, 5, 7, 2), (9, 5, 7, 3, 3)])
-def test_no_layout(shape: tuple[int, ...]) -> None:
-    assert sides_of(shape) is None
 
 
 def test_resize_is_pillows_lanczos_per_image() -> None:

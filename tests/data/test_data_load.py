@@ -71,7 +71,7 @@ def test_name_of_built_in_wins_over_path(empty_here: Path) -> None:
     Image.new("L", (8, 8)).save(empty_here / "digits" / "a.png")
     data = load("digits")
     assert data.fingerprint == DIGITS
-    assert data.notes == ("these are the built-in digits; give ./digits for what lies there",)
+    assert data.notes == ("this is the built-in digits; give ./digits for the folder of that name",)
     assert load("./digits").spec.shape == (1, 8, 8)
     assert load("digits/").spec.shape == (1, 8, 8)
 

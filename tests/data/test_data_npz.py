@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gantool.data import Dataset, checks, load
+from gantool.data import Dataset, dataset, load
 from gantool.errors import GantoolError
 
 RNG = np.random.default_rng(0)
@@ -235,7 +235,7 @@ def test_lying_headers(tmp_path: Path, data: bytes, message: str) -> None:
 
 def test_zip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = zipped(tmp_path, npy(np.zeros((1024, 32, 32), np.uint8)))
-    monkeypatch.setattr(checks, "MAX_BYTES", 2**19)
+    monkeypatch.setattr(dataset, "MAX_BYTES", 2**19)
     with pytest.raises(GantoolError, match=r"what it declares would take 0.0 GiB of memory; the limit is"):
         load(path)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from gantool.data import Dataset, load
 from gantool.data.pack import format as packs
-from gantool.data.pack.build import BrokenFiles, Options, first_broken, pack
+from gantool.data.pack.build import BrokenFiles, Options, broken_files, pack
 from gantool.data.pack.format import load_pack, save, verify
 from gantool.errors import GantoolError
 
@@ -184,7 +184,7 @@ def test_broken_files_are_named_all_at_once(tmp_path: Path) -> None:
     assert lines[1] == "  bad00.png can't be decoded: cannot identify image file."
     assert lines[20:] == [lines[1].replace("00", "19"), "  … and 5 more"]
     assert "--skip-broken" in caught.value.hint
-    assert [each["file"] for each in first_broken(caught.value.listed, None)] == [f"bad{i:02}.png" for i in range(25)]
+    assert [each["file"] for each in broken_files(caught.value.listed)] == [f"bad{i:02}.png" for i in range(25)]
     assert not (tmp_path / "out").exists()
 
 
@@ -197,7 +197,7 @@ def test_broken_files_are_skipped_and_recorded(tmp_path: Path) -> None:
     assert decoded.done == 0  # what the first call did was not done again
     description = decoded.description
     assert (description.count, description.broken, len(description.broken_first)) == (2, 26, 20)
-    assert first_broken(tmp_path / "out" / "broken.jsonl", None)[-1] == {
+    assert broken_files(tmp_path / "out" / "broken.jsonl")[-1] == {
         "file": "gone.png", "reason": "can't be read: No such file or directory."
     }  # fmt: skip
     data = load(str(tmp_path / "out"))
@@ -355,7 +355,7 @@ def test_names_lead_nowhere_else(copy: Path) -> None:
         ({"count": 7}, "count is 7, and `images` has 6 rows"),
         ({"channels": 1}, "channels is 1, and `images` has 3"),
         ({"class_names": ["cat"]}, "`labels` run from 0 to 1, and there are 1 classes"),
-        ({"fit": "squeeze"}, "fit is 'squeeze', not crop"),
+        ({"fit": "squeeze"}, "describes no pack: fit: Input should be 'crop', 'pad' or 'stretch'"),
         ({"fingerprint": "abc"}, "describes no pack: fingerprint"),
         ({"unknown": 1}, "describes no pack: unknown: Extra inputs"),
     ],

@@ -207,5 +207,5 @@ def test_colours(tmp_path: Path, text: str, value: int) -> None:
 
 
 def test_no_colour(tmp_path: Path) -> None:
-    with pytest.raises(GantoolError, match=r"'reddish' is no colour that is known. Give a name"):
+    with pytest.raises(GantoolError, match=r"'reddish' is not a colour. Give a name"):
         pack(str(tmp_path), tmp_path / "out", Options(background="reddish"))

@@ -1,29 +1,38 @@
-"""`pack`: from any source of images to a pack, streamed; interrupted, the same call goes on."""
+"""`pack`: decode a source of images once, into a folder. Interrupted, the same call goes on."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import json
+import os
+import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from gantool.data.pack.format import FIRST_BROKEN, Description, describe
-from gantool.data.pack.partial import Partial
-from gantool.data.pack.plan import Options, open_source
-from gantool.data.pack.sources import ArraySource, FolderSource
-from gantool.data.pack.writer import BROKEN, Mark, Writer
+from gantool.data.pack.sources import Options, open_source
+from gantool.data.pack.writer import BROKEN, FILES, HEADER, Layout, Mark, Writer
 from gantool.data.readers.folder import SizesDiffer
 from gantool.errors import GantoolError
+from gantool.system import locking
+from gantool.system.files import read_json, write_json
 
-__all__ = ["BrokenFiles", "Options", "Progress", "Summary", "first_broken", "pack"]
+__all__ = ["BrokenFiles", "Options", "Progress", "Summary", "broken_files", "pack"]
 
-_LINE = 110  # bytes in files.jsonl beside the name
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MARK = TypeAdapter(Mark)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` files or rows, of which `found` were there when this call began; `broken` of them broken."""
+    """`done` of `total` files or rows, of which `found` were done by earlier calls; `broken` of them are broken."""
 
     done: int
     total: int
@@ -33,7 +42,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Summary:
-    """The finished pack: what its `pack.json` says, its bytes, and the seconds and items that this call took."""
+    """The finished pack: its `pack.json`, its bytes, and the seconds and the number of items that this call took."""
 
     description: Description
     bytes: int
@@ -46,7 +55,7 @@ class BrokenFiles(GantoolError):
 
     def __init__(self, listed: Path, count: int, of: int) -> None:
         self.listed, self.count = listed, count
-        named = "".join(f"\n  {each['file']} {each['reason']}" for each in first_broken(listed))
+        named = "".join(f"\n  {each['file']} {each['reason']}" for each in broken_files(listed, FIRST_BROKEN))
         more = f"\n  … and {count - FIRST_BROKEN:,} more" if count > FIRST_BROKEN else ""
         super().__init__(
             f"{count:,} of {of:,} files can't be used:{named}{more}",
@@ -65,57 +74,188 @@ def pack(
 ) -> Summary:
     """Pack `source` into the folder `out`, which must not exist.
 
-    Resident memory does not grow with the images; a million names of files take about 300 MB. Whatever ends it, the
-    same call goes on, and the result is the same bytes. GantoolError for what can't be packed; BrokenFiles after all
-    were tried.
+    Resident memory does not grow with the images; the names of a million files take about 300 MB. However a call ends,
+    the same call goes on, and the result is the same bytes. GantoolError for what can't be packed; BrokenFiles after
+    all files were tried.
     """
     options = options or Options()
     partial = Partial(out)
     start = time.monotonic()
-    with partial.held():
-        described, plan, prepared = open_source(source, options)
-        mark = partial.begin(plan)
-        if partial.note:
-            on_note(partial.note)
-        origin, found = prepared(partial.found if mark else {}, workers)
-        partial.complete(plan, found, origin.layouts)
-        partial.check_space(origin.layouts, origin.count, mark, _list_bytes(origin))
-        began = mark or Mark()
-        with Writer(partial.rows, origin.layouts, origin.count, mark) as writer:
+    with partial.locked():
+        origin = open_source(source, options)
+        began, found = partial.begin(origin.plan, on_note)
+        found = origin.prepare(found, workers)
+        partial.write_plan(origin.plan, found, origin.layouts)
+        row_bytes = sum(layout.bytes for layout in origin.layouts.values())
+        headers = HEADER * len(origin.layouts)
+        partial.check_space((origin.count - began.rows) * row_bytes + headers + origin.list_bytes)
+        with Writer(partial.rows, origin.layouts, origin.count, began, partial.write_mark) as writer:
             on_progress(Progress(began.done, origin.count, began.done, began.broken))
             try:
                 for batch in origin.batches(began.done):
-                    committed = writer.append(batch)
-                    if committed:
-                        partial.note_mark(committed)
+                    writer.append(batch)
                     on_progress(Progress(batch.done, origin.count, began.done, writer.mark.broken))
             except SizesDiffer:
                 partial.clear()
                 raise
             except (KeyboardInterrupt, GantoolError):
-                partial.note_mark(writer.commit())
+                writer.commit()
                 raise
-            partial.note_mark(writer.commit())
+            writer.commit()
             if writer.mark.broken and (not options.skip_broken or not writer.mark.rows):
                 raise BrokenFiles(partial.rows / BROKEN, writer.mark.broken, origin.count)
             written = writer.finish()
-        if written.mark.broken:
-            described["broken_first"] = first_broken(partial.rows / BROKEN)
-        description = describe(partial.rows, written, **described)
+        broken_first = broken_files(partial.rows / BROKEN, FIRST_BROKEN) if written.mark.broken else []
+        description = describe(partial.rows, written, broken_first=broken_first, **origin.description)
         size = sum(path.stat().st_size for path in partial.rows.iterdir())
         partial.finish()
     return Summary(description, size, time.monotonic() - start, written.mark.done - began.done)
 
 
-def first_broken(listed: Path, most: int | None = FIRST_BROKEN) -> list[dict[str, str]]:
-    """`file` and `reason` of the first `most` lines of a broken.jsonl; None: of all."""
+def broken_files(listed: Path, most: int | None = None) -> list[dict[str, str]]:
+    """`file` and `reason` of the lines of a broken.jsonl, of the first `most`."""
     with listed.open("rb") as file:
-        lines = file if most is None else (line for _, line in zip(range(most), file, strict=False))
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in itertools.islice(file, most)]
 
 
-def _list_bytes(origin: ArraySource | FolderSource) -> int:
-    """What files.jsonl will take."""
-    if isinstance(origin, ArraySource):
-        return 0
-    return sum(len(name) for name in origin.names) + _LINE * origin.count
+class Partial:
+    """An unfinished pack, the folder OUT.partial: `plan.json` (the inputs), `progress.json` (the mark), `pack/` (rows).
+
+    `progress.json` is replaced only after the rows that it counts have reached the disk, so a kill never leaves it
+    ahead of them.
+    """
+
+    def __init__(self, out: Path) -> None:
+        if not out.name or out.name == "..":
+            raise GantoolError(f"{str(out)!r} names no new folder.", "Give one that is to be made: -o pack")
+        self.out = out
+        self.folder = out.with_name(f"{out.name}.partial")
+        self.rows = self.folder / "pack"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Exclude other processes. GantoolError when one is packing, or the folder can't be made."""
+        self._check_out()
+        if self.folder.exists() and not (self.folder.is_dir() and self._is_ours()):
+            raise GantoolError(
+                f"{self.folder} exists, and is no unfinished pack.",
+                f"Move it away, or give another -o than {self.out}.",
+            )
+        with self._disk_errors():
+            self.rows.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = locking.acquire(self.folder / "lock")
+        except locking.Busy as busy:
+            raise GantoolError(
+                f"{self.out} is being packed by another process ({busy.holder}).", "Wait until it ends."
+            ) from None
+        except OSError as error:
+            raise GantoolError(f"{self.folder} can't be locked: {error}.", "Give -o on another disk.") from error
+        try:
+            self._check_out()  # again: the process that held the lock may have finished just now
+            with self._disk_errors():
+                yield
+        finally:
+            lock.release()
+            if not (self.folder / "plan.json").exists():  # nothing is worth keeping
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    def begin(self, plan: Mapping[str, Any], on_note: Callable[[str], object]) -> tuple[Mark, dict[str, Any]]:
+        """How far an earlier call with the same `plan` came, and what it found out. Else what is there is removed."""
+        earlier = self._read_plan()
+        if earlier.get("plan") == plan:
+            with contextlib.suppress(GantoolError, ValidationError):
+                mark = _MARK.validate_python(read_json(self.folder / "progress.json"))
+                if self._holds(earlier, mark):
+                    for half in self.rows.glob(".*.tmp"):  # of a pack.json that was being written
+                        half.unlink()
+                    on_note(f"Going on after number {mark.done:,}: {self.folder} holds what is done.")
+                    return mark, dict(earlier.get("found", {}))
+        elif earlier:
+            on_note(f"{self.folder} is of other data or options: starting anew.")
+        self.clear()
+        return Mark(), {}
+
+    def write_plan(self, plan: Mapping[str, Any], found: Mapping[str, Any], layouts: Mapping[str, Layout]) -> None:
+        as_json = {name: asdict(layout) for name, layout in layouts.items()}
+        write_json(self.folder / "plan.json", {"plan": plan, "found": found, "layouts": as_json})
+
+    def write_mark(self, mark: Mark) -> None:
+        write_json(self.folder / "progress.json", asdict(mark))
+
+    def check_space(self, needed: int) -> None:
+        """GantoolError when `needed` bytes do not fit on the disk."""
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise GantoolError(
+                f"{self.out} needs {_megabytes(needed)} more, and {_megabytes(free)} are free there.",
+                "Free space, give -o on another disk, or pack smaller images (--size).",
+            )
+
+    def finish(self) -> None:
+        """Rename the rows to OUT, and remove the rest."""
+        os.replace(self.rows, self.out)  # noqa: PTH105 — an empty folder may be there
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove what is there, the mark first."""
+        for name in ("progress.json", "plan.json"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.rows, ignore_errors=True)
+        self.rows.mkdir(exist_ok=True)
+
+    def _check_out(self) -> None:
+        """GantoolError unless OUT is free: a folder replaces an empty one, but not a link to one."""
+        if self.out.is_symlink():
+            raise GantoolError(f"{self.out} is a link.", "Give -o the folder itself, or another name.")
+        if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
+            raise GantoolError(f"{self.out} exists.", "Name another folder with -o, or remove it.")
+
+    def _is_ours(self) -> bool:
+        names = {path.name for path in self.folder.iterdir()}
+        return names <= {"plan.json", "progress.json", "lock", "pack"} or bool(self._read_plan())
+
+    def _read_plan(self) -> dict[str, Any]:
+        with contextlib.suppress(GantoolError):
+            value = read_json(self.folder / "plan.json")
+            return value if isinstance(value, dict) else {}
+        return {}
+
+    def _holds(self, earlier: Mapping[str, Any], mark: Mark) -> bool:
+        """Whether the files have the bytes that `mark` counts."""
+        try:
+            sizes = {
+                f"{name}.npy": HEADER + mark.rows * Layout(layout["dtype"], tuple(layout["row"])).bytes
+                for name, layout in earlier["layouts"].items()
+            }
+            lists = {FILES: mark.files_bytes, BROKEN: mark.broken_bytes}
+            return all(_size(self.rows / name) >= size for name, size in (sizes | lists).items())
+        except (OSError, KeyError, TypeError):
+            return False
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Turn the OSError of a disk that is full or can't be written into a GantoolError."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise GantoolError(
+                    f"{error.filename or self.folder} can't be written: {error.strerror or error}.",
+                    "Check the path and its permissions, or give another -o.",
+                ) from error
+            free = 0
+            with contextlib.suppress(OSError):
+                free = shutil.disk_usage(self.folder).free
+            raise GantoolError(
+                f"The disk is full: {_megabytes(free)} are free at {self.folder} ({error.strerror}).",
+                "Free space and type the same again: it goes on with what is there. Or give -o on another disk.",
+            ) from error
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.1f} MB"

@@ -1,4 +1,4 @@
-"""A pack: a folder of arrays that training maps instead of loading, and of what is known about them.
+"""A pack: a folder of arrays that training memory-maps instead of loading, and their description.
 
 `images.npy` uint8 (N, C, H, W), `labels.npy` int64 (N,) when they are known, any other array of N rows; `pack.json`,
 which describes them; `files.jsonl`, a line a row, when they came from files: `{"file", "sha256", "label"}`;
@@ -16,22 +16,21 @@ import numpy as np
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from gantool import __version__
-from gantool.data.checks import MAX_CLASSES, check_sides, check_size
-from gantool.data.dataset import Dataset
-from gantool.data.images import CHANNELS, FITS, resize
-from gantool.data.mapped import is_image, open_npy
+from gantool.data.dataset import MAX_CLASSES, Dataset, check_sides
+from gantool.data.images import CHANNELS, Fit, is_paired, resize
 from gantool.data.pack.writer import HEADER, Layout, Writer, Written, checksums
+from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError, excerpt
 from gantool.system.files import read_json, reading, replacing_folder, sha256_of, write_json
 
 PACK = "pack.json"
 VERSION = 1
-RESIZED_BYTES = 2**31  # of a pack that is resized in memory; a larger one is to be packed again
-FIRST_BROKEN = 20  # broken files that pack.json names; all of them are in broken.jsonl
+RESIZED_BYTES = 2**31  # a pack that takes more when it is resized in memory has to be packed again
+FIRST_BROKEN = 20  # broken files that pack.json names; broken.jsonl names all
 _PACK_AGAIN = "Pack it again: gantool data pack SOURCE -o PACK"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-# the name of a file, too: nothing that could lead out of the folder
+# also the name of a file, so it must not lead out of the folder
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 
 
@@ -53,7 +52,7 @@ class Description(BaseModel, frozen=True, extra="forbid", strict=True):
     licence: str = ""
     count: Annotated[int, Field(ge=1)]
     size: int | None = None
-    fit: str | None = None
+    fit: Fit | None = None
     channels: int
     background: str | None = None
     labels: str = "none"
@@ -71,13 +70,11 @@ def is_pack(path: Path) -> bool:
 
 
 def load_pack(path: Path, size: int | None = None) -> Dataset:
-    """The pack `path`; its arrays are read-only memory maps, so that nothing but `pack.json` and labels is read.
+    """The pack `path`; its arrays are read-only memory maps: only `pack.json` and labels are read.
 
     With another `size` than it was packed at, the images are resized in memory, up to `RESIZED_BYTES`. GantoolError
     for a file that is missing, cut short, or not what `pack.json` says.
     """
-    if size is not None:
-        check_size(size)
     description = read_description(path)
     arrays = {name: _map(path, name, described) for name, described in description.arrays.items()}
     _check(path, description, arrays)
@@ -86,7 +83,7 @@ def load_pack(path: Path, size: int | None = None) -> Dataset:
     if size is not None and sides != (size, size):
         _check_resizable(path, arrays, size)
         for name, array in arrays.items():
-            if is_image(array, sides):
+            if is_paired(array, sides):
                 arrays[name] = resize(array, size, f"{path}: {name}")
         fingerprint = ""
     return Dataset(
@@ -102,22 +99,21 @@ def load_pack(path: Path, size: int | None = None) -> Dataset:
 
 def save(data: Dataset, folder: Path) -> None:
     """Write `data` as the pack `folder`; images in floats are rounded to 8 bits. GantoolError when `folder` exists."""
-    from gantool.data.pack.sources import ArraySource
+    from gantool.data.pack.sources import ArraySource, Options
 
     if folder.exists():
         raise GantoolError(f"{folder} exists.", "Name another folder, or remove it.")
-    source = ArraySource(data)
+    source = ArraySource(data, Options(), data.source)
     with replacing_folder(folder) as new:
         with Writer(new, source.layouts, len(data)) as writer:
             for batch in source.batches(0):
                 writer.append(batch)
             written = writer.finish()
-        describe(new, written, name=data.name, source=data.source, licence=data.licence, labels=source.labels,
-                 class_names=list(data.class_names), notes=source.notes)  # fmt: skip
+        describe(new, written, **source.description)
 
 
 def describe(folder: Path, written: Written, **known: Any) -> Description:
-    """Write `pack.json` into `folder`, last of all: without it a folder is no pack."""
+    """Write `pack.json` into `folder`, as the last file: it is what makes a folder a pack."""
     arrays = {
         name: ArrayFile(dtype=layout.dtype, shape=[rows, *layout.row], sha256=digest)
         for name, (layout, rows, digest) in written.arrays.items()
@@ -137,7 +133,7 @@ def describe(folder: Path, written: Written, **known: Any) -> Description:
 
 
 def read_description(path: Path) -> Description:
-    """What the `pack.json` in the folder `path` says; GantoolError when it is not one of ours."""
+    """The `pack.json` in the folder `path`, validated; GantoolError when it is not one of ours."""
     file = path / PACK
     value = read_json(file)
     if isinstance(value, dict) and isinstance(value.get("pack_version"), int) and value["pack_version"] > VERSION:
@@ -203,8 +199,6 @@ def _check(path: Path, description: Description, arrays: dict[str, np.ndarray]) 
     for name, array in arrays.items():
         if len(array) != description.count:
             raise wrong(f"count is {description.count:,}, and `{name}` has {len(array):,} rows")
-    if description.fit is not None and description.fit not in FITS:
-        raise wrong(f"fit is {excerpt(description.fit)!r}, not {', '.join(FITS)}")
     labels = arrays.get("labels")
     if labels is None:
         return
@@ -217,7 +211,7 @@ def _check(path: Path, description: Description, arrays: dict[str, np.ndarray]) 
 
 def _check_resizable(path: Path, arrays: dict[str, np.ndarray], size: int) -> None:
     images = arrays["images"]
-    pictures = [array for array in arrays.values() if is_image(array, images.shape[2:])]
+    pictures = [array for array in arrays.values() if is_paired(array, images.shape[2:])]
     needed = sum(math.prod(array.shape[:2]) * size * size * array.itemsize for array in pictures)
     if needed > RESIZED_BYTES:
         raise GantoolError(

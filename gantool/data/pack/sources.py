@@ -1,4 +1,4 @@
-"""What can be packed: arrays, row by row, and folders of image files, decoded in processes."""
+"""What is packed: the arrays of a data set, row by row, or the image files of a folder, decoded in processes."""
 
 from __future__ import annotations
 
@@ -6,58 +6,140 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import PIL
 
-from gantool.data.dataset import Dataset
-from gantool.data.decode import BrokenImage, Preparation, decode, is_grey, read, strictly
-from gantool.data.images import WHITE, Colour, Fit, as_bytes, check_pictures, resize, with_channels
-from gantool.data.mapped import is_image, release
+from gantool import __version__
+from gantool.data import is_bare, load
+from gantool.data.catalog import names
+from gantool.data.dataset import Dataset, check_sides, check_size
+from gantool.data.images import (
+    CHANNELS,
+    FITS,
+    BrokenImage,
+    Fit,
+    Preparation,
+    as_bytes,
+    channels_first,
+    check_images,
+    check_pictures,
+    colour,
+    decode,
+    is_grey,
+    is_paired,
+    read,
+    resize,
+    strict_decoding,
+    with_channels,
+)
+from gantool.data.pack.format import is_pack
 from gantool.data.pack.writer import Batch, Layout
 from gantool.data.pool import in_order
-from gantool.data.readers.folder import SizesDiffer
+from gantool.data.readers.folder import SizesDiffer, class_note, classes_of, find_images, read_labels
+from gantool.data.readers.npy import open_npy, release
+from gantool.errors import GantoolError, excerpt
 
-_BATCH_BYTES = 2 * 2**20  # of rows that are worked on at once
+_BATCH_BYTES = 2 * 2**20  # of rows in a batch
+_LINE_BYTES = 110  # of a line in files.jsonl, without the name
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a source is packed; the defaults keep what it has.
+
+    `labels`: folders, none or a CSV file; None: folders, when there are any. `background`: a colour that Pillow knows.
+    """
+
+    size: int | None = None
+    channels: int | None = None
+    fit: Fit = "crop"
+    labels: str | None = None
+    background: str = "white"
+    skip_broken: bool = False
+    licence: str | None = None
+
+
+def is_folder_of_files(source: str) -> bool:
+    """Whether `source` is a folder of image files: not a pack, and not the name of another data set."""
+    path = Path(source)
+    return path.is_dir() and not is_pack(path) and not (is_bare(source) and source in names())
+
+
+def open_source(source: str, options: Options) -> ArraySource | FolderSource:
+    """`source`, listed but not decoded. GantoolError for options that are not valid, and a source that is none."""
+    if options.size is not None:
+        check_size(options.size)
+    if options.channels not in (None, *CHANNELS):
+        raise GantoolError(f"--channels is {options.channels}.", "Give 1 (grey) or 3 (colour).")
+    if options.fit not in FITS:
+        raise GantoolError(f"--fit is {excerpt(options.fit)!r}.", f"Give one of {', '.join(FITS)}.")
+    colour(options.background)
+    path = Path(source)
+    if is_folder_of_files(source):
+        return FolderSource(path, options)
+    if options.labels not in (None, "none"):
+        raise GantoolError(
+            f"--labels {excerpt(options.labels)} is for a folder of image files, which {source} is not.",
+            "Leave --labels out to keep the labels that it has, or give --labels none.",
+        )
+    if path.suffix.lower() == ".npy" and path.is_file():
+        return ArraySource(_map_npy(path), options, source, _signature(path.parent, [path.name]))
+    data = load(source)
+    return ArraySource(data, options, source, data.fingerprint)
+
+
+def _plan(options: Options, **source: str) -> dict[str, Any]:
+    """Fingerprint of options and inputs: a call with an equal plan continues an interrupted pack."""
+    return {
+        "size": options.size,
+        "channels": options.channels,
+        "fit": options.fit,
+        "background": options.background,
+        "labels": options.labels,
+        "licence": options.licence,
+        "pillow": PIL.__version__,  # another version may decode other pixels
+        "gantool": __version__,
+        **source,
+    }
 
 
 class ArraySource:
-    """The arrays of `data`; `images`, and what is paired with them, with `channels` and at `size`.
+    """The arrays of `data`; `images`, and what is paired with them, with the channels and size of `options`.
 
-    GantoolError when they are no pictures: those are what a pack is for.
+    `description`: for pack.json. `plan`: equal plans make equal packs. GantoolError when the images are no pictures.
     """
 
-    def __init__(
-        self,
-        data: Dataset,
-        *,
-        size: int | None = None,
-        channels: int | None = None,
-        fit: Fit = "crop",
-        background: Colour = WHITE,
-        keep_labels: bool = True,
-    ) -> None:
+    def __init__(self, data: Dataset, options: Options, source: str, fingerprint: str = "") -> None:
         check_pictures(data.images.shape, data.source)
-        self.data, self.size, self.fit, self.background = data, size, fit, background
-        self.count = len(data)
-        self.channels = channels or data.images.shape[1]
-        self.arrays = {name: array for name, array in data.arrays.items() if keep_labels or name != "labels"}
-        self.labels = "kept" if "labels" in self.arrays else "none"
+        self.data, self.options, self.count = data, options, len(data)
+        self.arrays = {name: each for name, each in data.arrays.items() if options.labels != "none" or name != "labels"}
+        self.layouts = {name: self._layout(name) for name in self.arrays}
+        self.list_bytes = 0  # what files.jsonl will take
+        self.plan = _plan(options, source=fingerprint)
         rounded = [name for name, array in self.arrays.items() if self._is_image(name) and array.dtype != np.uint8]
-        self.notes = [*data.notes, *(f"`{name}`: floats were rounded to 8 bits" for name in rounded)]
-        self.layouts = {}
-        for name, array in self.arrays.items():
-            if self._is_image(name):
-                sides = array.shape[2:] if size is None else (size, size)
-                channels_now = self.channels if name == "images" else array.shape[1]
-                self.layouts[name] = Layout("|u1", (channels_now, *sides))
-            else:
-                self.layouts[name] = Layout(array.dtype.newbyteorder("<").str, array.shape[1:])
+        labelled = "labels" in self.arrays
+        self.description: dict[str, Any] = {
+            "name": data.name,
+            "source": source,
+            "licence": data.licence if options.licence is None else options.licence,
+            "size": options.size,
+            "fit": options.fit if options.size else None,
+            "labels": "kept" if labelled else "none",
+            "class_names": list(data.class_names) if labelled else [],
+            "notes": [*data.notes, *(f"`{name}`: floats were rounded to 8 bits" for name in rounded)],
+        }
+
+    def prepare(self, found: Mapping[str, Any], workers: int | None) -> dict[str, Any]:
+        """Nothing has to be found out, and nothing is decoded."""
+        return {}
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """The rows from number `start` on. Of a mapped array only these are in memory."""
+        """The rows from number `start` on. Only one batch of a memory map is in memory."""
         rows = max(1, _BATCH_BYTES // max(1, sum(layout.bytes for layout in self.layouts.values())))
         for first in range(start, self.count, rows):
             last = min(first + rows, self.count)
@@ -66,14 +148,33 @@ class ArraySource:
                 release(array)
 
     def _is_image(self, name: str) -> bool:
-        return is_image(self.arrays[name], self.data.images.shape[2:])
+        return is_paired(self.arrays[name], self.data.images.shape[2:])
+
+    def _layout(self, name: str) -> Layout:
+        array, size = self.arrays[name], self.options.size
+        if not self._is_image(name):
+            return Layout(array.dtype.newbyteorder("<").str, array.shape[1:])
+        channels = (self.options.channels if name == "images" else None) or array.shape[1]
+        return Layout("|u1", (channels, *(array.shape[2:] if size is None else (size, size))))
 
     def _rows(self, name: str, first: int, last: int) -> np.ndarray:
-        rows = np.asarray(self.arrays[name][first:last])
+        rows, options = np.asarray(self.arrays[name][first:last]), self.options
         if not self._is_image(name):
             return rows.astype(self.layouts[name].dtype, copy=False)
         rows = with_channels(as_bytes(rows), self.layouts[name].row[0])
-        return resize(rows, self.size, f"{self.data.source}: {name}", self.fit, self.background)
+        return resize(rows, options.size, f"{self.data.source}: {name}", options.fit, colour(options.background))
+
+
+def _map_npy(path: Path) -> Dataset:
+    """The images in a .npy file, a memory map: uint8 only, as the range of floats would have to be found first."""
+    array: np.ndarray = open_npy(path)
+    check_images(array.shape, array.dtype, str(path))
+    if array.dtype != np.uint8:
+        raise GantoolError(
+            f"{path} holds {array.dtype}; a .npy file is packed when it holds uint8.",
+            "Convert it to uint8, or save the floats as .npz.",
+        )
+    return Dataset(path.stem, str(path), {"images": channels_first(array)})
 
 
 @dataclass(frozen=True)
@@ -86,7 +187,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """`images` of the files that are whole, in order; for each file its SHA-256, or why it is broken."""
+    """`images` of the files that were decoded, in order; for each file its SHA-256, or why it is broken."""
 
     images: np.ndarray
     outcomes: list[tuple[str, bool]]  # SHA-256 and True, or the reason and False
@@ -94,34 +195,66 @@ class _Decoded:
 
 
 class FolderSource:
-    """The image files `names` in `folder`, prepared as `how` says; `labels` int64 (N,), or None.
+    """The image files in the folder `path`; `prepare` has to be called before `batches`.
 
-    `row`: the shape of one image, and `first`, the file that has it, which an error names.
+    `description`: for pack.json. `plan`: equal plans make equal packs.
     """
 
-    def __init__(
-        self, folder: Path, names: Sequence[str], labels: np.ndarray | None, how: Preparation, row: tuple[int, ...],
-        first: str, workers: int,
-    ) -> None:  # fmt: skip
-        self.folder, self.names, self.labels, self.how = folder, names, labels, how
-        self.row, self.first, self.workers = row, first, workers
-        self.count = len(names)
-        self.layouts = {"images": Layout("|u1", row)}
-        if labels is not None:
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path, self.options = path, options
+        self.names, notes = find_images(path)
+        self.count = len(self.names)
+        self.list_bytes = sum(map(len, self.names)) + _LINE_BYTES * self.count  # what files.jsonl will take
+        class_names, self.labels, origin = _labels(path, self.names, options.labels)
+        if origin == "folders":
+            notes.append(class_note(class_names))
+        digest = ""
+        if self.labels is not None:
+            digest = Dataset("", "", {"labels": self.labels}).fingerprint + json.dumps(class_names)
+        self.plan = _plan(options, source=_signature(path, self.names), label_digest=digest)
+        self.description: dict[str, Any] = {
+            "name": path.resolve().name or "images",
+            "source": str(path),
+            "licence": options.licence or "",
+            "size": options.size,
+            "fit": options.fit if options.size else None,
+            "background": options.background,
+            "labels": origin,
+            "class_names": list(class_names),
+            "notes": notes,
+        }
+
+    def prepare(self, found: Mapping[str, Any], workers: int | None) -> dict[str, Any]:
+        """Find out channels and the shape of a row, or take them from `found`, what an earlier call returned."""
+        options = self.options
+        self._workers = workers
+        channels = found.get("channels") or options.channels or (1 if self._all_grey() else 3)
+        self._how = Preparation("L" if channels == 1 else "RGB", options.size, options.fit, colour(options.background))
+        self._first, row = found.get("first", self.names[0]), found.get("row")
+        if row is None and options.size is not None:
+            row = (channels, options.size, options.size)
+        elif row is None:
+            decoded = self._first_decoded()
+            self._first, row = decoded or (self._first, (channels, 4, 4))  # else all will be reported as broken
+            check_sides(row[1], row[2], str(self.path / self._first))
+        self.layouts = {"images": Layout("|u1", tuple(row))}
+        if self.labels is not None:
             self.layouts["labels"] = Layout("<i8", ())
+        return {"channels": channels, "row": list(row), "first": self._first}
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """What becomes of the files from number `start` on, in order. SizesDiffer for one of another shape."""
-        many = min(64, max(1, _BATCH_BYTES // self.layouts["images"].bytes))
+        """The decoded files from number `start` on, in order. SizesDiffer for one of another shape than the first."""
+        images = self.layouts["images"]
+        many = min(64, max(1, _BATCH_BYTES // images.bytes))
         jobs = (
-            _Job(self.folder, tuple(self.names[first : first + many]), self.how, self.row)
+            _Job(self.path, tuple(self.names[first : first + many]), self._how, images.row)
             for first in range(start, self.count, many)
         )
         done = start
-        for decoded in in_order(_decode, jobs, self.workers):
+        for decoded in in_order(_decode, jobs, self.count - start, self._workers):
             if decoded.differs is not None:
                 name, shape = decoded.differs
-                raise SizesDiffer((self.folder / self.first, self.row), (self.folder / name, shape))
+                raise SizesDiffer((self.path / self._first, images.row), (self.path / name, shape))
             yield self._batch(decoded, done)
             done += len(decoded.outcomes)
 
@@ -141,30 +274,46 @@ class FolderSource:
         done = first + len(decoded.outcomes)
         return Batch(done, rows, "".join(files).encode(), "".join(broken).encode())
 
-
-def all_grey(folder: Path, names: Sequence[str], workers: int) -> bool:
-    """Whether no file's header declares colours; broken ones don't count. Ends at the first that does."""
-    pieces = ((folder, tuple(names[first : first + 256])) for first in range(0, len(names), 256))
-    found = in_order(_greys, pieces, workers)
-    try:
-        return all(found)
-    finally:
-        found.close()  # its processes end here
-
-
-def first_whole(folder: Path, names: Sequence[str], how: Preparation) -> tuple[str, tuple[int, ...]] | None:
-    """The first file that can be decoded, and its shape (C, H, W)."""
-    for name in names:
+    def _all_grey(self) -> bool:
+        """Whether no header declares colours; broken files don't count."""
+        pieces = ((self.path, tuple(self.names[first : first + 256])) for first in range(0, self.count, 256))
+        found = in_order(_greys, pieces, self.count, self._workers)
         try:
-            with strictly():
-                return name, decode(folder / name, how).shape
-        except BrokenImage:
-            continue
-    return None
+            return all(found)
+        finally:
+            found.close()  # ends the processes, should one piece have been enough
+
+    def _first_decoded(self) -> tuple[str, tuple[int, ...]] | None:
+        """The first file that can be decoded, and its shape (C, H, W)."""
+        with strict_decoding():
+            for name in self.names:
+                try:
+                    return name, decode(self.path / name, self._how).shape
+                except BrokenImage:
+                    continue
+        return None
 
 
-def signature(folder: Path, names: Sequence[str]) -> str:
-    """SHA-256 over names, sizes and times of change: another one, and the folder is no longer what it was."""
+def _labels(path: Path, files: Sequence[str], given: str | None) -> tuple[tuple[str, ...], np.ndarray | None, str]:
+    """Class names, the label of each file, and where they come from: folders, none or the CSV file's name."""
+    if given in (None, "folders"):
+        class_names, labels = classes_of(files)
+        if class_names:
+            return class_names, labels, "folders"
+        if given:
+            outside = next((name for name in files if "/" not in name), "")
+            why = f"{excerpt(outside)!r} lies in none" if outside else "there is only one"
+            raise GantoolError(
+                f"The sub-folders of {path} are no classes: {why}.",
+                "Put every image into a sub-folder named after its class, or give --labels none or a CSV file.",
+            )
+    if given in (None, "none"):
+        return (), None, "none"
+    return *read_labels(Path(given), files), Path(given).name
+
+
+def _signature(folder: Path, names: Sequence[str]) -> str:
+    """SHA-256 over names, sizes and times of change."""
     digest = hashlib.sha256()
     for name in names:
         try:
@@ -176,6 +325,7 @@ def signature(folder: Path, names: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+@strict_decoding()
 def _greys(piece: tuple[Path, tuple[str, ...]]) -> bool:
     folder, names = piece
     for name in names:
@@ -187,6 +337,7 @@ def _greys(piece: tuple[Path, tuple[str, ...]]) -> bool:
     return True
 
 
+@strict_decoding()
 def _decode(job: _Job) -> _Decoded:
     images = np.empty((len(job.names), *job.row), np.uint8)
     outcomes: list[tuple[str, bool]] = []
@@ -195,8 +346,7 @@ def _decode(job: _Job) -> _Decoded:
         path = job.folder / name
         try:
             data = read(path)
-            with strictly():
-                image = decode(path, job.how, io.BytesIO(data))
+            image = decode(path, job.how, io.BytesIO(data))
         except BrokenImage as error:
             outcomes.append((error.reason, False))
             continue

@@ -1,4 +1,4 @@
-"""Rows appended to the .npy files of a pack: streamed, never held; what was committed survives any end."""
+"""Append rows to the .npy files of a pack, and commit them to the disk now and then."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ from numpy.lib import format as npy
 from gantool.data.dataset import fingerprint_header
 
 FILES, BROKEN = "files.jsonl", "broken.jsonl"
-HEADER = 128  # bytes of a .npy header: room for any number of rows, so that it can be written anew in place
-_CHUNK = 4 * 2**20
+HEADER = 128  # bytes of a .npy header, padded so that it can be rewritten in place with any number of rows
 COMMIT = 64 * 2**20  # bytes of rows between two commits, at most
-COMMIT_EVERY = 20.0  # seconds between them, at most: large photographs make few rows
+COMMIT_EVERY = 20.0  # seconds between two commits, at most: large photographs make few rows
+_CHUNK = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Mark:
-    """How far a pack is: items of the source dealt with, rows, broken ones, and bytes of the two lists."""
+    """How far a pack is: items of the source that are done, rows, broken files, and bytes of the two lists."""
 
     done: int = 0
     rows: int = 0
@@ -50,7 +50,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of the source's next items, up to number `done`: rows, and a line for each good or broken file."""
+    """The source's next items, up to number `done`, as rows, and a line for each file that is whole or broken."""
 
     done: int
     rows: Mapping[str, np.ndarray]
@@ -60,7 +60,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Written:
-    """The arrays as they lie in the folder: dtype, shape, SHA-256 of each file; and the fingerprint of all."""
+    """The finished files: layout, rows and SHA-256 of each array, and the fingerprint of all."""
 
     arrays: dict[str, tuple[Layout, int, str]]
     fingerprint: str
@@ -70,12 +70,20 @@ class Written:
 class Writer:
     """Writes a pack's arrays and lists into `folder`, from `mark` on; a context manager, which closes the files.
 
-    `count`: the rows that are expected. What lies beyond `mark` from an earlier time is cut off. OSError when the
-    folder can't be written, or holds less than `mark` says.
+    `count`: the rows that are expected. Bytes beyond `mark`, of an earlier call, are cut off. `on_commit` gets the
+    mark after everything that it counts has reached the disk. OSError when the folder can't be written, or holds less
+    than `mark` counts.
     """
 
-    def __init__(self, folder: Path, layouts: Mapping[str, Layout], count: int, mark: Mark | None = None) -> None:
-        self.folder, self.layouts, self.mark = folder, dict(layouts), mark or Mark()
+    def __init__(
+        self,
+        folder: Path,
+        layouts: Mapping[str, Layout],
+        count: int,
+        mark: Mark | None = None,
+        on_commit: Callable[[Mark], object] = lambda mark: None,
+    ) -> None:
+        self.folder, self.layouts, self.mark, self._on_commit = folder, dict(layouts), mark or Mark(), on_commit
         self._uncommitted, self._committed = 0, time.monotonic()
         self._arrays: dict[str, IO[bytes]] = {}
         self._lists: dict[str, IO[bytes]] = {}
@@ -98,8 +106,8 @@ class Writer:
     ) -> None:
         self._close()
 
-    def append(self, batch: Batch) -> Mark | None:
-        """Write `batch`; the new mark when that was worth a commit, after everything has reached the disk."""
+    def append(self, batch: Batch) -> None:
+        """Write `batch`, and commit when enough bytes or seconds have passed."""
         rows = 0
         for name, file in self._arrays.items():
             array = np.ascontiguousarray(batch.rows[name])
@@ -118,22 +126,20 @@ class Writer:
             before.files_bytes + len(batch.files),
             before.broken_bytes + len(batch.broken),
         )
-        due = self._uncommitted >= COMMIT or time.monotonic() - self._committed >= COMMIT_EVERY
-        return self.commit() if due else None
+        if self._uncommitted >= COMMIT or time.monotonic() - self._committed >= COMMIT_EVERY:
+            self.commit()
 
-    def commit(self) -> Mark:
-        """Bring everything to the disk; until there, it is all that a mark may count on."""
-        for file in (*self._arrays.values(), *self._lists.values()):
-            file.flush()
-            os.fsync(file.fileno())
+    def commit(self) -> None:
+        """Bring everything to the disk, then give the mark to `on_commit`."""
+        self._sync()
+        self._on_commit(self.mark)
         self._uncommitted, self._committed = 0, time.monotonic()
-        return self.mark
 
     def finish(self) -> Written:
-        """Write the headers for the rows that there are, drop lists that are empty, and take the checksums."""
+        """Write the headers for the rows that there are, remove empty lists, and take the checksums."""
         for name in self._arrays:
             self._write_header(name, self.mark.rows)
-        self.commit()
+        self._sync()
         self._close()
         for name, size in ((FILES, self.mark.files_bytes), (BROKEN, self.mark.broken_bytes)):
             if not size:
@@ -143,6 +149,11 @@ class Writer:
         )
         arrays = {name: (layout, self.mark.rows, digests[name]) for name, layout in self.layouts.items()}
         return Written(arrays, fingerprint, self.mark)
+
+    def _sync(self) -> None:
+        for file in (*self._arrays.values(), *self._lists.values()):
+            file.flush()
+            os.fsync(file.fileno())
 
     def _open(self, name: str, size: int) -> IO[bytes]:
         path = self.folder / name
@@ -164,7 +175,7 @@ class Writer:
 
     def _close(self) -> None:
         for file in (*self._arrays.values(), *self._lists.values()):
-            with suppress(OSError):  # of a full disk, which has been told of; what counts was committed before
+            with suppress(OSError):  # a full disk, already reported; what the mark counts was committed
                 file.close()
 
 

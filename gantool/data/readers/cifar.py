@@ -14,8 +14,8 @@ from typing import IO, cast
 
 import numpy as np
 
-from gantool.data.checks import as_labels, read_exactly
-from gantool.data.dataset import Dataset
+from gantool.data.dataset import Dataset, as_labels
+from gantool.data.readers import read_exactly
 from gantool.errors import GantoolError
 
 CLASSES = 10

@@ -1,39 +1,44 @@
-"""Data from a folder of images, sub-folders included; first-level sub-folders are classes."""
+"""Data from a folder of image files, sub-folders included; labels from sub-folders or a CSV file."""
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import shlex
 import stat
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from gantool.data.checks import check_bytes, check_sides
-from gantool.data.dataset import Dataset
-from gantool.data.decode import BrokenImage, Preparation, decode, is_grey
-from gantool.errors import GantoolError
+from gantool.data.dataset import MAX_CLASSES, Dataset, check_bytes, check_sides
+from gantool.data.images import BrokenImage, Preparation, decode, is_grey, strict_decoding
+from gantool.errors import GantoolError, excerpt
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note says that a pack starts faster
+MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note recommends a pack
+COLUMNS = ("file", "label")
 _KINDS = "png, jpg, webp, bmp, gif or tif"
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
 def load_folder(path: Path, size: int | None = None) -> Dataset:
     """The images under `path` in the order of their names, uint8 (N, C, H, W).
 
-    C is 1 when all files are greyscale, else 3. When every image lies in a sub-folder and there are two or
-    more of those, they are the classes. Hidden files are skipped; links to files are followed, links to
-    folders are not. Without `size` all images must have the same sides; with it each is centre-cropped and
-    resized. GantoolError for a folder without images, images that can't be decoded, and sides that differ.
+    C is 1 when all files are greyscale, else 3. First-level sub-folders are classes, when there are two or more and
+    no image lies outside them. Hidden files are skipped; links to files are followed, links to folders are not.
+    Without `size` all images must have the same sides; with it each is centre-cropped and resized. GantoolError for a
+    folder without images, images that can't be decoded, and sides that differ.
     """
     names, notes = find_images(path)
     files = [path / name for name in names]
     try:
-        greys = [is_grey(file) for file in files]  # of all files: a broken header shows before the slow part
-        arrays = {"images": _decode_all(files, Preparation("L" if all(greys) else "RGB", size), path)}
+        with strict_decoding():
+            greys = [is_grey(file) for file in files]  # of all files: a broken header shows before the slow part
+            arrays = {"images": _decode_all(files, Preparation("L" if all(greys) else "RGB", size), path)}
     except BrokenImage as error:
         more = f"`gantool data info {shlex.quote(str(path))}` lists all that are broken."
         raise GantoolError(error.message, f"{error.hint} {more}") from error
@@ -77,16 +82,24 @@ def find_images(path: Path) -> tuple[list[str], list[str]]:
     if not names:
         aside = f" ({'; '.join(notes)})" if notes else ""
         raise GantoolError(f"{path} holds no images{aside}.", f"Give a folder that holds {_KINDS} files, at any depth.")
-    names.sort(key=lambda name: name.replace("/", "\0"))  # as the parts of the names sort, without a list of each
+    names.sort(key=lambda name: name.replace("/", "\0"))  # the order of the names' parts, without a list of each
     return names, notes
 
 
 def _special(entry: Path) -> bool:
-    """Whether `entry` is a pipe or a device, which would block. What can't be looked at is none: decoding says why."""
+    """Whether `entry` is a pipe or a device, whose reading would block. An entry without access is not: decoding
+    reports it."""
     try:
         return not stat.S_ISREG(entry.stat().st_mode)
     except OSError:
         return False
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise GantoolError(
+        f"{error.filename} can't be read: {error.strerror}.",
+        "Check its permissions, or move it out of the folder.",
+    ) from error
 
 
 def _decode_all(files: list[Path], how: Preparation, path: Path) -> np.ndarray:
@@ -104,7 +117,7 @@ def _decode_all(files: list[Path], how: Preparation, path: Path) -> np.ndarray:
             raise SizesDiffer((files[0], first.shape), (files[row], image.shape))
         images[row] = image
 
-    threads = min(8, os.cpu_count() or 1)  # of use, because Pillow decodes without the interpreter's lock
+    threads = min(8, os.cpu_count() or 1)  # Pillow decodes without the interpreter's lock
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(len(files))):  # raises the first file's error and cancels the rest
             pass
@@ -112,7 +125,7 @@ def _decode_all(files: list[Path], how: Preparation, path: Path) -> np.ndarray:
 
 
 class SizesDiffer(GantoolError):
-    """Two files of shapes (C, H, W) that differ, where one size is needed."""
+    """Two files of different shapes (C, H, W), where one size is needed."""
 
     def __init__(self, one: tuple[Path, tuple[int, ...]], other: tuple[Path, tuple[int, ...]]) -> None:
         sizes = ", ".join(f"{path} is {shape[2]}×{shape[1]}" for path, shape in (one, other))
@@ -121,30 +134,117 @@ class SizesDiffer(GantoolError):
         )
 
 
-def classes_of(names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+# labels
+
+
+def classes_of(names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """The classes of files named relative to their folder, and the label of each, int64 (N,).
 
     They are the first-level sub-folders, when there are two or more and no file lies outside them; else none.
     """
-    folders = {name.partition("/")[0] if "/" in name else "" for name in names}
+    folders = {_folder_of(name) for name in names}
     if len(folders) < 2 or "" in folders:
         return (), np.empty(0, np.int64)
     class_names = tuple(sorted(folders))
     number = {name: label for label, name in enumerate(class_names)}
-    labels = (number[name.partition("/")[0]] for name in names)
-    return class_names, np.fromiter(labels, np.int64, len(names))
+    return class_names, np.fromiter((number[_folder_of(name)] for name in names), np.int64, len(names))
 
 
-def class_note(names: tuple[str, ...]) -> str:
-    return f"labels are the {len(names)} sub-folders: {_listed(names)}"
+def _folder_of(name: str) -> str:
+    """The first-level sub-folder; "" for a file outside of them."""
+    return name.partition("/")[0] if "/" in name else ""
 
 
-def _listed(names: tuple[str, ...], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+def class_note(names: Sequence[str], most: int = 10) -> str:
+    more = ", …" if len(names) > most else ""
+    return f"labels are the {len(names)} sub-folders: {', '.join(names[:most])}{more}"
 
 
-def _unreadable(error: OSError) -> NoReturn:
-    raise GantoolError(
-        f"{error.filename} can't be read: {error.strerror}.",
-        "Check its permissions, or move it out of the folder.",
-    ) from error
+def read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The classes in the CSV file `path`, and the label of each of the files `names`, int64 (N,).
+
+    The header is `file,label`, in any order; other columns are ignored. A file is named relative to the folder of
+    images, with `/` between folders. Class names are sorted, by value when all are integers. GantoolError with the
+    line for a file that is missing, unknown or named twice, and a label that is empty.
+    """
+    row_of = {name: row for row, name in enumerate(names)}
+    class_of: dict[str, int] = {}
+    labels = np.full(len(names), -1, np.int64)
+    lines = np.zeros(len(names), np.int64)
+    for line, file, label in _rows(path):
+        row = row_of.get(file.removeprefix("./"))
+        if row is None:
+            raise GantoolError(
+                f"{path}, line {line}: there is no image {excerpt(file)!r}.",
+                f"Name it relative to the folder of images, as {excerpt(names[0])!r} is, or take the line out.",
+            )
+        if lines[row]:
+            raise GantoolError(
+                f"{path}, line {line}: {excerpt(file)!r} has a label already, in line {lines[row]}.",
+                "Take one of the two lines out.",
+            )
+        if not label:
+            raise GantoolError(f"{path}, line {line}: {excerpt(file)!r} has an empty label.", "Write its class there.")
+        lines[row] = line
+        labels[row] = class_of.setdefault(label, len(class_of))
+        if len(class_of) > MAX_CLASSES:
+            raise GantoolError(
+                f"{path} has more than {MAX_CLASSES:,} different labels, the last in line {line}.",
+                "Give the column that holds the class, not an identifier, the name `label`.",
+            )
+    if not lines.any():
+        raise GantoolError(f"{path} has no line after its header.", f"Write a line a file: {excerpt(names[0])},cat")
+    missing = np.flatnonzero(lines == 0)
+    if len(missing):
+        more = f" and of {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise GantoolError(
+            f"{path} has no label of {excerpt(names[int(missing[0])])!r}{more}.",
+            "Add a line for each image, or move those without one out of the folder.",
+        )
+    order = sorted_classes(class_of)
+    rank = np.empty(len(order), np.int64)
+    rank[[class_of[name] for name in order]] = np.arange(len(order))
+    return order, rank[labels]
+
+
+def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in order: by value when all are integers, else as text."""
+    names = list(names)
+    if all(_INTEGER.fullmatch(name) for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Line number, file and label of each line."""
+    line = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            if not header:
+                raise GantoolError(f"{path} is empty.", "Write the header file,label and then a line a file.")
+            if any(header.count(name) != 1 for name in COLUMNS):
+                raise GantoolError(
+                    f"{path}, line 1: the columns are {excerpt(','.join(header))}.",
+                    "The header has to name `file` and `label`, once each: file,label",
+                )
+            file, label = (header.index(name) for name in COLUMNS)
+            for cells in reader:
+                line = reader.line_num
+                if not cells:  # an empty line
+                    continue
+                if len(cells) != len(header):
+                    raise GantoolError(
+                        f"{path}, line {line}: {len(cells)} columns, where the header has {len(header)}.",
+                        'Write as many; a name that holds a comma goes between quotes: "a,b.png",cat',
+                    )
+                yield line, cells[file], cells[label].strip()
+    except UnicodeDecodeError as error:
+        raise GantoolError(f"{path} is no UTF-8 text: {error.reason}.", "Save it as CSV in UTF-8.") from error
+    except csv.Error as error:
+        raise GantoolError(f"{path}, after line {line}: {error}.", "Save it anew as CSV.") from error
+    except OSError as error:
+        raise GantoolError(
+            f"{path} can't be read: {error.strerror or error}.", "Give --labels folders, none, or a CSV file."
+        ) from error

@@ -12,9 +12,9 @@ from typing import IO, cast
 
 import numpy as np
 
-from gantool.data.checks import DEFLATE_RATIO, as_labels, check_bytes, read_exactly
-from gantool.data.dataset import Dataset
-from gantool.data.images import as_images, check_images, resize
+from gantool.data.dataset import Dataset, as_labels, check_bytes
+from gantool.data.images import channels_first, check_images, resize
+from gantool.data.readers import DEFLATE_RATIO, read_exactly
 from gantool.errors import GantoolError
 
 LABELS, IMAGES = 0x00000801, 0x00000803  # two zero bytes, 08 for uint8, the number of axes
@@ -39,7 +39,7 @@ def load_idx(path: Path, size: int | None = None) -> Dataset:
     if array.ndim == 1:
         raise GantoolError(f"{path} holds labels, not images.", _name_the_images(path))
     check_images(array.shape, array.dtype, where)
-    arrays = {"images": resize(as_images(array, where)[0], size, where)}
+    arrays = {"images": resize(channels_first(array), size, where)}
     notes: tuple[str, ...] = ()
     labels_path = labels_beside(path)
     if labels_path is None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gantool.data.checks import as_labels, check_finite
-from gantool.data.dataset import Dataset
-from gantool.data.images import as_images, check_images, resize, sides_of
-from gantool.data.readers.npyzip import Archive, Member
+from gantool.data.dataset import Dataset, as_labels
+from gantool.data.images import as_float32, as_images, check_images, resize, sides_of
+from gantool.data.readers.npy import Archive, Member
 from gantool.errors import GantoolError
 
 
@@ -19,12 +18,12 @@ def load_npz(path: Path, size: int | None = None) -> Dataset:
     - `images` (N,H,W), (N,H,W,C) or (N,C,H,W), C 1 or 3: uint8, or floats in [-1, 1], or in [0, 1], which
       are scaled to [-1, 1].
     - `labels`, optional: integers (N,) from 0.
-    - Any other array of N rows stays with them: uint8 and floats that have the images' sides are paired
-      images and are treated as `images` are; other integers stay as they are, other floats become float32.
-      What has another length or is not numeric is left out, and a note says so.
+    - Any other array of N rows is kept: uint8 and floats that have the images' sides are paired images, and are
+      treated as `images` are; other integers stay as they are, other floats become float32. Arrays of another length
+      or without numbers are left out, and a note says so.
 
-    With `size` the images are centre-cropped and resized to it. GantoolError when the file is damaged or does
-    not hold that.
+    With `size` the images are centre-cropped and resized to it. GantoolError when the file is damaged, or has no such
+    arrays.
     """
     with Archive(path) as archive:
         images = archive.members.get("images")
@@ -48,7 +47,7 @@ def load_npz(path: Path, size: int | None = None) -> Dataset:
 
 
 class _Reader:
-    """Reads one array after the other, each checked against the images'."""
+    """Reads one array after the other, and checks each against the images'."""
 
     def __init__(self, path: Path, archive: Archive, size: int | None, images: Member) -> None:
         self.path, self.archive, self.size = path, archive, size
@@ -65,7 +64,7 @@ class _Reader:
 
     def labels(self) -> np.ndarray:
         member, where = self.archive.members["labels"], self._where("labels")
-        # checked before they are read: an empty stand-in raises for dtype, axes and length, and costs nothing
+        # checked before they are read: a stand-in of that dtype and shape, which takes no memory, raises
         if member.dtype.kind not in "iu" or member.shape != (self.rows,):
             as_labels(np.broadcast_to(np.zeros((), member.dtype), member.shape), self.rows, where)
         return as_labels(self.archive.read("labels"), self.rows, where)
@@ -76,7 +75,7 @@ class _Reader:
         if kind not in "iuf":
             self.notes.append(f"array `{name}` was ignored: dtype {member.dtype} is not numeric")
             return None
-        if member.rows != self.rows:
+        if member.shape[:1] != (self.rows,):
             self.notes.append(f"array `{name}` was ignored: shape {member.shape} has not {self.rows} rows")
             return None
         if sides_of(member.shape) == self.sides:
@@ -89,11 +88,7 @@ class _Reader:
                     f"Convert it to uint8, resize it yourself, or leave out --size {self.size}.",
                 )
         array = self.archive.read(name)
-        if kind == "f":
-            with np.errstate(over="ignore"):  # becomes infinite, which is reported next
-                array = np.ascontiguousarray(array, np.float32)
-            check_finite(array, self._where(name))
-        return np.ascontiguousarray(array)
+        return as_float32(array, self._where(name)) if kind == "f" else np.ascontiguousarray(array)
 
     def _where(self, name: str) -> str:
         return f"{self.path}: array `{name}`"

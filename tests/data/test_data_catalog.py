@@ -13,7 +13,7 @@ import pytest
 from support.inprocess import Run, runner
 
 from gantool.data import Dataset, load
-from gantool.data.cache import cache_folder
+from gantool.data.catalog import cache_folder
 from gantool.errors import GantoolError
 from gantool.plugin import DataSource, registry
 from gantool.plugin.architecture import SampleSpec

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gantool.data import Dataset, contact, survey
-from gantool.data.contact import sheet
+from gantool.data import Dataset, survey
 from gantool.data.pack.build import Options, pack
 from gantool.data.pack.format import save
-from gantool.data.survey import Sides
+from gantool.data.survey import Sides, sheet
 from gantool.errors import GantoolError
 
 RNG = np.random.default_rng(0)
@@ -88,7 +87,7 @@ def test_no_such_thing(tmp_path: Path) -> None:
 
 def tile(picture: Image.Image, row: int, column: int, pitch: int) -> np.ndarray:
     """The pixel in the middle of a tile, counted from the right for what titles take at the left."""
-    columns = contact.COLUMNS
+    columns = survey.COLUMNS
     right = picture.width - 2 - (columns - 1 - column) * pitch - pitch // 2
     return np.asarray(picture.convert("RGB"))[2 + row * pitch + pitch // 2, right]
 
@@ -129,4 +128,4 @@ def test_many_classes(tmp_path: Path) -> None:
     save(
         Dataset("x", "x", {"images": RNG.integers(0, 9, (100, 1, 48, 48), np.uint8), "labels": labels}), tmp_path / "p"
     )
-    assert sheet(str(tmp_path / "p")).height == contact.ROWS * 50 + 2
+    assert sheet(str(tmp_path / "p")).height == survey.ROWS * 50 + 2

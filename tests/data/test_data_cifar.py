@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from support.mirrors import serving
 
 from gantool.data import Dataset, download, load
+from gantool.data.catalog import CIFAR_ARCHIVE, FETCHABLE, RemoteFile
 from gantool.data.fetch import fetch
-from gantool.data.known import CIFAR_ARCHIVE, KNOWN, RemoteFile
 from gantool.data.readers.cifar import load_cifar10
 from gantool.errors import GantoolError
 
@@ -92,7 +92,7 @@ def test_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "PAUSE", 0.0)
     with serving({CIFAR_ARCHIVE: body}) as mirror:
         file = RemoteFile(CIFAR_ARCHIVE, len(body), hashlib.sha256(body).hexdigest())
-        monkeypatch.setitem(KNOWN, "cifar10", replace(KNOWN["cifar10"], files=(file,), mirrors=(mirror.url,)))
+        monkeypatch.setitem(FETCHABLE, "cifar10", replace(FETCHABLE["cifar10"], files=(file,), mirrors=(mirror.url,)))
         mirror.plans[CIFAR_ARCHIVE] = [("drop", len(body) // 2)]
         fetch("cifar10", _Quiet())
         assert mirror.ranges(CIFAR_ARCHIVE) == [None, f"bytes={len(body) // 2}-"]

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gantool.data import checks, load
+from gantool.data import dataset, load
 from gantool.data.pack.build import Options, pack
-from gantool.data.readers import csv_labels
-from gantool.data.readers.csv_labels import read_labels
+from gantool.data.readers import folder
+from gantool.data.readers.folder import read_labels
 from gantool.errors import GantoolError
 
 NAMES = ["a.png", "b,c.png", "d/ü.png"]
@@ -71,8 +71,8 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str | bytes,
 
 
 def test_too_many_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_labels, "MAX_CLASSES", 2)
-    assert checks.MAX_CLASSES > 2
+    monkeypatch.setattr(folder, "MAX_CLASSES", 2)
+    assert dataset.MAX_CLASSES > 2
     with pytest.raises(GantoolError, match=r"more than 2 different labels, the last in line 4"):
         read_labels(write(tmp_path, 'file,label\na.png,1\n"b,c.png",2\nd/ü.png,3\n'), NAMES)
 

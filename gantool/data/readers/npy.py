@@ -1,9 +1,10 @@
-"""The container of .npz files, read without trust: headers first, sizes checked, no pickles."""
+"""NumPy's .npy and .npz files, read without trust: headers first, sizes checked, no pickles."""
 
 from __future__ import annotations
 
 import io
 import math
+import mmap
 import struct
 import tokenize
 import zipfile
@@ -17,19 +18,49 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from gantool.data.checks import DEFLATE_RATIO, check_bytes, read_exactly
+from gantool.data.dataset import check_bytes
+from gantool.data.readers import DEFLATE_RATIO, read_exactly
 from gantool.errors import GantoolError
+from gantool.system.files import reading, regular_size
 
-HEADER_BYTES = 16_384  # numpy itself refuses longer ones
+_HEADER_BYTES = 16_384  # numpy itself refuses longer ones
 # what zipfile, zlib and numpy's header parser (literal_eval, after a tokenizer) raise on damaged bytes
-DAMAGE = (
+_DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, OSError, EOFError, ValueError,
     TypeError, KeyError, IndexError, OverflowError, SyntaxError, RecursionError, NotImplementedError,
 )  # fmt: skip
 
 
+def open_npy(path: Path) -> np.memmap:
+    """The array in the .npy file `path`, a read-only memory map. GantoolError when it is damaged, or holds objects."""
+    size = regular_size(path)
+    try:
+        with reading(path), path.open("rb") as file:
+            start = io.BytesIO(file.read(_HEADER_BYTES))
+        shape, fortran, dtype = _parse_header(start)
+        if dtype.hasobject:
+            raise ValueError("it holds pickled objects")
+        declared = start.tell() + math.prod(shape) * dtype.itemsize
+        if size != declared:
+            raise ValueError(f"it has {size:,} bytes, where its header (shape {shape}, {dtype}) asks for {declared:,}")
+        if not math.prod(shape):
+            raise ValueError(f"shape {shape} holds nothing")
+        return np.memmap(path, dtype, "r", start.tell(), shape, "F" if fortran else "C")
+    except _DAMAGE as error:
+        raise GantoolError(
+            f"{path} is damaged, or no .npy file: {error}.", "Write it anew, or get it again."
+        ) from error
+
+
+def release(array: np.ndarray) -> None:
+    """Free the memory of the pages read of a memory map; other arrays are left alone."""
+    mapped = getattr(array, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 class Member(NamedTuple):
-    """What the header of one array declares, checked against its zip entry."""
+    """An array's header, checked against its zip entry."""
 
     entry: zipfile.ZipInfo
     shape: tuple[int, ...]
@@ -37,18 +68,14 @@ class Member(NamedTuple):
     fortran: bool
     offset: int  # of the first value, in bytes
 
-    @property
-    def rows(self) -> int | None:
-        return self.shape[0] if self.shape else None
-
 
 class Archive:
-    """The arrays of an .npz file by name: `members` at once, values with `read`. A context manager."""
+    """An .npz file; a context manager. `members`: the headers of its arrays; `others`: entries that are no arrays."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.members: dict[str, Member] = {}
-        self.others: list[str] = []  # entries that are no arrays
+        self.others: list[str] = []
         with _damage(path):
             self._bytes = path.stat().st_size
             self._zip = zipfile.ZipFile(path)
@@ -67,13 +94,13 @@ class Archive:
         self._zip.close()
 
     def read(self, name: str) -> np.ndarray:
-        """The values of array `name`, in the machine's byte order; GantoolError when they are damaged."""
+        """The values of array `name`, in native byte order; GantoolError when they are damaged."""
         member = self.members[name]
         count = math.prod(member.shape) * member.dtype.itemsize
         with _damage(self.path, name), self._zip.open(member.entry) as stream:
             stream.read(member.offset)
             data = read_exactly(stream, count)
-            stream.read(1)  # reaching the end is what makes zipfile check the CRC
+            stream.read(1)  # at the end zipfile checks the CRC
             array = data.view(member.dtype)
             array = array.reshape(member.shape[::-1]).T if member.fortran else array.reshape(member.shape)
         return array.astype(member.dtype.newbyteorder("="), copy=False)
@@ -88,7 +115,7 @@ class Archive:
             name = entry.filename.removesuffix(".npy")
             self._check_entry(entry, name)
             with _damage(self.path, name):
-                self.members[name] = self._header(entry)
+                self.members[name] = self._member(entry)
 
     def _check_entry(self, entry: zipfile.ZipInfo, name: str) -> None:
         if entry.flag_bits & 1:
@@ -106,22 +133,22 @@ class Archive:
                 "Save it anew with np.savez_compressed, or download it again.",
             )
 
-    def _header(self, entry: zipfile.ZipInfo) -> Member:
+    def _member(self, entry: zipfile.ZipInfo) -> Member:
         with self._zip.open(entry) as stream:
-            start = io.BytesIO(stream.read(HEADER_BYTES))
-        shape, fortran, dtype = read_header(start)
+            start = io.BytesIO(stream.read(_HEADER_BYTES))
+        shape, fortran, dtype = _parse_header(start)
         declared = start.tell() + math.prod(shape) * dtype.itemsize
-        if declared != entry.file_size and not dtype.hasobject:  # pickled objects have no size of their own
+        if declared != entry.file_size and not dtype.hasobject:  # the size of pickled objects is not in the header
             raise ValueError(
                 f"its header declares {declared:,} bytes (shape {shape}, {dtype}), its zip entry {entry.file_size:,}"
             )
         return Member(entry, shape, dtype, fortran, start.tell())
 
 
-def read_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran's order, and dtype of a .npy file that begins so; leaves `start` at the values.
+def _parse_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, Fortran order and dtype of the .npy file that begins with `start`, which is left at the first value.
 
-    `start` needs the first `HEADER_BYTES` only. Raises what numpy raises for damaged bytes (`DAMAGE`).
+    Raises what numpy raises for damaged bytes (`_DAMAGE`).
     """
     version = npy.read_magic(start)
     if version == (1, 0):
@@ -141,7 +168,7 @@ def _damage(path: Path, name: str = "") -> Iterator[None]:
         yield
     except (FileNotFoundError, PermissionError) as error:
         raise GantoolError(f"{path} can't be read: {error.strerror}.", "Check the path and its permissions.") from error
-    except DAMAGE as error:
+    except _DAMAGE as error:
         where = f"array `{name}`: " if name else ""
         raise GantoolError(
             f"{path} is damaged or no .npz file: {where}{error}.",
