@@ -91,7 +91,7 @@ def start(way: str, **request: Any) -> Contender:
 
 def _runtime(path: Path, request: dict[str, Any]) -> Contender:
     from gantool.runtime import Generator
-    from gantool.runtime.binding import Bound
+    from gantool.runtime.session import Bound
 
     device = request["device"]
     generator = Generator(path, device, request["threads"], request.get("settings") or None)

@@ -1,4 +1,4 @@
-"""Exported files as files: the manifest inside any kind of them, and the digest of an ONNX file's weights. No torch."""
+"""Inspect an exported file of any kind: its manifest, and whether its weights and graph match it. No torch."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file says (`manifest`) and what it is: its size, whether its weights and graph are those it speaks of."""
+    """A file's manifest, its size, and whether its weights and graph match the manifest. `nodes`: operator → count."""
 
     path: Path
     manifest: Manifest
     bytes: int
-    weights_match: bool | None  # None: not checked without torch
-    graph_match: bool | None  # None: no ONNX file, or of schema 1, which has no digest of it
+    weights_match: bool | None  # None: not checked, for that takes torch
+    graph_match: bool | None  # None: no ONNX file, or a manifest of schema 1, which has no digest of the graph
     nodes: dict[str, int]
 
 
 def inspect(path: Path) -> Inspection:
-    """Read an exported .onnx, .pt, .pt2 or manifest .json; GantoolError when it is none of ours, or damaged."""
+    """Read an exported .onnx, .pt, .pt2 or manifest .json; GantoolError when it is none of these, or damaged."""
     with reading(path):
         if path.is_dir():
             raise GantoolError(f"{path} is a folder.", f"Name a file in it: gantool inspect {path}/generator.onnx")
@@ -46,29 +46,26 @@ def inspect(path: Path) -> Inspection:
 
 def _inspect_onnx(path: Path) -> Inspection:
     data = onnxfile.read_bytes(path)
-    # refuses weights in other files before the library could look for them
-    file, described = onnxfile.described(data, path)
-    graph_match = None if described.graph_sha256 is None else described.graph_sha256 == file.graph_sha256
+    file = onnxfile.parse(data, path)  # refuses weights in other files before onnx could open them
+    found = onnxfile.manifest_of(file, path)
+    graph_match = None if found.graph_sha256 is None else found.graph_sha256 == file.graph_sha256
 
     import onnx
     from google.protobuf.message import DecodeError
 
-    nodes: dict[str, int] = {}
     try:
         model = onnx.ModelProto.FromString(data)
-        for node in model.graph.node:
-            nodes[node.op_type] = nodes.get(node.op_type, 0) + 1
     except (DecodeError, ValueError) as error:
         raise GantoolError(f"{path} is not an ONNX file, or is damaged: {error}.", "Export it again.") from error
     try:
-        match = weights_sha256(model) == described.weights_sha256
+        weights_match = weights_sha256(model) == found.weights_sha256
     except (TypeError, ValueError, KeyError) as error:  # a shape or dtype that does not fit its bytes
         raise GantoolError(f"The weights of {path} are damaged: {error}.", "Export it again.") from error
-    return Inspection(path, described, len(data), match, graph_match, nodes)
+    return Inspection(path, found, len(data), weights_match, graph_match, dict(file.operators))
 
 
 def _torchscript_extra(path: Path) -> bytes:
-    """The manifest among the extra files of a TorchScript or torch.export archive, which is a zip file."""
+    """The manifest, an extra file in the zip archive that TorchScript and torch.export write."""
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():

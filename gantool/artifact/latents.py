@@ -1,7 +1,7 @@
-"""The latents of `squares32-table16/1`, bit-equal to those that an exported graph makes, and its pixels.
+"""Latents of the random generator `squares32-table16/1`, bit-equal to those that an exported graph makes; and pixels.
 
-The generator is "Squares" (Widynski 2020, arXiv:2004.06278): counter-based, so a latent needs no other one.
-Its numbers pick normals from a table of quantiles: no logarithm or cosine, hence the same bits on every host.
+The generator is "Squares" (Widynski 2020, arXiv:2004.06278): counter-based, so each latent is made by itself.
+Its integers pick normals from a table of quantiles: no logarithm or cosine, hence the same bits on every host.
 `gantool.exporting.onnx_files.seeds` writes the same arithmetic as ONNX; a change of one number here is a new RNG_NAME.
 """
 
@@ -67,7 +67,7 @@ def integers(seed: int, index: ArrayLike, count: int) -> NDArray[np.uint32]:
     """
     if not 0 <= count <= STRIDE:
         raise GantoolError(f"{count} numbers an index were asked for.", f"An index has {STRIDE} of them.")
-    rows = _rows(index)
+    rows = check_index(index)
     out = np.empty((len(rows), count), np.uint32)
     for block, bits in _draws(seed, rows, count):
         out[block] = bits
@@ -81,7 +81,7 @@ def normals(seed: int, index: ArrayLike, size: int) -> NDArray[np.float32]:
     Raises GantoolError unless 0 ≤ index < 2**47 and 1 ≤ size ≤ 131072.
     """
     count = counters(size)
-    rows = _rows(index)
+    rows = check_index(index)
     quantiles = table()
     out = np.empty((len(rows), size), np.float32)
     for block, bits in _draws(seed, rows, count):
@@ -101,6 +101,17 @@ def draw(shapes: Mapping[str, tuple[int, ...]], seed: int, index: NDArray[np.int
         name: np.ascontiguousarray(part).reshape(len(index), *shape)
         for (name, shape), part in zip(shapes.items(), columns, strict=True)
     }
+
+
+def check_index(index: ArrayLike) -> NDArray[np.int64]:
+    """Numbers of images as int64 (n,); GantoolError for another shape, other numbers, or one out of range."""
+    rows: NDArray[Any] = np.asarray(index)
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+        raise GantoolError(f"index is {rows.dtype} of shape {rows.shape}.", "Give integers of shape (n,).")
+    if rows.size and (int(rows.min()) < 0 or int(rows.max()) >= MAX_INDEX):
+        wrong = int(rows.min()) if int(rows.min()) < 0 else int(rows.max())
+        raise GantoolError(f"index {wrong} is out of range.", "Take one from 0 to 2**47 - 1.")
+    return rows.astype(np.int64, copy=False)
 
 
 def counters(size: int) -> int:
@@ -143,20 +154,10 @@ def pixels(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(clipped.transpose(0, 2, 3, 1).astype(np.uint8))
 
 
-def _rows(index: ArrayLike) -> NDArray[np.uint64]:
-    rows: NDArray[Any] = np.asarray(index)
-    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        raise GantoolError(f"index is {rows.dtype} of shape {rows.shape}.", "Give integers of shape (n,).")
-    if rows.size and (int(rows.min()) < 0 or int(rows.max()) >= MAX_INDEX):
-        wrong = int(rows.min()) if int(rows.min()) < 0 else int(rows.max())
-        raise GantoolError(f"index {wrong} is out of range.", "Take one from 0 to 2**47 - 1.")
-    return rows.astype(np.uint64)
-
-
-def _draws(seed: int, rows: NDArray[np.uint64], count: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
+def _draws(seed: int, rows: NDArray[np.int64], count: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
     """Slices of the rows, each with its numbers; counter * key = index * 65536 * key + j * key."""
     key = key_from_seed(seed)
-    starts = (rows * np.uint64(STRIDE) * key)[:, None]
+    starts = (rows.astype(np.uint64) * np.uint64(STRIDE) * key)[:, None]
     offsets = np.arange(count, dtype=np.uint64) * key
     step = max(1, _BLOCK // max(1, count))
     for first in range(0, len(rows), step):

@@ -1,23 +1,24 @@
-"""The manifest: what an exported file says about itself. Standard library only, validated by hand.
+"""The manifest: an exported file's description of itself, validated by hand. Standard library only.
 
 It is stored as JSON in the file (ONNX metadata, TorchScript extra file) and beside it as FILE.json.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, excerpt
 from gantool.system.files import parse_json, write_bytes
 
 SCHEMA = 2
 KEY = "gantool.manifest"  # the ONNX metadata key, and the name of TorchScript's extra file
-# what `gantool export` writes: the kind of each file, and its name
+# kind and name of each file that `gantool export` writes
 FILES = {
     "onnx": "generator.onnx",
     "onnx-seeded": "generator.seeded.onnx",
@@ -27,10 +28,12 @@ FILES = {
 }
 KINDS = tuple(FILES)
 SEEDED = ("onnx-seeded", "torchscript-seeded")
-# how an ONNX file keeps its weights, and computes: see gantool.exporting.onnx_files.precision
+# how an ONNX file stores its weights and computes
 PRECISIONS = ("float32", "half-weights", "half", "int8")
 MAX_BATCH = 65_536
 MAX_GOLDEN = 1024  # golden images of a file: a damaged count must not become hours of work
+MAX_LISTED = 20  # classes that a message lists
+MAX_LISTED_CHARACTERS = 400
 _DTYPES = ("float32", "int64", "uint8")
 _LAYOUTS = ("CHW", "HWC", "C…")
 _DISTRIBUTIONS = ("normal", "label", "data", "seed", "index")
@@ -90,12 +93,12 @@ class Manifest:
     parity: dict[str, Any] = field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
-    # new in schema 2, with what schema 1 did
+    # new in schema 2; the defaults are what schema 1 meant
     precision: str = "float32"
     tolerance: int = 1  # levels by which another host's golden pixels may differ
     batch: int | None = None  # the one batch that the graph takes; None: any
     optimize: dict[str, Any] = field(default_factory=dict)  # choice (auto, none), rewritten: layers
-    graph_sha256: str | None = None  # of an ONNX file's graph, as its bytes stand in the file
+    graph_sha256: str | None = None  # of the bytes of an ONNX file's graph
     schema_version: int = SCHEMA
 
     @property
@@ -105,8 +108,8 @@ class Manifest:
 
     @property
     def model(self) -> str:
-        """The generator that the file is a form of, whatever its precision or kind: SHA-256 of its architecture,
-        training (with the checkpoint's digest) and data."""
+        """Identifies the generator whatever the file's kind or precision: SHA-256 of its architecture, training (with
+        the checkpoint's digest) and data."""
         made_from = [self.architecture, self.training, self.data]
         return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -119,6 +122,70 @@ class Manifest:
     def input(self, distribution: str) -> InputInfo | None:
         """The first input of a distribution."""
         return next((item for item in self.inputs if item.distribution == distribution), None)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes of a conditional generator; 0: it takes no label."""
+        label = self.input("label")
+        return 0 if label is None else label.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, by number; () unless every class has one."""
+        names = self.data.get("class_names")
+        if not isinstance(names, list) or len(names) != self.classes or not all(isinstance(n, str) for n in names):
+            return ()
+        return tuple(names)
+
+    def list_classes(self) -> str:
+        """The classes for people: `0 to 9`, or `0 cat, 1 dog, …` where their names are not their numbers."""
+        names, last = self.class_names, self.classes - 1
+        if all(name == str(number) for number, name in enumerate(names)):
+            return f"0 to {last}" if last else "0"
+        shown = [f"{number} {excerpt(name, 40)}" for number, name in enumerate(names[:MAX_LISTED])]
+        if len(names) > MAX_LISTED:
+            shown.append(f"… {last} {excerpt(names[-1], 40)}")
+        return excerpt(", ".join(shown), MAX_LISTED_CHARACTERS)
+
+    def class_number(self, text: str) -> int:
+        """The class with this name, or with this number where no class has that name.
+
+        GantoolError lists the classes and suggests a similar name.
+        """
+        names, stripped = self.class_names, text.strip()
+        for name in (text, stripped):
+            if name in names:
+                return names.index(name)
+        is_number = stripped.isascii() and stripped.isdigit()
+        if is_number and len(stripped) < 20 and int(stripped) < self.classes:
+            return int(stripped)
+        by_lower = {} if stripped.isdigit() else {name.casefold(): name for name in names}
+        similar = difflib.get_close_matches(stripped.casefold(), by_lower, n=1)
+        suggestion = f"Did you mean {excerpt(by_lower[similar[0]])!r}? " if similar else ""
+        raise GantoolError(
+            f"There is no class {excerpt(text)!r}: the classes are {self.list_classes()}.",
+            f"{suggestion}Give a class's number" + (" or its name." if names else "."),
+        )
+
+    def parse_classes(self, text: str, origin: object) -> list[int]:
+        """The classes in `7`, `cat` or `3,5`, in that order. `origin`: the file, for the error.
+
+        GantoolError for a generator that takes no label, and for an unknown class.
+        """
+        if not self.classes:
+            raise self.takes_no_labels(origin)
+        if text in self.class_names:  # a name may contain a comma
+            return [self.class_number(text)]
+        return [self.class_number(part) for part in text.split(",")]
+
+    def takes_no_labels(self, origin: object) -> GantoolError:
+        """The error for a label given to a generator that takes none."""
+        inputs = excerpt(", ".join(item.name for item in self.inputs), 300)
+        return GantoolError(
+            f"{origin} takes no labels: its inputs are {inputs}.",
+            "Train a generator that does, on data with labels, and export it: gantool train cgan --data FOLDER "
+            "(a sub-folder a class).",
+        )
 
 
 def file_name(kind: str, precision: str = "float32") -> str:
@@ -148,33 +215,31 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
     parsed = Manifest(
         schema_version=schema,
         kind=read.choice("kind", KINDS),
-        gantool=read.text("gantool"),
-        created=read.text("created"),
-        architecture=read.mapping("architecture"),
-        training=read.mapping("training"),
-        data=read.mapping("data"),
-        inputs=tuple(_input(read.inside("inputs", item)) for item in read.sequence("inputs")),
-        latents=tuple(_input(read.inside("latents", item)) for item in read.sequence("latents")),
-        output=_output(read.inside("output", read.mapping("output"))),
-        rng=read.optional_text("rng"),
-        opset=read.optional_integer("opset"),
-        exporter=read.text("exporter"),
-        licence=read.text("licence"),
-        weights_sha256=read.text("weights_sha256"),
-        parity=read.mapping("parity"),
-        golden=tuple(_golden(read.inside("golden", item)) for item in read.sequence("golden")),
-        versions=read.mapping("versions"),
+        gantool=read.get("gantool", str),
+        created=read.get("created", str),
+        architecture=read.get("architecture", dict),
+        training=read.get("training", dict),
+        data=read.get("data", dict),
+        inputs=tuple(map(_input, read.objects("inputs"))),
+        latents=tuple(map(_input, read.objects("latents"))),
+        output=_output(read.inside("output", read.value.get("output"))),
+        rng=read.optional("rng", str),
+        opset=read.optional("opset", int),
+        exporter=read.get("exporter", str),
+        licence=read.get("licence", str),
+        weights_sha256=read.get("weights_sha256", str),
+        parity=read.get("parity", dict),
+        golden=tuple(map(_golden, read.objects("golden"))),
+        versions=read.get("versions", dict),
     )
-    if sum(golden.count for golden in parsed.golden) > MAX_GOLDEN:
-        raise read.wrong("golden", f"{MAX_GOLDEN} images at most")
     if schema > 1:
         parsed = replace(
             parsed,
             precision=read.choice("precision", PRECISIONS),
-            tolerance=read.integer("tolerance"),
-            batch=read.optional_integer("batch"),
-            optimize=read.mapping("optimize"),
-            graph_sha256=read.optional_text("graph_sha256"),
+            tolerance=read.get("tolerance", int),
+            batch=read.optional("batch", int),
+            optimize=read.get("optimize", dict),
+            graph_sha256=read.optional("graph_sha256", str),
         )
         if parsed.kind in ("onnx", "onnx-seeded") and parsed.graph_sha256 is None:
             raise read.wrong("graph_sha256", "the digest of the graph")
@@ -182,6 +247,8 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
         raise read.wrong("tolerance", "0 to 255 levels")
     if parsed.batch is not None and not 1 <= parsed.batch <= MAX_BATCH:
         raise read.wrong("batch", f"null or 1 to {MAX_BATCH}")
+    if sum(golden.count for golden in parsed.golden) > MAX_GOLDEN:
+        raise read.wrong("golden", f"{MAX_GOLDEN} images at most")
     drawn = [item.name for item in parsed.inputs if item.distribution in ("seed", "index")]
     normal = tuple(item for item in parsed.inputs if item.distribution == "normal")
     wanted: tuple[list[str], tuple[InputInfo, ...]] = (["seed", "index"], ()) if parsed.seeded else ([], parsed.latents)
@@ -192,37 +259,41 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
 
 def _input(read: _Reader) -> InputInfo:
     return InputInfo(
-        name=read.text("name"),
-        shape=read.integers("shape"),
+        name=read.get("name", str),
+        shape=read.shape("shape"),
         dtype=read.choice("dtype", _DTYPES),
         distribution=read.choice("distribution", _DISTRIBUTIONS),
-        classes=read.integer("classes"),
+        classes=read.get("classes", int),
     )
 
 
 def _output(read: _Reader) -> OutputInfo:
-    layout, shape = read.choice("layout", _LAYOUTS), read.integers("shape")
+    layout, shape = read.choice("layout", _LAYOUTS), read.shape("shape")
     if layout != "C…" and len(shape) != 3:
         raise read.wrong("shape", f"the 3 sides of {layout}")
-    return OutputInfo(read.text("name"), shape, read.choice("dtype", _DTYPES), layout)
+    return OutputInfo(read.get("name", str), shape, read.choice("dtype", _DTYPES), layout)
 
 
 def _golden(read: _Reader) -> Golden:
     pixels = []
-    for pixel in read.sequence("pixels"):
-        sound = isinstance(pixel, list) and len(pixel) == 4 and all(_is_int(v) and v >= 0 for v in pixel[:3])
-        values = pixel[3] if sound and isinstance(pixel[3], list) else []
+    for pixel in read.get("pixels", list):
+        valid = isinstance(pixel, list) and len(pixel) == 4 and all(_is_int(v) and v >= 0 for v in pixel[:3])
+        values = pixel[3] if valid and isinstance(pixel[3], list) else []
         if not values or not all(_is_int(v) and 0 <= v < 256 for v in values):
             raise read.wrong("pixels", "pixels [image, row, column, [values]]")
         pixels.append((pixel[0], pixel[1], pixel[2], tuple(values)))
-    count = read.integer("count")
+    count = read.get("count", int)
     if count < 1:
         raise read.wrong("count", "a number of images")
-    return Golden(read.integer("seed"), read.integer("first"), count, read.text("sha256"), tuple(pixels))
+    return Golden(read.get("seed", int), read.get("first", int), count, read.get("sha256", str), tuple(pixels))
 
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+T = TypeVar("T", str, int, dict[str, Any], list[Any])
+_WANTED = {str: "a text", int: "a whole number", dict: "an object", list: "a list"}
 
 
 class _Reader:
@@ -238,49 +309,32 @@ class _Reader:
             "The file was changed or damaged: export it again.",
         )
 
-    def inside(self, name: str, value: object) -> _Reader:
-        if not isinstance(value, dict):
-            raise self.wrong(name, "objects")
-        return _Reader(value, self.origin, f"{self.prefix}{name}.")
-
-    def text(self, name: str) -> str:
+    def get(self, name: str, kind: type[T]) -> T:
         value = self.value.get(name)
-        if not isinstance(value, str):
-            raise self.wrong(name, "a text")
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.wrong(name, _WANTED[kind])
         return value
 
-    def optional_text(self, name: str) -> str | None:
-        return None if self.value.get(name) is None else self.text(name)
+    def optional(self, name: str, kind: type[T]) -> T | None:
+        return None if self.value.get(name) is None else self.get(name, kind)
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name)
+        value = self.get(name, str)
         if value not in choices:
             raise self.wrong(name, "one of " + ", ".join(choices))
         return value
 
-    def integer(self, name: str) -> int:
-        value = self.value.get(name)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self.wrong(name, "a whole number")
-        return value
-
-    def optional_integer(self, name: str) -> int | None:
-        return None if self.value.get(name) is None else self.integer(name)
-
-    def integers(self, name: str) -> tuple[int, ...]:
+    def shape(self, name: str) -> tuple[int, ...]:
         value = self.value.get(name)
         if not isinstance(value, list) or not all(_is_int(item) and 0 < item < 2**31 for item in value):
             raise self.wrong(name, "a list of positive whole numbers")
         return tuple(value)
 
-    def mapping(self, name: str) -> dict[str, Any]:
-        value = self.value.get(name)
+    def inside(self, name: str, value: object) -> _Reader:
         if not isinstance(value, dict):
             raise self.wrong(name, "an object")
-        return value
+        return _Reader(value, self.origin, f"{self.prefix}{name}.")
 
-    def sequence(self, name: str) -> list[Any]:
-        value = self.value.get(name)
-        if not isinstance(value, list):
-            raise self.wrong(name, "a list")
-        return value
+    def objects(self, name: str) -> list[_Reader]:
+        """A list of objects."""
+        return [self.inside(name, item) for item in self.get(name, list)]

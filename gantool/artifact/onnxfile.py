@@ -1,14 +1,15 @@
-"""An ONNX file's bytes, looked at before anything else reads them. Standard library only.
+"""Check the bytes of an ONNX file before any library parses them. Standard library only.
 
-A walk over protobuf's wire format (https://protobuf.dev/programming-guides/encoding/) with the field numbers of
-onnx.proto. It finds the metadata and the digest of the graph, and refuses what a self-contained file has no use for:
-weights in other files above all, whose paths may name any file of the machine that opens them.
+Walks over protobuf's wire format (https://protobuf.dev/programming-guides/encoding/) with the field numbers of
+onnx.proto. It finds the metadata and the digest of the graph, and refuses what no self-contained file needs: above all
+weights in other files, because their paths may name any file of this machine.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,23 +27,23 @@ ATTRIBUTE = {"t": 5, "tensors": 10, "sparse_tensor": 22, "sparse_tensors": 23, "
 TENSOR = {"external_data": 13, "data_location": 14}
 SPARSE = {"values": 1, "indices": 2}
 
-MAX_FIELDS = 2_000_000  # a few seconds of walking; exports of ours have thousands
+MAX_FIELDS = 2_000_000  # a few seconds of walking; our exports have thousands
 MAX_DEPTH = 16  # graphs within graphs
-MAX_NAME = 64  # bytes of an operator's name that is kept; those of ONNX have up to 30
+MAX_NAME = 64  # bytes of an operator's name that is counted; those of ONNX have up to 30
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, the groups, are in no message of ONNX
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """The metadata, the SHA-256 of the GraphProto's bytes as they stand in the file, and the operators of its nodes."""
+    """The metadata, the SHA-256 of the GraphProto's bytes, and how many nodes each operator has."""
 
     metadata: dict[str, str]
     graph_sha256: str
-    operators: frozenset[bytes] = frozenset()
+    operators: Mapping[str, int]
 
 
 def read(path: Path) -> OnnxFile:
-    """Walk over an ONNX file; GantoolError when it can't be read, is none, is damaged or needs other files."""
+    """Walk over an ONNX file; GantoolError when it can't be read, is no ONNX file, is damaged or needs other files."""
     return parse(read_bytes(path), path)
 
 
@@ -61,19 +62,16 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def graph_sha256(source: Path | bytes) -> str:
-    """SHA-256 of the graph of an ONNX file, or of its bytes, as the manifest's `graph_sha256` holds it."""
-    if isinstance(source, bytes):
-        return parse(source, "The model").graph_sha256
-    return read(source).graph_sha256
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in an ONNX file; GantoolError as `read`, or when it has none."""
+    return manifest_of(read(path), path)
 
 
-def described(data: bytes, origin: object) -> tuple[OnnxFile, Manifest]:
-    """The walk over a file's bytes, and the manifest in its metadata; GantoolError as `parse`, or when it has none.
+def manifest_of(file: OnnxFile, origin: object) -> Manifest:
+    """The manifest in a file's metadata; GantoolError when it has none.
 
-    Whether the graph is the one that the manifest speaks of (`graph_sha256`) is left to the caller.
+    Whether the manifest's `graph_sha256` is that of the file is left to the caller.
     """
-    file = parse(data, origin)
     text = file.metadata.get(manifest.KEY)
     if text is None:
         raise GantoolError(
@@ -82,14 +80,14 @@ def described(data: bytes, origin: object) -> tuple[OnnxFile, Manifest]:
     found = manifest.from_json(text, origin)
     if not found.kind.startswith("onnx"):
         raise GantoolError(f"{origin} calls itself {found.kind}, but is an ONNX file.", "Export it again.")
-    return file, found
+    return found
 
 
 def parse(data: bytes, origin: object) -> OnnxFile:
     """Walk over the bytes of an ONNX file that came from `origin` (named in the errors).
 
     GantoolError when they are no ONNX model, are cut off, keep weights in other files, hold local functions, training
-    parts or a compiled engine, or repeat what should be there once. Time and memory are bounded whatever the bytes.
+    parts or a compiled engine, or repeat what may be there only once. Time and memory are bounded for any input.
     """
     return _Walk(data, origin).model()
 
@@ -100,7 +98,7 @@ class _Walk:
     def __init__(self, data: bytes, origin: object) -> None:
         self.data, self.origin = data, origin
         self.fields_left = MAX_FIELDS
-        self.operators: set[bytes] = set()
+        self.operators: Counter[str] = Counter()
 
     def model(self) -> OnnxFile:
         graphs: list[tuple[int, int]] = []
@@ -125,12 +123,12 @@ class _Walk:
                 raise self.refused("holds training parts")
         if not graphs:
             raise self.damaged("it has no graph")
-        if len(graphs) > 1:  # protobuf would merge them into one that no digest speaks of
+        if len(graphs) > 1:  # protobuf would merge them, and no digest would be that of the result
             raise self.refused(f"has {len(graphs)} graphs")
         ((start, end),) = graphs
         self.graph(start, end, 1)
         with memoryview(self.data) as view:
-            return OnnxFile(metadata, hashlib.sha256(view[start:end]).hexdigest(), frozenset(self.operators))
+            return OnnxFile(metadata, hashlib.sha256(view[start:end]).hexdigest(), self.operators)
 
     def graph(self, start: int, end: int, depth: int) -> None:
         if depth > MAX_DEPTH:
@@ -156,7 +154,7 @@ class _Walk:
                 if operator == b"EPContext":  # a provider's own binary, which may lie in another file too
                     raise self.refused("holds an engine compiled for one machine")
                 if len(operator) <= MAX_NAME:
-                    self.operators.add(operator)
+                    self.operators[operator.decode(errors="replace")] += 1
 
     def attribute(self, start: int, end: int, depth: int) -> None:
         for field, wire, first, last in self.fields(start, end):
@@ -182,7 +180,7 @@ class _Walk:
                 key, value = self.entry(first, last)
                 place = value if key == "location" else place
             elif field == TENSOR["data_location"] and wire == _VARINT:
-                external |= first != 0  # 1 is EXTERNAL; what another number means, only a later ONNX knows
+                external |= first != 0  # 1 is EXTERNAL; a later ONNX may give other numbers a meaning
         if external:
             where = f"in {excerpt(place)}" if place else "in other files"
             raise self.refused(f"keeps weights {where}", "files outside are never read, and no export of ours has any")

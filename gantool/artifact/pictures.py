@@ -1,4 +1,4 @@
-"""Samples as pictures: grids for people to look at, whatever a sample is."""
+"""Show samples of any kind as pictures, grids of pictures, and PNG files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gantool.artifact import latents
-from gantool.artifact.provenance import Provenance, png_info
+from gantool.artifact.provenance import KEY, SOFTWARE, XMP_KEY, Provenance, xmp
 from gantool.system.files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.PngImagePlugin import PngInfo
 
-SAMPLES = 64  # images of a grid, unless told
-MAX_ROWS = 16  # classes that a grid shows: more rows than a screen is high
-MIN_COLUMNS, MAX_COLUMNS = 8, 16  # of a grid of few rows
-SPACE = 64  # grey between images
+SAMPLES = 64  # images of a grid by default
+MAX_ROWS = 16  # classes that a grid shows: more would not fit on a screen
+MIN_COLUMNS, MAX_COLUMNS = 8, 16  # of a grid with a row a class
+SPACE = 64  # the grey between images
 
 
 def to_pictures(samples: np.ndarray) -> np.ndarray:
@@ -37,9 +38,9 @@ def to_pictures(samples: np.ndarray) -> np.ndarray:
 
 
 def grid(images: np.ndarray, columns: int | None = None, gap: int = 2, scale: int | None = None) -> Image:
-    """Images uint8 (N, H, W, 1 or 3) → one picture, row by row, as square as it goes.
+    """Images uint8 (N, H, W, 1 or 3) → one picture, filled row by row; nearly square unless `columns` is given.
 
-    Small images are enlarged without smoothing (`scale`, or what makes a tile at least 48 pixels wide).
+    Small images are enlarged without smoothing: `scale` times, by default to about 48 pixels.
     """
     from PIL import Image
 
@@ -56,10 +57,10 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2, scale: in
 
 
 def class_rows(classes: int) -> tuple[int, int]:
-    """Rows and columns of a grid with a row a class: for the first MAX_ROWS of `classes`, 8 columns or more.
+    """Rows and columns of a grid with a row for each of the first MAX_ROWS `classes`, and at least 8 columns.
 
-    As conditional GANs have been shown since the first (Mirza & Osindero 2014, arXiv:1411.1784, figure 2). Where there
-    is nothing to tell apart: SAMPLES images in one row, which `grid` breaks.
+    As in the first paper on conditional GANs (Mirza & Osindero 2014, arXiv:1411.1784, figure 2). With fewer than two
+    classes: SAMPLES images in one row, which `grid` breaks into several.
     """
     if classes < 2:
         return 1, SAMPLES
@@ -68,9 +69,9 @@ def class_rows(classes: int) -> tuple[int, int]:
 
 
 def in_rows(images: np.ndarray, rows: int, first: int = 0) -> tuple[np.ndarray, int | None]:
-    """Images (N, …) whose `rows` classes come in turn → (tiles, columns) for `grid`, which then shows a row a class.
+    """Images (N, …) whose `rows` classes come in turn → (tiles, columns) with which `grid` shows a row a class.
 
-    Image i lies in row (first + i) mod rows. A tile that no image fills is as the space between them.
+    Image i lies in row (first + i) mod rows. Empty tiles are grey like the space between images.
     """
     if rows < 2:
         return images, None
@@ -84,9 +85,21 @@ def in_rows(images: np.ndarray, rows: int, first: int = 0) -> tuple[np.ndarray, 
 
 
 def save_png(picture: Image, path: Path, provenance: Provenance | None = None) -> None:
-    """Write a PNG, with where it came from in its text chunks; never a half one."""
+    """Write a PNG atomically, with `provenance` in its text chunks."""
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG", pnginfo=None if provenance is None else png_info(provenance))
+
+
+def png_info(provenance: Provenance) -> PngInfo:
+    """The text chunks of a PNG, for Pillow's `save(pnginfo=…)`."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt(XMP_KEY, xmp(SOFTWARE, provenance.composite))
+    info.add_itxt("Software", SOFTWARE)
+    info.add_itxt("Description", provenance.describe())
+    info.add_itxt(KEY, provenance.to_json())
+    return info
 
 
 def _waveforms(samples: np.ndarray, height: int = 48, width: int = 96) -> np.ndarray:
@@ -95,6 +108,6 @@ def _waveforms(samples: np.ndarray, height: int = 48, width: int = 96) -> np.nda
     low = np.stack([span.min(1) for span in spans], 1)[:, None, :]
     high = np.stack([span.max(1) for span in spans], 1)[:, None, :]
     level = np.linspace(1, -1, height)[None, :, None]
-    half_row = 1.001 / (height - 1)  # a little more, or rounding would hide what lies between two rows
+    half_row = 1.001 / (height - 1)  # a little more, or rounding would hide a value between two rows
     inside = (level >= low - half_row) & (level <= high + half_row)
     return np.where(inside, 1.0, -1.0)[:, None].astype(np.float32)

@@ -1,23 +1,20 @@
-"""What a picture says of where it came from: that a model made it, which one, and from what seed.
+"""Where a generated picture comes from: written into it as an XMP mark for platforms and as text for people.
 
-Two ways at once. A machine-readable mark, `trainedAlgorithmicMedia` of the IPTC's digital source types, in an XMP
-packet: what platforms and photo tools look for (https://iptc.org/std/photometadata/specification/IPTC-PhotoMetadata,
-property Digital Source Type; XMP as in ISO 16684-1). And text for people and programs, enough to make it again.
+The mark is `trainedAlgorithmicMedia` of the IPTC's digital source types, in an XMP packet, which platforms and photo
+tools look for (https://iptc.org/std/photometadata/specification/IPTC-PhotoMetadata, property Digital Source Type; XMP
+as in ISO 16684-1). The text names the model and the seed, enough to make the picture again.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.sax.saxutils import escape
 
 from gantool import __version__
 from gantool.artifact.manifest import Manifest
 from gantool.errors import excerpt
-
-if TYPE_CHECKING:
-    from PIL.PngImagePlugin import PngInfo
 
 SOFTWARE = f"gantool {__version__}"
 KEY = "gantool"  # the PNG keyword of the JSON
@@ -29,15 +26,15 @@ NAMESPACES = {
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
 }
-_MOST = 200  # characters of a name: a manifest may hold anything
+_MAX_NAME = 200  # characters of a name: a manifest may hold anything
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where generated images come from: the model, and images `first … first+count-1` of `seed` where there is one.
+    """Where generated images come from: the model, and images `first … first+count-1` of `seed` if there is one.
 
-    `label`: the class of all; `labels`: image i has class labels[i mod how many]. `composite`: real pictures stand
-    beside generated ones. An empty text and None are left out of what is written.
+    `label`: the class of all images; `labels`: the classes they have in turn. `composite`: the picture also shows real
+    samples. Empty texts and None are not written.
     """
 
     architecture: str
@@ -78,7 +75,7 @@ class Provenance:
 
 
 def of(manifest: Manifest, seed: int, first: int, count: int = 1, label: int | None = None) -> Provenance:
-    """Of images `first … first+count-1` of `seed`, from the file that `manifest` describes."""
+    """The provenance of images `first … first+count-1` of `seed`, made by the file that `manifest` describes."""
     architecture, training, data = manifest.architecture, manifest.training, manifest.data
     return Provenance(
         architecture=_text(architecture.get("name")),
@@ -95,9 +92,9 @@ def of(manifest: Manifest, seed: int, first: int, count: int = 1, label: int | N
 
 
 def xmp(tool: str, composite: bool = False) -> str:
-    """The XMP packet of an image that `tool` made with a trained model; `composite`: of one that holds others too.
+    """The XMP packet of an image that `tool` made with a trained model; `composite`: it also shows other images.
 
-    For the PNG keyword XML:com.adobe.xmp, and for the XMP places of other formats, as UTF-8.
+    As UTF-8 it goes under the PNG keyword XML:com.adobe.xmp, or wherever other formats keep XMP.
     """
     source = "compositeWithTrainedAlgorithmicMedia" if composite else "trainedAlgorithmicMedia"
     spaces = "".join(f' xmlns:{name}="{NAMESPACES[name]}"' for name in ("Iptc4xmpExt", "xmp"))
@@ -107,7 +104,7 @@ def xmp(tool: str, composite: bool = False) -> str:
         f'  <rdf:RDF xmlns:rdf="{NAMESPACES["rdf"]}">\n'
         f'    <rdf:Description rdf:about=""{spaces}>\n'
         f"      <Iptc4xmpExt:DigitalSourceType>{SOURCE_TYPES}{source}</Iptc4xmpExt:DigitalSourceType>\n"
-        f"      <xmp:CreatorTool>{escape(excerpt(tool, _MOST))}</xmp:CreatorTool>\n"
+        f"      <xmp:CreatorTool>{escape(excerpt(tool, _MAX_NAME))}</xmp:CreatorTool>\n"
         "    </rdf:Description>\n"
         "  </rdf:RDF>\n"
         "</x:xmpmeta>\n"
@@ -115,20 +112,8 @@ def xmp(tool: str, composite: bool = False) -> str:
     )
 
 
-def png_info(provenance: Provenance) -> PngInfo:
-    """The text chunks of a PNG, for Pillow's `save(pnginfo=…)`."""
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_itxt(XMP_KEY, xmp(SOFTWARE, provenance.composite))
-    info.add_itxt("Software", SOFTWARE)
-    info.add_itxt("Description", provenance.describe())
-    info.add_itxt(KEY, provenance.to_json())
-    return info
-
-
 def _text(value: object) -> str:
-    return excerpt(value, _MOST) if isinstance(value, str) else ""
+    return excerpt(value, _MAX_NAME) if isinstance(value, str) else ""
 
 
 def _whole(value: object) -> int | None:

@@ -1,5 +1,5 @@
 """Where the runtime keeps it; what `gantool bench` measures is what apps run."""
 
-from gantool.runtime.binding import Bound
+from gantool.runtime.session import Bound
 
 __all__ = ["Bound"]

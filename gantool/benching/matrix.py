@@ -109,7 +109,7 @@ def reference_of(cell: Cell) -> Path | None:
 def _described(path: Path) -> Manifest | None:
     """The manifest; None of a damaged file, which the measured process tells of."""
     try:
-        return onnxfile.described(onnxfile.read_bytes(path), path)[1]
+        return onnxfile.read_manifest(path)
     except GantoolError:
         return None
 

@@ -18,7 +18,7 @@ DIGESTS = ("sha256", "weights_sha256", "graph_sha256", "model")  # of a file of 
 def manifest_of(path: Path) -> Manifest | None:
     """None of a file that is damaged or none of ours, of which the measured process tells."""
     try:
-        return onnxfile.described(onnxfile.read_bytes(path), path)[1]
+        return onnxfile.read_manifest(path)
     except GantoolError:
         return None
 

@@ -174,7 +174,7 @@ def limits(described: Manifest, path: Path) -> Limits:
     if worst not in parity:
         twin = path.with_name(file_name("onnx", described.precision))
         if twin != path and twin.is_file():
-            parity = onnxfile.described(onnxfile.read_bytes(twin), twin)[1].parity
+            parity = onnxfile.read_manifest(twin).parity
     try:
         return Limits(float(parity[worst]["limit"]), float(parity[mean]["limit"]))
     except (KeyError, TypeError, ValueError):

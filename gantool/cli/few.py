@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gantool.artifact import classnames
 from gantool.errors import GantoolError
 from gantool.system.terminal import console
 
@@ -89,10 +88,10 @@ def _asked(
     """By default the classes come in turn, as in the runtime; a grid has a row for each, of many for the first ones."""
     from gantool.artifact import pictures
 
-    classes = classnames.count(manifest)
+    classes = manifest.classes
     labels: Sequence[int] = range(min(classes, pictures.MAX_ROWS) if grid else classes)
     if label is not None:
-        labels = classnames.parse(label, manifest, path)
+        labels = manifest.parse_classes(label, path)
     if not grid or len(labels) < 2:
         return Asked(n or pictures.SAMPLES, seed, first, labels)
     n = n or len(labels) * pictures.class_rows(len(labels))[1]
@@ -101,7 +100,7 @@ def _asked(
 
 def _rows(asked: Asked, manifest: Manifest) -> str:
     """What the rows of a grid show."""
-    names, classes = classnames.names(manifest), classnames.count(manifest)
+    names, classes = manifest.class_names, manifest.classes
     shown = ", ".join(names[label] if names else str(label) for label in asked.labels)
     left = classes - len(asked.labels)
     return shown + (f" (--label shows others of the {classes} classes)" if left > 0 else "")
@@ -111,7 +110,7 @@ def _of_all(where: Provenance, asked: Asked, manifest: Manifest) -> Provenance:
     """With the classes, where they are not those that an image has by itself."""
     if len(asked.labels) == 1:
         return replace(where, label=asked.labels[0])
-    default = asked.labels == range(classnames.count(manifest))
+    default = asked.labels == range(manifest.classes)
     return where if default else replace(where, labels=tuple(asked.labels))
 
 

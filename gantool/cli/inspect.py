@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gantool.artifact import classnames
 from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def command(
 
 def _show(found: Inspection) -> None:
     m = found.manifest
-    classes = classnames.count(m)
+    classes = m.classes
     architecture, training, data = m.architecture, m.training, m.data
     verdicts = {True: "match", False: "DO NOT MATCH the manifest", None: "not checked for this kind"}
     weights, graph = verdicts[found.weights_match], verdicts[found.graph_match]
@@ -58,7 +57,7 @@ def _show(found: Inspection) -> None:
         *([f"input {i.name}", f"{i.dtype} {_sides(i.shape)}, {i.distribution}"] for i in m.inputs),
         [f"output {m.output.name}", f"{m.output.dtype} {_sides(m.output.shape)}, {m.output.layout}"],
         ["latents", _latents(m)],
-        *([["classes", f"{classes}: {classnames.listed(m)}"]] if classes else []),
+        *([["classes", f"{classes}: {m.list_classes()}"]] if classes else []),
         ["weights", f"SHA-256 {m.weights_sha256[:16]}…: {weights}"],
         *([["graph", f"SHA-256 {m.graph_sha256[:16]}…: {graph}"]] if m.graph_sha256 else []),
         ["nodes", ", ".join(f"{count} {name}" for name, count in sorted(found.nodes.items())) or "–"],

@@ -51,14 +51,14 @@ def generate(artifact: Path, out: Path, as_json: bool, options: dict[str, Any]) 
 
 def labels(one: str | None, several: str | None, artifact: Path) -> list[int] | None:
     """What --label or --labels says, of the classes of the file; GantoolError for both, and for what is no class."""
-    from gantool.artifact import classnames, onnxfile
+    from gantool.artifact import onnxfile
 
     if one is not None and several is not None:
         raise GantoolError("--label and --labels were both given.", "Give one of them.")
     asked = several if one is None else one
     if asked is None:
         return None
-    return classnames.parse(asked, onnxfile.described(onnxfile.read_bytes(artifact), artifact)[1], artifact)
+    return onnxfile.read_manifest(artifact).parse_classes(asked, artifact)
 
 
 def _sentence(artifact: Path, out: Path, options: dict[str, Any], summary: Summary) -> str:

@@ -14,32 +14,43 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
-from gantool.artifact import classnames, latents, onnxfile
+from gantool.artifact import latents, onnxfile
 from gantool.errors import GantoolError, excerpt
-from gantool.runtime import workers
-from gantool.runtime.asked import Labels, asked, classes, graph_input, padded, whole
-from gantool.runtime.binding import Bound, run_into
-from gantool.runtime.described import check_signature, described, shown, worst_pixel
-from gantool.runtime.session import ORT_ERRORS, failed, open_session, run
+from gantool.runtime import scheduling
+from gantool.runtime.inputs import (
+    Labels,
+    check_digest,
+    check_request,
+    check_signature,
+    graph_input,
+    parse_labels,
+    shape_text,
+    whole,
+    worst_pixel,
+)
+from gantool.runtime.session import ORT_ERRORS, Bound, failed, open_session, run, run_into
 from gantool.system import nvml
 from gantool.system.cores import usable_cores
 
 CHUNK = 64  # images a call where nothing is known of the device
-LANES = 2  # calls at once on a GPU: each has a stream of its own, so that one computes while the other one is copied
+LANES = 2  # calls at once on a GPU, each on a stream of its own: one computes while the other is copied
 PART_BYTES = 2**26  # of images at a time in a stream
 MAX_PART = 8192
-# What a host may differ by: its kernels round sums in another order.
+# How much a host may differ, because its kernels round sums in another order.
 MAX_LEVELS = 1
 MAX_SHARE = 0.001
+
+Index = range | np.ndarray  # the numbers of the images of a request
+Call = Callable[[int, int, ort.InferenceSession, np.ndarray | None], np.ndarray]
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """`exact`: the bytes are those of the exporting machine; else `worst` is by how many levels a known pixel differs.
+    """`exact`: the bytes are those of the exporting machine. `worst`: by how many levels a golden pixel differs.
 
-    No more than the manifest's `tolerance`: 1 where everything is computed in float32.
+    `worst` is at most the manifest's `tolerance`: 1 where everything is computed in float32.
     """
 
     exact: bool
@@ -54,21 +65,22 @@ class Generator:
 
         generator = Generator("generator.seeded.onnx")
         images = generator.sample(16, seed=7)              # uint8 (16, H, W, C)
+        images = generator.sample(index=[3, 141, 59])      # any images of seed 0
 
-    `provider`: cpu, cuda, tensorrt or openvino; one that does not take the whole graph is an error, never a silent
+    `provider`: cpu, cuda, tensorrt or openvino; one that can't run the whole graph is an error, never a silent
     fallback. `threads`: how many cores to use (default: those that the process may use). `settings`: options of the
     provider, as onnxruntime names them, e.g. {"use_tf32": "0"}.
 
-    On a GPU, calls have a power of two images (the rest is cut off), since each new number is slow at first. A large
-    request runs in calls sized by the memory of the device, two at once, so that copying hides behind computing. With
-    {"enable_cuda_graph": "1"} kernels are recorded once and replayed: less latency, one call at a time.
+    On the cpu a small request is one call, each operator on several threads. A large request is split into calls that
+    fit the cache, one thread each, on all cores; they use a second session, opened at the first such request, that the
+    threads share. Any number of threads may call one generator.
 
-    On the cpu, a small request runs at once, each operator on several threads. A large one runs in calls that fit the
-    cache, on one thread each and all cores, through a second session that is opened when the first such request comes:
-    the threads share its weights. Any number of threads may call one generator.
+    On a GPU a call has a power of two images (the surplus is cut off), since each new number is slow at first. A large
+    request is split into calls sized by the memory of the device; two run at once, so that copying overlaps computing.
+    {"enable_cuda_graph": "1"} records the kernels once and replays them: less latency, one call at a time.
 
-    GantoolError for a file that is damaged, was changed since its export or refers to other files. That its parts fit
-    each other does not prove who made it: open what you trust, as any model.
+    GantoolError for a file that is damaged, was changed since its export or refers to other files. These checks do not
+    prove who made a file: open only files that you trust, as with any model.
     """
 
     def __init__(
@@ -84,7 +96,9 @@ class Generator:
             raise GantoolError(f"{path!r:.100} is no path.", "Give the path of an exported .onnx file.") from error
         self.provider = provider
         data = onnxfile.read_bytes(self.path)
-        file, self.manifest = described(data, self.path)
+        file = onnxfile.parse(data, self.path)
+        self.manifest = onnxfile.manifest_of(file, self.path)
+        check_digest(file, self.path, self.manifest)
         if self.seeded and provider == "openvino":
             raise GantoolError(
                 f"{self.path} draws its latents with 64-bit integers; OpenVINO narrows them: wrong images.",
@@ -93,9 +107,9 @@ class Generator:
         self._cores, self._image_seconds = 1, 0.0
         if provider == "cpu" and (threads is None or threads > 0):
             self._cores = threads or usable_cores()
-            convolutional = any(b"Conv" in name for name in file.operators)
-            self._image_seconds = workers.image_seconds(len(data), convolutional)
-            threads = threads or workers.latency_threads(self._image_seconds, self._cores)
+            convolutional = any("Conv" in name for name in file.operators)
+            self._image_seconds = scheduling.image_seconds(len(data), convolutional)
+            threads = threads or scheduling.latency_threads(self._image_seconds, self._cores)
         session = open_session(data, self.path, provider, threads, settings)
         check_signature(session, self.path, self.manifest)
         own = dict(settings or {})  # that of the session may leave it out
@@ -106,18 +120,19 @@ class Generator:
         self._lanes = LANES if provider == "cuda" and not graph else 1
         self._gpu = provider in ("cuda", "tensorrt")
         self._rows = self.manifest.batch or (self._device_rows() if self._gpu else CHUNK)
-        self._workers = workers.Workers(max(self._cores, self._lanes))
-        # the bytes until the second session is opened: the file may have changed by then
+        self._workers = scheduling.Workers(max(self._cores, self._lanes))
+        # bytes until the second session is opened: the file may have changed by then
         self._bulk: ort.InferenceSession | bytes | None = data if self._cores > 1 else None
         self._bulk_settings = settings
         self._bulk_lock = threading.Lock()
-        # what each call needs, looked up once: after a run, little of Python is left in the processor's cache
-        self._batch, self._row = self.manifest.batch, self.manifest.output.shape
+        # looked up once, because after a run little of Python is left in the processor's cache
+        output = self.manifest.output
+        self._batch, self._row, self._names = self.manifest.batch, output.shape, [output.name]
         self._seeded, self._label = self.manifest.seeded, self.manifest.input("label")
-        self._at_once = self.plan(1).rows if self._cores == 1 else workers.at_once(self._image_seconds, self._batch)
+        self._image = output.layout in ("HWC", "CHW")
+        self._at_once = self.plan(1).rows if self._cores == 1 else scheduling.at_once(self._image_seconds, self._batch)
         self._seeds = {i.name for i in self.manifest.inputs if i.distribution == "seed"}
-        self._names = [self.manifest.output.name]
-        self._latest_seed = (0, _seed_input(0))
+        self._latest_seed = (0, np.array((0,), np.int64))
         self._shapes: dict[str, tuple[int, ...]] | None = None
 
     @property
@@ -131,24 +146,23 @@ class Generator:
         shape = self.manifest.output.shape
         return (*shape[1:], shape[0]) if self.manifest.output.layout == "CHW" else shape
 
-    def sample(self, n: int, seed: int = 0, first: int = 0, labels: Labels = None) -> np.ndarray:
-        """Images `first … first+n-1` of `seed`: uint8 (n, H, W, C).
+    def sample(
+        self,
+        n: int | None = None,
+        seed: int = 0,
+        first: int = 0,
+        labels: Labels = None,
+        *,
+        index: ArrayLike | None = None,
+    ) -> np.ndarray:
+        """Images `first … first+n-1` of `seed`, or those that `index` lists: uint8 (n, H, W, C).
 
-        `labels`: of a conditional generator, one for all or one each, by number or by the name that the manifest has;
-        without them, image i has class i mod classes.
+        `index`: the numbers of the images in any order, integers (n,), in place of `n` and `first`.
+        `labels`: of a conditional generator, one for all images or one each, by number or by the name that the manifest
+        has; without them image i has class i mod classes.
         Samples that are no images (audio, volumes) come as float32 (n, C, …).
         """
-        n, seed, first = asked(n, seed, first)
-        if self._shapes is None:
-            self._shapes = self._drawn()
-        checked = None if labels is None else self._checked(labels, n)
-        if 0 < n <= self._at_once:
-            return self._images(seed, first, checked, 0, n, self.session)
-        image = self.manifest.output.layout in ("HWC", "CHW")
-        return self._spread(
-            lambda start, stop, session, into: self._images(seed, first, checked, start, stop, session, into),
-            n, self.shape, np.uint8 if image else np.float32,
-        )  # fmt: skip
+        return self._sample(n, seed, first, labels, index)
 
     def stream(
         self,
@@ -160,15 +174,14 @@ class Generator:
     ) -> Iterator[np.ndarray]:
         """The images of `sample`, in order, `part` at a time (default: 64 MB of them): each part (part, H, W, C).
 
-        The next part is made while the caller works on this one, so that two are in memory, whatever `n`. GantoolError
-        at once for what `sample` refuses. To stop early, leave the iterator to the garbage collector, or `close()` it.
+        The next part is made while the caller uses this one, so two are in memory, whatever `n`. GantoolError at once
+        for what `sample` refuses. To stop early, `close()` the iterator or drop it.
         """
-        n, seed, first = asked(n, seed, first)
-        self._drawn()
-        checked = self._checked(labels, n)
+        n, seed, first = check_request(n, seed, first)
+        self._drawn_inputs()
+        checked = parse_labels(labels, n, self.manifest, self.path)
         if part is None:
-            size = math.prod(self.shape) * (1 if self.manifest.output.layout in ("HWC", "CHW") else 4)
-            part = max(1, min(MAX_PART, PART_BYTES // size))
+            part = max(1, min(MAX_PART, PART_BYTES // (math.prod(self.shape) * (1 if self._image else 4))))
         elif (part := whole("part", part)) < 1:
             raise GantoolError(f"Parts of {part} images were asked for.", "Give 1 or more.")
         return self._stream(n, seed, first, checked, part)
@@ -179,9 +192,9 @@ class Generator:
         def make(start: int) -> np.ndarray:
             count = min(part, n - start)
             own = labels[start : start + count] if isinstance(labels, np.ndarray) else labels
-            return self.sample(count, seed, first + start, own)
+            return self._sample(count, seed, first + start, own)
 
-        if isinstance(self.session, Bound):  # its graphs are kept by thread: a thread a stream would record them anew
+        if isinstance(self.session, Bound):  # CUDA graphs are kept by thread: another thread would record them anew
             for start in range(0, n, part):
                 yield make(start)
             return
@@ -192,11 +205,12 @@ class Generator:
                 images = following.result()
                 following = ahead.submit(make, start) if start < n else None
                 yield images
-                del images  # else a third part would be kept while the next is waited for
+                del images  # otherwise a third part would stay in memory while the next is waited for
 
     def latents(self, n: int, seed: int = 0, first: int = 0) -> np.ndarray:
         """The latents of images `first … first+n-1` of `seed`: float32 (n, latent_dim)."""
-        drawn = self._latents(*asked(n, seed, first))
+        n, seed, first = check_request(n, seed, first)
+        drawn = latents.draw(self._latent_shapes(), seed, np.arange(first, first + n, dtype=np.int64))
         if len(drawn) != 1:
             raise GantoolError(f"{self.path} has {len(drawn)} latents: {excerpt(', '.join(drawn), 300) or 'none'}.")
         return next(iter(drawn.values()))
@@ -215,14 +229,15 @@ class Generator:
         if array.ndim < 2 or array.shape[1:] != item.shape or array.dtype.kind != "f":
             wanted = ", ".join(map(str, ("n", *item.shape)))
             raise GantoolError(f"The latents are {array.dtype} {array.shape}; wanted: float32 ({wanted}).")
-        checked = self._checked(labels, len(array))
-        index = np.arange(len(array), dtype=np.int64)
-        return self.run({item.name: array, **self._conditions(index, checked)})
+        checked = parse_labels(labels, len(array), self.manifest, self.path)
+        return self.run({item.name: array, **self._labels_of(np.arange(len(array)), checked)})
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The graph itself: every input by name, any n → its output (n, …), in chunks."""
-        names = {i.name for i in self.manifest.inputs}
-        if set(inputs) != names:
+        """Run the graph itself: every input by name, any n → its output (n, …).
+
+        GantoolError for inputs of another shape or dtype, and for labels, indices or seeds that `sample` refuses.
+        """
+        if set(inputs) != {i.name for i in self.manifest.inputs}:
             given = ", ".join(sorted(map(str, inputs)))
             raise GantoolError(f"{self.path} takes {self._input_names()}; given were {excerpt(given, 300)}.")
         arrays = {i.name: graph_input(i, inputs[i.name]) for i in self.manifest.inputs}
@@ -232,17 +247,17 @@ class Generator:
             lengths = ", ".join(f"{k} {v}" for k, v in counts.items()) or "there are none"
             raise GantoolError(f"The inputs have different lengths: {excerpt(lengths, 300)}.")
 
-        def make(start: int, stop: int, session: ort.InferenceSession, into: np.ndarray | None) -> np.ndarray:
+        def call(start: int, stop: int, session: ort.InferenceSession, into: np.ndarray | None) -> np.ndarray:
             feeds = {k: a if k in self._seeds else a[start:stop] for k, a in arrays.items()}
             return self._run(feeds, stop - start, session, into)
 
-        return self._spread(make, count, self.manifest.output.shape, np.dtype(self.manifest.output.dtype))
+        return self._split(call, count, self.manifest.output.shape, np.dtype(self.manifest.output.dtype))
 
-    def plan(self, n: int) -> workers.Plan:
+    def plan(self, n: int) -> scheduling.Plan:
         """How a request of `n` images runs: threads that call the graph at once, and images a call at most."""
         if self.provider != "cpu":
-            return workers.Plan(self._lanes if n > self._rows else 1, self._rows)
-        return workers.plan(n, self._image_seconds, self._cores, self.manifest.batch)
+            return scheduling.Plan(self._lanes if n > self._rows else 1, self._rows)
+        return scheduling.plan(n, self._image_seconds, self._cores, self.manifest.batch)
 
     def self_test(self) -> SelfTest:
         """Make the manifest's golden images and compare; GantoolError when this host makes others."""
@@ -261,70 +276,81 @@ class Generator:
             )
         return SelfTest(exact, made, worst)
 
-    def _latents(self, n: int, seed: int, first: int) -> dict[str, np.ndarray]:
-        return latents.draw(self._latent_shapes(), seed, np.arange(first, first + n, dtype=np.int64))
+    def _sample(
+        self,
+        n: int | None,
+        seed: int,
+        first: int,
+        labels: Labels,
+        index: ArrayLike | None = None,
+    ) -> np.ndarray:
+        if index is None:
+            n, seed, first = check_request(n, seed, first)
+            rows: Index = range(first, first + n)
+        elif n is None and first == 0:
+            rows = latents.check_index(index)
+            n, seed, _ = check_request(len(rows), seed, 0)
+        else:
+            raise GantoolError("`index` was given together with `n` or `first`.", "Give one or the other.")
+        if self._shapes is None:
+            self._shapes = self._drawn_inputs()
+        checked = None if labels is None else parse_labels(labels, n, self.manifest, self.path)
 
-    def _latent_shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes = {i.name: i.shape for i in self.manifest.latents}
-        if not shapes:
-            raise GantoolError(f"{self.path} takes no latents: its inputs are {self._input_names()}.")
-        if self.manifest.rng not in (None, latents.RNG_NAME):
-            rng = excerpt(self.manifest.rng)
-            raise GantoolError(
-                f"The seeds of {self.path} are for {rng}; this gantool draws by {latents.RNG_NAME}.",
-                "Upgrade: pip install -U gantool",
-            )
-        return shapes
+        def call(start: int, end: int, session: ort.InferenceSession, into: np.ndarray | None) -> np.ndarray:
+            own = checked[start:end] if isinstance(checked, np.ndarray) else checked
+            return self._images(seed, rows[start:end], own, session, into)
+
+        if 0 < n <= self._at_once:
+            return call(0, n, self.session, None)
+        return self._split(call, n, self.shape, np.uint8 if self._image else np.float32)
 
     def _images(
         self,
         seed: int,
-        first: int,
+        rows: Index,
         labels: int | np.ndarray | None,
-        start: int,
-        stop: int,
         session: ort.InferenceSession,
-        into: np.ndarray | None = None,
+        into: np.ndarray | None,
     ) -> np.ndarray:
-        """One call: images `start` to `stop` of a request that begins with image `first`, its labels checked."""
-        index = np.arange(first + start, first + stop, dtype=np.int64)
+        """One call: the images `rows` of `seed`, their labels checked."""
+        index = np.arange(rows.start, rows.stop, dtype=np.int64) if isinstance(rows, range) else rows
         if self._shapes:
             feeds: dict[str, Any] = latents.draw(self._shapes, seed, index)
         else:
             latest = self._latest_seed  # of all threads: one of them reads and writes the pair at once
             if latest[0] != seed:
-                latest = self._latest_seed = (seed, _seed_input(seed))
+                latest = self._latest_seed = (seed, np.array((seed,), np.int64))
             feeds = {"seed": latest[1], "index": index}
         if self._label is not None:
-            feeds |= self._conditions(index, labels[start:stop] if isinstance(labels, np.ndarray) else labels)
-        output = self._run(feeds, stop - start, session, into)
+            feeds |= self._labels_of(index, labels)
+        output = self._run(feeds, len(index), session, into)
         return output if self._seeded or output.ndim != 4 else latents.pixels(output)
 
-    def _spread(
+    def _split(
         self,
-        make: Callable[[int, int, ort.InferenceSession, np.ndarray | None], np.ndarray],
+        call: Call,
         count: int,
         shape: tuple[int, ...],
         dtype: DTypeLike,
     ) -> np.ndarray:
-        """`make(start, stop, session, into)` of all rows, in the calls and threads of `plan` → (count, *shape).
+        """All rows by `call(start, end, session, into)`, split as `plan` says → (count, *shape).
 
-        What it returns is `into`, or is copied there.
+        A call returns `into`, or an array that is copied there.
         """
         plan = self.plan(count)
         if 0 < count <= plan.rows:
-            return make(0, count, self.session, None)
+            return call(0, count, self.session, None)
         try:
             images = np.empty((count, *shape), dtype)
         except (MemoryError, ValueError) as error:  # the latter where even its size is no number of C
             raise GantoolError(
-                f"{count} samples of {shown(shape)} do not fit into memory.", "Ask for fewer, or use .stream()."
+                f"{count} samples of {shape_text(shape)} do not fit into memory.", "Ask for fewer, or use .stream()."
             ) from error
         session = self.session if plan.threads == 1 else self._bulk_session()
 
         def write(start: int) -> None:
             into = images[start : min(start + plan.rows, count)]
-            made = make(start, start + len(into), session, into)
+            made = call(start, start + len(into), session, into)
             if made is not into:
                 into[...] = made
 
@@ -332,7 +358,7 @@ class Generator:
         return images
 
     def _bulk_session(self) -> ort.InferenceSession:
-        """The session of one thread, which many may call at once; on other providers there is but one."""
+        """The session with one thread an operator, which many threads may call; other providers have only one."""
         if isinstance(self._bulk, bytes):
             with self._bulk_lock:
                 if isinstance(self._bulk, bytes):
@@ -342,13 +368,17 @@ class Generator:
     def _run(
         self, feeds: dict[str, Any], count: int, session: ort.InferenceSession, into: np.ndarray | None
     ) -> np.ndarray:
-        """The output of `count` rows, in `into` where it has the place for it.
+        """The output of `count` rows, written to `into` where that is possible.
 
         A fixed batch, and on a GPU a power of two, is filled by repeating the last row; the surplus is cut off.
         """
-        batch = self._batch or (workers.power_of_two(count) if self._gpu else count)
+        batch = self._batch or (scheduling.power_of_two(count) if self._gpu else count)
         if count < batch:
-            feeds = {k: a if k in self._seeds else padded(a, batch) for k, a in feeds.items()}
+            surplus = batch - count
+            feeds = {
+                k: a if k in self._seeds else np.concatenate([a, np.repeat(a[-1:], surplus, axis=0)])
+                for k, a in feeds.items()
+            }
         elif (
             into is not None and into.dtype == self.manifest.output.dtype and isinstance(session, ort.InferenceSession)
         ):
@@ -365,8 +395,20 @@ class Generator:
             )
         return output if count == batch else output[:count]
 
-    def _drawn(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the latents to draw, none for a seeded file; GantoolError unless a seed gives all inputs."""
+    def _latent_shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes = {i.name: i.shape for i in self.manifest.latents}
+        if not shapes:
+            raise GantoolError(f"{self.path} takes no latents: its inputs are {self._input_names()}.")
+        if self.manifest.rng not in (None, latents.RNG_NAME):
+            rng = excerpt(self.manifest.rng)
+            raise GantoolError(
+                f"The seeds of {self.path} are for {rng}; this gantool draws by {latents.RNG_NAME}.",
+                "Upgrade: pip install -U gantool",
+            )
+        return shapes
+
+    def _drawn_inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the latents to draw, {} for a seeded file; GantoolError when a seed does not give all inputs."""
         shapes = {} if self.seeded else self._latent_shapes()
         given = ("seed", "index", "normal")
         missing = [i.name for i in self.manifest.inputs if i.distribution not in given and i is not self._label]
@@ -377,16 +419,8 @@ class Generator:
             )
         return shapes
 
-    def _checked(self, labels: Labels, count: int) -> int | np.ndarray | None:
-        """The labels as one whole number, int64 (count,), or None; GantoolError for what the classes do not hold."""
-        if labels is None:
-            return None
-        if self._label is None:
-            raise classnames.unlabelled(self.manifest, self.path)
-        return classes(labels, count, self.manifest)
-
-    def _conditions(self, index: np.ndarray, labels: int | np.ndarray | None) -> dict[str, np.ndarray]:
-        """The checked labels, one a row of `index`, by the input's name; of None, the classes in turn."""
+    def _labels_of(self, index: np.ndarray, labels: int | np.ndarray | None) -> dict[str, np.ndarray]:
+        """The checked labels of the images `index`, under the input's name; for None, the classes in turn."""
         if self._label is None:
             return {}
         if isinstance(labels, np.ndarray):
@@ -400,8 +434,4 @@ class Generator:
     def _device_rows(self) -> int:
         device = nvml.open_device()
         memory = device.total_mb() if device else None
-        return workers.device_rows(memory and memory * nvml.MEGABYTE, 4 * math.prod(self.manifest.output.shape))
-
-
-def _seed_input(seed: int) -> np.ndarray:
-    return np.array((seed,), np.int64)
+        return scheduling.device_rows(memory and memory * nvml.MEGABYTE, 4 * math.prod(self.manifest.output.shape))

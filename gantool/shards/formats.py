@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gantool.artifact.provenance import Provenance, png_info
+from gantool.artifact.pictures import png_info
+from gantool.artifact.provenance import Provenance
 from gantool.shards.maker import optional_library
 from gantool.shards.plan import Plan, Shard
 

@@ -78,7 +78,7 @@ def generate(
         raise GantoolError(f"There is no provider {provider!r}.", f"Use one of {', '.join(PROVIDERS)}.")
     if workers is not None and workers < 1:
         raise GantoolError(f"{workers} workers were asked for.", "Give 1 or more.")
-    manifest = onnxfile.described(onnxfile.read_bytes(artifact), artifact)[1]
+    manifest = onnxfile.read_manifest(artifact)
     item = manifest.input("label")
     plan = Plan(
         manifest_sha256=manifest_digest(manifest),

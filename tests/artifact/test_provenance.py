@@ -16,7 +16,7 @@ from support import tiny_cyclegan
 from support.trainings import run_until, start
 
 from gantool import __version__
-from gantool.artifact import provenance
+from gantool.artifact import pictures, provenance
 from gantool.artifact.inspection import inspect
 from gantool.artifact.manifest import Manifest
 from gantool.artifact.provenance import NAMESPACES, Provenance
@@ -55,7 +55,7 @@ def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def saved(to: Path, told: Provenance) -> Path:
-    Image.new("L", (2, 2)).save(to, pnginfo=provenance.png_info(told))
+    Image.new("L", (2, 2)).save(to, pnginfo=pictures.png_info(told))
     return to
 
 

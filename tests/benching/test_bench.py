@@ -69,7 +69,9 @@ def graph(path: Path, op: str, *, distribution: str = "data", shape: tuple[int, 
     model = helper.make_model(
         helper.make_graph([node], "g", [x], [y]), opset_imports=[helper.make_opsetid("", 18)], ir_version=10
     )
-    described = dataclasses.replace(described, graph_sha256=onnxfile.graph_sha256(model.SerializeToString()))
+    described = dataclasses.replace(
+        described, graph_sha256=onnxfile.parse(model.SerializeToString(), "the model").graph_sha256
+    )
     helper.set_model_props(model, {manifest.KEY: described.to_json()})
     onnx.save_model(model, str(path))
     return path

@@ -15,7 +15,7 @@ from support.inprocess import Run
 from support.trainings import save_npz
 
 from gantool import exporting
-from gantool.artifact import classnames
+from gantool.artifact.manifest import MAX_LISTED_CHARACTERS
 from gantool.errors import GantoolError
 from gantool.exporting import Source
 from gantool.plugin.architecture import Input
@@ -144,7 +144,7 @@ def test_without_names_numbers_do(cli: Run, here: Path) -> None:
 def test_names_that_do_not_fit_are_no_names(here: Path, names: object) -> None:
     """A manifest may hold anything; only one name for each class can be asked for."""
     generator = Generator(exported(here / "odd", names))
-    assert classnames.names(generator.manifest) == ()
+    assert generator.manifest.class_names == ()
     with pytest.raises(GantoolError, match="the classes are 0 to 2"):
         generator.sample(1, labels="cat")
 
@@ -247,11 +247,11 @@ def test_a_long_list_of_names_is_cut(here: Path) -> None:
     item = next(i for i in described.inputs if i.distribution == "label")
     inputs = tuple(replace(i, classes=1000) if i is item else i for i in described.inputs)
     many = replace(described, inputs=inputs, data={"class_names": [f"kind{i}" for i in range(1000)]})
-    assert classnames.listed(many).endswith("19 kind19, … 999 kind999")
-    assert classnames.parse("kind999,kind0", many, "file") == [999, 0]
+    assert many.list_classes().endswith("19 kind19, … 999 kind999")
+    assert many.parse_classes("kind999,kind0", "file") == [999, 0]
     hostile = replace(many, data={"class_names": ["\x1b[31m" * 1000 for _ in range(1000)]})
-    assert len(classnames.listed(hostile)) <= classnames.MOST_CHARACTERS
-    assert "\x1b" not in classnames.listed(hostile)
+    assert len(hostile.list_classes()) <= MAX_LISTED_CHARACTERS
+    assert "\x1b" not in hostile.list_classes()
 
 
 def test_from_folders_of_pictures_to_a_class_by_its_name(cli: Run, here: Path) -> None:

@@ -11,8 +11,8 @@ from support.exports import source_of
 
 from gantool import exporting
 from gantool.runtime import Generator
-from gantool.runtime.binding import Bound
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
+from gantool.runtime.session import Bound
 
 pytestmark = pytest.mark.gpu
 

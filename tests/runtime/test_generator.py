@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,10 @@ from gantool.artifact.manifest import Manifest
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
-from gantool.runtime import Generator, workers
+from gantool.runtime import Generator, scheduling
 from gantool.runtime import generator as generator_module
+from gantool.runtime.session import Bound
+from gantool.system import nvml
 
 KINDS = ["onnx", "onnx-seeded"]
 
@@ -144,6 +148,49 @@ def test_what_is_no_path(path: Any) -> None:
         Generator(path)
 
 
+# any images
+
+
+@pytest.mark.parametrize("index", [[3], [70, 3, 3, 0, 129], range(5, 135), np.array([9, 2], np.uint8), [2**47 - 1], []])
+def test_images_by_their_numbers(both: list[Generator], index: Any) -> None:
+    for generator in both:
+        wanted = [generator.sample(1, 5, int(number))[0] for number in index]
+        images = generator.sample(seed=5, index=index)
+        assert images.shape == (len(index), 8, 8, 1)
+        np.testing.assert_array_equal(images, np.array(wanted, np.uint8).reshape(images.shape))
+
+
+def test_labels_of_images_by_their_numbers(conditional: list[Generator]) -> None:
+    """Without labels an image has the class that it has in a row."""
+    for generator in conditional:
+        in_a_row = generator.sample(100, seed=1)
+        index = np.random.default_rng(0).permutation(100)
+        np.testing.assert_array_equal(generator.sample(seed=1, index=index), in_a_row[index])
+        np.testing.assert_array_equal(generator.sample(seed=1, index=index, labels=index % 3), in_a_row[index])
+        one = generator.sample(100, seed=1, labels=2)
+        np.testing.assert_array_equal(generator.sample(seed=1, index=index, labels=2), one[index])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"index": [0, -1]}, "index -1 is out of range"),
+        ({"index": [2**47]}, f"index {2**47} is out of range"),
+        ({"index": [0.5]}, "index is float64"),
+        ({"index": [[1]]}, r"of shape \(1, 1\)"),
+        ({"index": 3}, r"of shape \(\)"),
+        ({"index": [1], "n": 1}, "`index` was given together with"),
+        ({"index": [1], "first": 1}, "`index` was given together with"),
+        ({"index": [1], "seed": 2**63}, "does not fit 64 bits"),
+        ({"index": [1], "labels": [0, 1]}, "takes no labels"),
+    ],
+)
+def test_numbers_that_are_refused(both: list[Generator], asked: dict[str, Any], message: str) -> None:
+    for generator in both:
+        with pytest.raises(GantoolError, match=message):
+            generator.sample(**asked)
+
+
 # labels
 
 
@@ -247,7 +294,7 @@ def test_inputs_that_the_graph_does_not_take(
 
 
 def test_a_generator_of_images_is_run_by_hand(plain: Generator, tmp_path: Path) -> None:
-    """An input from data, as Pix2Pix has, is given by nobody's seed."""
+    """No seed gives an input from data, as Pix2Pix has. A picture of bytes has to be scaled to [-1, 1] first."""
 
     def from_data(described: Manifest) -> Manifest:
         inputs = (dataclasses.replace(described.inputs[0], distribution="data"),)
@@ -271,6 +318,7 @@ def test_a_fixed_batch_makes_the_same_images(plain: Generator, tmp_path: Path, k
     (batch, *_) = by_four.session.get_outputs()[0].shape
     assert batch == 4
     np.testing.assert_array_equal(by_four.sample(n, seed=5, first=7), Generator(path).sample(n, seed=5, first=7))
+    np.testing.assert_array_equal(by_four.sample(seed=5, index=range(7, 7 + n)), by_four.sample(n, seed=5, first=7))
     assert by_four.self_test().worst <= 1
     inputs = {i.name: [3] if i.name == "seed" else np.arange(n) for i in by_four.manifest.inputs}
     if kind == "onnx":
@@ -325,10 +373,10 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int, int], Genera
     """A generator of `threads` cores with calls of at most `rows` images, however cheap they are."""
 
     def force(path: Path, threads: int, rows: int) -> Generator:
-        seconds = workers.CALL_SECONDS / rows
-        monkeypatch.setattr(workers, "image_seconds", lambda size, convolutional: seconds)
-        monkeypatch.setattr(workers, "WORTH_SECONDS", seconds)
-        monkeypatch.setattr(workers, "WEIGHTS_ROWS", 1)
+        seconds = scheduling.CALL_SECONDS / rows
+        monkeypatch.setattr(scheduling, "image_seconds", lambda size, convolutional: seconds)
+        monkeypatch.setattr(scheduling, "WORTH_SECONDS", seconds)
+        monkeypatch.setattr(scheduling, "WEIGHTS_ROWS", 1)
         generator = Generator(path, threads=threads)
         assert generator.plan(1).rows == rows
         return generator
@@ -348,6 +396,7 @@ def test_images_depend_on_no_plan(known: list[Path], forced: Callable[[Path, int
             assert generator.plan(97).threads == threads
             np.testing.assert_array_equal(generator.sample(97, seed=3, first=5), images)
             np.testing.assert_array_equal(generator.sample(7, seed=3, first=5), images[:7])
+            np.testing.assert_array_equal(generator.sample(seed=3, index=np.arange(101, 4, -1)), images[::-1])
         np.testing.assert_array_equal(forced(known[0], threads, rows).from_latents(z), floats)
 
 
@@ -376,7 +425,7 @@ def test_a_fixed_batch_on_many_cores(
 ) -> None:
     """No plan changes the batch of the graph."""
     by_four = forced(fixed(plain.path.parent / manifest.FILES[kind], tmp_path / "g.onnx", 4), 3, 4)
-    assert by_four.plan(97) == workers.Plan(3, 4)
+    assert by_four.plan(97) == scheduling.Plan(3, 4)
     for n in (1, 4, 5, 12, 97):
         np.testing.assert_array_equal(by_four.sample(n, seed=2, first=1), plain.sample(n, seed=2, first=1))
 
@@ -418,15 +467,21 @@ def test_the_second_session_is_of_the_same_bytes(plain: Generator, tmp_path: Pat
 
 
 def test_an_error_of_one_call_is_that_of_the_request(
-    conditional: list[Generator], forced: Callable[[Path, int, int], Generator]
+    conditional: list[Generator], tmp_path: Path, forced: Callable[[Path, int, int], Generator]
 ) -> None:
-    generator = forced(conditional[0].path, 3, 4)
+    """The manifest claims a fourth class, for which the graph has no embedding."""
+
+    def more(described: Manifest) -> Manifest:
+        z, label = described.inputs
+        return dataclasses.replace(described, inputs=(z, dataclasses.replace(label, classes=4)))
+
+    generator = forced(described_as(conditional[0].path, tmp_path / "g.onnx", more), 3, 4)
     labels = np.zeros(100, int)
     labels[61] = 3
     for _ in range(2):
         with pytest.raises(GantoolError, match="failed to run"):
-            generator.run({"z": np.zeros((100, 4)), "label": labels})
-    assert len(generator.sample(100)) == 100
+            generator.sample(100, labels=labels)
+    assert len(generator.sample(100, labels=2)) == 100
 
 
 @pytest.mark.parametrize("n", [2**47, 2**46])
@@ -435,6 +490,130 @@ def test_more_than_any_memory(both: list[Generator], n: int) -> None:
         with pytest.raises(GantoolError, match=rf"{n} samples of \(8, 8, 1\) do not fit") as error:
             generator.sample(n)
         assert ".stream()" in error.value.hint
+
+
+@pytest.fixture
+def on_cuda(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Generator]:
+    """A generator that takes the CPU for CUDA, with calls of at most `rows` images."""
+    honest = ort.InferenceSession
+
+    def session(data: bytes, options: object, providers: list[str], **rest: object) -> object:
+        made = honest(data, providers=["CPUExecutionProvider"])
+        monkeypatch.setattr(made, "get_providers", lambda: providers)
+        return made
+
+    def opened(path: Path, rows: int | None = 8, **rest: Any) -> Generator:
+        with monkeypatch.context() as patch:
+            patch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+            patch.setattr(ort, "preload_dlls", lambda: None)
+            patch.setattr(ort, "InferenceSession", session)
+            if rows is not None:
+                patch.setattr(scheduling, "device_rows", lambda memory, output: rows)
+            generator = Generator(path, "cuda", **rest)
+        if isinstance(generator.session, Bound):
+            generator.session.device, generator.session.graph = "cpu", False
+        return generator
+
+    # the class itself, for `isinstance`, is that of the CPU's sessions
+    return opened
+
+
+# requests on a GPU
+
+
+@pytest.mark.parametrize("settings", [None, {"enable_cuda_graph": "1"}], ids=["plain", "graph"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [0, 1, 3, 8, 9, 17, 61])
+def test_a_request_on_a_gpu_makes_the_same_images(
+    plain: Generator, kind: str, on_cuda: Callable[..., Generator], settings: dict[str, str] | None, n: int
+) -> None:
+    path = plain.path.parent / manifest.FILES[kind]
+    generator = on_cuda(path, settings=settings)
+    wanted = Generator(path).sample(n, seed=5, first=11)
+    for _ in range(2):
+        np.testing.assert_array_equal(generator.sample(n, seed=5, first=11), wanted)
+    parts = list(generator.stream(n, 5, 11, part=20))
+    np.testing.assert_array_equal(np.concatenate([wanted[:0], *parts]), wanted)
+    if not generator.seeded:
+        z = generator.latents(n, 5, 11)
+        np.testing.assert_array_equal(generator.from_latents(z), Generator(path).from_latents(z))
+
+
+def test_calls_on_a_gpu_are_of_few_sizes(seeded: Generator, on_cuda: Callable[..., Generator]) -> None:
+    """Each new one is slow at first, and has a graph of its own."""
+    generator = on_cuda(seeded.path, 16, settings={"enable_cuda_graph": "1"})
+    bound = generator.session
+    assert isinstance(bound, Bound)
+    seen = []
+    honest = bound.run
+    bound.run = lambda names, feeds: seen.append(len(feeds["index"])) or honest(names, feeds)  # type: ignore[method-assign, func-returns-value]
+    for n in (1, 2, 3, 5, 16, 17, 47):
+        assert len(generator.sample(n)) == n
+    assert seen == [1, 2, 4, 8, 16, 16, 1, 16, 16, 16]
+
+
+def test_two_calls_at_once_on_a_gpu(
+    seeded: Generator, on_cuda: Callable[..., Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is copied while the other computes; a CUDA graph has one stream."""
+    generator = on_cuda(seeded.path)
+    assert generator.plan(8) == scheduling.Plan(1, 8)
+    assert generator.plan(9) == scheduling.Plan(2, 8)
+    assert on_cuda(seeded.path, settings={"enable_cuda_graph": "1"}).plan(1000) == scheduling.Plan(1, 8)
+    together = threading.Barrier(2, timeout=30)
+    honest, calls = generator.session.run_with_iobinding, itertools.count()
+
+    def meet(binding: object) -> None:
+        if next(calls) < 2:  # neither of the first two calls could go on alone
+            together.wait()
+        honest(binding)
+
+    monkeypatch.setattr(generator.session, "run_with_iobinding", meet)
+    np.testing.assert_array_equal(generator.sample(40, seed=1), seeded.sample(40, seed=1))
+
+
+def test_a_call_that_fails_on_a_gpu_is_told(
+    seeded: Generator, on_cuda: Callable[..., Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = on_cuda(seeded.path)
+
+    def fails(binding: object) -> None:
+        raise RuntimeError("CUDA failure 2: out of memory")
+
+    monkeypatch.setattr(generator.session, "run_with_iobinding", fails)
+    with pytest.raises(GantoolError, match=r"seeded\.onnx failed to run: CUDA failure 2: out of memory"):
+        generator.sample(40)
+
+
+@pytest.mark.parametrize("batch", [4, 6])
+def test_a_fixed_batch_on_a_gpu(
+    seeded: Generator, on_cuda: Callable[..., Generator], tmp_path: Path, batch: int
+) -> None:
+    generator = on_cuda(fixed(seeded.path, tmp_path / "g.onnx", batch))
+    for n in (1, batch, 25):
+        np.testing.assert_array_equal(generator.sample(n, 3), seeded.sample(n, 3))
+
+
+@pytest.mark.parametrize(
+    ("memory", "output", "rows"),
+    [
+        (143e9, 3 * 32 * 32 * 4, 4096),
+        (143e9, 3 * 64 * 64 * 4, 2048),
+        (8e9, 3 * 64 * 64 * 4, 128),
+        (8e9, 28 * 28 * 4, 2048),
+        (None, 3 * 64 * 64 * 4, 64),
+        (2e9, 3 * 1024 * 1024 * 4, 16),
+    ],
+)
+def test_rows_by_the_memory_of_the_device(memory: float | None, output: int, rows: int) -> None:
+    assert scheduling.device_rows(memory, output) == rows
+
+
+def test_the_memory_of_the_device_is_what_nvml_says(
+    seeded: Generator, on_cuda: Callable[..., Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nvml, "open_device", lambda: SimpleNamespace(total_mb=lambda: 20.0))
+    assert on_cuda(seeded.path, rows=None).plan(1000) == scheduling.Plan(2, 64)
 
 
 # streams
@@ -451,12 +630,12 @@ def test_a_stream_is_the_sample_in_parts(conditional: list[Generator], n: int, p
 
 
 def test_a_stream_is_one_part_ahead(plain: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next part is made while one is looked at, and no more than that."""
+    """The next part is made while the caller uses one, and no more than that."""
     begun: list[int] = []
-    honest = plain.sample
-    monkeypatch.setattr(plain, "sample", lambda n, seed, first, labels: begun.append(n) or honest(n, seed, first))
+    honest = plain.session.run
+    monkeypatch.setattr(plain.session, "run", lambda *args: begun.append(1) or honest(*args))
     alive: list[weakref.ref[np.ndarray]] = []
-    parts = plain.stream(10_000_000, part=3)
+    parts = plain.stream(10_000_000, part=3)  # a call a part
     for number in range(1, 9):
         images = next(parts)
         alive.append(weakref.ref(images))
@@ -495,15 +674,17 @@ def test_a_stream_refuses_at_once(conditional: list[Generator], asked: dict[str,
 
 
 def test_a_stream_that_fails_says_so(plain: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(n: int, seed: int, first: int, labels: object) -> np.ndarray:
-        if first == 4:
-            raise GantoolError("The machine is on fire.")
-        return np.zeros((n, 8, 8, 1), np.uint8)
+    honest, calls = plain.session.run, itertools.count()
 
-    monkeypatch.setattr(plain, "sample", fails)
+    def fails(*args: Any) -> Any:
+        if next(calls) == 2:
+            raise RuntimeError("The machine is on fire.")
+        return honest(*args)
+
+    monkeypatch.setattr(plain.session, "run", fails)
     parts = plain.stream(10, part=2)
     assert len(next(parts)) == len(next(parts)) == 2
-    with pytest.raises(GantoolError, match="on fire"):
+    with pytest.raises(GantoolError, match="failed to run: The machine is on fire"):
         next(parts)
 
 

@@ -32,7 +32,7 @@ def edited(path: Path, to: Path, edit: Callable[[onnx.ModelProto], object], chan
     edit(model)
     data = model.SerializeToString()
     found = dataclasses.replace(
-        found, graph_sha256=onnxfile.graph_sha256(data), weights_sha256=inspection.weights_sha256(model)
+        found, graph_sha256=onnxfile.parse(data, to).graph_sha256, weights_sha256=inspection.weights_sha256(model)
     )
     return _save(model, change(found).to_json(), to)
 

@@ -80,7 +80,7 @@ def resized(draw: random.Random, files: list[bytes]) -> bytes:
         if 0 < place <= len(entry["shape"]):
             entry["shape"][place - 1] = size
     told["batch"] = size if place == 0 else None
-    told["graph_sha256"] = onnxfile.graph_sha256(model.SerializeToString())
+    told["graph_sha256"] = onnxfile.parse(model.SerializeToString(), "the model").graph_sha256
     onnx.helper.set_model_props(model, {manifest.KEY: json.dumps(told)})
     return model.SerializeToString()
 

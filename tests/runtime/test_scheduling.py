@@ -1,4 +1,4 @@
-"""gantool.runtime.workers: what a request is cut into, threads that help and go."""
+"""gantool.runtime.scheduling: what a request is split into, and the threads that run it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 from gantool.runtime import generator as generator_module
-from gantool.runtime.workers import Plan, Workers, at_once, call_rows, image_seconds, latency_threads, plan
+from gantool.runtime.scheduling import Plan, Workers, at_once, call_rows, image_seconds, latency_threads, plan
 
 # plans
 
@@ -140,8 +140,8 @@ def test_threads_end_with_their_owner() -> None:
 
 PROGRAM = """
 import itertools, sys, threading
-from gantool.runtime import Generator, workers
-workers.image_seconds = lambda size, convolutional: 1e-3
+from gantool.runtime import Generator, scheduling
+scheduling.image_seconds = lambda size, convolutional: 1e-3
 generator = Generator(sys.argv[1], threads=3)
 assert generator.plan(50).threads == 3
 assert len(generator.sample(50)) == 50

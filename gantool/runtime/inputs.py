@@ -1,0 +1,146 @@
+"""Validate arguments, and check that the manifest matches the graph."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from gantool.artifact import latents
+from gantool.artifact.manifest import Golden, InputInfo, Manifest
+from gantool.artifact.onnxfile import OnnxFile
+from gantool.errors import GantoolError, excerpt
+from gantool.runtime.session import Value, signature
+
+Labels = int | str | Sequence[int | str] | np.ndarray | None
+
+MAX_SIDES = 8
+MAX_ELEMENTS = 2**31  # of one row of an input, or of one sample
+MAX_CLASSES = 2**31
+
+
+def check_request(n: Any, seed: Any, first: Any) -> tuple[int, int, int]:
+    """The three as int (NumPy's integers too); GantoolError unless images first … first+n-1 of `seed` exist."""
+    if not type(n) is type(seed) is type(first) is int:
+        n, seed, first = whole("n", n), whole("seed", seed), whole("first", first)
+    if n < 0:
+        raise GantoolError(f"{n} images were asked for.", "Give 0 or more.")
+    if not 0 <= first <= latents.MAX_INDEX - n:
+        raise GantoolError(
+            f"There is no image {first + n - 1 if first >= 0 else first}.", "They run from 0 to 2**47 - 1."
+        )
+    if not -(2**63) <= seed < 2**63:
+        latents.key_from_seed(seed)  # raises: a graph would cut it to 64 bits
+    return n, seed, first
+
+
+def whole(name: str, value: Any) -> int:
+    """`value` as int; GantoolError when it is no whole number."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise GantoolError(f"{name} is {value!r:.100}: not a whole number.") from error
+
+
+def graph_input(item: InputInfo, given: Any) -> np.ndarray:
+    """The array `given` for one input of the graph; GantoolError for another shape, or for what are no numbers."""
+    array = np.asarray(given)
+    valid = array.dtype.kind in "biuf" and (item.dtype == "float32" or array.dtype.kind in "iu")
+    if not valid or array.ndim != 1 + len(item.shape) or array.shape[1:] != item.shape:
+        wanted = ", ".join(map(str, ("n" if item.distribution != "seed" else 1, *item.shape)))
+        raise GantoolError(f"{item.name} is {array.dtype} {array.shape}; wanted: {item.dtype} ({wanted}).")
+    return np.ascontiguousarray(array, item.dtype)
+
+
+def parse_labels(given: Labels, count: int, manifest: Manifest, origin: Path) -> int | np.ndarray | None:
+    """Labels, by number or name, as one whole number, int64 (count,), or None.
+
+    GantoolError for a generator without labels, another number of them, or an unknown class.
+    """
+    if given is None:
+        return None
+    if manifest.input("label") is None:
+        raise manifest.takes_no_labels(origin)
+    values = np.asarray(given)
+    if values.dtype.kind == "U" and values.ndim < 2:
+        names = values.reshape(-1).tolist()
+        numbers = {name: manifest.class_number(name) for name in dict.fromkeys(names)}
+        values = np.array([numbers[name] for name in names], np.int64).reshape(values.shape)
+    if values.shape not in ((), (count,)) or (values.size and values.dtype.kind not in "iu"):
+        raise GantoolError(f"The labels are {values.dtype} {values.shape}; wanted: one whole number, or {count}.")
+    check_labels(values, manifest.classes)
+    return values.astype(np.int64) if values.shape else int(values)
+
+
+def check_labels(labels: np.ndarray, classes: int) -> None:
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise GantoolError(f"The labels run from {labels.min()} to {labels.max()}; there are {classes} classes.")
+
+
+def check_signature(session: ort.InferenceSession, path: Path, manifest: Manifest) -> None:
+    """GantoolError unless the graph has the inputs and the output that the manifest says: names, dtypes, shapes."""
+    inputs, outputs = signature(session, path)
+    batch, output = manifest.batch, manifest.output
+    wanted_inputs = [
+        Value(i.name, i.dtype, (1 if i.distribution == "seed" else batch, *i.shape)) for i in manifest.inputs
+    ]
+    wanted_outputs = [Value(output.name, output.dtype, (batch, *output.shape))]
+    for what, found, wanted in (("inputs", inputs, wanted_inputs), ("outputs", outputs, wanted_outputs)):
+        pairs = [{(value.name, value.dtype) for value in values} for values in (found, wanted)]
+        if pairs[0] != pairs[1] or len(found) != len(wanted):
+            has, says = (", ".join(f"{name} {dtype}" for name, dtype in sorted(pair)) for pair in pairs)
+            raise _changed(path, f"has the {what} {excerpt(has, 300)}; its manifest says {excerpt(says, 300)}")
+        shapes = {value.name: value.shape for value in wanted}
+        for value in found:
+            if not _matches(value.shape, shapes[value.name]):
+                has, says = (shape_text(shape) for shape in (value.shape, shapes[value.name]))
+                raise _changed(path, f"has {excerpt(value.name)} of {has}; its manifest says {says}")
+    rows = [i.shape for i in manifest.inputs + manifest.latents] + [output.shape]
+    if any(len(shape) > MAX_SIDES or math.prod(shape) > MAX_ELEMENTS for shape in rows):
+        raise _changed(path, "has inputs or an output too large for any memory")
+    for item in manifest.inputs:
+        if item.distribution == "label" and not 1 <= item.classes <= MAX_CLASSES:
+            raise _changed(path, f"has a label of {excerpt(str(item.classes))} classes")
+
+
+def check_digest(file: OnnxFile, path: Path, manifest: Manifest) -> None:
+    """GantoolError when the graph is not the one that the manifest was written for."""
+    if manifest.graph_sha256 not in (None, file.graph_sha256):  # None: schema 1
+        raise GantoolError(
+            f"{path} holds other weights or nodes than its manifest says: "
+            f"sha256 {file.graph_sha256} instead of {excerpt(str(manifest.graph_sha256))}.",
+            "It was changed since its export: export it again.",
+        )
+
+
+def worst_pixel(golden: Golden, images: np.ndarray, path: Path) -> int:
+    """The largest difference, in levels, of the golden pixels; GantoolError for one outside the images."""
+    worst = 0
+    for image, row, column, values in golden.pixels:
+        place = (image, row, column, len(values) - 1)
+        if images.ndim != 4 or any(i >= side for i, side in zip(place, images.shape, strict=True)):
+            raise GantoolError(f"{path}: a golden pixel lies outside its images.", "Export it again.")
+        pixel = images[image, row, column, : len(values)].astype(int)
+        worst = max(worst, int(np.abs(pixel - np.array(values)).max()))
+    return worst
+
+
+def shape_text(shape: tuple[int | None, ...]) -> str:
+    """A shape for a message; an axis of any length is n."""
+    return excerpt("(" + ", ".join("n" if side is None else str(side) for side in shape) + ")", 120)
+
+
+def _matches(found: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether a graph's shape agrees with the manifest's; a graph may leave out a side, or all of them."""
+    return not found or (
+        len(found) == len(wanted) and all(side in (None, other) for side, other in zip(found, wanted, strict=True))
+    )
+
+
+def _changed(path: Path, what: str) -> GantoolError:
+    return GantoolError(f"{path} {what}.", "The file was changed since its export: export it again.")
