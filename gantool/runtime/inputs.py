@@ -48,12 +48,22 @@ def whole(name: str, value: Any) -> int:
 
 
 def graph_input(item: InputInfo, given: Any) -> np.ndarray:
-    """The array `given` for one input of the graph; GantoolError for another shape, or for what are no numbers."""
+    """The array `given` for one input of the graph; GantoolError for another shape or dtype, or values out of range."""
     array = np.asarray(given)
-    valid = array.dtype.kind in "biuf" and (item.dtype == "float32" or array.dtype.kind in "iu")
-    if not valid or array.ndim != 1 + len(item.shape) or array.shape[1:] != item.shape:
+    kinds = "f" if item.dtype == "float32" else "iu"
+    if array.dtype.kind not in kinds or array.ndim != 1 + len(item.shape) or array.shape[1:] != item.shape:
         wanted = ", ".join(map(str, ("n" if item.distribution != "seed" else 1, *item.shape)))
-        raise GantoolError(f"{item.name} is {array.dtype} {array.shape}; wanted: {item.dtype} ({wanted}).")
+        hint = ""
+        if item.dtype == "float32" and array.dtype == np.uint8:
+            hint = "Scale a picture of bytes to [-1, 1] first: picture / 127.5 - 1."
+        raise GantoolError(f"{item.name} is {array.dtype} {array.shape}; wanted: {item.dtype} ({wanted}).", hint)
+    if item.distribution == "label":
+        check_labels(array, item.classes)
+    elif item.distribution == "index":
+        latents.check_index(array)
+    elif item.distribution == "seed":
+        for seed in array.tolist():
+            latents.key_from_seed(seed)
     return np.ascontiguousarray(array, item.dtype)
 
 

@@ -283,7 +283,9 @@ def test_the_graph_of_a_seeded_file(seeded: Generator) -> None:
         ({"z": np.zeros((2, 4)), "label": [0.0, 1.0]}, "label is float64"),
         ({"z": np.zeros((2, 3)), "label": [0, 1]}, r"z is float64 \(2, 3\); wanted: float32 \(n, 4\)"),
         ({"z": "noise", "label": [0, 1]}, "z is <U5"),
-        ({"z": np.zeros((2, 4)), "label": [0, 3]}, "failed to run"),
+        ({"z": np.zeros((2, 4)), "label": [0, 3]}, "labels run from 0 to 3; there are 3 classes"),
+        ({"z": np.zeros((2, 4)), "label": [-1, 0]}, "labels run from -1 to 0"),
+        ({"z": np.zeros((2, 4), np.int64), "label": [0, 1]}, r"z is int64 \(2, 4\); wanted: float32"),
     ],
 )
 def test_inputs_that_the_graph_does_not_take(
@@ -291,6 +293,16 @@ def test_inputs_that_the_graph_does_not_take(
 ) -> None:
     with pytest.raises(GantoolError, match=message):
         conditional[0].run(inputs)
+
+
+def test_the_graph_of_a_seeded_file_takes_what_sample_takes(seeded: Generator) -> None:
+    for inputs, message in (
+        ({"seed": [2**63], "index": [0]}, "seed 9223372036854775808 does not fit 64 bits"),
+        ({"seed": [0], "index": [-1]}, "index -1 is out of range"),
+        ({"seed": [0], "index": [0, 2**47]}, f"index {2**47} is out of range"),
+    ):
+        with pytest.raises(GantoolError, match=message):
+            seeded.run(inputs)
 
 
 def test_a_generator_of_images_is_run_by_hand(plain: Generator, tmp_path: Path) -> None:
@@ -305,6 +317,9 @@ def test_a_generator_of_images_is_run_by_hand(plain: Generator, tmp_path: Path) 
         with pytest.raises(GantoolError):
             ask()
     assert generator.run({"z": np.zeros((2, 4))}).shape == (2, 1, 8, 8)
+    with pytest.raises(GantoolError, match=r"z is uint8 \(2, 4\); wanted: float32 \(n, 4\)") as error:
+        generator.run({"z": np.zeros((2, 4), np.uint8)})
+    assert "Scale a picture of bytes to [-1, 1]" in error.value.hint
 
 
 # a fixed batch
