@@ -189,23 +189,28 @@ class Generator:
     def _stream(
         self, n: int, seed: int, first: int, labels: int | np.ndarray | None, part: int
     ) -> Iterator[np.ndarray]:
+        stop = threading.Event()
+
         def make(start: int) -> np.ndarray:
             count = min(part, n - start)
             own = labels[start : start + count] if isinstance(labels, np.ndarray) else labels
-            return self._sample(count, seed, first + start, own)
+            return self._sample(count, seed, first + start, own, stop=stop)
 
         if isinstance(self.session, Bound):  # CUDA graphs are kept by thread: another thread would record them anew
             for start in range(0, n, part):
                 yield make(start)
             return
         with ThreadPoolExecutor(1, "gantool-stream") as ahead:
-            following = ahead.submit(make, 0) if n else None
-            for start in range(part, n + part, part):
-                assert following is not None
-                images = following.result()
-                following = ahead.submit(make, start) if start < n else None
-                yield images
-                del images  # otherwise a third part would stay in memory while the next is waited for
+            try:
+                following = ahead.submit(make, 0) if n else None
+                for start in range(part, n + part, part):
+                    assert following is not None
+                    images = following.result()
+                    following = ahead.submit(make, start) if start < n else None
+                    yield images
+                    del images  # otherwise a third part would stay in memory while the next is waited for
+            finally:
+                stop.set()  # an interrupt or close() does not wait for the rest of the part
 
     def latents(self, n: int, seed: int = 0, first: int = 0) -> np.ndarray:
         """The latents of images `first … first+n-1` of `seed`: float32 (n, latent_dim)."""
@@ -283,7 +288,9 @@ class Generator:
         first: int,
         labels: Labels,
         index: ArrayLike | None = None,
+        stop: threading.Event | None = None,
     ) -> np.ndarray:
+        """`sample`; calls that have not begun when `stop` is set are left out, and their images are undefined."""
         if index is None:
             n, seed, first = check_request(n, seed, first)
             rows: Index = range(first, first + n)
@@ -302,7 +309,7 @@ class Generator:
 
         if 0 < n <= self._at_once:
             return call(0, n, self.session, None)
-        return self._split(call, n, self.shape, np.uint8 if self._image else np.float32)
+        return self._split(call, n, self.shape, np.uint8 if self._image else np.float32, stop)
 
     def _images(
         self,
@@ -332,6 +339,7 @@ class Generator:
         count: int,
         shape: tuple[int, ...],
         dtype: DTypeLike,
+        stop: threading.Event | None = None,
     ) -> np.ndarray:
         """All rows by `call(start, end, session, into)`, split as `plan` says → (count, *shape).
 
@@ -354,7 +362,7 @@ class Generator:
             if made is not into:
                 into[...] = made
 
-        self._workers.each(write, range(0, count, plan.rows), plan.threads)
+        self._workers.each(write, range(0, count, plan.rows), plan.threads, stop)
         return images
 
     def _bulk_session(self) -> ort.InferenceSession:

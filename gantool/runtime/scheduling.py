@@ -106,17 +106,20 @@ class Workers:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
-    def each(self, work: Callable[[Job], object], jobs: Iterable[Job], threads: int) -> None:
+    def each(
+        self, work: Callable[[Job], object], jobs: Iterable[Job], threads: int, stop: threading.Event | None = None
+    ) -> None:
         """Call `work(job)` for every job, on the caller's thread and up to `threads` - 1 others; jobs begin in order.
 
         The first error stops the rest, and is raised when no thread works any more. The caller does not wait for
-        threads that are busy with another request: it does more of the jobs itself.
+        threads that are busy with another request: it does more of the jobs itself. Jobs that have not begun when
+        `stop` is set are left out.
         """
         left = deque(jobs)
 
         def take_jobs() -> None:
             try:
-                while True:
+                while stop is None or not stop.is_set():
                     try:
                         job = left.popleft()
                     except IndexError:

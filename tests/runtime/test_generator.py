@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -660,6 +662,54 @@ def test_a_stream_is_one_part_ahead(plain: Generator, monkeypatch: pytest.Monkey
     parts.close()  # type: ignore[attr-defined]
     assert len(begun) <= 9
     assert not any(thread.name.startswith("gantool-stream") for thread in threading.enumerate())
+
+
+@pytest.fixture
+def slow(
+    seeded: Generator, forced: Callable[[Path, int, int], Generator], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Generator, threading.Event]:
+    """A generator that takes 0.05 s an image after the first 100, and an event that is set when the 101st begins."""
+    generator, begun = forced(seeded.path, 1, 1), threading.Event()
+    honest, calls = generator.session.run_with_iobinding, itertools.count()
+
+    def run(binding: object) -> None:
+        if next(calls) >= 100:
+            begun.set()
+            time.sleep(0.05)
+        honest(binding)
+
+    monkeypatch.setattr(generator.session, "run_with_iobinding", run)
+    return generator, begun
+
+
+def test_close_ends_a_stream_within_a_second(slow: tuple[Generator, threading.Event]) -> None:
+    generator, begun = slow
+    parts = generator.stream(300, part=100)
+    next(parts)
+    assert begun.wait(30)  # the second part, which takes 5 seconds
+    start = time.monotonic()
+    parts.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 1
+    assert not any(thread.name.startswith("gantool-stream") for thread in threading.enumerate())
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")
+def test_ctrl_c_ends_a_stream_within_a_second(slow: tuple[Generator, threading.Event]) -> None:
+    generator, begun = slow
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        assert begun.wait(30)
+        sent.append(time.monotonic())
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in generator.stream(300, part=100):
+            pass
+    assert time.monotonic() - sent[0] < 1
+    sender.join()
 
 
 def test_parts_are_of_bounded_size(plain: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
