@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gantool.benching.settle import rate  # nothing else comes with it
+from gantool.benching.timing import rate  # nothing else comes with it
 
 GENERATORS = {"mlp 28": ("mlp", (1, 28, 28)), "dcgan 32": ("dcgan", (3, 32, 32)), "dcgan 64": ("dcgan", (3, 64, 64))}
 CHUNK = 64
@@ -274,7 +274,7 @@ def _export(name: str, folder: Path, variants: list[str]) -> None:
     import roofline  # beside this file
     import torch
 
-    from gantool.benching import work
+    from gantool.benching.roofline import count
     from gantool.exporting import Options, from_game, write
 
     about: dict[str, object] = {"name": GENERATORS[name][0], "plugin": "gantool", "plugin_version": "", "config": {}}
@@ -287,7 +287,7 @@ def _export(name: str, folder: Path, variants: list[str]) -> None:
     with torch.no_grad():  # in inference mode a linear layer is one operator that the counter does not know
         flops = roofline.count(lambda: source.generator.eval()(torch.zeros(1, *latent))).flops
     weights = sum(p.nbytes for p in source.generator.parameters())
-    touched = work.count(folder / "generator.onnx")
+    touched = count(folder / "generator.onnx")
     values = touched.activation_bytes if touched else None
     about = {"latent": latent, "flops": flops, "weight_bytes": weights, "activation_bytes": values}
     (folder / "work.json").write_text(json.dumps(about | {"shape": source.output.shape}))

@@ -1,25 +1,34 @@
-"""A report as one HTML file: no script, no request, right on a phone, on paper and in the dark."""
+"""A report as one HTML file: no script, no request, readable on a phone, on paper and in the dark."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gantool.benching import plots
-from gantool.benching.answer import off_by
-from gantool.benching.models import Names
-from gantool.benching.plots import Dot, Series
-from gantool.benching.tables import Table, baseline, cold, compare, failed, quality, warm
+from gantool.benching.answer import levels_off
+from gantool.benching.tables import Names, Table, baseline, cold, compare, failed, quality, warm
 from gantool.system.files import write_bytes
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 STYLE = "report.css"
-FEW = 5  # columns that need not be spread over the page
+NARROW = 5  # columns at most of a table that is not stretched over the page
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+# matplotlib draws in these; in the page each becomes a variable of report.css, which follows light, dark and print
+SERIES = ("#0072b2", "#c44e00", "#00805b", "#b0528a", "#9a6a00", "#5a5fd0")
+TEXT, GRID = "#59636e", "#d1d9e0"
+VARIABLES = {colour: f"--c{i}" for i, colour in enumerate(SERIES)} | {TEXT: "--quiet", GRID: "--line"}
+DASHES = ("-", "--")
+MAX_SERIES = len(SERIES) * len(DASHES)
 
 
 def write_html(report: dict[str, Any], path: Path) -> None:
@@ -27,18 +36,22 @@ def write_html(report: dict[str, Any], path: Path) -> None:
 
 
 def page(report: dict[str, Any]) -> str:
-    """The whole page; whatever comes from files or the machine is escaped."""
+    """The whole page; text from files and from the machine is escaped."""
     measured = [cell for cell in report["cells"] if cell["status"] == "measured"]
-    # the same cell has the same colour in every plot: the fastest first
+    # fastest first; a cell has the same colour in every plot
     ranked = sorted(measured, key=lambda cell: -_best(cell)["images_per_second"])
     title = "Bench of " + ", ".join(dict.fromkeys(c["file"]["architecture"] or c["file"]["name"] for c in measured))
     names = Names(report["models"])
-    own = [(m["name"], [c for c in measured if c["file"].get("model") == m["model"]]) for m in report["models"]]
+    by_model = [(m["name"], [c for c in measured if c["file"].get("model") == m["model"]]) for m in report["models"]]
+
+    def with_model(table: Table, model: str) -> Table:
+        return replace(table, title=f"{table.title}, {model}") if names.several else table
+
     parts = [
         f"<header><h1>{escape(title)}</h1>{_machine(report)}</header>",
         _answers(report["answer"]),
         _plots(ranked, names),
-        *(_table(_of(model, make(cells, names), names)) for make in (warm, cold) for model, cells in own if cells),
+        *(_table(with_model(make(cells, names), model)) for make in (warm, cold) for model, cells in by_model if cells),
         _table(compare(report.get("compare"))),
         _table(baseline(report.get("baseline"))),
         _table(quality(report.get("quality"))),
@@ -59,94 +72,157 @@ def page(report: dict[str, Any]) -> str:
 def _machine(report: dict[str, Any]) -> str:
     machine = report["machine"]
     versions: dict[str, str] = next((c["versions"] for c in report["cells"] if c["status"] == "measured"), {})
-    words = [
+    facts = [
         f"{machine['cpu']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine["gpu"] else ""),
         str(machine["system"]),
         *(f"{name} {version}" for name, version in versions.items()),
         *([f"commit {report['commit'][:12]}"] if report["commit"] else []),
         f"{datetime.fromisoformat(report['created']):%Y-%m-%d %H:%M %Z}",
     ]
-    return f"<p>{escape(' · '.join(words))}</p>"
-
-
-def _of(model: str, table: Table, names: Names) -> Table:
-    return replace(table, title=f"{table.title}, {model}") if names.several else table
+    return f"<p>{escape(' · '.join(facts))}</p>"
 
 
 def _answers(answer: dict[str, Any]) -> str:
     parts = []
     for model in answer["models"]:
         cards = []
-        for words in model["words"]:
-            question, _, found = words.partition(": ")
+        for sentence in model["words"]:
+            question, _, found = sentence.partition(": ")
             cards.append(f"<li><b>{escape(question)}</b> {escape(found)}</li>")
         heading = f"<h2>{escape(model['name'])}</h2>" if len(answer["models"]) > 1 else ""
         parts.append(f'{heading}<ul class="answers">{"".join(cards)}</ul>')
     return "".join(parts)
 
 
-def _plots(ranked: Sequence[dict[str, Any]], names: Names) -> str:
-    def series(key: str) -> list[Series]:
-        return [Series(names.cell(c), tuple((row["batch"], row[key]) for row in c["batches"])) for c in ranked]
+# plots
 
+
+def _plots(ranked: Sequence[dict[str, Any]], names: Names) -> str:
     figures = [
-        _figure(
-            "Throughput", plots.lines(series("images_per_second"), "batch", "images/s", "Images a second by batch")
-        ),
-        _figure("Latency", plots.lines(series("p99_ms"), "batch", "p99, ms", "99th percentile of latency by batch")),
-        *_fronts(ranked, names),
+        _figure("Throughput", "batch", "images/s", _lines(ranked, "images_per_second")),
+        _figure("Latency", "batch", "p99, ms", _lines(ranked, "p99_ms")),
+        *_quality_plots(ranked, names),
     ]
     legend = "".join(
-        f'<li class="{plots.style(i)}"><svg viewBox="0 0 30 10"><polyline points="1,5 29,5"/><circle cx="15" cy="5" '
-        f'r="3"/></svg><span>{escape(names.cell(c))}</span></li>'
-        for i, c in enumerate(ranked[: plots.MOST])
+        f'<li><span class="key c{i % len(SERIES)} d{i // len(SERIES)}"></span>{escape(names.cell(cell))}</li>'
+        for i, cell in enumerate(ranked[:MAX_SERIES])
     )
-    note = f"<p>Drawn are the {plots.MOST} fastest of {len(ranked)} cells.</p>" if len(ranked) > plots.MOST else ""
+    note = f"<p>The {MAX_SERIES} fastest of {len(ranked)} cells are drawn.</p>" if len(ranked) > MAX_SERIES else ""
     return f'<section><div class="plots">{"".join(figures)}</div><ul class="legend">{legend}</ul>{note}</section>'
 
 
-def _fronts(ranked: Sequence[dict[str, Any]], names: Names) -> list[str]:
-    """A figure a model that has several files: one is never better than another model's."""
-    judged = [(i, c) for i, c in enumerate(ranked) if off_by(c) != float("inf")]
-    groups: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-    for place, cell in judged:
-        groups.setdefault(names.model(cell), []).append((place, cell))
+def _figure(title: str, x_label: str, y_label: str, draw: Callable[[Axes], None], note: str = "") -> str:
+    """A captioned SVG in which `draw` drew, with the page's fonts and colours."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # not pyplot: no window system, no state left behind
+
+    text = io.StringIO()
+    # hashsalt: the ids of one plot are not those of another, and are the same each time
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": title + note, "font.size": 9, "grid.color": GRID}
+    style |= {"axes.edgecolor": GRID, "axes.labelcolor": TEXT, "xtick.color": TEXT, "ytick.color": TEXT}
+    with rc_context(style):
+        figure = Figure(figsize=(4, 2.7), layout="constrained")
+        axes = figure.subplots()
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
+        figure.savefig(text, format="svg", transparent=True)
+    svg = re.sub("<metadata>.*?</metadata>", "", text.getvalue(), flags=re.DOTALL)
+    svg = svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{escape(title)}: {y_label}"', 1)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    below = f"<p>{escape(note)}</p>" if note else ""
+    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{below}</figure>"
+
+
+def _lines(ranked: Sequence[dict[str, Any]], key: str) -> Callable[[Axes], None]:
+    """Draws `key` by batch, a line a cell."""
+
+    def draw(axes: Axes) -> None:
+        for i, cell in enumerate(ranked[:MAX_SERIES]):
+            axes.plot(
+                [row["batch"] for row in cell["batches"]],
+                [row[key] for row in cell["batches"]],
+                DASHES[i // len(SERIES)],
+                color=SERIES[i % len(SERIES)],
+                marker="o",
+                markersize=4,
+                gid=f"{key}-{i}",
+            )
+        _logarithmic(axes, "x", [row["batch"] for cell in ranked for row in cell["batches"]])
+        _logarithmic(axes, "y", [row[key] for cell in ranked for row in cell["batches"]])
+
+    return draw
+
+
+def _quality_plots(ranked: Sequence[dict[str, Any]], names: Names) -> list[str]:
+    """A plot for each model of several files: what one model's images are off says nothing of another's."""
+    by_model: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for i, cell in enumerate(ranked[:MAX_SERIES]):
+        if levels_off(cell) != float("inf"):
+            by_model.setdefault(names.model(cell), []).append((i, cell))
     figures = []
-    for model, own in groups.items():
-        if len({c["file"]["path"] for _, c in own}) > 1:
-            svg = plots.dots(
-                _dots([c for _, c in own], names), "best images/s", "mean level off float32",
-                "Quality by speed; area: size", [place for place, _ in own],
-            )  # fmt: skip
-            note = "The area is the file's size. The line joins what nothing else beats in all three."
-            figures.append(_figure("Size, quality and speed", svg, f"{model}. {note}" if names.several else note))
+    for model, numbered in by_model.items():
+        if len({cell["file"]["path"] for _, cell in numbered}) > 1:
+            note = "The area is the file's size. The line joins cells that no other beats in speed, quality and size."
+            figures.append(
+                _figure(
+                    "Size, quality and speed",
+                    "best images/s",
+                    "mean level off float32",
+                    _dots(numbered),
+                    f"{model}. {note}" if names.several else note,
+                )
+            )
     return figures
 
 
-def _dots(cells: Sequence[dict[str, Any]], names: Names) -> list[Dot]:
-    largest = max(c["file"]["bytes"] for c in cells)
-    points = [(_best(c)["images_per_second"], _mean(c), c["file"]["bytes"]) for c in cells]
+def _dots(numbered: Sequence[tuple[int, dict[str, Any]]]) -> Callable[[Axes], None]:
+    """Draws speed, quality and size: a dot a cell, numbered as in the legend."""
+    points = [(_best(c)["images_per_second"], _mean_level(c), c["file"]["bytes"]) for _, c in numbered]
+    largest = max(size for *_, size in points)
 
     def beaten(me: tuple[float, float, int]) -> bool:
         return any(p[0] >= me[0] and p[1] <= me[1] and p[2] <= me[2] and p != me for p in points)
 
-    return [
-        Dot(names.cell(c), point[0], point[1], point[2] / largest, not beaten(point))
-        for c, point in zip(cells, points, strict=True)
-    ]
+    def draw(axes: Axes) -> None:
+        front = sorted(point[:2] for point in points if not beaten(point))
+        axes.plot(*zip(*front, strict=True), ":", color=TEXT, linewidth=1, gid="front")
+        # small ones last, so that no large one hides them
+        for (i, _), (speed, level, size) in sorted(zip(numbered, points, strict=True), key=lambda pair: -pair[1][2]):
+            colour = SERIES[i % len(SERIES)]
+            axes.scatter([speed], [level], 40 + 300 * size / largest, color=colour, alpha=0.55, gid=f"dot-{i}")
+        axes.margins(0.15)
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        _logarithmic(axes, "x", [speed for speed, *_ in points])
+
+    return draw
+
+
+def _logarithmic(axes: Axes, which: str, values: Sequence[float]) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5, or at even steps where the values are close."""
+    from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter, StrMethodFormatter
+
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    wide = max(values) >= 5 * min(values)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else AutoLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_tick_params(which="minor", length=0)
+
+
+# tables
 
 
 def _proofs(cells: Sequence[dict[str, Any]], names: Names) -> str:
     parts = []
     for cell in cells:
-        words = "".join(f"<p>{escape(word)}</p>" for word in cell["proof"]["words"])
-        parts.append(f"<details><summary>{escape(names.cell(cell))}</summary>{words}</details>")
+        sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in cell["proof"]["words"])
+        parts.append(f"<details><summary>{escape(names.cell(cell))}</summary>{sentences}</details>")
     return f"<section><h2>Proof</h2>{''.join(parts)}</section>"
-
-
-def _figure(title: str, svg: str, note: str = "") -> str:
-    below = f"<p>{escape(note)}</p>" if note else ""
-    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{below}</figure>"
 
 
 def _table(table: Table | None) -> str:
@@ -154,28 +230,21 @@ def _table(table: Table | None) -> str:
     if table is None:
         return ""
 
-    def cell(place: int, text: str) -> str:
-        kind = "" if place not in table.left or place == 0 else ' class="left"'
-        # a long name of a file breaks after a dot
-        return (
-            f'<th scope="row">{escape(text).replace(".", ".<wbr>")}</th>'
-            if place == 0
-            else f"<td{kind}>{escape(text)}</td>"
-        )
+    def left(place: int) -> str:
+        return ' class="left"' if place in table.left and place > 0 else ""
 
-    head = "".join(
-        f'<th scope="col"{" class=left" if i in table.left and i else ""}>{escape(text)}</th>'
-        for i, text in enumerate(table.headings)
-    )
+    head = "".join(f'<th scope="col"{left(i)}>{escape(text)}</th>' for i, text in enumerate(table.headings))
     body = ""
-    for place, row in enumerate(table.rows):
-        if table.groups and (place == 0 or table.groups[place] != table.groups[place - 1]):
-            name = f"<span>{escape(table.groups[place])}</span>"
+    for number, (first, *rest) in enumerate(table.rows):
+        if table.groups and (number == 0 or table.groups[number] != table.groups[number - 1]):
+            name = f"<span>{escape(table.groups[number])}</span>"
             body += f'<tr class="group"><th scope="rowgroup" colspan="{len(table.headings)}">{name}</th></tr>'
-        body += f"<tr>{''.join(cell(i, text) for i, text in enumerate(row))}</tr>"
+        # a long name of a file may break after a dot
+        body += f'<tr><th scope="row">{escape(first).replace(".", ".<wbr>")}</th>'
+        body += "".join(f"<td{left(i)}>{escape(text)}</td>" for i, text in enumerate(rest, start=1)) + "</tr>"
     below = f"<p>{escape(table.note)}</p>" if table.note else ""
     kind = "grouped" if table.groups else "named"
-    scroll = "scroll few" if len(table.headings) <= FEW else "scroll"
+    scroll = "scroll narrow" if len(table.headings) <= NARROW else "scroll"
     return (
         f'<section><h2>{escape(table.title)}</h2><div class="{scroll}" tabindex="0"><table class="{kind}">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{below}</section>"
@@ -187,6 +256,6 @@ def _best(cell: dict[str, Any]) -> dict[str, Any]:
     return best
 
 
-def _mean(cell: dict[str, Any]) -> float:
+def _mean_level(cell: dict[str, Any]) -> float:
     reference = cell["proof"]["reference"]
     return float(reference["mean_level"]) if reference else 0.0

@@ -1,4 +1,4 @@
-"""The machine and the process that were measured. Standard library only."""
+"""The machine and the process that are measured. Standard library only."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        asked = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

@@ -1,25 +1,117 @@
-"""Which cells there are: files by what lies beside them, providers, threads and options; the most promising first."""
+"""The matrix of cells: files × providers × threads × options. A cell is measured in a process of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gantool.artifact import onnxfile
 from gantool.artifact.manifest import PRECISIONS, Manifest, file_name
-from gantool.benching.cell import COMBINATIONS, OPTIONS, Cell
 from gantool.errors import GantoolError
 from gantool.system import nvml
 
+BINDING = "io-binding"  # inputs and output stay at fixed places on the device
+GRAPH = "cuda-graph"  # the kernels of one shape are recorded and replayed; needs the binding
+# what each provider can be told besides its defaults: our word → its own options
+OPTIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "cpu": {},
+    "openvino": {},
+    "tensorrt": {BINDING: {}, "fp16": {"trt_fp16_enable": "1"}},
+    "cuda": {
+        BINDING: {},
+        GRAPH: {"enable_cuda_graph": "1"},
+        "nhwc": {"prefer_nhwc": "1"},
+        # onnxruntime's defaults are the exhaustive search, and TF32
+        "exhaustive-search": {"cudnn_conv_algo_search": "EXHAUSTIVE"},
+        "heuristic-search": {"cudnn_conv_algo_search": "HEURISTIC"},
+        "tf32": {"use_tf32": "1"},
+        "no-tf32": {"use_tf32": "0"},
+    },
+}
+# the combinations that `--full` tries, most promising first; what only repeats a default is left out
+COMBINATIONS: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "cuda": (
+        (),
+        (GRAPH,),
+        (BINDING,),
+        (GRAPH, "nhwc"),
+        ("nhwc",),
+        ("no-tf32",),
+        (GRAPH, "no-tf32"),
+        ("heuristic-search",),
+    ),
+    "tensorrt": ((), (BINDING,), (BINDING, "fp16")),
+    "cpu": ((),),
+    "openvino": ((),),
+}
 PROVIDERS = tuple(COMBINATIONS)
 ON_GPU = ("cuda", "tensorrt")
-# precisions by how fast they were seen: a CPU computes half in float32, with casts
-_PROMISE: Mapping[bool, Sequence[str]] = {
+# precisions, fastest first: a CPU computes half in float32, with casts
+_BY_SPEED: Mapping[bool, Sequence[str]] = {
     True: ("float32", "half", "half-weights", "int8"),
     False: ("float32", "int8", "half-weights", "half"),
 }
 
 Absent = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`path`: of the ONNX file; `threads`: cores to use, None: all."""
+
+    path: str
+    provider: str = "cpu"
+    threads: int | None = None
+    options: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The provider's own options."""
+        known = OPTIONS[self.provider]
+        return {key: value for option in self.options for key, value in known[option].items()}
+
+    @property
+    def bound(self) -> bool:
+        return BINDING in self.options or GRAPH in self.options
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"provider": self.provider, "threads": self.threads, "options": list(self.options)}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a measured process is told. `seconds`: of timed runs a batch, at least.
+
+    `reference`: a float32 file of the same generator, whose images on the CPU these must equal; None: there is none.
+    """
+
+    cell: Cell
+    batches: tuple[int, ...]
+    seconds: float
+    reference: str | None = None
+
+
+def label(cell: Mapping[str, Any]) -> str:
+    """The name of a report's cell without its file: "cuda, io-binding", "cpu, 1 thread"."""
+    threads = cell["threads"]
+    parts = [cell["provider"], *cell["options"]]
+    if threads is not None:
+        parts.insert(1, f"{threads} thread{'s' if threads > 1 else ''}")
+    return ", ".join(parts)
+
+
+def arithmetic(provider: str, settings: Mapping[str, str]) -> str | None:
+    """ "TF32" or "fp16" where a provider multiplies with fewer bits than a float32 file asks for, else None.
+
+    `settings`: as they are in force. A GPU from before Ampere has no TF32 and ignores it.
+    """
+    if provider == "cuda":
+        return None if settings.get("use_tf32") == "0" else "TF32"
+    if provider == "tensorrt":  # its builder's default
+        return "fp16" if settings.get("trt_fp16_enable") in ("1", "True", "true") else "TF32"
+    return None
 
 
 def absent(provider: str) -> str | None:
@@ -41,8 +133,8 @@ def best_provider(absent: Absent = absent) -> str:
     return "cpu" if absent("cuda") else "cuda"
 
 
-def check(provider: str, options: Sequence[str]) -> None:
-    """GantoolError for a provider or an option that there is not."""
+def short(paths: Sequence[Path], provider: str, threads: int | None = None, options: Sequence[str] = ()) -> list[Cell]:
+    """A cell a file. GantoolError for a provider or an option that does not exist."""
     if provider not in PROVIDERS:
         raise GantoolError(f"There is no provider {provider!r}.", f"Use one of {', '.join(PROVIDERS)}.")
     for option in options:
@@ -51,30 +143,25 @@ def check(provider: str, options: Sequence[str]) -> None:
             raise GantoolError(
                 f"The provider {provider!r} has no option {option!r}.", f"It has: {have}." if have else "It has none."
             )
-
-
-def short(paths: Sequence[Path], provider: str, threads: int | None = None, options: Sequence[str] = ()) -> list[Cell]:
-    """A cell a file."""
-    check(provider, options)
     return [Cell(str(path), provider, threads, tuple(options)) for path in paths]
 
 
 def full(paths: Sequence[Path], cores: int, absent: Absent = absent) -> list[Cell]:
-    """Every variant beside each file × provider × threads × options. First what promises most, at its defaults.
+    """Every variant beside each file × provider × threads × options, those that are likely fastest first.
 
-    A provider that can't be here has one cell, last.
+    Defaults come before any option, and all cores before one. A provider that can't be here has one cell, last.
     """
     here = [provider for provider in PROVIDERS if absent(provider) is None]
     files = list(dict.fromkeys(file for path in paths for file in variants(path)))
     ranked = []
     for place, file in enumerate(files):
-        precision = _precision(file)
+        precision = next((p for p in PRECISIONS if f".{p}." in file.name), PRECISIONS[0])
         for provider in here:
             gpu = provider in ON_GPU
             for threads in (None,) if gpu or cores == 1 else (None, 1):
                 for extra, options in enumerate(COMBINATIONS[provider]):
-                    promise = (extra, threads is not None, not gpu, _PROMISE[gpu].index(precision), place)
-                    ranked.append((promise, Cell(str(file), provider, threads, options)))
+                    rank = (extra, threads is not None, not gpu, _BY_SPEED[gpu].index(precision), place)
+                    ranked.append((rank, Cell(str(file), provider, threads, options)))
     missing = [Cell(str(paths[0]), provider) for provider in PROVIDERS if provider not in here]
     return [cell for _, cell in sorted(ranked, key=lambda pair: pair[0])] + missing
 
@@ -88,31 +175,26 @@ def variants(path: Path) -> list[Path]:
 
 
 def reference_of(cell: Cell) -> Path | None:
-    """The float32 file of the same generator, whose images on the CPU are what the cell's should be.
+    """The float32 file whose images on the CPU the cell's should equal; None where there is none.
 
-    It lies beside and comes from the same training; else it is the file itself where something else than the CPU's
-    plain session runs it. None: there is nothing that could tell.
+    It lies beside and is of the same training. Without one it is the file itself, unless the cell runs just that: the
+    CPU's plain session.
     """
     path = Path(cell.path)
-    plainly = cell.provider == "cpu" and not cell.options
-    described = _described(path)
+    own = manifest_of(path)
     for kind in ("onnx", "onnx-seeded"):
         beside = path.with_name(file_name(kind))
         if beside == path or not beside.is_file():
             continue
-        other = _described(beside)
-        if other and described and other.model == described.model:
+        other = manifest_of(beside)
+        if other and own and other.model == own.model:
             return beside
-    return None if plainly else path
+    return None if cell.provider == "cpu" and not cell.options else path
 
 
-def _described(path: Path) -> Manifest | None:
-    """The manifest; None of a damaged file, which the measured process tells of."""
+def manifest_of(path: Path) -> Manifest | None:
+    """None for a damaged file: the measured process reports why."""
     try:
         return onnxfile.read_manifest(path)
     except GantoolError:
         return None
-
-
-def _precision(file: Path) -> str:
-    return next((p for p in PRECISIONS if f".{p}." in file.name), PRECISIONS[0])

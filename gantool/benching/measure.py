@@ -1,4 +1,4 @@
-"""Cold and warm times of one generator in this process, then the proof."""
+"""Measure one generator in this process: cold start, warm runs, and the proof that its images are right."""
 
 from __future__ import annotations
 
@@ -17,20 +17,17 @@ import onnxruntime as ort
 from gantool import __version__
 from gantool.artifact import onnxfile
 from gantool.benching import machine
-from gantool.benching.binding import Bound
-from gantool.benching.cell import GRAPH, Cell, Request, arithmetic
-from gantool.benching.images import maker
-from gantool.benching.proof import prove
-from gantool.benching.settle import time_runs
+from gantool.benching.matrix import GRAPH, ON_GPU, Cell, Request, arithmetic
+from gantool.benching.proof import maker, prove
+from gantool.benching.timing import time_runs
 from gantool.errors import GantoolError, excerpt
 from gantool.runtime import Generator
-from gantool.runtime.session import ORT_ERRORS, PROVIDERS, placement
+from gantool.runtime.session import ORT_ERRORS, PROVIDERS, Bound, placement
 from gantool.system import nvml
 
 SEED = 0x74696D65  # of the timed images
-MOST_NAMED = 5  # nodes in a message
+MAX_NAMED = 5  # nodes in a message
 
-Open = Callable[[], Generator]
 Emit = Callable[[str], None]
 Clock = Callable[[], float]
 
@@ -40,7 +37,7 @@ def open_cell(cell: Cell) -> Generator:
         generator = Generator(cell.path, cell.provider, cell.threads, cell.settings or None)
     except GantoolError as error:
         raise (_name_left_nodes(cell, error) if cell.provider != "cpu" else error) from error.__cause__
-    if cell.bound and not isinstance(generator.session, Bound):  # which it is by itself with a CUDA graph
+    if cell.bound and not isinstance(generator.session, Bound):  # with a CUDA graph it already is
         generator.session = Bound(generator.session, graph=GRAPH in cell.options)
     return generator
 
@@ -48,24 +45,24 @@ def open_cell(cell: Cell) -> Generator:
 def measure(
     request: Request,
     emit: Emit = lambda stage: None,
-    open_generator: Open | None = None,
+    open_generator: Callable[[], Generator] | None = None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
-    """Time and prove; a cell of a report as in `gantool.benching.report`, without the start of the process.
+    """Time and prove; a cell of the report that docs/bench.md describes, without the start of the process.
 
     `emit(stage)` is called at least once a run. `open_generator` takes the place of `open_cell`.
     GantoolError when the provider does not run the whole file, or the proof fails.
     """
-    opener = open_generator or partial(open_cell, request.cell)
+    open_generator = open_generator or partial(open_cell, request.cell)
     emit("first image")
-    before = clock()
-    generator = opener()
+    start = clock()
+    generator = open_generator()
     opened = clock()
-    held = demand_placement(generator)
-    started = clock()
+    nodes = require_placement(generator)
+    placed = clock()
     maker(generator, SEED, 0, 1)()
     first = clock()
-    device = nvml.open_device() if request.cell.provider in ("cuda", "tensorrt") else None
+    device = nvml.open_device() if request.cell.provider in ON_GPU else None
     rows, timed, index = [], {}, 1
     for batch in request.batches:
         timer = _Timer(generator, batch, index, partial(emit, f"batch {batch}"), clock, device)
@@ -74,23 +71,23 @@ def measure(
     reference = Generator(request.reference) if request.reference is not None else None
     settings = generator.session.get_provider_options().get(PROVIDERS[request.cell.provider], {})
     reduced = arithmetic(request.cell.provider, settings)
-    proof = prove(generator, timed, opener, partial(emit, "proof"), reference, reduced)
-    described = generator.manifest
+    proof = prove(generator, timed, open_generator, partial(emit, "proof"), reference, reduced)
+    manifest = generator.manifest
     return {
         "file": {
             "path": str(generator.path),
-            "kind": described.kind,
-            "precision": described.precision,
+            "kind": manifest.kind,
+            "precision": manifest.precision,
             "bytes": generator.path.stat().st_size,
-            "architecture": str(described.architecture.get("name", "")),
-            "output": list(described.output.shape),
+            "architecture": str(manifest.architecture.get("name", "")),
+            "output": list(manifest.output.shape),
         },
         **request.cell.as_dict(),
         "status": "measured",
-        "placement": {name: len(nodes) for name, nodes in held.items()},
+        "placement": {name: len(part) for name, part in nodes.items()},
         "settings": settings,
         "arithmetic": reduced,
-        "cold": {"session_ms": (opened - before) * 1e3, "first_image_ms": (first - started) * 1e3},
+        "cold": {"session_ms": (opened - start) * 1e3, "first_image_ms": (first - placed) * 1e3},
         "batches": rows,
         "proof": proof.as_dict(),
         "versions": {
@@ -102,16 +99,16 @@ def measure(
     }
 
 
-def demand_placement(generator: Generator) -> dict[str, list[str]]:
-    """Provider → nodes that it holds; GantoolError, naming them, when another one than that asked for has any."""
-    held = placement(generator.session)
-    if elsewhere := _elsewhere(held, generator.provider):
-        raise _mixture(generator.path, generator.provider, elsewhere)
-    return held
+def require_placement(generator: Generator) -> dict[str, list[str]]:
+    """Provider → its nodes; GantoolError, naming them, when another one than that asked for has any."""
+    nodes = placement(generator.session)
+    if elsewhere := _elsewhere(nodes, generator.provider):
+        raise _split(generator.path, generator.provider, elsewhere)
+    return nodes
 
 
 def _name_left_nodes(cell: Cell, error: GantoolError) -> GantoolError:
-    """onnxruntime's refusal to leave nodes to the CPU names none: a session that may tells which they are."""
+    """onnxruntime's refusal to leave nodes to the CPU names none: a session that may leave them tells which."""
     wanted = PROVIDERS[cell.provider]
     if "fallback" not in error.message or wanted not in ort.get_available_providers():
         return error
@@ -119,22 +116,22 @@ def _name_left_nodes(cell: Cell, error: GantoolError) -> GantoolError:
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.log_severity_level = 4
     try:
-        lax = ort.InferenceSession(onnxfile.read_bytes(Path(cell.path)), options, providers=[wanted])
+        session = ort.InferenceSession(onnxfile.read_bytes(Path(cell.path)), options, providers=[wanted])
     except ORT_ERRORS:
         return error
-    left = _elsewhere(placement(lax), cell.provider) if wanted in lax.get_providers() else []
-    return _mixture(Path(cell.path), cell.provider, left) if left else error
+    left = _elsewhere(placement(session), cell.provider) if wanted in session.get_providers() else []
+    return _split(Path(cell.path), cell.provider, left) if left else error
 
 
-def _elsewhere(held: dict[str, list[str]], provider: str) -> list[str]:
-    return [node for name, nodes in held.items() if name != PROVIDERS[provider] for node in nodes]
+def _elsewhere(nodes: dict[str, list[str]], provider: str) -> list[str]:
+    return [node for name, part in nodes.items() if name != PROVIDERS[provider] for node in part]
 
 
-def _mixture(path: Path, provider: str, nodes: list[str]) -> GantoolError:
-    more = f" and {len(nodes) - MOST_NAMED} more" if len(nodes) > MOST_NAMED else ""
+def _split(path: Path, provider: str, nodes: list[str]) -> GantoolError:
+    more = f" and {len(nodes) - MAX_NAMED} more" if len(nodes) > MAX_NAMED else ""
     return GantoolError(
-        f"{provider!r} does not hold all of {path}: elsewhere run {excerpt(', '.join(nodes[:MOST_NAMED]), 300)}{more}.",
-        "Its times would be those of a mixture: try another file (generator.onnx draws no latents), or provider.",
+        f"{provider!r} does not run all of {path}: elsewhere run {excerpt(', '.join(nodes[:MAX_NAMED]), 300)}{more}.",
+        "Timing would mix two providers: try another file (generator.onnx draws no latents), or provider.",
     )
 
 
@@ -193,9 +190,5 @@ class _Timer:
 
 def _copies(bound: Bound) -> dict[str, float]:
     """Median milliseconds of a session's run, in its parts."""
-    return {
-        name: statistics.median(column) * 1e3
-        for name, column in zip(
-            ("to_device_ms", "compute_ms", "to_host_ms"), zip(*bound.spent, strict=True), strict=True
-        )
-    }
+    parts = zip(("to_device_ms", "compute_ms", "to_host_ms"), zip(*bound.spent, strict=True), strict=True)
+    return {name: statistics.median(seconds) * 1e3 for name, seconds in parts}

@@ -1,21 +1,25 @@
-"""Was it right? New images, made by the very session that was timed, against what they must be."""
+"""Prove that images are right: the timed session makes new ones, which are compared with what they must be."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from gantool.artifact import onnxfile
-from gantool.artifact.manifest import Manifest, file_name
-from gantool.benching.images import difference, digests, maker
+from gantool.artifact import latents, onnxfile
+from gantool.artifact.manifest import InputInfo, Manifest, file_name
 from gantool.errors import GantoolError
-from gantool.runtime import Generator, SelfTest
+from gantool.runtime import Generator
+from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
 
 FRESH_SEED = 0x6E657721  # neither timed nor among the golden seeds
-TOGETHER = 7  # a batch that is checked even when it was not timed: else batch 1 would only be compared with itself
+EXTRA_BATCH = 7  # checked even when it was not timed: else batch 1 would only be compared with itself
+ROUNDED_VALUES = 8  # that may differ by a level: in one small image a single one is already more than MAX_SHARE
 
 # What 10 bits of a factor may cost, in levels: as fp16 files are admitted (gantool.exporting.onnx_files.precision), for
 # TF32 keeps as many. A stale or a wrong image is further off.
@@ -26,7 +30,7 @@ _HINT = "The times of such a runtime mean nothing: try --provider cpu, or anothe
 
 @dataclass(frozen=True)
 class Golden:
-    """The exporter's images, made again: `exact` to the byte, else at most `worst_level` on the known pixels."""
+    """The exporter's images, made again: `exact` to the byte, else at most `worst_level` off on the known pixels."""
 
     images: int
     exact: bool
@@ -45,7 +49,7 @@ class OneAtATime:
 
 @dataclass(frozen=True)
 class Limits:
-    """Levels of 255 that a variant's images may be off the float32 file's: the worst value, the mean of all."""
+    """Levels of 255 that a variant's images may be off the float32 file's: at worst, and in the mean."""
 
     worst: float
     mean: float
@@ -64,9 +68,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class Proof:
-    """`golden` is None when nothing recorded says what the images should be, `reference`, when no float32 file was
-    at hand. `repeated`: new images that equal another one, which a session of its own makes equal as well.
-    `arithmetic`: TF32 or fp16, which allow more than the file was admitted with; None: as the file says."""
+    """`golden`: None when the file has no golden images; `reference`: None when there was no float32 file.
+
+    `repeated`: new images that equal another one, as they do in a session of their own. `arithmetic`: TF32 or fp16,
+    which may differ more than the file's precision does; None: as the file says.
+    """
 
     golden: Golden | None
     reference: Reference | None
@@ -80,43 +86,102 @@ class Proof:
 
     def words(self) -> list[str]:
         """What was proven, and what was not, in sentences."""
-        parity = self.one_at_a_time
-        differs = parity.worst_share > 0 or parity.worst_level > 0.5
-        levels = max(1, round(parity.worst_level))
-        within = f"within {levels} level{'s' if levels > 1 else ''}"
-        equal = f"{within} (on {parity.worst_share:.2%} of the values)" if differs else "the same"
+        single = self.one_at_a_time
+        equal = "equal"
+        if single.worst_share > 0 or single.worst_level > 0.5:
+            levels = max(1, round(single.worst_level))
+            equal = f"within {levels} level{'s' if levels > 1 else ''} (on {single.worst_share:.2%} of the values)"
         new = f"{self.fresh_images - self.repeated} of them new" if self.repeated else "all of them new"
         words = [
-            f"The timed session then made {self.fresh_images} images of a seed it never had, {new}, and {equal} at "
-            f"batch {', '.join(map(str, parity.batches))} as one at a time."
+            f"After timing, the same session made {self.fresh_images} images of an unused seed, {new}: batches of "
+            f"{', '.join(map(str, single.batches))} are {equal} to the same images made one at a time."
         ]
         if self.repeated:
-            words.append(
-                "The others repeat an image, and do so in a session of its own: it is the generator that repeats."
-            )
+            words.append("The others repeat an image in a fresh session too: it is the generator that repeats.")
         if self.golden is None:
             words.append(
-                "Not provable: that they equal the exporter's. This file has no golden images (it takes more than a "
+                "Not proven: that they equal the exporter's. This file has no golden images (it takes more than a "
                 "seed, or makes no images)."
             )
         elif self.golden.exact:
-            words.append(f"Its {self.golden.images} golden images are equal to the exporter's, byte for byte.")
+            words.append(f"Its {self.golden.images} golden images equal the exporter's, byte for byte.")
         else:
             words.append(
-                f"Its {self.golden.images} golden images are not byte-equal to the exporter's, but at most "
-                f"{self.golden.worst_level} level off on the pixels on record."
+                f"Its {self.golden.images} golden images are at most {self.golden.worst_level} level off the "
+                "exporter's on the recorded pixels, not byte-equal."
             )
         if self.reference is not None:
             words.append(
-                f"Against {self.reference.file} on the CPU, {self.reference.images} new images are off by at most "
-                f"{self.reference.worst_level:.3g} levels of 255, and by {self.reference.mean_level:.2g} in the mean."
+                f"{self.reference.images} new images are at most {self.reference.worst_level:.3g} levels of 255 off "
+                f"those of {self.reference.file} on the CPU, {self.reference.mean_level:.2g} in the mean."
             )
         if self.arithmetic is not None:
-            words.append(
-                f"It multiplies in {self.arithmetic}, which keeps 10 bits of a factor: up to {REDUCED_WORST} levels "
-                "pass."
-            )
+            words.append(f"{self.arithmetic} keeps 10 bits of a factor: up to {REDUCED_WORST} levels pass.")
         return words
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`worst` and `mean`: in levels of 255; `count`: of the `values` that differ by about one or more."""
+
+    worst: float
+    count: int
+    values: int
+    mean: float = 0.0
+
+    @property
+    def share(self) -> float:
+        return self.count / max(1, self.values)
+
+    def within(self, tolerance: float) -> bool:
+        """Whether it is rounding (1 level on 0.1 % of the values, or on 8 of them), or at most `tolerance` levels.
+
+        `tolerance`: above 1 where a variant computes in fewer bits.
+        """
+        rounding = self.worst <= MAX_LEVELS and self.count <= max(ROUNDED_VALUES, MAX_SHARE * self.values)
+        return rounding or (tolerance > MAX_LEVELS and self.worst <= tolerance)
+
+
+def difference(images: np.ndarray, wanted: np.ndarray) -> Difference:
+    """Compare images, uint8 or float in [-1, 1]; other shapes, NaN and infinity are infinitely far."""
+    if images.shape != wanted.shape:
+        return Difference(math.inf, images.size, images.size, math.inf)
+    levels = np.abs(_levels(images) - _levels(wanted))
+    if not np.isfinite(levels).all():
+        return Difference(math.inf, images.size, images.size, math.inf)
+    mean = float(levels.mean()) if levels.size else 0.0
+    # floats are not rounded yet: half a level may still round to the same one
+    return Difference(float(levels.max(initial=0)), int((levels > 0.5).sum()), levels.size, mean)
+
+
+def _levels(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) * np.float32(1 if images.dtype == np.uint8 else 127.5)
+
+
+def maker(generator: Generator, seed: int, first: int, count: int) -> Callable[[], np.ndarray]:
+    """A call that makes images `first … first+count-1` of `seed`; inputs that are data are made here, untimed.
+
+    Where a seed decides all, it is `Generator.sample`, as in an app: uint8 (count, H, W, C), latents drawn within the
+    call. A generator that takes data (an image to translate) gets uniform noise in [-1, 1] made from (seed, index), and
+    the call returns the graph's output.
+    """
+    inputs = generator.manifest.inputs
+    if generator.seeded or (generator.manifest.latents and all(i.distribution != "data" for i in inputs)):
+        return partial(generator.sample, count, seed, first)
+    index = np.arange(first, first + count, dtype=np.int64)
+    normal = {i.name: i.shape for i in inputs if i.distribution == "normal"}
+    feeds: dict[str, np.ndarray] = dict(latents.draw(normal, seed, index))
+    feeds |= {i.name: _data(i, seed, index) for i in inputs if i.distribution != "normal"}
+    return partial(generator.run, feeds)
+
+
+def _data(item: InputInfo, seed: int, index: np.ndarray) -> np.ndarray:
+    """Labels in turn, or noise that depends on (seed, index) alone."""
+    if item.dtype == "int64":
+        labels = (index % max(1, item.classes)).reshape(-1, *[1] * len(item.shape))
+        return np.broadcast_to(labels, (len(index), *item.shape))
+    rows = [np.random.default_rng((seed, int(i))).random(item.shape, np.float32) for i in index]
+    return np.stack(rows) * np.float32(2) - np.float32(1)
 
 
 def prove(
@@ -132,9 +197,9 @@ def prove(
     `reference`: the same generator in float32, on the CPU. `arithmetic`: TF32 or fp16, where the session computes in
     fewer bits than the file asks for: images may then be REDUCED_WORST levels off.
 
-    GantoolError when golden images come out different, when a batch differs from the same images made one at a
-    time (`Difference.within`), when they are further from the reference's than `limits`, or when new images are old
-    ones and `reopen()`, which opens the file in a session of its own, does not repeat them too.
+    GantoolError when golden images come out different, when a batch differs from the same images made one at a time
+    (`Difference.within`), when images are further off the reference's than `limits`, or when new images equal old ones
+    and those of `reopen()`, which opens the file in a session of its own, do not.
     """
     allowed = limits(generator.manifest, generator.path)
     if arithmetic is not None:
@@ -142,9 +207,9 @@ def prove(
         tolerance = max(generator.manifest.tolerance, REDUCED_WORST)
         generator.manifest = replace(generator.manifest, tolerance=tolerance)  # of this session, for what follows
     golden = _golden(generator)
-    batches = tuple(sorted({*timed, TOGETHER}))
+    batches = tuple(sorted({*timed, EXTRA_BATCH}))
     together = {batch: maker(generator, FRESH_SEED, 0, batch)() for batch in batches}
-    alone = _one_at_a_time(generator, max(batches), alive)
+    alone = _in_calls_of(1, generator, max(batches), alive)
     worst_level, worst_share = 0.0, 0.0
     for batch, images in together.items():
         off = difference(images, alone[:batch])
@@ -156,47 +221,48 @@ def prove(
             )
         worst_level, worst_share = max(worst_level, off.worst), max(worst_share, off.share)
         alive()
-    compared = _compared(generator, reference, together[max(batches)], alive, allowed) if reference else None
-    repeated = _repeated([alone, *together.values()], timed.values())
+    compared = _compare(generator, reference, together[max(batches)], alive, allowed) if reference else None
+    repeated = _count_repeated([alone, *together.values()], timed.values())
+    # a generator may repeat itself; a session that never ran before tells that from a stale output
     if repeated:
-        _demand_repeats(generator, reopen(), alone, alive)
-    parity = OneAtATime(batches, len(alone), worst_level, worst_share)
-    return Proof(golden, compared, parity, len(alone), repeated, arithmetic)
+        again = _in_calls_of(1, reopen(), len(alone), alive)
+        if not difference(again, alone).within(generator.manifest.tolerance):
+            raise GantoolError(
+                f"{generator.path} on {generator.provider!r} gives old images for new seeds: a stale output.", _HINT
+            )
+    single = OneAtATime(batches, len(alone), worst_level, worst_share)
+    return Proof(golden, compared, single, len(alone), repeated, arithmetic)
 
 
-def limits(described: Manifest, path: Path) -> Limits:
+def limits(manifest: Manifest, path: Path) -> Limits:
     """How far the images of the variant at `path` may be off the float32 file's, as measured at its export.
 
-    A seeded file's are on record in the plain file beside it; where there is none, its tolerance counts.
+    For a seeded file the plain file beside it has the measurement; where there is none, its tolerance counts.
     """
     worst, mean = "levels off float32, worst", "levels off float32, mean"
-    parity = described.parity
+    parity = manifest.parity
     if worst not in parity:
-        twin = path.with_name(file_name("onnx", described.precision))
-        if twin != path and twin.is_file():
-            parity = onnxfile.read_manifest(twin).parity
+        plain = path.with_name(file_name("onnx", manifest.precision))
+        if plain != path and plain.is_file():
+            parity = onnxfile.read_manifest(plain).parity
     try:
         return Limits(float(parity[worst]["limit"]), float(parity[mean]["limit"]))
     except (KeyError, TypeError, ValueError):
-        return Limits(float(described.tolerance), float(described.tolerance))
+        return Limits(float(manifest.tolerance), float(manifest.tolerance))
 
 
 def _golden(generator: Generator) -> Golden | None:
     if not generator.manifest.golden:
         return None
-    test: SelfTest = generator.self_test()
+    test = generator.self_test()
     return Golden(test.images, test.exact, test.worst)
 
 
-def _compared(
+def _compare(
     generator: Generator, reference: Generator, images: np.ndarray, alive: Callable[[], None], allowed: Limits
 ) -> Reference:
     """GantoolError when the images are not the reference's, within what the precision costs."""
-    parts = []
-    for first in range(0, len(images), TOGETHER):
-        parts.append(maker(reference, FRESH_SEED, first, min(TOGETHER, len(images) - first))())
-        alive()
-    off = difference(images, np.concatenate(parts))
+    off = difference(images, _in_calls_of(EXTRA_BATCH, reference, len(images), alive))
     if off.worst > allowed.worst or off.mean > allowed.mean:
         raise GantoolError(
             f"{generator.path} on {generator.provider!r} makes other images than {reference.path} on the CPU (by up to "
@@ -206,24 +272,19 @@ def _compared(
     return Reference(reference.path.name, len(images), off.worst, off.mean, allowed)
 
 
-def _one_at_a_time(generator: Generator, count: int, alive: Callable[[], None]) -> np.ndarray:
+def _in_calls_of(size: int, generator: Generator, count: int, alive: Callable[[], None]) -> np.ndarray:
     images = []
-    for index in range(count):
-        images.append(maker(generator, FRESH_SEED, index, 1)())
+    for first in range(0, count, size):
+        images.append(maker(generator, FRESH_SEED, first, min(size, count - first))())
         alive()
     return np.concatenate(images)
 
 
-def _repeated(fresh: Iterable[np.ndarray], timed: Iterable[np.ndarray]) -> int:
-    """How many of the fresh images equal a timed one, or another fresh one of the same making; the worst making."""
-    old = {digest for images in timed for digest in digests(images)}
-    return max(len(images) - len(set(digests(images)) - old) for images in fresh)
+def _count_repeated(fresh: Iterable[np.ndarray], timed: Iterable[np.ndarray]) -> int:
+    """How many images of the worst batch equal a timed one, or another of the same batch."""
+    old = {digest for images in timed for digest in _digests(images)}
+    return max(len(images) - len(_digests(images) - old) for images in fresh)
 
 
-def _demand_repeats(generator: Generator, other: Generator, alone: np.ndarray, alive: Callable[[], None]) -> None:
-    """A generator may repeat itself; a session that never ran before tells that from a stale output."""
-    again = _one_at_a_time(other, len(alone), alive)
-    if not difference(again, alone).within(generator.manifest.tolerance):
-        raise GantoolError(
-            f"{generator.path} on {generator.provider!r} gives old images for new seeds: a stale output.", _HINT
-        )
+def _digests(images: np.ndarray) -> set[bytes]:
+    return {hashlib.sha256(image.tobytes()).digest() for image in images}

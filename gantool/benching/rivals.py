@@ -1,11 +1,17 @@
-"""The same generator through torch, interleaved with ours: who is faster, and are the images the same?"""
+"""Time the same generator through torch, in turns with ours, and compare the images.
+
+`python -m gantool.benching.rivals` is one contender. It reads lines of JSON on stdin. The first is `way` (gantool,
+torch, compile or torchscript), `path` of the ONNX file and `device` (cpu, cuda), and is answered {"ready"}. Then
+{"batch", "seconds"} is answered {"rate", "runs"} (images a second), and {"images", "to"}, which saves that many images
+of FRESH_SEED as npy, {"written"}. A GantoolError is {"error", "hint"}; any other failure, a traceback.
+"""
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,28 +19,36 @@ from typing import Any
 
 import numpy as np
 
-from gantool.benching.child import Child, ended
-from gantool.benching.images import difference
-from gantool.benching.proof import limits
+from gantool.artifact import latents
+from gantool.artifact.manifest import Manifest, file_name
+from gantool.benching.proof import FRESH_SEED, difference, limits
+from gantool.benching.timing import rate
 from gantool.errors import GantoolError
+from gantool.run import rundir
 from gantool.runtime import Generator
+from gantool.system.cores import usable_cores
+from gantool.system.files import reading
+from gantool.system.subprocesses import JsonProcess, json_input, json_output
 
 WAYS: Mapping[str, str] = {
     "torch": "eager torch, channels_last",
     "compile": "torch.compile, channels_last",
     "torchscript": "frozen TorchScript",
 }
-CONTENDER = (sys.executable, "-P", "-m", "gantool.benching.contender")
+COMMAND = (sys.executable, "-P", "-m", "gantool.benching.rivals")
 OURS = "gantool"
 ROUNDS = 7
 WARM_ROUNDS = 2  # the first compiles
-IMAGES = 64  # of the proof
+PROOF_IMAGES = 64
+SEED = 0x726F756E  # of the timed images
 
 Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
+Make = Callable[[int], np.ndarray]
+MakeAgain = Callable[[int, int, int], np.ndarray]
 
 
 def check(ways: Sequence[str]) -> None:
-    """GantoolError for a way that there is not."""
+    """GantoolError for a way that does not exist."""
     for way in ways:
         if way not in WAYS:
             raise GantoolError(f"There is nothing to compare with that is called {way!r}.", f"Use {','.join(WAYS)}.")
@@ -57,15 +71,14 @@ def compare(
     check(ways)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gantool-bench-")))
-        children = {
-            way: stack.enter_context(Child([*CONTENDER, _request(way, path, device)], talks=True))
-            for way in (OURS, *ways)
-        }
+        processes = {way: stack.enter_context(JsonProcess(COMMAND)) for way in (OURS, *ways)}
+        for way, process in processes.items():
+            process.send({"way": way, "path": str(path), "device": device})
 
         def ask(way: str, message: dict[str, Any]) -> dict[str, Any]:
             if message:
-                children[way].send(message)
-            return _answer(children[way], timeout)
+                processes[way].send(message)
+            return _receive(processes[way], timeout)
 
         return {
             "file": str(path),
@@ -73,6 +86,20 @@ def compare(
             "rounds": ROUNDS,
             "contenders": contest(ways, ask, sorted(set(batches)), seconds, _Proof(path, folder), listener),
         }
+
+
+def _receive(process: JsonProcess, timeout: float) -> dict[str, Any]:
+    """GantoolError when the contender is silent, ends or refuses."""
+    try:
+        message = process.receive(timeout)
+    except TimeoutError:
+        process.kill()
+        raise GantoolError(f"It was silent for {timeout:g} s and was stopped.{process.stderr_tail()}") from None
+    if message is None:
+        raise GantoolError(f"It {process.ending()}.{process.stderr_tail()}")
+    if "error" in message:
+        raise GantoolError(message["error"], message["hint"])
+    return message
 
 
 def contest(
@@ -83,53 +110,51 @@ def contest(
     proof: Callable[[str, Ask], str],
     listener: Callable[[str], None] = lambda stage: None,
 ) -> list[dict[str, Any]]:
-    """The rounds. `ask(way, message)` gives the answer of a contender, {} first, which waits until it is ready."""
+    """The rounds. `ask(way, message)` returns a contender's answer; asked {} first, it waits until that is ready.
+
+    A rival that fails becomes a row with its `cause`, and the others go on; ours may not fail.
+    """
     failed: dict[str, str] = {}
     rates: dict[str, dict[int, list[float]]] = {way: {} for way in (OURS, *ways)}
-    said: dict[str, str] = {}
+    proofs: dict[str, str] = {}
 
-    def tried(way: str, message: dict[str, Any]) -> dict[str, Any] | None:
+    def attempt(way: str, step: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return ask(way, message)
+            return step(way, *arguments)
         except GantoolError as error:
             if way == OURS:
                 raise
             failed[way] = str(error)
             return None
 
-    def playing() -> list[str]:
+    def remaining() -> list[str]:
         return [way for way in rates if way not in failed]
 
     for way in rates:
         listener(f"start of {way}")
-        tried(way, {})
+        attempt(way, ask, {})
     for batch in batches:
+        message = {"batch": batch, "seconds": seconds / ROUNDS}
         for number in range(-WARM_ROUNDS, ROUNDS):
             listener(f"batch {batch} in turns, round {max(0, number + 1)} of {ROUNDS}")
-            order = playing()
+            order = remaining()
             for way in order if number % 2 else reversed(order):
-                done = tried(way, {"batch": batch, "seconds": seconds / ROUNDS})
-                if done is not None and number >= 0:
-                    rates[way].setdefault(batch, []).append(float(done["rate"]))
-    for way in playing():
+                answer = attempt(way, ask, message)
+                if answer is not None and number >= 0:
+                    rates[way].setdefault(batch, []).append(float(answer["rate"]))
+    for way in remaining():
         listener(f"proof of {way}")
-        try:
-            said[way] = proof(way, ask)
-        except GantoolError as error:
-            if way == OURS:
-                raise
-            failed[way] = str(error)
-    return [
-        {"name": WAYS.get(way, way), "way": way, "cause": failed[way]}
-        if way in failed
-        else {
-            "name": WAYS.get(way, way),
-            "way": way,
-            "proof": said[way],
-            "batches": [_row(batch, rates[way][batch], rates[OURS][batch]) for batch in batches],
-        }
-        for way in rates
-    ]
+        proofs[way] = attempt(way, proof, ask)
+    contenders = []
+    for way in rates:
+        found: dict[str, Any] = {"name": WAYS.get(way, way), "way": way}
+        if way in failed:
+            found["cause"] = failed[way]
+        else:
+            found["proof"] = proofs[way]
+            found["batches"] = [_row(batch, rates[way][batch], rates[OURS][batch]) for batch in batches]
+        contenders.append(found)
+    return contenders
 
 
 def _row(batch: int, theirs: Sequence[float], ours: Sequence[float]) -> dict[str, Any]:
@@ -142,7 +167,7 @@ def _row(batch: int, theirs: Sequence[float], ours: Sequence[float]) -> dict[str
 
 
 class _Proof:
-    """New images of each, against ours; ours against the file's golden ones."""
+    """Compare new images of each rival with ours, and ours with the file's golden ones."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.path, self.folder = path, folder
@@ -151,32 +176,127 @@ class _Proof:
 
     def __call__(self, way: str, ask: Ask) -> str:
         to = self.folder / f"{way}.npy"
-        ask(way, {"images": IMAGES, "to": str(to)})
+        ask(way, {"images": PROOF_IMAGES, "to": str(to)})
         images = np.load(to, allow_pickle=False)
         if self.ours is None:
             self.ours = images
-            test = self.generator.self_test() if self.generator.manifest.golden else None
-            return "the golden ones" if test else "ours"
+            if not self.generator.manifest.golden:
+                return "ours"
+            self.generator.self_test()
+            return "the golden ones"
         off, allowed = difference(images, self.ours), limits(self.generator.manifest, self.path)
         if off.worst > allowed.worst:
             raise GantoolError(f"Its images are not ours: off by up to {off.worst:.3g} levels.")
         return "the same" if off.count == 0 else f"within {max(1, round(off.worst))} on {off.share:.2%}"
 
 
-def _request(way: str, path: Path, device: str) -> str:
-    return json.dumps({"way": way, "path": str(path), "device": device})
+# in a contender's process
 
 
-def _answer(child: Child, timeout: float) -> dict[str, Any]:
-    """GantoolError when it is silent, ends or refuses."""
+def main() -> None:
+    send = json_output()
+    messages = json_input()
+    request = next(messages)
     try:
-        message = child.receive(timeout)
-        code = child.wait(timeout) if message is None else 0
-    except TimeoutError as error:
-        child.stop()
-        raise GantoolError(f"It was silent for {timeout:g} s and was stopped.{child.last_words()}") from error
-    if message is None:
-        raise GantoolError(f"It {ended(code)}.{child.last_words()}")
-    if "error" in message:
-        raise GantoolError(message["error"], message["hint"])
-    return message
+        make, make_again = contender(request["way"], Path(request["path"]), request["device"])
+        send({"ready": True})
+        for message in messages:
+            if "to" in message:
+                np.save(message["to"], make_again(FRESH_SEED, 0, message["images"]))
+                send({"written": message["to"]})
+            else:
+                speed, runs = rate(make, message["batch"], message["seconds"], time.perf_counter)
+                send({"rate": speed, "runs": runs})
+    except GantoolError as error:
+        send({"error": error.message, "hint": error.hint})
+
+
+def contender(way: str, path: Path, device: str) -> tuple[Make, MakeAgain]:
+    """(count → new images), and (seed, first, count → those images): uint8 (N, H, W, C).
+
+    GantoolError when this way can't be had: no TorchScript beside, no run, inputs that no seed gives.
+    """
+    if way != OURS:
+        return _through_torch(way, path, device)
+    generator = Generator(path, device)
+    made = 0
+
+    def make(count: int) -> np.ndarray:
+        nonlocal made
+        made += count
+        return generator.sample(count, SEED, made - count)
+
+    return make, lambda seed, first, count: generator.sample(count, seed, first)
+
+
+def _through_torch(way: str, path: Path, device: str) -> tuple[Make, MakeAgain]:
+    """As a careful user of torch would write it: inference mode, channels_last, pixels on the device."""
+    import torch
+
+    manifest = Generator(path).manifest
+    if any(item.distribution == "data" for item in manifest.inputs):
+        raise GantoolError(f"{path} takes data: no seed decides its images.", "Leave out --compare.")
+    image = manifest.output.layout in ("CHW", "HWC")
+    torch.set_num_threads(usable_cores())  # not what OMP_NUM_THREADS says of this process
+    module, inputs = _module(way, path, device, manifest)
+    if way == "compile":
+        module = torch.compile(module)
+
+    def images(drawn: dict[str, Any], index: np.ndarray) -> np.ndarray:
+        feeds = []
+        for item in inputs:
+            label = item.distribution == "label"
+            feeds.append((torch.from_numpy(index % item.classes) if label else drawn[item.name]).to(device))
+        output = module(*feeds)
+        if image:
+            output = ((output.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        made: np.ndarray = output.cpu().numpy()
+        return made
+
+    def make(count: int) -> np.ndarray:
+        with torch.inference_mode():
+            drawn = {i.name: torch.randn(count, *i.shape, device=device) for i in manifest.latents}
+            return images(drawn, np.arange(count, dtype=np.int64))
+
+    def make_again(seed: int, first: int, count: int) -> np.ndarray:
+        index = np.arange(first, first + count, dtype=np.int64)
+        drawn = latents.draw({i.name: i.shape for i in manifest.latents}, seed, index)
+        with torch.inference_mode():
+            return images({name: torch.from_numpy(array) for name, array in drawn.items()}, index)
+
+    return make, make_again
+
+
+def _module(way: str, path: Path, device: str, manifest: Manifest) -> tuple[Any, Sequence[Any]]:
+    """The module, and its inputs in their order: each has name, distribution and classes."""
+    import torch
+
+    from gantool.artifact import inspection
+    from gantool.exporting import source_of
+    from gantool.exporting.torch_files import archive, torchscript
+
+    if way == "torchscript":
+        scripted = path.with_name(file_name("torchscript"))
+        if not scripted.is_file():
+            raise GantoolError(f"There is no {scripted}.", "gantool export --torchscript")
+        return torchscript.load(scripted, device), inspection.inspect(scripted).manifest.inputs
+    program = path.with_name(file_name("pt2"))
+    inputs: Sequence[Any]
+    if program.is_file():
+        module, inputs = archive.load(program), inspection.inspect(program).manifest.inputs
+    else:  # the checkpoint that the file was exported from
+        run = rundir.RunDir(path.resolve().parent.parent)
+        with reading(run.path):
+            if not (run.path / "run.json").is_file():
+                raise GantoolError(
+                    f"Beside {path} is no {program.name}, and it is in no run: torch has nothing to load.",
+                    "gantool export --pt2",
+                )
+        step = manifest.training.get("step")
+        source = source_of(run, step=None if step is None else str(step))
+        module, inputs = source.generator.eval(), source.inputs
+    return module.to(device).to(memory_format=torch.channels_last), inputs
+
+
+if __name__ == "__main__":
+    main()

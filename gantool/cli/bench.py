@@ -1,26 +1,20 @@
-"""`gantool bench`: how fast an exported generator is, proven right."""
+"""`gantool bench`: how fast an exported generator is, with proof that its images are right."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gantool.system.terminal import console, megabytes, print_json, print_table, status
+
+if TYPE_CHECKING:
+    from gantool.benching.tables import Names, Table
+
 REGRESSED = 3  # the exit code of a regression
-
-
-def _batches(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",")]
-    # 1 to 65536: checked here too, so that it is a usage error
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:9]) <= 65_536 for part in parts):
-        raise typer.BadParameter(f"{text!r}: give whole numbers from 1 to 65536, e.g. 1,64")
-    return tuple(int(part) for part in parts)
-
-
-def _words(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",")) if text else ()
+LONG = 30  # characters of a last column that may break its lines
+OMITTED = ("p90 ms", "max ms", "first ms", "runs", "GFLOP/s")  # columns, where there are many rows
 
 
 def command(
@@ -61,7 +55,7 @@ def command(
     minutes: Annotated[
         float | None,
         typer.Option(
-            min=0, help="How long all of it may take: what promises least is dropped, and named.", show_default=False
+            min=0, help="Time for all of it: the least promising cells are dropped, and named.", show_default=False
         ),
     ] = None,
     seconds: Annotated[
@@ -70,13 +64,13 @@ def command(
     timeout: Annotated[
         float, typer.Option(min=1, help="Stop a measured process after so many seconds of silence.")
     ] = 600.0,
-    p99: Annotated[float, typer.Option(min=0, metavar="MS", help="Answer what is best under this latency.")] = 10.0,
+    p99: Annotated[float, typer.Option(min=0, metavar="MS", help="Recommend what is best under this latency.")] = 10.0,
     memory: Annotated[
         float | None,
         typer.Option(
             min=0,
             metavar="MB",
-            help="Answer only with what takes no more memory than this, of RAM and of the GPU each.",
+            help="Recommend only what takes no more memory than this, of RAM and of the GPU each.",
             show_default=False,
         ),
     ] = None,
@@ -94,85 +88,60 @@ def command(
         str | None,
         typer.Option(
             metavar="W,W,…",
-            help="torch, compile, torchscript: the same generator through torch, interleaved with ours.",
+            help="torch, compile, torchscript: time the same generator through torch, in turns with ours.",
             show_default=False,
         ),
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(
-            help="An earlier --json report: faster, slower or the same? Exits 3 when slower.", show_default=False
-        ),
+        typer.Option(help="An earlier --json report to compare with. Exits 3 when slower.", show_default=False),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, max=1, help="With --baseline: the loss that is no regression.")
     ] = 0.05,
     runs: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write a row a cell and batch.", show_default=False)] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report in one file.", show_default=False)] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a CSV file: a row for each cell and batch.", show_default=False)
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report as one HTML file.", show_default=False)] = None,
     context: typer.Context = None,  # type: ignore[assignment]
 ) -> None:
     """Time exported generators, each in a fresh process without torch, and prove their images right.
 
     Cold: from the start of a process to its first image. Warm: images a second and latencies at each batch. Then the
-    same session makes images it never made, and they are compared: wrong or stale ones are an error. Exit codes: 1 for
-    an error, 2 for a wrong option, 3 for a regression against --baseline.
+    same session makes new images, and they are compared: wrong or stale ones are an error. Exit codes: 1 for an error,
+    2 for a wrong option, 3 for a regression against --baseline.
     """
-    sizes, rivals = _batches(batches), _words(compare)
-    from gantool.benching import answer, matrix, report
-    from gantool.cli.artifacts import find_artifact
-    from gantool.cli.bench_show import show
-    from gantool.system.files import read_json
-    from gantool.system.terminal import console, print_json
-
+    sizes = _batches(batches)
     if full and (provider or threads or options):
         raise typer.BadParameter("--full takes every provider, threads and option: leave those out.")
-    if rivals:
-        from gantool.benching import rivals as torch_rivals
+    from gantool.benching import answer, report
+    from gantool.cli.artifacts import find_artifact
+    from gantool.system.files import read_json
 
-        torch_rivals.check(rivals)
     paths = [find_artifact(given, runs) for given in files or (None,)]
     before = read_json(baseline) if baseline else None
-    chosen = provider or matrix.best_provider()
-    if full:
-        from gantool.benching import machine
-
-        cells = matrix.full(paths, int(machine.describe()["cores"] or 1))
-    else:
-        cells = matrix.short(paths, chosen, threads, _words(options))
-    settings = report.Settings(sizes, seconds, timeout, minutes, answer.Limits(p99, memory))
-    with _progress() as listener:
-        made = report.bench(
-            cells,
-            settings,
+    with status() as listener:
+        made = report.bench_files(
+            paths,
+            report.Settings(sizes, seconds, timeout, minutes, answer.Limits(p99, memory)),
             listener,
-            otherwise=matrix.short(paths, "cpu", threads) if provider is None and chosen != "cpu" else (),
-            # a provider that was named is tried: its own refusal says more
-            absent=matrix.absent if full else lambda name: None,
+            provider=provider,
+            threads=threads,
+            options=_words(options),
+            full=full,
+            quality=quality,
+            compare=_words(compare),
+            baseline=before,
+            tolerance=tolerance,
         )
-        report.demand_one(made)
-        if quality:
-            from gantool.benching.quality import add_quality
-
-            add_quality(made, listener)
-        if rivals:
-            on_gpu = any(cell["provider"] == "cuda" and cell["status"] == "measured" for cell in made["cells"])
-            device = "cuda" if on_gpu else "cpu"
-            made["compare"] = torch_rivals.compare(paths[0], rivals, sizes, seconds, timeout, listener, device)
-    regressed = False
-    if before is not None:
-        from gantool.benching.baseline import compare as compare_reports
-
-        comparison = compare_reports(made, before, tolerance)
-        made["baseline"], regressed = comparison.as_dict(), comparison.regressed
     if as_json:
         print_json(made)
     else:
-        show(made)
-    said = console(stderr=True)
+        _show(made)
     if csv:
-        from gantool.benching.table import write_csv
+        from gantool.benching.tables import write_csv
 
         write_csv(made, csv)
     if html:
@@ -180,30 +149,100 @@ def command(
 
         write_html(made, html)
     if write_choice:
-        named = context.get_parameter_source("p99")
-        for path in answer.write_choices(made, within_p99=named is not None and named.name == "COMMANDLINE"):
-            said.print(f"Written: {path}")
-    if regressed:
+        given = context.get_parameter_source("p99")
+        for path in answer.write_choices(made, within_p99=given is not None and given.name == "COMMANDLINE"):
+            console(stderr=True).print(f"Written: {path}")
+    if before is not None and made["baseline"]["regressed"]:
         raise typer.Exit(REGRESSED)
 
 
-def _progress() -> AbstractContextManager[Any]:
-    """What hears the stages: a line that changes on a terminal, nothing elsewhere."""
-    from gantool.system.terminal import console
-
-    err = console(stderr=True)
-    if not err.is_terminal:
-        return nullcontext(lambda stage: None)
-    return _Spinner(err.status("starting"))
+def _batches(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    # 1 to 65536: checked here too, so that it is a usage error
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:9]) <= 65_536 for part in parts):
+        raise typer.BadParameter(f"{text!r}: give whole numbers from 1 to 65536, e.g. 1,64")
+    return tuple(int(part) for part in parts)
 
 
-class _Spinner:
-    def __init__(self, status: Any) -> None:
-        self.status = status
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text else ()
 
-    def __enter__(self) -> Any:
-        self.status.start()
-        return lambda stage: self.status.update(f"measuring: {stage}")
 
-    def __exit__(self, *_: object) -> None:
-        self.status.stop()
+def _show(report: dict[str, Any]) -> None:
+    """Print each model's cells and answer, then what concerns all."""
+    from gantool.benching import tables
+
+    out, machine, names = console(), report["machine"], tables.Names(report["models"])
+    measured = [cell for cell in report["cells"] if cell["status"] == "measured"]
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    out.print(f"{machine['cpu']}, {machine['cores']} cores{gpu}")
+    out.print(", ".join(f"{name} {version}" for name, version in measured[0]["versions"].items()))
+    for answer in report["answer"]["models"]:
+        own = [cell for cell in measured if cell["file"].get("model") == answer["model"]]
+        if names.several:
+            out.print(f"\nModel: {answer['name']}", style="bold")
+        if len(own) == 1:
+            _show_cell(own[0], names)
+        elif own:
+            _print_table(tables.cold(own, names))
+            _print_table(tables.warm(own, names, OMITTED))
+        if names.several:
+            out.print("\n".join(answer["words"]))
+    _print_table(tables.failed([cell for cell in report["cells"] if cell["status"] != "measured"], names))
+    _print_table(tables.quality(report.get("quality")))
+    _print_table(tables.compare(report.get("compare")))
+    _print_table(tables.baseline(report.get("baseline")))
+    if not names.several:
+        out.print("\n".join(report["answer"]["models"][0]["words"]))
+
+
+def _show_cell(cell: dict[str, Any], names: Names) -> None:
+    """All of a cell that is the only one of its model."""
+    from gantool.benching import tables
+    from gantool.benching.matrix import label
+
+    out, file, cold, work = console(), cell["file"], cell["cold"], cell.get("work")
+    shape = "×".join(map(str, file["output"]))
+    flops = f", {tables.figure(work['flops'] / 1e6)} MFLOP an image" if work else ""
+    out.print(
+        f"{file['path']} ({file['architecture']}, {file['kind']}, {file['precision']}, {shape}, "
+        f"{megabytes(file['bytes'])}{flops}) on {label(cell)}"
+    )
+    print_table(
+        ["interpreter", "imports", "session", "first image", "in all"],
+        [[f"{cold[part]:.0f} ms" for part in tables.COLD]],
+        title="\nCold: a new process to its first image",
+        right=(0, 1, 2, 3, 4),
+    )
+    _print_table(tables.warm([cell], names), ungrouped=True)
+    split = [
+        f"{row['batch']} as calls of {row['plan']['rows']} images on {row['plan']['threads']} thread"
+        + ("s" if row["plan"]["threads"] > 1 else "")
+        for row in cell["batches"]
+        if row["plan"]["threads"] > 1 or row["plan"]["rows"] < row["batch"]
+    ]
+    if split:
+        out.print(f"Batches are split as in an app: {'; '.join(split)}.")
+    out.print("Proof: " + "\n       ".join(cell["proof"]["words"]))
+
+
+def _print_table(table: Table | None, ungrouped: bool = False) -> None:
+
+    if table is None:
+        return
+    headings, rows, left = list(table.headings), [list(row) for row in table.rows], table.left
+    if table.groups and not ungrouped:
+        headings = ["cell", *headings]
+        rows = [[name, *row] for name, row in zip(table.groups, rows, strict=True)]
+        left = (0, *(i + 1 for i in left))
+    last = len(headings) - 1
+    breakable = last in left and last > 0 and max((len(row[last]) for row in rows), default=0) > LONG
+    print_table(
+        headings,
+        rows,
+        title=f"\n{table.title}",
+        right=tuple(i for i in range(len(headings)) if i not in left),
+        wrap=None if breakable else (),
+    )
+    if table.note:
+        console().print(table.note)

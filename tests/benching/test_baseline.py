@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from support.benched import measured, row
+from support.benched import measured, report_of, row
 
 from gantool.benching.baseline import compare
-from gantool.benching.cell import Cell
-from gantool.benching.report import Settings, bench
+from gantool.benching.matrix import Cell
 from gantool.errors import GantoolError
 
 STEADY = [0.99, 1.0, 1.01, 1.0, 0.99, 1.0, 1.01, 1.0, 0.99, 1.01]
@@ -21,12 +20,8 @@ NOISY = [0.6, 1.4, 1.0, 0.8, 1.2, 0.7, 1.3, 1.0, 0.9, 1.1]
 def report(*rates: tuple[int, float], shape: Sequence[float] = STEADY, provider: str = "cpu") -> dict[str, Any]:
     """One cell; `rates`: batch and images a second, which vary by `shape`. Through JSON, as a file has it."""
     rows = [row(batch, [rate * part for part in shape]) for batch, rate in rates]
-    made = bench(
-        [Cell("generator.onnx", provider)],
-        Settings(tuple(batch for batch, _ in rates)),
-        measure=lambda request, *more: measured(request.cell, rows),
-        absent=lambda provider: None,
-    )
+    batches = tuple(batch for batch, _ in rates)
+    made = report_of([Cell("generator.onnx", provider)], lambda cell: measured(cell, rows), batches)
     found: dict[str, Any] = json.loads(json.dumps(made))
     return found
 

@@ -94,7 +94,7 @@ def alone(exported_run: RunDir, tmp_path: Path) -> Path:
     ("code", "says"), [("raise SystemExit('the reason')", "the reason"), ("import time; time.sleep(60)", "silent for")]
 )
 def test_a_contender_that_crashes_or_hangs(alone: Path, monkeypatch: pytest.MonkeyPatch, code: str, says: str) -> None:
-    monkeypatch.setattr(rivals, "CONTENDER", (sys.executable, "-S", "-c", code))
+    monkeypatch.setattr(rivals, "COMMAND", (sys.executable, "-S", "-c", code))
     with pytest.raises(GantoolError, match=says):
         compare(alone, ["torch"], [1], 0.0, 1.0)
 

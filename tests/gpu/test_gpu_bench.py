@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gantool.benching import matrix
-from gantool.benching.cell import COMBINATIONS, Cell, Request
+from gantool.benching.matrix import COMBINATIONS, Cell, Request
+from gantool.benching.report import measure_cell
 from gantool.benching.rivals import compare
-from gantool.benching.runner import measure_cell
 from gantool.run.rundir import RunDir
 from gantool.system import nvml
 

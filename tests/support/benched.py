@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from gantool.benching.cell import Cell
-from gantool.benching.settle import Timing
+from gantool.benching.matrix import Cell
+from gantool.benching.report import Settings, bench
+from gantool.benching.timing import Timing
+
+
+def report_of(
+    cells: Sequence[Cell],
+    measure: Callable[[Cell], dict[str, Any]],
+    batches: tuple[int, ...] = (1,),
+    peak: Any = None,
+) -> dict[str, Any]:
+    """A report of cells as `measure` gives them, on a machine that has every provider."""
+    return bench(
+        cells,
+        Settings(batches),
+        measure=lambda request, *more: measure(request.cell),
+        absent=lambda provider: None,
+        peak=peak,
+    )
 
 
 def row(batch: int, rates: Sequence[float], p99_ms: float | None = None, **changes: Any) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from itertools import chain, cycle, repeat
 
 import pytest
 
-from gantool.benching import settle
-from gantool.benching.settle import MIN_RUNS, MOST_WINDOWS, WINDOW, parts, percentile, time_runs
+from gantool.benching.timing import MAX_WINDOWS, MIN_RUNS, WINDOW, Timing, parts, percentile, time_runs
 
 
 def runs(seconds: Iterable[float]) -> Callable[[], float]:
@@ -32,7 +31,7 @@ def test_a_slope_is_not_settled() -> None:
 def test_what_never_settles_is_timed_all_the_same() -> None:
     apart = chain([1.0], cycle([*repeat(1.0, WINDOW), *repeat(2.0, WINDOW)]))
     timing = time_runs(runs(apart), seconds=1e6)
-    assert (timing.settled, timing.warm) == (False, MOST_WINDOWS * WINDOW)
+    assert (timing.settled, timing.warm) == (False, MAX_WINDOWS * WINDOW)
     # and is given no more time for it than the timing itself
     timing = time_runs(runs(chain([1.0], cycle([*repeat(1.0, WINDOW), *repeat(2.0, WINDOW)]))), seconds=12.0)
     assert (timing.settled, timing.warm) == (False, 2 * WINDOW)
@@ -44,7 +43,7 @@ def test_at_least_so_long_and_so_often(seconds: float, count: int) -> None:
 
 
 def test_row() -> None:
-    timing = settle.Timing(5.0, 10, True, tuple(float(i) for i in range(1, 21)))
+    timing = Timing(5.0, 10, True, tuple(float(i) for i in range(1, 21)))
     row = timing.row(batch=4)
     assert row["first_ms"] == 5000
     assert row["images_per_second"] == pytest.approx(4 * 20 / 210)

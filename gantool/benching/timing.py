@@ -1,4 +1,4 @@
-"""When the time per run has settled, and how runs are timed from then on. The clock is the caller's."""
+"""Time runs once their time has settled. Standard library only; the clock is the caller's."""
 
 from __future__ import annotations
 
@@ -9,30 +9,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 WINDOW = 5  # runs whose median is compared with that of the next
-WITHIN = 0.05  # two consecutive medians that are no further apart are settled
-MOST_WINDOWS = 20  # of a run that never settles
+TOLERANCE = 0.05  # runs have settled when two consecutive medians are within this share of each other
+MAX_WINDOWS = 20  # of runs that never settle
 MIN_RUNS = 10
 PARTS = 10  # consecutive parts of the timed runs, whose rates tell the noise
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds. `first`: the first run; `warm`: runs after it and before `latencies`; `settled`: whether those did."""
+    """Seconds. `first`: the first run; `warm`: number of runs between it and `latencies`; `settled`: had those?"""
 
     first: float
     warm: int
     settled: bool
     latencies: tuple[float, ...]
 
-    @property
-    def seconds(self) -> float:
-        return sum(self.latencies)
-
     def row(self, batch: int) -> dict[str, float | int | bool | list[float]]:
         """The figures of a report's row: times in milliseconds, rates in images a second."""
-        ordered, total = sorted(self.latencies), self.seconds
+        ordered, total = sorted(self.latencies), sum(self.latencies)
         mean = total / len(ordered)
-        spread = statistics.pstdev(ordered) / mean if mean else 0.0
         return {
             "first_ms": self.first * 1e3,
             "settled": self.settled,
@@ -42,26 +37,26 @@ class Timing:
             "images_per_second": batch * len(ordered) / total,
             **{f"p{p}_ms": percentile(ordered, p) * 1e3 for p in (50, 90, 99)},
             "max_ms": ordered[-1] * 1e3,
-            "variation": spread,
+            "variation": statistics.pstdev(ordered) / mean if mean else 0.0,
             "windows": [batch * len(part) / sum(part) for part in parts(self.latencies)],
         }
 
 
 def time_runs(run: Callable[[], float], seconds: float) -> Timing:
-    """Time `run`, which gives the seconds that it took: once, until it has settled, then for the record.
+    """Time `run`, which returns the seconds that it took: once, then until it has settled, then for the record.
 
-    Settled: the medians of two consecutive windows of WINDOW runs are within WITHIN of each other. It may take
-    MOST_WINDOWS windows, or `seconds`; then the rest is timed as it is, and said not to have settled. On record are
-    `seconds` of runs, and at least MIN_RUNS.
+    Runs have settled when the medians of two consecutive windows of WINDOW runs are within TOLERANCE. After MAX_WINDOWS
+    windows, or `seconds`, the record begins all the same, with `settled` False. It is `seconds` of runs, and at least
+    MIN_RUNS.
     """
     first = run()
     warm, settled, spent, before = 0, False, 0.0, math.nan
-    for window in range(MOST_WINDOWS):
+    for window in range(MAX_WINDOWS):
         times = [run() for _ in range(WINDOW)]
         warm += WINDOW
         spent += sum(times)
         median = statistics.median(times)
-        settled = abs(median - before) <= WITHIN * before  # never for NaN, the first time
+        settled = abs(median - before) <= TOLERANCE * before  # never for NaN, the first time
         before = median
         if settled or (window > 0 and spent >= seconds):
             break
@@ -74,7 +69,7 @@ def time_runs(run: Callable[[], float], seconds: float) -> Timing:
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float:
-    """The nearest rank: a value that was measured, none in between."""
+    """The nearest rank: a measured value, never one between two."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
@@ -86,7 +81,7 @@ def parts(latencies: Sequence[float]) -> list[Sequence[float]]:
 
 
 def rate(make: Callable[[int], object], batch: int, seconds: float, clock: Callable[[], float]) -> tuple[float, int]:
-    """Images a second of one call after another for at least `seconds`, and how many calls that were."""
+    """Images a second of one call after another for at least `seconds`, and the number of calls."""
     runs, start = 0, clock()
     while True:
         make(batch)

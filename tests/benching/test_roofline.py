@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,10 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch.utils.flop_counter import FlopCounterMode
 
 from gantool import exporting
-from gantool.benching import gemm, work
+from gantool.benching import roofline
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Architecture, SampleSpec
 from gantool.plugin.registry import architecture_names, find
+from gantool.runtime import session
 
 
 def exported(architecture: Architecture, folder: Path, spec: SampleSpec, *kinds: str) -> tuple[int, list[Path]]:
@@ -40,7 +42,7 @@ def test_the_count_is_torchs(name: str, tmp_path: Path) -> None:
     architecture = find(name).architecture
     assert architecture is not None
     wanted, files = exported(architecture, tmp_path, SampleSpec((3, 32, 32), classes=3), "onnx", "onnx-seeded")
-    counts = [work.count(path) for path in files]
+    counts = [roofline.count(path) for path in files]
     for count in counts:  # a seeded file draws its latents without a matrix product
         assert count is not None
         assert count.flops == wanted > 0
@@ -88,7 +90,7 @@ def floats(*shape: int) -> np.ndarray:
 )  # fmt: skip
 def test_operators(made: onnx.ModelProto, flops: int, written: int) -> None:
     weights = sum(4 * math.prod(tensor.dims) for tensor in made.graph.initializer)
-    assert work.count_model(made) == work.Work(flops, weights, written)
+    assert roofline.count_model(made) == roofline.Work(flops, weights, written)
 
 
 def test_what_follows_from_constants_is_computed_once() -> None:
@@ -96,27 +98,43 @@ def test_what_follows_from_constants_is_computed_once() -> None:
         helper.make_node("Cast", ["half"], ["w"], to=TensorProto.FLOAT),
         helper.make_node("MatMul", ["x", "w"], ["y"]),
     )
-    found = work.count_model(model(*nodes, half=np.zeros((4, 5), np.float16)))
-    assert found == work.Work(40, 40, 20)
+    found = roofline.count_model(model(*nodes, half=np.zeros((4, 5), np.float16)))
+    assert found == roofline.Work(40, 40, 20)
 
 
 def test_what_only_running_would_tell_is_not_known(tmp_path: Path) -> None:
     places = model(helper.make_node("NonZero", ["x"], ["i"]), helper.make_node("Cast", ["i"], ["y"], to=1))
-    assert work.count_model(places) is None
+    assert roofline.count_model(places) is None
     (tmp_path / "g.onnx").write_bytes(b"no model")
-    assert work.count(tmp_path / "g.onnx") is None
-    assert work.count(tmp_path / "none.onnx") is None
+    assert roofline.count(tmp_path / "g.onnx") is None
+    assert roofline.count(tmp_path / "none.onnx") is None
 
 
-def test_the_rate_of_a_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gemm, "SIDES", {False: (64,), True: (64,)})
-    assert gemm.measure("cpu", 1, {}) > 0
-    rate = gemm.gemm_gflops("cpu", 1, {})
+def test_the_peak_is_measured_in_a_process_of_its_own() -> None:
+    rate = roofline.peak_gflops("cpu", 1, {})
     assert rate is not None
-    assert rate > 0
+    assert rate > 0.1
 
 
-def test_a_rate_that_can_not_be_measured_is_not_known() -> None:
-    assert gemm.gemm_gflops("cpu", 0, {}) is None
+@pytest.mark.parametrize(("threads", "opened"), [(3, {1, 3}), (1, {1}), (None, {1, 5})])
+def test_the_peak_is_that_of_all_cores_of_a_cell(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, opened: set[int]
+) -> None:
+    """One product on all of them, and one a thread: a generator runs either way."""
+    seen: list[int | None] = []
+
+    def open_session(data: bytes, path: Path, provider: str, threads: int | None, settings: object) -> Any:
+        seen.append(threads)
+        return session.open_session(data, path, provider, threads)
+
+    monkeypatch.setattr(roofline, "open_session", open_session)
+    monkeypatch.setattr(roofline, "usable_cores", lambda: 5)
+    monkeypatch.setattr(roofline, "SIDES", {False: (64, 128), True: ()})
+    assert roofline.measure_peak("cpu", threads, {}) > 0
+    assert set(seen) == opened
+
+
+def test_a_peak_that_can_not_be_measured_is_not_known() -> None:
+    assert roofline.peak_gflops("cpu", -1, {}) is None
     with pytest.raises(GantoolError):
-        gemm.measure("nowhere", 1, {})
+        roofline.measure_peak("nowhere", 1, {})
