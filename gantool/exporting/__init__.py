@@ -22,9 +22,9 @@ from gantool.plugin.game import Game
 from gantool.run import best, checkpoint
 from gantool.run.rundir import RunDir, label
 from gantool.system.files import read_json, sha256_of
-from gantool.training.ema import ready
 from gantool.training.sampler import Sampler, class_ends, noise
 from gantool.training.session import described, misfit
+from gantool.training.state import ready
 
 __all__ = ["FILES", "USUAL", "Artifact", "Options", "Source", "export_run", "from_game", "source_of", "write"]
 

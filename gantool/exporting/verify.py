@@ -14,7 +14,7 @@ from gantool.artifact import latents
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
-from gantool.training.ema import BATCH_NORM
+from gantool.training.state import BATCH_NORM
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], np.ndarray]

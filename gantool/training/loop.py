@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,13 +18,11 @@ from gantool.artifact.provenance import Provenance
 from gantool.errors import GantoolError
 from gantool.run import best, checkpoint, metrics_log
 from gantool.run.rundir import RunDir, RunInfo, Status
-from gantool.training.meter import NonFinite
-from gantool.training.rollback import Diverged, recover, snapshot
 from gantool.training.state import State
-from gantool.training.step import iterate
+from gantool.training.step import Diverged, iterate
 from gantool.training.watch import Watch
 
-SAMPLES = pictures.SAMPLES
+ROLLBACKS = 3  # in a run: when an eighth of the learning rates does not help, the rates are not the cause
 
 Figures = Callable[[State], dict[str, float]]  # what a tick computes beside the losses: key → value
 
@@ -33,13 +32,13 @@ def no_figures(state: State) -> dict[str, float]:
 
 
 class Listener(Protocol):
-    """What wants to know how the training goes: the progress display, a test."""
+    """Follows a training: the progress display, TensorBoard, a test."""
 
     def stepped(self, step: int) -> None:
         """After every iteration. On the hot path: must not read the device."""
 
     def ticked(self, record: dict[str, float]) -> None:
-        """After every tick, with the line that went to metrics.jsonl."""
+        """After every tick, with its line of metrics.jsonl."""
 
     def noted(self, text: str) -> None:
         """When something happened that a person should read."""
@@ -55,29 +54,23 @@ def train(
 ) -> Status:
     """Train until `info.steps`; at every tick read metrics, draw samples, save.
 
-    `figures` gives what else belongs into a tick's record. Returns `finished`, or `interrupted` (everything saved)
-    when `interrupted()` became true. Raises GantoolError when a loss or a weight is no longer finite (and
-    `info.on_nan` knows no way on); the last good checkpoint stays.
+    `figures` adds to the record of a tick. Returns `finished`, or `interrupted` (everything saved) when `interrupted()`
+    became true. When a loss or a weight is NaN or infinite: goes back to the last checkpoint if `info.on_nan` is
+    `rollback`, else raises GantoolError; the last good checkpoint stays.
     """
     info.status = "running"
-    _describe(state, run, info)
+    _write(state, run, info)
     try:
-        status = _loop(state, run, info, listener, interrupted, figures)
+        info.status = _loop(state, run, info, listener, interrupted, figures)
     except BaseException:
         info.status = "failed"
-        with contextlib.suppress(GantoolError):  # a full disk may be why: its own error says more
-            _describe(state, run, info)
+        with contextlib.suppress(GantoolError):  # the disk may be full, and the error on its way says more
+            _write(state, run, info)
         raise
     finally:
         state.sampler.close()
-    info.status = status
-    _describe(state, run, info)
-    return status
-
-
-def _describe(state: State, run: RunDir, info: RunInfo) -> None:
-    if state.group.leads:
-        run.write(info)
+    _write(state, run, info)
+    return info.status
 
 
 def _loop(
@@ -94,44 +87,39 @@ def _loop(
         iterate(state)
         listener.stepped(state.step)
         stopping = interrupted()
-        if state.step % info.tick == 0 or state.step == info.steps or stopping:
-            try:
-                means = _means(state)  # waits for the device: what follows is timed whole
-            except Diverged as cause:
-                recover(state, run, info, cause, listener.noted)
-                watch = _watch(state, run, info)
-                began, first = time.perf_counter(), state.sampler.seen
-                continue
+        if state.step % info.tick and state.step < info.steps and not stopping:
+            continue
+        # a tick
+        try:
+            means = _means(state)  # CPU-GPU sync point: the time below is that of all steps
+        except Diverged as cause:
+            _roll_back(state, run, info, cause, listener)
+            watch = _watch(state, run, info)
+        else:
             elapsed = time.perf_counter() - began
             state.seconds += elapsed
             speed = (state.sampler.seen - first) / elapsed
             with run.writing():
-                observe = partial(_observe, state, run, info, watch, figures, means, speed)
-                record, alarms = state.group.lead(observe)
+                record, alarms = state.group.lead(partial(_observe, state, run, info, watch, figures, means, speed))
                 _save(state, run, info)
             listener.ticked(record)
             for alarm in alarms:
                 listener.noted(f"step {state.step}: {alarm['text']}")
-            began, first = time.perf_counter(), state.sampler.seen
+        began, first = time.perf_counter(), state.sampler.seen
     return "finished" if state.step >= info.steps else "interrupted"
 
 
 def _means(state: State) -> dict[str, float]:
-    try:
-        means = state.meter.read()
-        culprit = state.broken_weights()
-    except NonFinite as error:
-        # steps are shown as people count them: the first is 1
-        raise Diverged(f"{error.term} became NaN or infinite at step {error.step + 1}") from None
-    if culprit:
-        raise Diverged(f"the weights of the {culprit} became NaN or infinite by step {state.step}")
+    means = state.meter.read()
+    if broken := state.broken_weights():
+        raise Diverged(f"the weights of the {broken} became NaN or infinite by step {state.step}")
     return means
 
 
 def _observe(
     state: State, run: RunDir, info: RunInfo, watch: Watch, figures: Figures, means: dict[str, float], speed: float
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Samples, metrics, alarms."""
+    """Draw samples; log metrics and alarms, and return them."""
     samples = draw_samples(state, run, info)
     record = {
         "step": state.step,
@@ -152,8 +140,8 @@ def _observe(
 
 
 def _save(state: State, run: RunDir, info: RunInfo) -> None:
-    """The checkpoint: it comes last, so that what it promises is there."""
-    saved = snapshot(state, info)
+    """Save a checkpoint: last, after its metrics and samples, so that they are there when it is."""
+    saved = _snapshot(state, info)
     info.step = state.step
     if state.group.leads:
         checkpoint.save(run.checkpoint(state.step), saved)
@@ -161,9 +149,66 @@ def _save(state: State, run: RunDir, info: RunInfo) -> None:
         run.write(info)
 
 
+def _snapshot(state: State, info: RunInfo) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    return {**state.state_dict(), "rollbacks": info.rollbacks}
+
+
+def _write(state: State, run: RunDir, info: RunInfo) -> None:
+    if state.group.leads:
+        run.write(info)
+
+
+def _roll_back(state: State, run: RunDir, info: RunInfo, cause: Diverged, listener: Listener) -> None:
+    """Go back to the last good checkpoint, with half the learning rates.
+
+    The checkpoint is written again with the new rates and the number of rollbacks, so that a resume keeps both.
+    Raises GantoolError when `--on-nan` is `stop`, after ROLLBACKS of them, and before the first checkpoint.
+    """
+    failed = state.step
+    path, saved, notes = state.group.lead(lambda: _last_good(run, info, cause))
+    state.load_state_dict(saved)
+    info.rollbacks += 1
+    info.step = state.step
+    for mover in state.movers:
+        for group in mover.optimizer.param_groups:
+            group["lr"] *= 0.5
+    event = {
+        "event": "rollback",
+        "step": state.step,
+        "failed_step": failed,
+        "cause": str(cause),
+        "rollbacks": info.rollbacks,
+        "learning_rates": {m.player.name: float(m.optimizer.param_groups[0]["lr"]) for m in state.movers},
+    }
+    saved = _snapshot(state, info)
+    if state.group.leads:
+        with run.writing():
+            checkpoint.set_aside(run, path)
+            metrics_log.forget_after(run, state.step, info.rollbacks)
+            metrics_log.append(run, event)
+            checkpoint.save(path, saved)  # after the line: a resume drops the line when a kill came in between
+            run.write(info)
+    for note in notes:
+        listener.noted(f"note: {note}")
+    listener.noted(
+        f"{cause}: back to step {state.step} at half the learning rates (rollback {info.rollbacks} of {ROLLBACKS})"
+    )
+
+
+def _last_good(run: RunDir, info: RunInfo, cause: Diverged) -> tuple[Path, dict[str, Any], list[str]]:
+    kept = run.checkpoints()
+    if kept and info.on_nan == "rollback" and info.rollbacks < ROLLBACKS:
+        return checkpoint.load_newest(run)
+    good = f"The last good checkpoint is {kept[-1]}." if kept else "It happened before the first checkpoint."
+    way = "Resume with --on-nan rollback, or start" if kept and info.on_nan == "stop" else "Start"
+    times = f", after {info.rollbacks} rollbacks" if info.rollbacks else ""
+    raise GantoolError(f"Training stopped: {cause}{times}.", f"{good} {way} a new run with a smaller --learning-rate.")
+
+
 def _watch(state: State, run: RunDir, info: RunInfo) -> Watch:
-    """A watch that remembers what the run has logged so far."""
-    # what a generator itself draws at random here must not change what training draws
+    """A watch that knows what the run has logged so far."""
+    # a generator may draw random numbers of its own: here they must not change what training draws
     with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
         before = _fixed_samples(state)[1] if state.step else None
     return Watch(state, info, metrics_log.read_metrics(run), before)
@@ -171,7 +216,7 @@ def _watch(state: State, run: RunDir, info: RunInfo) -> Watch:
 
 @torch.no_grad()
 def _fixed_samples(state: State) -> tuple[list[Tensor], np.ndarray]:
-    """Fixed inputs, and the samples (N, *shape), float32, that they become: as many as `class_rows` says."""
+    """Fixed inputs, and the samples that the generator makes of them: (N, *shape), float32."""
     rows, columns = pictures.class_rows(state.classes)
     inputs = state.fixed_inputs(rows * columns, classes=rows)
     samples: np.ndarray = state.sampling_generator()(*inputs).float().cpu().numpy()
@@ -179,18 +224,17 @@ def _fixed_samples(state: State) -> tuple[list[Tensor], np.ndarray]:
 
 
 def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
-    """A grid of the fixed samples, which it returns: a row a class when the generator takes a label.
+    """Save a grid of the fixed samples, and return them. With labels each row of the grid is a class.
 
-    When it takes images, each stands beside what became of it.
+    When the generator takes images, each of them is shown to the left of the sample made of it.
     """
     inputs, samples = _fixed_samples(state)
     images, beside = pictures.to_pictures(samples), False
-    shown = [i for i, item in enumerate(state.game.inputs) if item.distribution == "data"]
-    for position in shown:
-        source = pictures.to_pictures(inputs[position].float().cpu().numpy())
-        if source.shape == images.shape:
-            images, beside = np.stack((source, images), 1).reshape(-1, *images.shape[1:]), True
-            break
+    for item, value in zip(state.game.inputs, inputs, strict=True):
+        if item.distribution == "data" and not beside:
+            source = pictures.to_pictures(value.float().cpu().numpy())
+            if source.shape == images.shape:
+                images, beside = np.stack((source, images), 1).reshape(-1, *images.shape[1:]), True
     where = Provenance(
         info.architecture,
         run.name,

@@ -1,8 +1,10 @@
-"""What the loop draws into a batch: data in the epoch's order, latents, labels. A resume needs only counters."""
+"""Draws the batches of a game: data in the epoch's order, latents, labels. A resume needs only counters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,20 +16,19 @@ from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
 from gantool.plugin.train_options import Place
 from gantool.training.distributed import ALONE, Group
-from gantool.training.placement import Source, fed, resident
-from gantool.training.streams import Rows, Stream, check_flip, mixed
+from gantool.training.feed import Feed, Source, load_whole, read_by_batch
 
 
 class Sampler:
     """Draws the inputs of a game on one device.
 
-    The data sits on the device whole, as it came (uint8 where it can), or, as `place` decides, stays where it is and is
-    read a few batches ahead by a thread; it is normalised on the device. Inputs that name the same class (or none)
-    share their rows within a draw. The order of an epoch is a permutation made from (seed, epoch), and so are, with
-    `flip`, the bits that say which rows are mirrored: all images of a row alike.
+    The data is on the device whole, in the type it has (mostly uint8), or a thread reads it a few batches ahead, as
+    `place` says; it is normalised on the device. Inputs of the same class (or of none) get the same rows in a draw. The
+    order of an epoch is a permutation made from (seed, epoch). With `flip` so are the bits that say which rows are
+    mirrored, all images of a row alike.
 
-    Of several processes each makes the choice of the global batch, `batch_size`, and takes its part of it, so that they
-    train on the batches that one alone would.
+    `batch_size` is that of the global batch. Each of several processes makes the same choice of it and takes its own
+    part, so that together they train on the batches that one process alone would.
     """
 
     def __init__(
@@ -44,32 +45,28 @@ class Sampler:
     ) -> None:
         self.inputs = inputs
         self.batch_size = batch_size
-        self._part = group.part(batch_size)
-        self.seed = seed
         self.device = device
         self.memory_format = torch.contiguous_format
-        self._latents = torch.Generator(device).manual_seed(mixed(seed, "latents"))
-        self._positions: dict[int | None, int] = {}
-        self._streams: dict[int | None, Stream] = {}
-        self._arrays: dict[str, Tensor] = {}
+        self._part = group.part(batch_size)
+        self._latents = torch.Generator(device).manual_seed(seed_for(seed, "latents"))
         self._class_ends = class_ends(data.class_counts, device)
         drawn = [item for item in inputs.values() if item.distribution == "data"]
         if flip:
-            check_flip(drawn)
-        sources = self._place({item.array: _array(item, data) for item in drawn}, place)
-        for item in drawn:
-            if item.label not in self._streams:
-                self._streams[item.label] = Stream(
-                    item.label, data, batch_size=batch_size, part=self._part, seed=seed, device=device, flip=flip
-                )
-                self._positions[item.label] = 0
-            if item.array in sources:
-                self._streams[item.label].read_ahead(item.array, sources[item.array])
-        self.reads_ahead = bool(sources)
+            _check_flip(drawn)
+        arrays = {item.array: _array(item, data) for item in drawn}
+        away = read_by_batch(arrays, device, place)
+        self._arrays = {name: load_whole(array, device) for name, array in arrays.items() if name not in away}
+        self._streams: dict[int | None, _Stream] = {}
+        for label in dict.fromkeys(item.label for item in drawn):
+            read = dict.fromkeys(item.array for item in drawn if item.label == label and item.array in away)
+            sources = {name: Source(arrays[name]) for name in read}
+            self._streams[label] = _Stream(label, data, sources, batch_size, self._part, seed, device, flip)
+        self._positions = dict.fromkeys(self._streams, 0)
+        self.reads_ahead = bool(away)
 
     @property
     def seen(self) -> int:
-        """Rows drawn so far from the data (from its busiest class, when classes are drawn apart)."""
+        """Rows drawn so far (of the class drawn most, when classes are drawn apart)."""
         return max(self._positions.values(), default=0)
 
     @property
@@ -77,34 +74,36 @@ class Sampler:
         """Passes over the data so far."""
         return max((p / self._streams[label].length for label, p in self._positions.items()), default=0.0)
 
-    def draw(self, names: Iterable[str], whole: bool = False) -> dict[str, Tensor]:
-        """A batch: name → tensor (batch_size, *shape) on the device; samples are float32 in [-1, 1].
-
-        Of several processes each gets its part of the rows, or with `whole` all of them.
-        """
+    def draw(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """This process's part of a batch: name → tensor (N, *shape) on the device; samples are float32 in [-1, 1]."""
         batch: dict[str, Tensor] = {}
-        rows: dict[int | None, Rows] = {}
+        rows: dict[int | None, _Rows] = {}
         for name in names:
             item = self.inputs[name]
             if item.distribution == "data":
                 if item.label not in rows:
-                    rows[item.label] = self._streams[item.label].draw(self._positions[item.label], whole)
+                    rows[item.label] = self._streams[item.label].draw(self._positions[item.label])
                     self._positions[item.label] += self.batch_size
                 batch[name] = self._take(item, rows[item.label])
             else:
-                batch[name] = self._own(self.noise(item, self.batch_size, self._latents), whole)
+                made = self.noise(item, self.batch_size, self._latents)
+                batch[name] = made if self._part is None else made[self._part]
         return batch
 
     def noise(self, item: Input, count: int, generator: torch.Generator) -> Tensor:
-        """A `normal` or `label` input (count, *shape) from a generator of its own."""
+        """A `normal` or `label` input (count, *shape) from `generator`."""
         return noise(item, count, generator, self.device, self._class_ends)
 
     def first(self, item: Input, count: int) -> Tensor:
-        """The first `count` rows (repeated when there are fewer) of a data input: fixed inputs for samples."""
+        """The first `count` rows of a data input, repeated when there are fewer: fixed inputs for samples."""
         return self._take(item, self._streams[item.label].first(count))
 
+    def shuffled(self, item: Input, count: int) -> Tensor:
+        """The first `count` rows of a data input in the order of training, whatever was drawn already."""
+        return self._take(item, self._streams[item.label].shuffled(count))
+
     def close(self) -> None:
-        """End the threads that read ahead. Drawing on starts them again."""
+        """End the threads that read ahead. The next `draw` starts them again."""
         for stream in self._streams.values():
             stream.close()
 
@@ -114,30 +113,153 @@ class Sampler:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._positions = {None if k == "all" else int(k): int(n) for k, n in state["positions"].items()}
-        if state["latents"].numel() == self._latents.get_state().numel():  # another kind of device: a fresh stream
+        if state["latents"].numel() == self._latents.get_state().numel():  # else: another kind of device, a new stream
             self._latents.set_state(state["latents"].cpu())
 
-    def _place(self, arrays: Mapping[str, np.ndarray], place: Place) -> dict[str, Source]:
-        """Put on the device what belongs there; the rest is what has to be read."""
-        away = fed(arrays, self.device, place)
-        for name in arrays.keys() - away:
-            self._arrays[name] = resident(arrays[name], self.device)
-        return {name: Source(arrays[name]) for name in away}
-
-    def _own(self, rows: Tensor, whole: bool) -> Tensor:
-        return rows if whole or self._part is None else rows[self._part]
-
-    def _take(self, item: Input, rows: Rows) -> Tensor:
-        if item.array in rows.read:
-            picked = rows.read[item.array]
-        else:
+    def _take(self, item: Input, rows: _Rows) -> Tensor:
+        picked = rows.read.get(item.array)
+        if picked is None:
             picked = self._arrays[item.array].index_select(0, rows.numbers)
         if item.array == "labels":
             return picked
-        if rows.flips is not None and picked.dim() == 4:
-            picked = torch.where(rows.flips[:, None, None, None], picked.flip(3), picked)
+        if rows.mirrored is not None and picked.dim() == 4:
+            picked = torch.where(rows.mirrored[:, None, None, None], picked.flip(3), picked)
         picked = normalised(picked)
         return picked.contiguous(memory_format=self.memory_format) if picked.dim() == 4 else picked
+
+
+@dataclass
+class _Rows:
+    """Rows of the data: their numbers, which of them to mirror, and the arrays that were read (name → (N, *shape))."""
+
+    numbers: Tensor
+    mirrored: Tensor | None = None
+    read: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class _Epochs:
+    """A value for every row of an endless sequence of epochs. `make(epoch)` gives those of an epoch."""
+
+    def __init__(self, length: int, make: Callable[[int], Tensor]) -> None:
+        self._length, self._make = length, make
+        self._epoch, self._values = -1, torch.empty(0)
+
+    def slice(self, position: int, count: int, part: slice | None = None) -> Tensor:
+        """The `count` values from `position` on, or that part of them. They may span epochs: no row is ever dropped."""
+        found = []
+        while count:
+            epoch, offset = divmod(position, self._length)
+            if epoch != self._epoch:
+                self._epoch, self._values = epoch, self._make(epoch)
+            found.append(self._values[offset : offset + count])
+            position += len(found[-1])
+            count -= len(found[-1])
+        values = found[0] if len(found) == 1 else torch.cat(found)
+        return values if part is None else values[part]
+
+
+class _Stream:
+    """The rows of the data, or (`label`) of one class, in the order of training.
+
+    `sources`: the arrays to read. `part`: which rows of a batch this process draws; None: all.
+    """
+
+    def __init__(
+        self,
+        label: int | None,
+        data: Dataset,
+        sources: Mapping[str, Source],
+        batch_size: int,
+        part: slice | None,
+        seed: int,
+        device: torch.device,
+        flip: bool,
+    ) -> None:
+        rows = None if label is None else _rows_of(label, data).to(device)
+        length = len(data) if rows is None else len(rows)
+
+        # these functions must not refer to the stream: a thread that did would keep it, and so itself, alive
+        def order(epoch: int) -> Tensor:
+            generator = torch.Generator(device).manual_seed(seed_for(seed, f"epoch {epoch} of {label}"))
+            numbers = torch.randperm(length, generator=generator, device=device)
+            return numbers if rows is None else rows[numbers]
+
+        def coins(epoch: int) -> Tensor:
+            generator = torch.Generator(device).manual_seed(seed_for(seed, f"flips {epoch} of {label}"))
+            return torch.rand(length, generator=generator, device=device) < 0.5
+
+        ahead = _Epochs(length, order)  # of the thread, which is further on than the loop
+
+        def numbers_ahead(position: int) -> np.ndarray:
+            numbers: np.ndarray = ahead.slice(position, batch_size, part).cpu().numpy()
+            return numbers
+
+        self.length = length
+        self._rows, self._sources, self._batch, self._device = rows, sources, (batch_size, part), device
+        self._order = _Epochs(length, order)
+        self._mirrored = _Epochs(length, coins) if flip else None
+        self._feed = Feed(sources, numbers_ahead, batch_size, device) if sources else None
+
+    def draw(self, position: int) -> _Rows:
+        """This process's part of the batch at `position`."""
+        read = self._feed.take(position) if self._feed else {}
+        mirrored = self._mirrored.slice(position, *self._batch) if self._mirrored else None
+        return _Rows(self._order.slice(position, *self._batch), mirrored, read)
+
+    def first(self, count: int) -> _Rows:
+        """The first `count` rows in the order of the data, repeated when there are fewer; never mirrored."""
+        position = torch.arange(count, device=self._device) % self.length
+        return self._read(position if self._rows is None else self._rows[position])
+
+    def shuffled(self, count: int) -> _Rows:
+        """The first `count` rows in the order of training."""
+        mirrored = self._mirrored.slice(0, count) if self._mirrored else None
+        return self._read(self._order.slice(0, count), mirrored)
+
+    def close(self) -> None:
+        if self._feed:
+            self._feed.close()
+
+    def _read(self, numbers: Tensor, mirrored: Tensor | None = None) -> _Rows:
+        """Read rows now; does not disturb what is read ahead."""
+        if not self._sources:
+            return _Rows(numbers, mirrored)
+        here = numbers.cpu().numpy()
+        read = {name: source.read(here).to(self._device) for name, source in self._sources.items()}
+        return _Rows(numbers, mirrored, read)
+
+
+def seed_for(seed: int, purpose: str) -> int:
+    """A 63-bit seed for one purpose, derived from the run's."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "little") >> 1
+
+
+def normalised(samples: Tensor) -> Tensor:
+    """uint8 0…255 → float32 in [-1, 1]; floats stay as they are."""
+    return samples.float().mul_(1 / 127.5).sub_(1) if samples.dtype == torch.uint8 else samples
+
+
+def noise(
+    item: Input, count: int, generator: torch.Generator, device: torch.device, ends: Tensor | None = None
+) -> Tensor:
+    """A `normal` or `label` input (count, *shape) from `generator`.
+
+    `ends`: the `class_ends` of the data, for a label that is `like_data`; None: the data has no labels.
+    """
+    if item.distribution != "label":
+        return torch.randn(count, *item.shape, generator=generator, device=device)
+    if not item.like_data or ends is None:
+        return torch.randint(item.classes, (count,), generator=generator, device=device)
+    # as of rows picked at random from data that is sorted by class
+    picked = torch.rand(count, generator=generator, device=device, dtype=torch.float64)
+    return torch.bucketize(picked, ends, right=True).clamp_(max=item.classes - 1)
+
+
+def class_ends(counts: Sequence[int], device: torch.device) -> Tensor | None:
+    """Where each class ends in data that is sorted by class, as a share of it: float64 (classes,)."""
+    if not any(counts):
+        return None
+    return (torch.tensor(counts, dtype=torch.float64).cumsum(0) / sum(counts)).to(device)
 
 
 def _array(item: Input, data: Dataset) -> np.ndarray:
@@ -150,29 +272,23 @@ def _array(item: Input, data: Dataset) -> np.ndarray:
     return array
 
 
-def normalised(samples: Tensor) -> Tensor:
-    """uint8 0…255 → float32 in [-1, 1]; floats are there already."""
-    return samples.float().mul_(1 / 127.5).sub_(1) if samples.dtype == torch.uint8 else samples
+def _rows_of(label: int, data: Dataset) -> Tensor:
+    if data.labels is None or not (data.labels == label).any():
+        raise GantoolError(
+            f"The architecture draws from class {label}; the data {data.source!r} has none of it.",
+            "Give data with labels: a sub-folder a class, or an array 'labels'.",
+        )
+    return torch.from_numpy(np.flatnonzero(data.labels == label))
 
 
-def noise(
-    item: Input, count: int, generator: torch.Generator, device: torch.device, ends: Tensor | None = None
-) -> Tensor:
-    """A `normal` or `label` input (count, *shape) from a generator of its own.
-
-    `ends`: the `class_ends` of the data, whose frequencies a `label` that is `like_data` has; None: it has no labels.
-    """
-    if item.distribution != "label":
-        return torch.randn(count, *item.shape, generator=generator, device=device)
-    if not item.like_data or ends is None:
-        return torch.randint(item.classes, (count,), generator=generator, device=device)
-    # rows picked at random from data that is sorted by class
-    picked = torch.rand(count, generator=generator, device=device, dtype=torch.float64)
-    return torch.bucketize(picked, ends, right=True).clamp_(max=item.classes - 1)
-
-
-def class_ends(counts: Sequence[int], device: torch.device) -> Tensor | None:
-    """Where each class ends, as a share of the data, when it is sorted by class: float64 (classes,)."""
-    if not any(counts):
-        return None
-    return (torch.tensor(counts, dtype=torch.float64).cumsum(0) / sum(counts)).to(device)
+def _check_flip(drawn: Sequence[Input]) -> None:
+    """GantoolError unless every data input is an image or a label, and there is an image."""
+    for item in drawn:
+        if len(item.shape) != 3 and item.shape != ():
+            shape = "×".join(map(str, item.shape))
+            raise GantoolError(
+                f"--flip mirrors images, and the input {item.name!r} of this architecture has shape {shape}.",
+                "Leave --flip out: it is for samples of channels×height×width.",
+            )
+    if not any(item.shape for item in drawn):
+        raise GantoolError("--flip mirrors images of the data, and this architecture draws none.", "Leave --flip out.")

@@ -308,7 +308,7 @@ def _figures(wanted: str, state: State, data: Dataset, extractor: str = "") -> t
     """What is computed at every tick for the sake of `wanted`: the name of its extractor ("": none), and how."""
     if not wanted or best.parse(wanted).key != "frechet" or not state.group.leads:
         return extractor, no_figures
-    from gantool.training.frechet import Frechet
+    from gantool.training.watch import Frechet
 
     frechet = Frechet(state, data, extractor or None)
     return frechet.name, frechet.measure

@@ -1,8 +1,9 @@
-"""Everything that a step changes, in one place: what a checkpoint saves and a resume restores."""
+"""Everything that a step changes: what a checkpoint saves and a resume restores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,13 +20,11 @@ from gantool.plugin.game import Game, Player
 from gantool.plugin.train_options import Place
 from gantool.training import augment, engines
 from gantool.training.distributed import ALONE, Group
-from gantool.training.ema import EMA, ready
-from gantool.training.meter import Meter
-from gantool.training.sampler import Sampler
-from gantool.training.step import Mover, Turn, alone
-from gantool.training.streams import mixed
+from gantool.training.sampler import Sampler, seed_for
+from gantool.training.step import Meter, Mover, Turn, alone
 
 PRECISIONS = ("fp32", "tf32", "bf16")
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 class State:
@@ -58,7 +57,7 @@ class State:
         augment.attach(self.game, diffaugment)
         self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device, group, place=place, flip=flip)
         for module in self.game.modules().values():
-            group.copy([*module.parameters(), *module.buffers()])  # equal already, if all processors are
+            group.copy([*module.parameters(), *module.buffers()])  # other processors may have rounded otherwise
             module.to(device).train()
             if any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in module.modules()):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -74,13 +73,13 @@ class State:
         self.step = 0
         self.seconds = 0.0
         if not group.leads:
-            self._part_streams()
+            self._seed_own()
 
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def data_per_step(self) -> int:
-        """Rows of data that one iteration draws: the busiest player's."""
+        """Rows of data that one iteration draws."""
         data = {i.name for i in self.game.data}
         moves = [m.moves for m in self.movers if data & set(m.player.draws)]
         return self.sampler.batch_size * sum(moves)
@@ -88,7 +87,7 @@ class State:
     def sampling_generator(self) -> nn.Module:
         """The averaged generator (the trained one without an average), ready to sample."""
         source = self.ema.module if self.ema else self.game.generator
-        # a stream of its own: drawing samples must not change what training draws
+        # with a generator of its own: drawing samples must not change what training draws
         stream = torch.Generator(self.device).manual_seed(self.seed)
 
         def draw(count: int) -> list[Tensor]:
@@ -100,9 +99,9 @@ class State:
         return ready(source, draw)
 
     def fixed_inputs(self, count: int, classes: int | None = None) -> list[Tensor]:
-        """Inputs of the images 0 … count-1 of seed 0, as `gantool generate` numbers them.
+        """The inputs of images 0 … count-1 of seed 0, as `gantool generate` makes them.
 
-        Of a label the classes come in turn: all, or the first `classes` of them.
+        A label is 0, 1, … in turn: all classes, or the first `classes` of them.
         """
         index = np.arange(count, dtype=np.int64)
         normal = {i.name: i.shape for i in self.game.inputs if i.distribution == "normal"}
@@ -119,11 +118,14 @@ class State:
 
     @property
     def classes(self) -> int:
-        """How many classes the generator can be asked for; 0: it takes no label."""
+        """The number of classes that the generator takes; 0: it takes no label."""
         return next((i.classes for i in self.game.inputs if i.distribution == "label"), 0)
 
     def broken_weights(self) -> str | None:
-        """The name of a player whose weights are not all finite."""
+        """The name of a player whose weights are not all finite. Waits for the device.
+
+        GantoolError when the processes of a group do not have the same weights.
+        """
         broken = (m for m in self.movers if not all(bool(p.isfinite().all()) for p in m.parameters))
         for name in self.group.everyones(next((mover.player.name for mover in broken), None)):
             if name:
@@ -133,7 +135,7 @@ class State:
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint saves. The processes of a group call it together; their buffers become the leader's."""
+        """What a checkpoint saves. All processes of a group call it together, and get the leader's buffers."""
         for module in self.game.modules().values():
             self.group.copy(module.buffers())
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
@@ -161,21 +163,62 @@ class State:
         self.engine.reset()
         self.sampler.load_state_dict(state["sampler"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        self._load_streams([state["rng"], *state["rng"].get("others", [])])
-
-    def _load_streams(self, streams: list[Mapping[str, Any]]) -> None:
-        """Go on with the random numbers of each process, if there are as many as there were; the leader always does."""
-        if not self.group.leads and len(streams) != self.group.size:
-            self._part_streams()
+        generators = [state["rng"], *state["rng"].get("others", [])]
+        if not self.group.leads and len(generators) != self.group.size:
+            self._seed_own()  # another number of processes saved it
             return
-        stream = streams[self.group.rank]
-        torch.set_rng_state(stream["cpu"])
-        if self.device.type == "cuda" and stream["cuda"] is not None:
-            torch.cuda.set_rng_state(stream["cuda"], self.device)
+        generator = generators[self.group.rank]
+        torch.set_rng_state(generator["cpu"])
+        if self.device.type == "cuda" and generator["cuda"] is not None:
+            torch.cuda.set_rng_state(generator["cuda"], self.device)
 
-    def _part_streams(self) -> None:
-        """Random numbers inside a step that no other process draws (dropout, the penalty's mixing)."""
-        torch.manual_seed(mixed(self.seed, f"process {self.group.rank} from step {self.step}"))
+    def _seed_own(self) -> None:
+        """Give this process random numbers of its own inside a step (dropout, gradient-penalty mixing)."""
+        torch.manual_seed(seed_for(self.seed, f"process {self.group.rank} from step {self.step}"))
+
+
+class EMA:
+    """Exponential moving average of a module's weights (Yazıcı et al. 2019, arXiv:1806.04498).
+
+    Buffers are copied, not averaged. The decay warms up as min(decay, (1 + t) / (10 + t)), so that the first weights do
+    not dominate a short run.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards `module` after iteration `step` (0, 1, …)."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        averages = [p.detach() for p in self.module.parameters()]
+        torch._foreach_lerp_(averages, [p.detach() for p in module.parameters()], weight)
+        buffers = list(self.module.buffers())
+        if buffers:
+            torch._foreach_copy_(buffers, list(module.buffers()))
+
+
+@torch.no_grad()
+def ready(module: nn.Module, draw: Callable[[int], Sequence[Tensor]], batches: int = 16, size: int = 128) -> nn.Module:
+    """A copy of a generator for sampling: in eval mode, its BatchNorm statistics re-estimated on fresh inputs.
+
+    Running statistics do not fit averaged weights, and those of a short run have not converged (arXiv:1806.04498): both
+    ruin samples in eval mode. `draw(n)` gives n inputs.
+    """
+    copied = copy.deepcopy(module).eval().requires_grad_(False)
+    norms = [m for m in copied.modules() if isinstance(m, BATCH_NORM) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over all batches
+        norm.train()
+    for _ in range(batches if norms else 0):
+        copied(*draw(size))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+    return copied
 
 
 def pick_device(name: str) -> torch.device:
@@ -203,11 +246,11 @@ def _check_precision(precision: str, device: torch.device) -> None:
     if precision == "tf32" and device.type != "cuda":
         raise GantoolError("The precision 'tf32' exists on CUDA devices only.", "Use --precision fp32.")
     if device.type == "cuda":
-        # both said aloud: cuDNN's default is TF32 even where fp32 was asked for
+        # set both: by default cuDNN uses TF32 even for fp32
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
 
 
-# how an optimizer computes, not what: taken from the device that trains now, not from the one that saved
+# how an optimizer computes: as the device that trains now needs it, not as the one that saved did
 _OF_THE_DEVICE = ("fused", "foreach", "capturable")
 
 

@@ -1,4 +1,4 @@
-"""One iteration, eagerly: the readable reference that every other engine is checked against."""
+"""One iteration, eagerly: the reference that every other engine is checked against, and the losses that it adds up."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from gantool.plugin.game import Batch, Loss, Player, taking_gradients
+from gantool.training.distributed import ALONE, Group
 
 if TYPE_CHECKING:
     from gantool.training.state import State
+
+
+class Diverged(Exception):
+    """A loss or a weight is NaN or infinite. The text says which, and when."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Mover:
 
 @dataclass(frozen=True)
 class Turn:
-    """Players that move at the same weights and on the same batch: one alone, when updates alternate."""
+    """Players that move at the same weights and on the same batch: a single one, when updates alternate."""
 
     movers: tuple[Mover, ...]
     losses: Callable[[Batch], Mapping[str, Loss]]
@@ -66,7 +71,7 @@ def iterate(state: State) -> None:
 
 
 def _draw(state: State, turns: Sequence[Turn]) -> list[dict[str, Tensor]]:
-    """A batch for each turn; what a player reuses is what was last drawn in this iteration."""
+    """A batch for each turn. What a player reuses is what was drawn last in this iteration."""
     batches, last = [], dict[str, Tensor]()
     for turn in turns:
         kept = {name: last[name] for name in turn.reuses if name in last}
@@ -77,14 +82,14 @@ def _draw(state: State, turns: Sequence[Turn]) -> list[dict[str, Tensor]]:
 
 
 def move(state: State, turn: Turn, batch: Batch) -> None:
-    """Losses, gradients, optimizer step."""
+    """Losses, gradients, optimizer steps."""
     with turn.gradients():
         with state.autocast():
             losses = turn.losses(batch)
         for mover in turn.movers:
             mover.optimizer.zero_grad(set_to_none=True)
         for mover in turn.movers:
-            # several movers share one graph: each takes from it the gradients of its own parameters alone
+            # several movers share one graph: each takes only the gradients of its own parameters from it
             total(losses[mover.player.name]).backward(  # type: ignore[no-untyped-call]
                 inputs=mover.parameters, retain_graph=mover is not turn.movers[-1]
             )
@@ -98,6 +103,68 @@ def move(state: State, turn: Turn, batch: Batch) -> None:
 
 
 def total(loss: Loss) -> Tensor:
-    """What is minimised: the sum of the terms, in float32 at least."""
+    """The sum of the terms, which the optimizer minimises; float32 at least."""
     terms = torch.stack(list(loss.terms.values()))
     return terms.sum(dtype=torch.promote_types(terms.dtype, torch.float32))
+
+
+class Meter:
+    """Means of every player's loss terms and measures since the last `read`, added up on the device.
+
+    The sums and the step are tensors that stay the same, so that a CUDA graph can contain `add`. The means are those of
+    the global batches: all processes of `group` read together and get the same.
+    """
+
+    def __init__(self, device: torch.device, group: Group = ALONE) -> None:
+        self._group = group
+        self._step = torch.zeros((), device=device)
+        self._names: dict[str, list[str]] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._bad: dict[str, Tensor] = {}  # the first step at which each value was not finite; inf: none
+
+    def at(self, step: int) -> None:
+        """What is added from now on belongs to `step`: 0, 1, …"""
+        self._step.fill_(step)
+
+    def add(self, player: str, loss: Loss) -> None:
+        values = torch.stack([v.detach().float() for v in (*loss.terms.values(), *loss.measures.values())])
+        if player not in self._sums:
+            self._names[player] = [
+                *(f"loss.{player}.{name}" for name in loss.terms),
+                *(f"measure.{player}.{name}" for name in loss.measures),
+            ]
+            self._sums[player] = torch.zeros_like(values)
+            self._bad[player] = torch.full_like(values, torch.inf)
+        self._sums[player] += values
+        self._bad[player].copy_(torch.minimum(self._bad[player], torch.where(values.isfinite(), torch.inf, self._step)))
+        self.count(player)
+
+    def count(self, player: str, times: int = 1) -> None:
+        """`add` was done so many times; a CUDA graph repeats its work, but not this count."""
+        self._counts[player] = self._counts.get(player, 0) + times
+
+    def read(self) -> dict[str, float]:
+        """`loss.PLAYER.TERM` and `measure.PLAYER.NAME` → mean; then start anew. Waits for the device.
+
+        Raises Diverged for the earliest value that was not finite.
+        """
+        means: dict[str, float] = {}
+        worst: tuple[float, str] | None = None
+        for player, sums in self._sums.items():
+            count = self._counts[player] * self._group.size
+            if not count:
+                continue
+            self._group.sum(sums)
+            self._group.least(self._bad[player])
+            rows = zip(self._names[player], sums.tolist(), self._bad[player].tolist(), strict=True)
+            for name, total, bad in rows:
+                if bad != torch.inf and (worst is None or bad < worst[0]):
+                    worst = (bad, name)
+                means[name] = total / count
+            self._counts[player] = 0
+            sums.zero_()
+            self._bad[player].fill_(torch.inf)
+        if worst:  # people count steps from 1
+            raise Diverged(f"{worst[1]} became NaN or infinite at step {int(worst[0]) + 1}")
+        return means

@@ -1,12 +1,12 @@
-"""Looks at every tick whether a training goes wrong, and says so once, in a sentence with advice.
+"""Watches the quality of a training: an alarm with advice when it goes wrong, and the Fréchet distance if wanted.
 
-Cheap: it judges the fixed samples that a tick draws anyway, and the losses that it has read. Its whole memory is
-metrics.jsonl, so that a resumed run raises the alarms that one never stopped would.
+Alarms are cheap: they judge the fixed samples that a tick draws anyway, and the losses that it has read. They remember
+nothing but metrics.jsonl, so that a resumed run raises the same alarms as one that never stopped.
 
-Each alarm needs a stretch of at least TICKS ticks and STEPS (or RECENT) iterations. The thresholds come from
-trainings on the digits, tick by tick. Sound ones (mlp, dcgan, wgan): diversity leaves 0.08 by iteration 300 and ends
-between 0.4 and 1, samples change by 0.07 and more a tick, the adversarial loss stays below 6, and a discriminator can
-be right about everything for 600 iterations and still lose that lead. Failing ones: see each threshold.
+Each alarm needs a stretch of at least TICKS ticks and STEPS (or RECENT) iterations. The thresholds come from trainings
+on the digits. In good ones (mlp, dcgan, wgan) diversity exceeds 0.08 by iteration 300 and ends between 0.4 and 1,
+samples change by at least 0.07 a tick, the adversarial loss stays below 6, and a discriminator that was right about
+everything for 600 iterations could still lose its lead. For bad ones see each threshold.
 """
 
 from __future__ import annotations
@@ -20,23 +20,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gantool.data import Dataset
+from gantool.errors import GantoolError
 from gantool.run.rundir import RunInfo
 from gantool.training.state import State
 
 Record = dict[str, Any]
 
-TICKS, STEPS = 4, 1000  # the least that an alarm looks at; before, trainings that will do well can look as bad
-RECENT = 500  # the same in iterations, of what no sound training shows at any time
-COLLAPSED = 0.08  # diversity; constant generators: 0, ones with a 50 times too fast lsgan discriminator: 0.03 to 0.07
-FELL = 0.5  # of the best diversity before, once the first STEPS are over: noise at the start is diverse, too
-STILL = 0.005  # sum of the changes in the stretch; a learning rate of 1e-8: 0.0006, sound trainings: above 0.2
-PINNED = 0.995  # accuracy on reals and on fakes; mlp with lsgan, once it makes nothing but ones: 1 and 1
-LOST = 10.0  # adversarial loss: fakes are judged real at e^-10; 50 times too fast discriminators: 11 to 20
-SIDE = 32  # cells a side that are compared: speckles average out, and large samples cost no more than small ones
+TICKS, STEPS = 4, 1000  # the shortest stretch: before it, trainings that will do well can look as bad
+RECENT = 500  # iterations; a shorter stretch, for what no good training shows at any time
+COLLAPSED = 0.08  # diversity; constant generators have 0, those against a 50 times too fast lsgan critic 0.03 to 0.07
+FELL = 0.5  # of the best diversity after the first STEPS (in them the noise of untrained generators is diverse)
+STILL = 0.005  # sum of the changes in a stretch; a learning rate of 1e-8 gives 0.0006, good trainings more than 0.2
+PINNED = 0.995  # accuracy on reals and on fakes; mlp with lsgan has 1 and 1 once it makes nothing but ones
+LOST = 10.0  # adversarial loss; 50 times too fast discriminators give 11 to 20
+SIDE = 32  # cells a side to compare: single pixels average out, and large samples cost no more than small ones
+FAKES, REALS, BATCH = 1000, 5000, 250  # of the Fréchet distance: enough to compare ticks; `gantool evaluate` takes more
 
 
 class Watch:
-    """The alarms of one training. `before`: the fixed samples at the last of `records`, when there are any."""
+    """The alarms of one training. `before`: the fixed samples at the last of `records`, if there are any."""
 
     def __init__(self, state: State, info: RunInfo, records: list[Record], before: np.ndarray | None) -> None:
         reals = _reals(state, 64)
@@ -49,10 +52,10 @@ class Watch:
         self._active = {name for name, _ in self._wrong()}
 
     def measure(self, samples: np.ndarray) -> Record:
-        """What a tick's record says of the fixed samples (N, *shape), in units of how much reals differ.
+        """Measure the fixed samples (N, *shape) of a tick; the unit is the mean distance of reals from each other.
 
-        `diversity`: their mean distance from each other; `change`: from what they were a tick ago. Both are left out
-        where there are no reals to compare with, or when they are not finite.
+        `diversity`: their mean distance from each other; `change`: from the samples of the tick before. Either is left
+        out when it is not finite, both when there are no reals to compare with.
         """
         now, before = _pooled(torch.from_numpy(samples)), self._before
         self._before = now
@@ -64,7 +67,7 @@ class Watch:
         return {name: round(value, 6) for name, value in found.items() if math.isfinite(value)}
 
     def judge(self, record: Record) -> list[Record]:
-        """Events for metrics.jsonl: the alarms that were not there at the tick before `record`, with their `text`."""
+        """Events for metrics.jsonl: the alarms that hold now and did not at the tick before, with their `text`."""
         self._records.append(record)
         wrong = dict(self._wrong())
         new = [name for name in wrong if name not in self._active]
@@ -72,12 +75,12 @@ class Watch:
         return [{"event": "alarm", "step": record["step"], "alarm": name, "text": wrong[name]} for name in new]
 
     def _wrong(self) -> Iterator[tuple[str, str]]:
-        """Every alarm that holds at the last record: its name, and what to tell."""
+        """The name and the text of every alarm that holds at the last record."""
         long, recent = _stretch(self._records, STEPS), _stretch(self._records, RECENT)
         for name, rule in (("stall", self._stall), ("collapse", self._collapse), ("discriminator", self._lost)):
             if text := rule(long, recent):
                 yield name, text
-                if name == "stall":  # samples that never change are alike and easy to tell, too
+                if name == "stall":  # it explains the others
                     return
 
     def _collapse(self, long: list[Record], recent: list[Record]) -> str:
@@ -94,7 +97,7 @@ class Watch:
         return ""
 
     def _lost(self, long: list[Record], recent: list[Record]) -> str:
-        """Only where there are accuracies: a Wasserstein critic has none, and is meant to be ahead."""
+        """Only with accuracies: a Wasserstein critic has none, and is meant to be ahead."""
 
         def loss(record: Record) -> float:
             keys = [f"loss.{name}.adversarial" for name in self._generators]
@@ -126,7 +129,7 @@ class Watch:
         )
 
     def _advice(self, *names: str, still: bool = False) -> str:
-        """`start a new run with …`: of the options `names`, those that this run has and could give another value."""
+        """`start a new run with …`: those options in `names` that this run has, and whose change may help."""
         options, ways = self._options, []
         for name in names:
             value = options.get(name)
@@ -156,29 +159,48 @@ def _all(records: list[Record], holds: Callable[..., bool]) -> bool:
 
 
 def _pooled(samples: Tensor) -> Tensor:
-    """Samples (N, C, …) → vectors (N, D): means over cells of 2 and more a side, at most about SIDE cells a side."""
+    """Samples (N, C, …) → vectors (N, D): means over cells, at most about SIDE a side and at least 2 pixels wide."""
     kernel = [min(side, max(2, -(-side // SIDE))) for side in samples.shape[2:]]
     pool: Callable[[Tensor, list[int]], Tensor] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[len(kernel)]
     return pool(samples.float(), kernel).flatten(1)
 
 
 def _spread(vectors: Tensor) -> float:
-    """The mean distance between two of the N vectors."""
+    """The mean distance between any two of the N vectors."""
     return float(F.pdist(vectors).mean())
 
 
 def _reals(state: State, count: int) -> Tensor | None:
     """`count` rows of what the generator is to make, on the CPU; None when no data of the game has that shape."""
-    game, sampler = state.game, state.sampler
+    game = state.game
     items = [i for i in (*game.data, *game.inputs) if i.distribution == "data" and i.shape == game.output.shape]
-    if not items:
-        return None
-    name = items[0].name
-    # the first of the first epoch's order: rows in the order of a file are often all of one class
-    here = sampler.state_dict()
-    sampler.load_state_dict({**here, "positions": dict.fromkeys(here["positions"], 0)})
-    rows: list[Tensor] = []
-    while sum(map(len, rows)) < count:
-        rows.append(sampler.draw([name], whole=True)[name])
-    sampler.load_state_dict(here)
-    return torch.cat(rows)[:count].float().cpu()
+    # in the order of training: rows in the order of a file are often all of one class
+    return state.sampler.shuffled(items[0], count).float().cpu() if items else None
+
+
+class Frechet:
+    """Fréchet distance of the averaged generator's samples to the data, for `--keep-best frechet`.
+
+    `name`: the extractor; None: the one for this data.
+    """
+
+    def __init__(self, state: State, data: Dataset, name: str | None = None) -> None:
+        from gantool.metrics.extractors import default_extractor, load_extractor
+        from gantool.metrics.frechet import FrechetReference
+
+        if state.game.output.shape != data.spec.shape:
+            raise GantoolError(
+                f"--keep-best frechet compares samples with the data, but the generator makes {state.game.output} "
+                f"and the data are {data.spec}.",
+                "Use --keep-best diversity or a loss.",
+            )
+        self.name = name or default_extractor(data)
+        self.reference = FrechetReference(load_extractor(self.name, data.spec, state.device), data, REALS)
+
+    @torch.no_grad()
+    def measure(self, state: State) -> dict[str, float]:
+        """`frechet` → the distance now; nothing when the samples are not finite."""
+        # the same inputs at every tick, so that only the generator makes a difference
+        generator, inputs = state.sampling_generator(), [torch.split(i, BATCH) for i in state.fixed_inputs(FAKES)]
+        samples = torch.cat([generator(*part).float() for part in zip(*inputs, strict=True)])
+        return {"frechet": round(self.reference.distance(samples), 6)} if bool(samples.isfinite().all()) else {}

@@ -22,9 +22,9 @@ from gantool.plugin.game import Game
 from gantool.plugin.registry import Plugin
 from gantool.runtime import Generator
 from gantool.testing import check_architecture
-from gantool.training.loop import iterate
 from gantool.training.sampler import normalised
 from gantool.training.state import State
+from gantool.training.step import iterate
 
 (CYCLEGAN,) = tiny_cyclegan.gantool_architectures()
 (CGAN,) = tiny_cgan.gantool_architectures()

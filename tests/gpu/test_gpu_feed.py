@@ -16,7 +16,7 @@ from gantool.data import Dataset
 from gantool.plugin.architecture import Input
 from gantool.plugin.train_options import Place
 from gantool.run import checkpoint
-from gantool.training import augment, feed, placement, session
+from gantool.training import augment, feed, session
 from gantool.training.sampler import Sampler
 
 pytestmark = pytest.mark.gpu
@@ -52,7 +52,7 @@ def test_batches_of_a_file_are_those_of_the_device_while_pinned_memory_is_used_a
     for batch in kept:
         assert torch.equal(batch, device.draw(["real"])["real"])
     disk.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == feed.THREAD]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(feed.THREAD)]
 
 
 @pytest.mark.parametrize("engine", ["eager", "graph"])
@@ -87,9 +87,9 @@ def test_a_run_stopped_on_one_and_resumed_on_the_other_is_bit_equal(first: Place
 
 def test_what_does_not_fit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = mapped(tmp_path)
-    assert placement.fed(data.arrays, torch.device(CUDA)) == set()
-    monkeypatch.setattr(placement, "SHARE", 0.0)
-    assert placement.fed(data.arrays, torch.device(CUDA)) == {"images"}
+    assert feed.read_by_batch(data.arrays, torch.device(CUDA)) == set()
+    monkeypatch.setattr(feed, "SHARE", 0.0)
+    assert feed.read_by_batch(data.arrays, torch.device(CUDA)) == {"images"}
 
 
 def test_the_augmentation_waits_for_nothing_and_can_be_captured() -> None:
@@ -115,4 +115,4 @@ def test_no_thread_outlives_its_state() -> None:
     state.sampler.draw(["real"])
     del state
     gc.collect()
-    assert not [thread for thread in threading.enumerate() if thread.name == feed.THREAD]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(feed.THREAD)]

@@ -14,7 +14,7 @@ from support.trainings import different, tiny_state
 from gantool.errors import GantoolError
 from gantool.run import checkpoint
 from gantool.run.rundir import RunDir
-from gantool.training.loop import iterate
+from gantool.training.step import iterate
 
 
 def _state() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 from gantool import cli
+from gantool.plugin import registry
 from gantool.plugin.train_options import TrainOptions
 from gantool.run.rundir import RunDir, list_runs
 from gantool.training import distributed, loop, session
@@ -117,7 +118,7 @@ def together(work: Callable[..., object], *arguments: Any) -> None:
 
 def train(group: Group, plugin: Any, given: dict[str, Any], common: dict[str, Any]) -> None:
     """A new run of `plugin` in runs/, to its end. `plugin`: a name, or a function that gives a plugin."""
-    found = trainings.plugins.find(plugin) if isinstance(plugin, str) else plugin()
+    found = registry.find(plugin) if isinstance(plugin, str) else plugin()
     options = TrainOptions(**{"data": "noise.npz", "device": "cpu", "tick": 20, **common})
     opened = session.start(found, given, options, group=group)
     loop.train(opened.state, opened.run, opened.info, trainings.Silent())

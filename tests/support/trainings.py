@@ -172,8 +172,8 @@ def tiny_state(data: Dataset | None = None, build: Any = tiny_game, **changes: A
     return State(made, NoOptions(), recipe, data or dataset(), seed=0, device=cpu, precision="fp32", **seen)
 
 
-def nan_game(bad: Callable[[int], bool]) -> Plugin:
-    """The tiny game; its generator's loss is NaN in its move 1, 2, … of this process when `bad(move)`."""
+def nan_game(bad: Callable[[int], bool], factor: float = torch.nan) -> Plugin:
+    """The tiny game; its generator's loss is times `factor` in its move 1, 2, … of this process when `bad(move)`."""
     moves = 0
 
     def build(spec: SampleSpec) -> Game:
@@ -184,7 +184,7 @@ def nan_game(bad: Callable[[int], bool]) -> Plugin:
             nonlocal moves
             moves += 1
             value = maker.loss(batch).terms["adversarial"]
-            return Loss({"adversarial": value * torch.nan if bad(moves) else value})
+            return Loss({"adversarial": value * factor if bad(moves) else value})
 
         return Game(
             game.generator,

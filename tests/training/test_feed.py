@@ -1,4 +1,4 @@
-"""Data read batch by batch: the very batches of data on the device, in little memory, and a thread that ends."""
+"""Data read batch by batch: the same batches as of data on the device, in little memory, by a thread that ends."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ from gantool.plugin.registry import Plugin
 from gantool.plugin.train_options import Place
 from gantool.run import checkpoint
 from gantool.run.rundir import RunDir, list_runs
-from gantool.training import distributed, feed, loop, placement, session
-from gantool.training.placement import Source
+from gantool.training import distributed, feed, loop, session
+from gantool.training.feed import Source, read_by_batch
 from gantool.training.sampler import Sampler
 from gantool.training.step import iterate
 
@@ -59,7 +59,7 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 def _readers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == feed.THREAD]
+    return [thread for thread in threading.enumerate() if thread.name.startswith(feed.THREAD)]
 
 
 def mapped(folder: Path, rows: int = 40, dtype: Any = np.uint8, name: str = "images") -> np.memmap[Any, Any]:
@@ -130,64 +130,54 @@ def test_batches_keep_their_values_while_others_are_read(tmp_path: Path) -> None
     disk.close()
 
 
-def test_a_checkpoint_counts_what_was_used_not_what_was_read(tmp_path: Path) -> None:
-    data = paired(tmp_path)
+def test_a_checkpoint_counts_what_was_used_not_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, whole, read = paired(tmp_path), Source.read, 0
+
+    def counted(self: Source, rows: np.ndarray, into: Any = None) -> torch.Tensor:
+        nonlocal read
+        read += self.shape == SHAPE and into is not None and into.dtype == torch.float32  # of "depth"
+        return whole(self, rows, into)
+
+    monkeypatch.setattr(Source, "read", counted)
     device, disk = sampler(data, "device"), sampler(data, "disk")
+    read = 0
     for _ in range(3):
         device.draw(NAMES)
         disk.draw(NAMES)
     deadline = time.monotonic() + TIMEOUT
-    while _depth(disk) < feed.AHEAD and time.monotonic() < deadline:
+    while read < 3 + feed.AHEAD and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert _depth(disk) == feed.AHEAD  # it is ahead
+    time.sleep(0.01)
+    assert read == 3 + feed.AHEAD  # that far ahead, and no further
     assert disk.seen == 18
-    one, two = device.state_dict(), disk.state_dict()
-    assert one["positions"] == two["positions"]
-    for place in ("device", "disk"):  # both ways
-        again = sampler(data, place)  # type: ignore[arg-type]
-        again.load_state_dict(one if place == "disk" else two)
-        assert again.seen == 18
-        copy = sampler(data, "device")
-        copy.load_state_dict(one)
-        for _ in range(3):
-            assert_same(again.draw(NAMES), copy.draw(NAMES))
-        again.close()
-    disk.load_state_dict(one)
-    device.load_state_dict(one)
-    for _ in range(3):
-        assert_same(disk.draw(NAMES), device.draw(NAMES))
-    zero = {
-        **one,
-        "positions": dict.fromkeys(one["positions"], 0),
-    }  # back, as after a rollback: what was read is dropped
-    disk.load_state_dict(zero)
-    device.load_state_dict(zero)
-    for _ in range(3):
-        assert_same(disk.draw(NAMES), device.draw(NAMES))
+    saved = disk.state_dict()
+    assert device.state_dict()["positions"] == saved["positions"]
+    start = {**saved, "positions": dict.fromkeys(saved["positions"], 0)}
+    for state in (saved, start, saved):  # `start`: back, as after a rollback
+        for place in ("device", "disk"):
+            again = sampler(data, place)  # type: ignore[arg-type]
+            for loaded in (again, device, disk):
+                loaded.load_state_dict(state)
+            for _ in range(3):
+                batch = device.draw(NAMES)
+                assert_same(again.draw(NAMES), batch)
+                assert_same(disk.draw(NAMES), batch)
+            again.close()
     disk.close()
 
 
-def _depth(source: Sampler) -> int:
-    """Batches of the first stream that are ready."""
-    first = next(iter(source._streams.values()))
-    assert first._feed is not None
-    assert first._feed._job is not None
-    return first._feed._job.ready.qsize()
-
-
-def test_looking_at_whole_batches_does_not_disturb_what_is_read_ahead(tmp_path: Path) -> None:
+def test_rows_read_at_once_are_shuffled_and_do_not_disturb_what_is_read_ahead(tmp_path: Path) -> None:
     data = paired(tmp_path)
-    device, disk = sampler(data, "device"), sampler(data, "disk")
-    disk.draw(NAMES)
-    device.draw(NAMES)
-    (thread, *_) = before = _readers()
-    here = disk.state_dict()
-    assert_same(disk.draw(["real", "odd"], whole=True), device.draw(["real", "odd"], whole=True))
-    disk.load_state_dict(here)
-    device.load_state_dict(here)
-    assert_same(disk.draw(NAMES), device.draw(NAMES))
+    device, disk = sampler(data, "device", flip=True), sampler(data, "disk", flip=True)
+    wanted = torch.cat([device.draw(["real", "odd"])["odd"] for _ in range(4)])[:20]
+    disk.draw(["real", "odd"])
+    before = _readers()
+    for source in (device, disk):  # whatever was drawn before
+        assert torch.equal(source.shuffled(source.inputs["odd"], 20), wanted)
+    device.load_state_dict(disk.state_dict())
+    assert_same(disk.draw(["real", "odd"]), device.draw(["real", "odd"]))
     assert _readers() == before
-    assert thread.is_alive()
+    assert all(thread.is_alive() for thread in before)
     disk.close()
 
 
@@ -195,13 +185,13 @@ def test_a_cpu_leaves_large_files_on_the_disk_and_takes_small_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrays = dict(paired(tmp_path).arrays)
-    assert placement.fed(arrays, CPU) == set()
-    monkeypatch.setattr(placement, "SMALL", arrays["images"].nbytes)
-    assert placement.fed(arrays, CPU) == {"depth"}  # four bytes a value
-    assert placement.fed(arrays, CPU, "device") == set()
-    assert placement.fed(arrays, CPU, "disk") == {"images", "depth"}  # labels are a number a row
+    assert read_by_batch(arrays, CPU) == set()
+    monkeypatch.setattr(feed, "SMALL", arrays["images"].nbytes)
+    assert read_by_batch(arrays, CPU) == {"depth"}  # four bytes a value
+    assert read_by_batch(arrays, CPU, "device") == set()
+    assert read_by_batch(arrays, CPU, "disk") == {"images", "depth"}  # labels are a number a row
     in_memory = {name: np.array(array) for name, array in arrays.items()}
-    assert placement.fed(in_memory, CPU) == set()  # nothing to win
+    assert read_by_batch(in_memory, CPU) == set()  # nothing to win
 
 
 def test_a_gpu_takes_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,51 +199,44 @@ def test_a_gpu_takes_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     size = sum(array.nbytes for array in arrays.values() if array.ndim > 1)
     for free, away in ((2 * size, set()), (2 * size - 1, {"images", "depth"})):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * size))
-        assert placement.fed(arrays, cuda) == away
-        assert placement.fed(arrays, cuda, "device") == set()
+        assert read_by_batch(arrays, cuda) == away
+        assert read_by_batch(arrays, cuda, "device") == set()
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (size - 1, 10 * size))
     with pytest.raises(GantoolError, match=r"The data take .* free") as caught:
-        placement.fed(arrays, cuda, "device")
+        read_by_batch(arrays, cuda, "device")
     assert "--data-on disk" in caught.value.hint
 
 
-@pytest.mark.parametrize("place", ["device", "disk"])
-@pytest.mark.parametrize("order", ["C", "F", "view", "foreign"])
-def test_arrays_of_any_layout_are_read(place: Place, order: str, tmp_path: Path) -> None:
-    wanted = np.random.default_rng(0).integers(0, 9, (30, *SHAPE)).astype(np.float32)
-    stored = {"C": wanted, "view": np.concatenate((wanted[:3], wanted)), "F": np.asfortranarray(wanted)}.get(
-        order, wanted.astype(">f4")
-    )
-    np.save(tmp_path / "images.npy", stored)
-    array = np.load(tmp_path / "images.npy", mmap_mode="r")
-    data = Dataset("d", "d", {"images": array[3:] if order == "view" else array})
-    source = Sampler({"real": INPUTS[0]}, data, 7, 0, CPU, place=place)
-    assert source.reads_ahead == (place == "disk")
-    plain = Sampler({"real": INPUTS[0]}, Dataset("d", "d", {"images": wanted}), 7, 0, CPU)
-    for _ in range(6):
-        assert_same(source.draw(["real"]), plain.draw(["real"]))
-    source.close()
+def _layouts(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Arrays in files and in memory: as they are stored, and their values in the plain layout."""
+    plain = np.random.default_rng(0).integers(0, 9, (30, *SHAPE)).astype(np.float32)
+    alike = np.broadcast_to(plain[:1], plain.shape)
+    stored = {"C": plain, "F": np.asfortranarray(plain), "foreign": plain.astype(">f4")}
+    for name, array in {**stored, "view": np.concatenate((plain[:3], plain))}.items():
+        np.save(folder / f"{name}.npy", array)
+    files = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in (*stored, "view")}
+    fixed = plain.copy()
+    fixed.flags.writeable = False
+    return {
+        **{f"file {name}": (array, plain) for name, array in files.items()},
+        "file view": (files["view"][3:], plain),
+        **{name: (array, plain) for name, array in stored.items()},
+        "mirrored": (plain[..., ::-1].copy()[..., ::-1], plain),
+        "repeated": (alike, alike.copy()),
+        "read-only": (fixed, plain),
+    }
 
 
 @pytest.mark.parametrize("place", ["device", "disk"])
-@pytest.mark.parametrize("kind", ["mirrored", "read-only", "foreign", "repeated"])
 @pytest.mark.filterwarnings("error")
-def test_arrays_in_memory_of_any_kind_are_taken(place: Place, kind: str) -> None:
-    wanted = np.random.default_rng(0).integers(0, 9, (30, *SHAPE)).astype(np.float32)
-    if kind == "repeated":
-        wanted[:] = wanted[0]
-    array = {
-        "mirrored": wanted[..., ::-1].copy()[..., ::-1],
-        "foreign": wanted.astype(">f4"),
-        "repeated": np.broadcast_to(wanted[:1], wanted.shape),
-        "read-only": wanted.copy(),
-    }[kind]
-    array.flags.writeable = kind not in ("read-only", "repeated")
-    source = Sampler({"real": INPUTS[0]}, Dataset("d", "d", {"images": array}), 7, 0, CPU, place=place)
-    plain = Sampler({"real": INPUTS[0]}, Dataset("d", "d", {"images": wanted}), 7, 0, CPU)
-    for _ in range(6):
-        assert_same(source.draw(["real"]), plain.draw(["real"]))
-    source.close()
+def test_arrays_of_any_layout_are_read(place: Place, tmp_path: Path) -> None:
+    for name, (array, plain) in _layouts(tmp_path).items():
+        source = Sampler({"real": INPUTS[0]}, Dataset("d", "d", {"images": array}), 7, 0, CPU, place=place)
+        assert source.reads_ahead == (place == "disk")
+        wanted = Sampler({"real": INPUTS[0]}, Dataset("d", "d", {"images": plain}), 7, 0, CPU)
+        for _ in range(6):
+            assert torch.equal(source.draw(["real"])["real"], wanted.draw(["real"])["real"]), name
+        source.close()
 
 
 def test_a_file_system_that_gives_less_than_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +286,7 @@ def test_a_file_that_is_cut_off_ends_the_training_with_its_name(tmp_path: Path) 
 
     with pytest.raises(GantoolError, match=r"images\.npy has become shorter") as caught:
         go_on()
-    assert isinstance(caught.value.__cause__, GantoolError)
+    assert "--resume" in caught.value.hint
     assert not _readers()
 
 
@@ -398,20 +381,21 @@ def test_each_of_two_processes_reads_its_own_part(tmp_path: Path) -> None:
     assert different(*finals) == []
 
 
-def test_a_part_of_a_batch_is_read_and_the_whole_when_asked_for(tmp_path: Path) -> None:
+def test_a_process_reads_its_part_of_a_batch(tmp_path: Path) -> None:
     class Second(distributed.Group):
         def part(self, count: int) -> slice:
             return slice(count // 2, count)
 
     data = paired(tmp_path)
-    parts = [Sampler({i.name: i for i in INPUTS}, data, 6, 3, CPU, Second(), place=p) for p in ("device", "disk")]
+    device, disk = (
+        Sampler({item.name: item for item in INPUTS}, data, 6, 3, CPU, Second(), place=p) for p in ("device", "disk")
+    )
     whole = sampler(data, "device")
     for _ in range(5):
-        full, (one, two) = whole.draw(NAMES), [part.draw(NAMES) for part in parts]
+        full, one, two = (source.draw(NAMES) for source in (whole, device, disk))
         assert_same(one, two)
         assert_same({name: full[name][3:] for name in NAMES}, two)
-    assert_same(whole.draw(NAMES, whole=True), parts[1].draw(NAMES, whole=True))
-    parts[1].close()
+    disk.close()
 
 
 def test_the_command_says_where_data_is_and_that_it_can_change(
@@ -465,8 +449,8 @@ MILLION = """
 import sys
 import numpy as np
 from pathlib import Path
-from gantool import plugins
 from gantool.data import Dataset
+from gantool.plugin import registry
 from gantool.plugin.options import resolve
 from gantool.training.state import State
 from gantool.training.step import iterate
@@ -476,7 +460,7 @@ torch.set_num_threads(1)
 name, folder = sys.argv[1], Path(sys.argv[2])
 images = np.load(folder / "images.npy", mmap_mode="r")
 data = Dataset("million", "million", {"images": images, "labels": np.load(folder / "labels.npy")})
-architecture = plugins.find(name).architecture
+architecture = registry.find(name).architecture
 small = {"width": 8} if name == "dcgan" else {"widths": (64, 64)}
 config, recipe = resolve(architecture, {"batch_size": 64, **small})
 state = State(architecture, config, recipe, data, seed=0, device=torch.device("cpu"), precision="fp32",

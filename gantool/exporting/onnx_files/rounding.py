@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gantool.training.ema import BATCH_NORM
+from gantool.training.state import BATCH_NORM
 
 MAX_ROUNDING = 2.0**-10  # of a tensor's norm: twice what fp16 costs normal numbers, so range was lost as well
 EXACT = 2.0**-20  # relative: a product of float32 numbers is 8 times nearer, another number 1 in 1,000 times as near

@@ -7,8 +7,8 @@ import torch
 from support.trainings import tiny_state
 from torch import Tensor, nn
 
-from gantool.training.ema import EMA, ready
-from gantool.training.loop import iterate
+from gantool.training.state import EMA, ready
+from gantool.training.step import iterate
 
 
 def _set(module: nn.Module, value: float) -> None:
