@@ -24,6 +24,7 @@ FLOORS = (
     ("data", "metrics", "run"),
     ("training",),
     ("exporting", "benching", "shards", "doctor", "scaffold"),
+    ("api",),
     ("testing",),
     ("cli",),
     ("__main__",),

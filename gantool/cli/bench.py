@@ -117,7 +117,7 @@ def command(
     if full and (provider or threads or options):
         raise typer.BadParameter("--full takes every provider, threads and option: leave those out.")
     from gantool.benching import answer, report
-    from gantool.cli.artifacts import find_artifact
+    from gantool.run.exports import find_artifact
     from gantool.system.files import read_json
 
     paths = [find_artifact(given, runs) for given in files or (None,)]

@@ -1,17 +1,34 @@
-"""`gantool data`: look at data, and pack it for training."""
+"""`gantool data`: look at data, pack it for training, fetch well-known sets."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gantool.cli import data_sources
+from gantool.errors import GantoolError, excerpt
+from gantool.system.terminal import Progress, console, megabytes, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from gantool.data.catalog import Entry
+    from gantool.data.pack.build import Progress as Packed
+    from gantool.data.pack.build import Summary
+    from gantool.data.survey import Survey
+
+MAX_LINES = 20  # broken files, classes and groups of duplicates that are printed
 
 app = typer.Typer(help="Look at data, pack it for training, fetch well-known sets.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that decode. Default: one for each core.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Cache folder. Default: $GANTOOL_CACHE, or the user's cache folder.", metavar="DIR"),
+]
 
 
 @app.command("pack")
@@ -21,7 +38,7 @@ def pack(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
     size: Annotated[
-        int | None, typer.Option(min=4, help="Make all images SIZE×SIZE pixels. Default: they are all of one size.")
+        int | None, typer.Option(min=4, help="Make all images SIZE×SIZE pixels. Default: their own size, if all agree.")
     ] = None,
     channels: Annotated[
         int | None, typer.Option(min=1, max=3, help="1: grey, 3: colour. Default: 1 when all images are grey, else 3.")
@@ -32,49 +49,276 @@ def pack(
         typer.Option(help="folders, none, or a CSV file of file,label. Default: folders when there are any."),
     ] = None,
     background: Annotated[
-        str, typer.Option(help="Colour under what is transparent, and beside a padded image: white, #ff8800 …")
+        str, typer.Option(help="Colour behind transparent pixels and around padded images: white, #ff8800 …")
     ] = "white",
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out files that can't be decoded.")] = False,
-    licence: Annotated[
-        str | None, typer.Option(help="A note on the data's licence; it goes into every export.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode. Default: one a core.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The data's licence; it is written into every export.")] = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Decode images once, into a folder that training reads without loading it. Interrupted, it goes on."""
-    from gantool.cli import data_show
+    """Decode images once, into a folder that training reads from disk. The same command continues a stopped one."""
+    from gantool.data.pack import build
 
-    data_show.pack(
-        source,
-        out,
-        as_json,
-        workers,
-        {
-            "size": size,
-            "channels": channels,
-            "fit": fit,
-            "labels": labels,
-            "background": background,
-            "skip_broken": skip_broken,
-            "licence": licence,
-        },
-    )
+    options: dict[str, Any] = {
+        "size": size, "channels": channels, "fit": fit, "labels": labels, "background": background,
+        "skip_broken": skip_broken, "licence": licence,
+    }  # fmt: skip
+    last: list[Packed] = []
+    with progress("images") as bar:
+
+        def show(now: Packed) -> None:
+            if not last:
+                bar.start("", now.total, now.found)
+            last[:] = [now]
+            bar.update(now.done, f"{now.broken:,} broken" if now.broken else "")
+
+        try:
+            done = build.pack(
+                source, out, build.Options(**options), workers=workers, on_progress=show, on_note=bar.note
+            )
+        except KeyboardInterrupt:
+            how_far = f"{last[0].done:,} of {last[0].total:,} are done" if last else "Nothing was decoded yet"
+            bar.note(f"Stopped. {how_far}; the same command continues.")
+            raise typer.Exit(130) from None
+        except build.BrokenFiles as error:
+            if as_json:
+                print_json({"out": None, "broken": build.broken_files(error.listed)})
+            raise
+    if as_json:
+        broken = build.broken_files(out / "broken.jsonl") if done.description.broken else []
+        described = done.description.model_dump() | {"broken": broken}
+        print_json({"out": str(out), "bytes": done.bytes, "seconds": round(done.seconds, 3), **described})
+    else:
+        _show_pack(out, done)
+
+
+def _show_pack(out: Path, done: Summary) -> None:
+    packed, text = done.description, console()
+    shape = "×".join(map(str, packed.arrays["images"].shape[1:]))
+    classes = f", {len(packed.class_names)} classes" if packed.class_names else ""
+    rate = f", {done.done / max(done.seconds, 1e-9):,.0f} images/s" if done.done else ""
+    text.print(f"{packed.count:,} images of {shape}{classes} → {out}: {megabytes(done.bytes)}{rate}")
+    if packed.broken:
+        text.print(f"{packed.broken:,} broken files were left out; {out}/broken.jsonl lists them:")
+        for each in packed.broken_first:
+            text.print(f"  {excerpt(each['file'])}: {excerpt(each['reason'], 120)}")
+    for note in packed.notes:
+        text.print(f"Note: {note}")
+    text.print(f"Next: gantool train dcgan --data {shlex.quote(str(out))}")
 
 
 @app.command("info")
 def info(
-    source: Annotated[str, typer.Argument(help="Anything that `gantool train --data` takes; a pack, too.")],
-    size: Annotated[int | None, typer.Option(min=4, help="Tell what the data takes at SIZE×SIZE pixels.")] = None,
+    source: Annotated[str, typer.Argument(help="Anything that `gantool train --data` takes, packs included.")],
+    size: Annotated[int | None, typer.Option(min=4, help="Show what the data takes at SIZE×SIZE pixels.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Draw a contact sheet, a PNG.")] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Compare a pack's files with its checksums.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode. Default: one a core.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Check a pack's files against their checksums.")] = False,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Show what is in SOURCE: counts, sizes, classes, duplicates, broken files. Exit code 1: some are broken."""
-    from gantool.cli import data_show
+    if verify:
+        _verify(Path(source), as_json)
+        return
+    from gantool.data.survey import sheet, survey
+    from gantool.system.files import writing
 
-    data_show.info(source, as_json, size=size, out=out, verify=verify, workers=workers)
+    with progress("images") as bar:
+        bar.start("")
+        found = survey(source, size, workers=workers, on_progress=lambda done, total: bar.update(done, total=total))
+    if out is not None:
+        from gantool.artifact.pictures import save_png
+
+        with writing(out, "Name another with -o."):
+            save_png(sheet(source, size), out)
+    if as_json:
+        print_json(asdict(found) | {"contact_sheet": str(out) if out else None, "next": _advice(found)})
+    else:
+        _show_survey(found)
+        if out is not None:
+            console().print(f"Contact sheet: {out}")
+        console().print(f"Next: {_advice(found)}")
+    if found.broken:
+        raise typer.Exit(1)
 
 
-app.command("list")(data_sources.list_sets)
-app.command("fetch")(data_sources.fetch)
+def _verify(path: Path, as_json: bool) -> None:
+    from gantool.data.pack.format import is_pack, verify
+
+    if not is_pack(path):
+        raise GantoolError(f"{path} is no pack: there is nothing to verify.", "Leave --verify out.")
+    wrong = verify(path)
+    if as_json:
+        print_json({"source": str(path), "whole": not wrong, "changed": wrong})
+    elif not wrong:
+        console().print(f"{path}: no file has changed since it was packed.")
+    if wrong:
+        raise GantoolError(f"{path}: {', '.join(wrong)} changed since it was packed.", "Pack the data again.")
+
+
+def _show_survey(found: Survey) -> None:
+    sides = [(name, side) for name, side in (("width", found.width), ("height", found.height)) if side]
+    at = f" at {found.size}×{found.size}" if found.size else ""
+    rows = [
+        ["source", f"{found.source} ({found.kind})"],
+        ["images", f"{found.count:,}"],
+        ["sides", "   ".join(f"{name} {s.min} to {s.max}, median {s.median}" for name, s in sides) or "–"],
+        ["channels", f"{found.channels}   ({_counts(found.modes)})"],
+        *([["formats", _counts(found.formats)]] if found.formats else []),
+        ["bytes" + at, f"{megabytes(found.bytes_uint8)} as uint8, {megabytes(found.bytes_float32)} as float32"],
+        ["duplicates", f"{found.duplicates:,} with the same pixels as another" if found.duplicates else "none"],
+        ["broken files", f"{len(found.broken):,}" if found.broken else "none"],
+        *([["licence", found.licence]] if found.licence else []),
+        *([["fingerprint", found.fingerprint]] if found.fingerprint else []),
+        *(["note", note] for note in found.notes),
+    ]
+    print_table(["", ""], rows)
+    sizes = [[f"{w}×{h}", f"{n:,}", _share(n, found.count)] for w, h, n in found.sizes]
+    if rest := found.count - sum(n for _, _, n in found.sizes):
+        others = f"{found.distinct_sizes - len(found.sizes):,} other sizes"
+        sizes.append([others, f"{rest:,}", _share(rest, found.count)])
+    print_table(["size", "images", ""], sizes, right=(1, 2), wrap=())
+    if found.classes:
+        classes = [[excerpt(name, 40), f"{n:,}", _share(n, found.count)] for name, n in found.classes[:MAX_LINES]]
+        print_table(["class", "images", ""], classes, right=(1, 2), wrap=())
+        if len(found.classes) > MAX_LINES:
+            console().print(f"… and {len(found.classes) - MAX_LINES:,} more classes")
+    _print_list("Equal pixels:", [" = ".join(map(excerpt, group)) for group in found.duplicate_groups])
+    _print_list("Broken:", [f"{excerpt(file)}: {excerpt(reason, 120)}" for file, reason in found.broken])
+
+
+def _print_list(title: str, lines: Sequence[str]) -> None:
+    if lines:
+        more = [f"… and {len(lines) - MAX_LINES:,} more (--json lists them)"] if len(lines) > MAX_LINES else []
+        console().print("\n  ".join([title, *lines[:MAX_LINES], *more]))
+
+
+def _advice(found: Survey) -> str:
+    """The command to type next."""
+    from gantool.data.readers.folder import MANY_BYTES, MANY_FILES
+
+    source = shlex.quote(found.source)
+    many = found.count > MANY_FILES or found.bytes_uint8 > MANY_BYTES
+    square = found.distinct_sizes == 1 and found.sizes[0][0] == found.sizes[0][1]
+    if found.kind == "folder" and (many or not square or found.broken):
+        short = min(found.width.median, found.height.median) if found.width and found.height else 64
+        side = found.size or (64 if short >= 48 else 32)
+        skip = " --skip-broken" if found.broken else ""
+        return f"gantool data pack {source} -o {shlex.quote(f'{found.name}-{side}')} --size {side}{skip}"
+    size = f" --size {found.size}" if found.size else ""
+    return f"gantool train dcgan --data {source}{size}"
+
+
+def _counts(counted: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counted.items()) or "–"
+
+
+def _share(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f} %"
+
+
+@app.command("list")
+def list_sets(cache: Cache = None, as_json: Json = False) -> None:
+    """List the data sets that have a name: built in, fetched, to fetch, and of plugins."""
+    from gantool.data.catalog import listing
+
+    entries = listing(cache)
+    if as_json:
+        print_json([_entry_as_json(entry) for entry in entries])
+        return
+    rows = [
+        [
+            entry.name,
+            "" if entry.count is None else f"{entry.count:,}",
+            _pixels(entry.shape),
+            "" if entry.classes is None else str(entry.classes),
+            entry.licence,
+            f"{entry.state}: {entry.detail}" if entry.detail else entry.state,
+        ]
+        for entry in entries
+    ]
+    print_table(["name", "images", "size", "classes", "licence", "state"], rows, right=(1, 2, 3), wrap=(4, 5))
+    if any(entry.state == "to fetch" for entry in entries):
+        console().print("Fetch one: gantool data fetch NAME. Train on one: gantool train ARCHITECTURE --data NAME")
+
+
+def _entry_as_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "summary": entry.summary,
+        "images": entry.count,
+        "shape": list(entry.shape) if entry.shape else None,
+        "classes": entry.classes,
+        "licence": entry.licence,
+        "state": entry.state,
+        "detail": entry.detail,
+        "path": str(entry.path) if entry.path else None,
+        "download_bytes": entry.bytes,
+    }
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or cifar10.")],
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(help="Download from this address instead of the known ones; may be repeated.", metavar="URL"),
+    ] = None,
+    cache: Cache = None,
+    force: Annotated[bool, typer.Option("--force", help="Download again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Download a well-known data set, verify it, and keep it in the cache as a pack; continues a stopped download."""
+    from gantool.data import catalog
+    from gantool.data import fetch as fetching
+
+    known = fetching.find(name)
+    with progress("B", every=5.0) as bar:
+        try:
+            folder, made = fetching.fetch(name, _Download(bar), mirrors=mirror or (), cache=cache, force=force)
+        except KeyboardInterrupt:
+            bar.note("interrupted; the same command continues")
+            raise typer.Exit(130) from None
+    data = name if folder == catalog.pack_folder(name) else str(folder)
+    if as_json:
+        print_json(
+            {
+                "name": name,
+                "path": str(folder),
+                "fetched": made,
+                "data": data,
+                "images": known.count,
+                "classes": list(known.class_names),
+                "licence": known.licence,
+            }
+        )
+        return
+    console().print(
+        f"{name}: {known.count:,} images of {_pixels(known.shape)} pixels, {len(known.class_names)} classes, "
+        f"{'in' if made else 'already in'} {folder}\n"
+        f"Licence: {known.licence}\n"
+        f"Next: gantool train dcgan --data {shlex.quote(data)} --size 32"
+    )
+
+
+class _Download:
+    """Shows the progress of a download."""
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+
+    def began(self, name: str, total: int) -> None:
+        self.bar.start(name, total)
+        if not self.bar.live:
+            self.bar.note(f"{name}: {megabytes(total)}")
+
+    def reached(self, count: int) -> None:
+        self.bar.update(count)
+
+    def noted(self, text: str) -> None:
+        self.bar.note(text)
+
+
+def _pixels(shape: tuple[int, ...] | None) -> str:
+    """(C, H, W) as `width×height×channels`."""
+    return f"{shape[2]}×{shape[1]}×{shape[0]}" if shape else ""

@@ -1,15 +1,23 @@
-"""`gantool generate`: pictures from an exported file."""
+"""`gantool generate`: images from an exported file."""
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gantool.errors import GantoolError
+from gantool.system.terminal import console, megabytes, print_json, progress
+
+if TYPE_CHECKING:
+    from gantool.shards import Summary
 
 SHARDS = "Shards: very many images, by many workers"
+LINE_EVERY = 60.0  # seconds between two lines of progress where there is no terminal
 
 
 def command(
@@ -20,36 +28,36 @@ def command(
     ] = None,
     n: Annotated[
         int | None,
-        typer.Option("-n", min=1, help="How many images. Default: 64; of a grid of classes, 8 a class or more."),
+        typer.Option("-n", min=1, help="How many images. Default: 64, or 8 or more for each class of a grid."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The seed; image i of a seed is the same everywhere.")] = 0,
+    seed: Annotated[int, typer.Option(help="Image i of a seed is the same on every machine.")] = 0,
     first: Annotated[int, typer.Option(min=0, help="Number of the first image.")] = 0,
     label: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,…",
-            help="Class, of a conditional generator, by number or name. Of several, image i has number i mod how many, "
-            "and a grid has a row each. Default: all; a grid shows 16 at most.",
+            help="Classes of a conditional generator, by number or name. Several are cycled over the images; a grid "
+            "has a row for each. Default: all, in a grid 16 at most.",
         ),
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="A .png (a grid), a .npz (an array), or a folder (a PNG an image)."),
+        typer.Option("-o", "--output", help="A .png (a grid), a .npz (an array), or a folder (a PNG for each image)."),
     ] = Path("generated.png"),
     provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt or openvino.")] = "cpu",
     provenance: Annotated[
         bool,
-        typer.Option("--provenance/--no-provenance", help="Whether the images say that a model made them, and which."),
+        typer.Option("--provenance/--no-provenance", help="Write into the images which model made them."),
     ] = True,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     count: Annotated[
         int | None,
-        typer.Option(min=1, help="How many images, as shards in --out instead of -n in -o.", rich_help_panel=SHARDS),
+        typer.Option(min=1, help="How many images, as shards in --out; instead of -n and -o.", rich_help_panel=SHARDS),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the shards; the same command goes on with what is there. Default: shards.",
+            help="Folder of the shards; the same command continues a stopped one. Default: shards.",
             rich_help_panel=SHARDS,
         ),
     ] = None,
@@ -57,56 +65,55 @@ def command(
         str | None, typer.Option(metavar="npy|png-tar|parquet", help="Default: npy.", rich_help_panel=SHARDS)
     ] = None,
     shard_size: Annotated[
-        int | None, typer.Option(min=1, help="Images a shard. Default: 10000.", rich_help_panel=SHARDS)
+        int | None, typer.Option(min=1, help="Images in a shard. Default: 10000.", rich_help_panel=SHARDS)
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(metavar="A,B,…", help="Another name of --label.", rich_help_panel=SHARDS),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="How many. Default: one a core, or one a GPU.", rich_help_panel=SHARDS)
+        int | None,
+        typer.Option(min=1, help="Processes. Default: one for each core, or each GPU.", rich_help_panel=SHARDS),
     ] = None,
     engine: Annotated[
         str | None,
         typer.Option(
             metavar="local|ray",
-            help="Processes here, or actors of a Ray cluster. Default: local.",
+            help="Processes on this machine, or actors of a Ray cluster. Default: local.",
             rich_help_panel=SHARDS,
         ),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster; auto: the one of this machine.", rich_help_panel=SHARDS)
+        str | None,
+        typer.Option(help="Address of the Ray cluster; auto: the one of this machine.", rich_help_panel=SHARDS),
     ] = None,
     gather: Annotated[
         bool | None,
         typer.Option(
             "--gather/--no-gather",
-            help="Ray: whether machines send their shards here. Default: those that do not share --out.",
+            help="With Ray, send shards from the machines to --out here. Default: from those that do not share --out.",
             rich_help_panel=SHARDS,
             show_default=False,
         ),
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read the shards that are there, and compare.", rich_help_panel=SHARDS),
+        typer.Option("--verify", help="Check the SHA-256 of the shards that are there.", rich_help_panel=SHARDS),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.", rich_help_panel=SHARDS)] = False,
 ) -> None:
     """Make images: a grid, a folder of PNGs, an .npz, or with --count very many in shards."""
-    given = {
-        "out": out, "format": format, "shard_size": shard_size, "labels": labels, "workers": workers,
-        "engine": engine, "address": address, "gather": gather, "verify": verify or None, "json": as_json or None,
-    }  # fmt: skip
-    if count is None:
-        for name, value in given.items():
-            if value is not None:
-                raise GantoolError(
-                    f"--{name.replace('_', '-')} is for shards.", "Say how many images with --count instead of -n."
-                )
-        from gantool.cli import few
-        from gantool.cli.artifacts import find_artifact
+    from gantool.run.exports import find_artifact
 
-        few.generate(find_artifact(source, runs), n, seed, first, label, output, provider, provenance)
+    if count is None:
+        of_shards = {
+            "out": out, "format": format, "shard-size": shard_size, "labels": labels, "workers": workers,
+            "engine": engine, "address": address, "gather": gather, "verify": verify or None, "json": as_json or None,
+        }  # fmt: skip
+        for name, value in of_shards.items():
+            if value is not None:
+                raise GantoolError(f"--{name} is for shards.", "Say how many images with --count instead of -n.")
+        _generate(find_artifact(source, runs), n, seed, first, label, output, provider, provenance)
         return
     for name, flag, instead in (("n", "-n", "--count"), ("output", "-o", "--out")):
         origin = context.get_parameter_source(name)
@@ -115,14 +122,100 @@ def command(
     for flag, value in (("--address", address), ("--gather", gather)):
         if value is not None and engine != "ray":
             raise GantoolError(f"{flag} is for the engine ray.", "Add --engine ray.")
-    from gantool.cli import sharded
-    from gantool.cli.artifacts import find_artifact
+    if label is not None and labels is not None:
+        raise GantoolError("--label and --labels were both given.", "Give one of them.")
     from gantool.shards import SHARD_SIZE
 
     path = find_artifact(source, runs)
     options = {
         "count": count, "seed": seed, "first": first, "format": format or "npy", "shard_size": shard_size or SHARD_SIZE,
-        "labels": sharded.labels(label, labels, path), "provider": provider, "provenance": provenance,
+        "labels": _classes(labels if label is None else label, path), "provider": provider, "provenance": provenance,
         "engine": engine or "local", "workers": workers, "address": address, "gather": gather, "verify": verify,
     }  # fmt: skip
-    sharded.generate(path, out or Path("shards"), as_json, options)
+    _generate_shards(path, out or Path("shards"), as_json, options)
+
+
+def _generate(
+    path: Path, n: int | None, seed: int, first: int, label: str | None, output: Path, provider: str, provenance: bool
+) -> None:
+    from gantool.runtime import Generator
+    from gantool.runtime.saving import save
+
+    generator = Generator(path, provider)
+    with progress("images") as bar:
+        bar.start("generating")
+        made = save(
+            generator,
+            output,
+            n,
+            seed=seed,
+            first=first,
+            label=label,
+            provenance=provenance,
+            on_progress=lambda done, total: bar.update(done, total=total),
+        )
+    which = f"{made.n} images ({first} … {first + made.n - 1}" if made.n > 1 else f"1 image ({first}"
+    rows = ""
+    if made.rows > 1:
+        names, classes = generator.manifest.class_names, generator.manifest.classes
+        rows = "; rows: " + ", ".join(names[label] if names else str(label) for label in made.labels)
+        if classes > len(made.labels):
+            rows += f" (--label shows others of the {classes} classes)"
+    console().print(f"{which} of seed {seed}) of {path} → {output}{rows}")
+
+
+def _classes(given: str | None, path: Path) -> list[int] | None:
+    from gantool.artifact import onnxfile
+
+    if given is None:
+        return None
+    return onnxfile.read_manifest(path).parse_classes(given, path)
+
+
+def _generate_shards(path: Path, out: Path, as_json: bool, options: dict[str, Any]) -> None:
+    """Show progress on stderr and a summary on stdout; exits 130 after Ctrl-C."""
+    from gantool.shards import Progress, WorkerLost, count_finished, generate
+
+    total_shards = 0
+    # redirected: Ray prints lost actors to stdout
+    with progress("images", LINE_EVERY) as bar, redirect_stdout(sys.stderr):
+
+        def show(now: Progress) -> None:
+            nonlocal total_shards
+            if not total_shards:
+                total_shards = now.shards_total
+                bar.start("", now.total, now.found)
+            if isinstance(now.event, WorkerLost):
+                bar.note(f"The worker of shard {now.event.number} {now.event.why}; the shard is made again.")
+            shards = f"{now.shards_found + now.shards_made} of {now.shards_total} shards"
+            bar.update(now.found + now.images, shards)
+
+        try:
+            summary = generate(path, out, on_progress=show, **options)
+        except KeyboardInterrupt:
+            # read from the index: the interrupt may come between a shard and its report
+            there = count_finished(out)
+            done = f"{there} of {total_shards} shards" if total_shards and there is not None else "What was made"
+            bar.note(f"Stopped. {done} in {out} stay; the same command continues.")
+            raise typer.Exit(130) from None
+    for name in summary.damaged:
+        console(stderr=True).print(f"{name} was gone or changed, and was made again.")
+    if as_json:
+        shown = ("seed", "first", "count", "format", "shard_size", "provider", "engine")
+        print_json(
+            {"artifact": str(path), "out": str(out), **{name: options[name] for name in shown}, **asdict(summary)}
+        )
+    else:
+        console().print(_sentence(path, out, options, summary))
+
+
+def _sentence(path: Path, out: Path, options: dict[str, Any], summary: Summary) -> str:
+    first = options["first"]
+    which = f"{summary.images:,} images ({first} … {first + summary.images - 1} of seed {options['seed']})"
+    shards = f"{summary.shards:,} shard{'s' if summary.shards > 1 else ''}"
+    size = megabytes(summary.bytes)
+    if not summary.made:
+        return f"{which} were all there: {shards} in {out}, {size}"
+    rate = f"{summary.images_made / max(summary.seconds, 1e-9):,.0f} images/s"
+    found = f", {summary.shards - summary.made:,} were there" if summary.made < summary.shards else ""
+    return f"{which} of {path} → {out}: {shards}{found}, {size}, {rate}"

@@ -1,4 +1,4 @@
-"""`gantool inspect`: what an exported file says of itself."""
+"""`gantool inspect`: the manifest of an exported file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def command(
     file: Annotated[Path, typer.Argument(help="An exported .onnx or .pt file, or the .json beside one.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Show the manifest of an exported file. Exit code 1: the file is not the one that its manifest was written for."""
+    """Show the manifest of an exported file. Exit code 1: weights or graph have changed since the export."""
     from gantool.artifact.inspection import inspect
 
     found = inspect(file)

@@ -1,4 +1,4 @@
-"""`gantool plugins`: what is installed, in what state, with which options."""
+"""`gantool plugins`: the installed plugins, their state and options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(help="List the installed architectures, show one's options, or
 
 @app.callback(invoke_without_command=True)
 def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the architectures and data sets of installed plugins, and what is wrong with those that can't be used."""
+    """List the architectures and data sets of installed plugins, and why any can't be used."""
     if context.invoked_subcommand is not None:
         return
     from gantool.plugin.registry import discover, find
@@ -32,7 +32,7 @@ def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json"
             except GantoolError as error:
                 status = error.message
         elif plugin.dataset:
-            from gantool.data.catalog import problem_of  # which brings numpy: where there is a data set alone
+            from gantool.data.catalog import problem_of  # imports numpy: only where a plugin has a data set
 
             kind, summary, status = "data set", plugin.dataset.summary, problem_of(plugin)
         rows.append([plugin.name, kind, summary, plugin.distribution, plugin.version, status or "ok"])
@@ -83,11 +83,11 @@ def show(
 
 @app.command("new")
 def new(
-    name: Annotated[str, typer.Argument(help="What `gantool train` is to take, e.g. my-gan.")],
-    directory: Annotated[Path, typer.Option("--dir", help="Where its folder gantool-NAME goes.")] = Path(),
-    author: Annotated[str, typer.Option(help="'Name', or 'Name <address>', for its pyproject.toml.")] = "",
+    name: Annotated[str, typer.Argument(help="Name of the architecture, e.g. my-gan.")],
+    directory: Annotated[Path, typer.Option("--dir", help="Folder to make gantool-NAME in.")] = Path(),
+    author: Annotated[str, typer.Option(help="For its pyproject.toml: 'Name' or 'Name <address>'.")] = "",
 ) -> None:
-    """Write a package of your own: a small GAN that trains, exports and passes its test, to change."""
+    """Write a new plugin package to start from: a small GAN that trains, exports and passes its test."""
     from gantool.scaffold import Names, create
 
     folder = create(name, directory, author)

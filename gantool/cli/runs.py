@@ -1,4 +1,4 @@
-"""`gantool runs`: what was trained, how runs differ, and how to be rid of them."""
+"""`gantool runs`: list, compare and delete runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Sort = Literal["run", "step", "speed", "diversity", "frechet"]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
-Sorted = Annotated[Sort, typer.Option(help="By what: the newest, or largest, comes last.")]
+Sorted = Annotated[Sort, typer.Option(help="Sort by this; the newest or largest comes last.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Names = Annotated[list[str], typer.Argument(help="Runs: paths, folder names or numbers.", metavar="RUN…")]
 
@@ -40,12 +40,12 @@ def list_command(runs: Runs = Path("runs"), sort: Sorted = "run", as_json: AsJso
 def compare(
     names: Names,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Draw samples and curves of the runs into this PNG.")
+        Path | None, typer.Option("-o", "--output", help="Draw samples and curves of the runs in this PNG.")
     ] = None,
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Show in what runs differ: options first, then the figures of their last ticks."""
+    """Show how runs differ: in options, then in the metrics of their last ticks."""
     from gantool.run import compare as overview
     from gantool.run import rundir
 
@@ -55,7 +55,7 @@ def compare(
     infos = [one.info for one in chosen if one.info]
     for one in chosen:
         if not one.info:
-            raise GantoolError(one.error, "`gantool runs` lists those that are sound.")
+            raise GantoolError(one.error, "List the runs: gantool runs")
     settings, figures = overview.differences(infos), overview.figures(chosen)
     if output:
         from gantool.run import curves
@@ -81,13 +81,13 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Delete runs with all that is in their folders, exports too. Refuses one that is being trained."""
+    """Delete runs with everything in their folders, exports too; refuses a run that is being trained."""
     from gantool.run import removal, rundir
 
     found = {run.path.absolute(): run for run in (rundir.find(runs, name) for name in names)}
     chosen = list(found.values())  # each once
     for run in chosen:
-        removal.check(run)  # all of them, before the first is gone
+        removal.check(run)  # all, before the first is deleted
     out = console()
     if not yes:
         for run in chosen:
@@ -113,12 +113,12 @@ def _list(runs: Path, sort: Sort, as_json: bool) -> None:
 
 
 def _rank(value: float | None) -> float:
-    """What has no figure comes before all that have."""
+    """Runs without the figure come first."""
     return value if value is not None and math.isfinite(value) else -math.inf
 
 
 def _show(found: list[Summary]) -> None:
-    """A table that fits 80 columns: figures that no run has are left out, and so is what the run's name says."""
+    """A table that fits 80 columns: without figures that no run has, and what the run's name says."""
     kept = [name for name in ("diversity", "frechet") if any(one.figure(name) is not None for one in found)]
     rows = [
         [
@@ -139,7 +139,7 @@ def _show(found: list[Summary]) -> None:
 
 
 def _named(one: Summary) -> str:
-    """The folder's name, and what it trains where the name, `0001-mlp-digits`, does not say so."""
+    """The folder's name, with architecture and data unless the name, `0001-mlp-digits`, has them."""
     info, name = one.info, one.run.name
     if info is None or name.partition("-")[2] == f"{info.architecture}-{info.data.name}":
         return name
@@ -170,7 +170,7 @@ def _as_json(one: Summary) -> dict[str, Any]:
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """NaN and infinity, which JSON does not have, become null."""
+    """Replace NaN and infinity by null: JSON has neither."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, list):

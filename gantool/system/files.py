@@ -190,6 +190,15 @@ def reading(path: Path) -> Iterator[None]:
         raise GantoolError(f"{error.filename or path} can't be read: {error.strerror or error}.") from error
 
 
+@contextmanager
+def writing(path: Path, hint: str) -> Iterator[None]:
+    """An OSError inside becomes a GantoolError that says that `path` can't be written. `hint`: what to type next."""
+    try:
+        yield
+    except OSError as error:
+        raise GantoolError(f"{path} can't be written: {error.strerror or error}.", hint) from error
+
+
 def parse_json(data: bytes | str, origin: object) -> Any:
     """Parse JSON that came from `origin` (named in the error)."""
     try:

@@ -155,20 +155,21 @@ class Progress:
         self._unit, self._every = unit, every
         self._label, self._total, self._first, self._began, self._printed = "", 0, 0, 0.0, 0.0
 
-    def start(self, label: str, total: int, done: int = 0) -> None:
-        """Begin a task of `total`, of which `done` was there already: it does not count in the rate."""
-        self._label, self._total, self._first = label, total, done
+    def start(self, label: str, total: int | None = None, done: int = 0) -> None:
+        """Begin a task of `total` (None: not known yet). What is `done` already does not count in the rate."""
+        self._label, self._total, self._first = label, total or 0, done
         self._began = self._printed = time.monotonic()
         self._task = self.bars.add_task(printable(label), total=total, completed=done, text="")
 
-    def update(self, done: int, extra: str = "") -> None:
-        """So much of the task is `done`. `extra` is shown behind the rate."""
+    def update(self, done: int, extra: str = "", total: int | None = None) -> None:
+        """So much of the task is `done`. `extra` is shown behind the rate; `total`: when it was not known before."""
+        self._total = total or self._total
         now = time.monotonic()
         speed = (self.bars.tasks[-1].speed or 0.0) if self.live else (done - self._first) / max(now - self._began, 1e-9)
         rate = f"{self._amount(speed)}/s" if self._unit == "B" else f"{speed:,.0f} {self._unit}/s".replace(" /s", "/s")
         parts = [f"{self._amount(done)} of {self._amount(self._total)}", rate, *([extra] if extra else [])]
         if self.live:
-            self.bars.update(self._task, completed=done, text=printable(", ".join(parts)))
+            self.bars.update(self._task, completed=done, total=self._total or None, text=printable(", ".join(parts)))
         elif now - self._printed >= self._every:
             self._printed = now
             if speed:

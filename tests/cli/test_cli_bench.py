@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gantool.cli import app
-from gantool.cli.artifacts import ONNX_FILES, TORCH_FILES, find_artifact
 from gantool.errors import GantoolError
+from gantool.run.exports import ONNX_FILES, TORCH_FILES, find_artifact
 
 
 @pytest.fixture(scope="module")

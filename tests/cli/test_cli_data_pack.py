@@ -128,7 +128,7 @@ def test_info_of_the_digits(cli: Run) -> None:
 def test_verify(cli: Run, folder: Path) -> None:
     cli("data", "pack", folder.name, "-o", "out", "--size", 8)
     code, out, _ = cli("data", "info", "out", "--verify")
-    assert (code, out) == (0, "out: every file is what it was when it was packed.\n")
+    assert (code, out) == (0, "out: no file has changed since it was packed.\n")
     with Path("out/images.npy").open("r+b") as file:
         file.seek(500)
         file.write(b"rubbish")

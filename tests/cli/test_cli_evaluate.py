@@ -17,7 +17,7 @@ from support.inprocess import Run
 from support.trainings import dataset, run_until, save_npz, start
 
 from gantool import data, exporting
-from gantool.cli.subjects import _drawer
+from gantool.api.evaluation import draw_from
 from gantool.metrics.samples import as_samples
 from gantool.plugin.architecture import Input, SampleSpec
 from gantool.plugin.game import Game
@@ -150,7 +150,7 @@ def test_a_conditional_generator_takes_its_classes_in_turn(tmp_path: Path) -> No
     """As `gantool generate` numbers its images."""
     conditional = source(Conditional(), Z, Input("label", (), "label", 3))
     (plain,) = exporting.write(conditional, ["onnx"], tmp_path)
-    made = _drawer(conditional, 7, torch.device("cpu"))(5, 10)
+    made = draw_from(conditional, 7, torch.device("cpu"))(5, 10)
     pixels = Generator(plain.path).sample(10, seed=7, first=5).transpose(0, 3, 1, 2)
     assert (as_samples(made) - as_samples(pixels)).abs().max() <= 1 / 127
 
@@ -159,7 +159,7 @@ def test_a_generator_of_data_takes_its_rows() -> None:
     noise = dataset(30, (1, 8, 8))
     game = Game(torch.nn.Identity(), (), (Input("x", (1, 8, 8), "data"),), (), SampleSpec((1, 8, 8)))
     same = exporting.from_game(game, architecture={}, training={}, data={}, dataset=noise)
-    made = _drawer(same, 0, torch.device("cpu"))(20, 15)
+    made = draw_from(same, 0, torch.device("cpu"))(20, 15)
     rows = np.arange(20, 35) % 30
     torch.testing.assert_close(made, as_samples(noise.images[rows]))
 
@@ -213,7 +213,7 @@ def test_other_data_is_noted(cli: Run, noise: RunDir, tmp_path: Path) -> None:
     np.savez(other, images=np.random.default_rng(1).integers(0, 256, (60, 16, 16), dtype=np.uint8))
     found = evaluate(cli, noise.path, "--data", other, "-o", tmp_path / "out")
     assert found["data"]["count"] == 60
-    assert any("memorisation can't be seen" in note for note in found["notes"])
+    assert any("memorisation can't be measured" in note for note in found["notes"])
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -276,7 +276,7 @@ def test_a_file_that_does_not_know_where_its_data_lies(cli: Run, noise: RunDir, 
     path = shutil.copy(noise.export / "generator.onnx", tmp_path / "mine.onnx")
     code, _, err = cli("evaluate", path)
     assert code == 1
-    assert "does not know where that lies" in err
+    assert "does not say where that is" in err
     assert "--data" in err
 
 

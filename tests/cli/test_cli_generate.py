@@ -68,7 +68,7 @@ def test_an_array(cli: Run, here: Path, file: Path) -> None:
 
 
 def test_an_array_in_parts_is_the_same(cli: Run, here: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gantool.cli.few.PART", 3)
+    monkeypatch.setattr("gantool.runtime.saving.BATCH", 3)
     assert cli("generate", file, "-n", 14, "-o", "images.npz")[0] == 0
     np.testing.assert_array_equal(np.load("images.npz")["images"], Generator(file).sample(14))
 

@@ -395,7 +395,7 @@ def test_ctrl_c_and_on(mirror: Mirror, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.endswith("interrupted; the same command goes on from there\n")
+    assert err.endswith("interrupted; the same command continues\n")
     fetch("mnist", Notes())
     assert mirror.ranges(IMAGES) == [None, "bytes=700-"]
     assert np.array_equal(load("mnist").images[:, 0], PIXELS)

@@ -257,7 +257,7 @@ def test_ctrl_c(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
         process.kill()
     if process.returncode:  # else it was done before
         assert process.returncode == 130, told
-        assert "the same command goes on" in told
+        assert "the same command continues" in told
         assert "Traceback" not in told
         done = gantool(*COMMAND, folder, cwd=tmp_path)
         assert done.returncode == 0, done.stderr

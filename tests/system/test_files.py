@@ -111,6 +111,13 @@ def test_a_read_ends_at_its_limit(tmp_path: Path) -> None:
         files.read_bounded(tmp_path / "a", 2**20)
 
 
+def test_an_error_while_writing_names_the_path_and_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match="a can't be written: No space left on device") as caught:
+        with files.writing(tmp_path / "a", "Name another: -o"):
+            raise OSError(28, "No space left on device")
+    assert caught.value.hint == "Name another: -o"
+
+
 def test_an_error_while_reading_names_the_file_at_fault(tmp_path: Path) -> None:
     def read(error: OSError) -> str:
         with pytest.raises(GantoolError) as caught, files.reading(tmp_path):

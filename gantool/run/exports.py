@@ -1,4 +1,4 @@
-"""Which exported file a command means: one given, one of a run, or the newest."""
+"""Find the exported file that a user names: a file, a run's, or the newest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gantool.run import rundir
 from gantool.run.rundir import RunDir
 from gantool.system.files import reading
 
-# the first that is there is taken
+# in order of preference
 ONNX_FILES = tuple(
     manifest.file_name(kind, precision) for precision in manifest.PRECISIONS for kind in ("onnx-seeded", "onnx")
 )
@@ -20,12 +20,11 @@ TORCH_FILES = tuple(manifest.FILES[kind] for kind in ("torchscript", "torchscrip
 
 
 def find_artifact(given: str | None, runs: Path) -> Path:
-    """The ONNX file that `given` names; None: of the newest run in `runs` that has one.
+    """The ONNX file that `given` names; None: that of the newest run in `runs` that has one.
 
-    `given`: an ONNX file; a folder that holds an export; or a run, by its path, by its folder's name or by its number
-    in `runs`. Of an export with several ONNX files, the float32 one, and of its two the
-    seeded one. GantoolError: nothing there, nothing exported yet, or
-    a TorchScript file.
+    `given`: an ONNX file, a folder with an export, or a run (path, folder name, or number in `runs`). Of several ONNX
+    files float32 goes first, and of one precision the seeded file. GantoolError: there is no such file or run, nothing
+    is exported yet, or the file is for torch.
     """
     # Path.is_file and the like raise under a folder that may not be searched
     with reading(Path(given) if given else runs):
@@ -93,7 +92,7 @@ def _onnx(path: Path) -> Path:
 
 
 def _holds_code(path: Path) -> bool:
-    """Whether a zip archive holds code as TorchScript does, or our manifest; other kinds are archives, too: .npz."""
+    """Whether a zip archive is TorchScript or has our manifest. An .npz, for one, is a zip archive, too."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -1,0 +1,165 @@
+"""Write generated images to a grid (.png), an array (.npz) or a folder of PNG files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gantool.artifact.provenance import Provenance, of
+from gantool.errors import GantoolError
+from gantool.runtime.generator import Generator
+from gantool.system.files import replacing, writing
+
+BATCH = 1024  # images between two reports of progress
+MAX_GRID = 10_000
+MAX_ARRAY = 8 * 10**9  # bytes
+
+
+@dataclass(frozen=True)
+class Request:
+    """Images `first … first+n-1` of `seed`; image i has the class labels[i % len(labels)], or none when that is empty.
+
+    `rows` of a grid: one for each of `labels`, or 1: as square as possible.
+    """
+
+    n: int
+    seed: int
+    first: int
+    labels: Sequence[int]
+    rows: int = 1
+
+    def classes(self, first: int, count: int) -> list[int] | None:
+        """The classes of images `first … first+count-1`."""
+        return [self.labels[i % len(self.labels)] for i in range(first, first + count)] if self.labels else None
+
+
+def save(
+    generator: Generator,
+    output: Path,
+    n: int | None = None,
+    *,
+    seed: int = 0,
+    first: int = 0,
+    label: str | None = None,
+    provenance: bool = True,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Request:
+    """Write images `first … first+n-1` of `seed` to `output`, and return what was asked for, with defaults filled in.
+
+    The suffix of `output` decides: .png (a grid), .npz (arrays images, seed, first and labels, which `--data` reads
+    again), none (a folder with a PNG for each image). `n`: 64 by default; for a grid of several classes, 8 for each
+    class or more. `label`: classes by number or name, `7`, `cat` or `3,5`, which are cycled over the images; by default
+    all classes, of a grid the first 16. `provenance`: the files say which model made them. `on_progress` is called with
+    the images done and all.
+
+    GantoolError: the file makes no images, there is no such class, there are too many images, or `output` can't be
+    written.
+    """
+    from gantool.artifact import pictures
+
+    suffix, manifest, path = output.suffix.lower(), generator.manifest, generator.path
+    if suffix not in ("", ".png", ".npz"):
+        raise GantoolError(f"Images can't be written as {output.name!r}.", "Name a .png, a .npz or a folder.")
+    request = _request(generator, n, seed, first, label, grid=suffix == ".png")
+    if suffix == ".png" and request.n > MAX_GRID:
+        raise GantoolError(
+            f"A grid of {request.n} images is too large to look at.", "Write a folder or a .npz: -o images.npz"
+        )
+    if manifest.output.layout not in ("CHW", "HWC"):
+        raise GantoolError(f"{path} makes no images but samples of {manifest.output.shape}.", "Use gantool.runtime.")
+    if suffix != ".npz" and generator.shape[2] not in (1, 3):
+        raise GantoolError(
+            f"{path} makes images of {generator.shape[2]} channels.", "Write them to a .npz: -o images.npz"
+        )
+    about = _with_classes(of(manifest, seed, first, request.n), request, manifest) if provenance else None
+    with writing(output, "Name another with -o."):
+        if suffix == "":
+            _write_folder(generator, request, output, about, on_progress)
+        else:
+            images = _all(generator, request, on_progress)
+            if suffix == ".png":
+                pictures.save_png(pictures.grid(*pictures.in_rows(images, request.rows, first)), output, about)
+            else:
+                _write_npz(images, request, output, about)
+    return request
+
+
+def _request(generator: Generator, n: int | None, seed: int, first: int, label: str | None, grid: bool) -> Request:
+    from gantool.artifact import pictures
+
+    classes = generator.manifest.classes
+    labels: Sequence[int] = range(min(classes, pictures.MAX_ROWS) if grid else classes)
+    if label is not None:
+        labels = generator.manifest.parse_classes(label, generator.path)
+    if not grid or len(labels) < 2:
+        return Request(n or pictures.SAMPLES, seed, first, labels)
+    n = n or len(labels) * pictures.class_rows(len(labels))[1]
+    return Request(n, seed, first, labels, len(labels) if n > len(labels) else 1)
+
+
+def _with_classes(about: Provenance, request: Request, manifest: Any) -> Provenance:
+    """Add the classes, unless they are those that each image has by default."""
+    if len(request.labels) == 1:
+        return replace(about, label=request.labels[0])
+    default = request.labels == range(manifest.classes)
+    return about if default else replace(about, labels=tuple(request.labels))
+
+
+def _batches(generator: Generator, request: Request, on_progress: Callable[[int, int], object]) -> Iterator[np.ndarray]:
+    for start in range(0, request.n, BATCH):
+        first, count = request.first + start, min(BATCH, request.n - start)
+        yield generator.sample(count, request.seed, first, request.classes(first, count))
+        on_progress(start + count, request.n)
+
+
+def _all(generator: Generator, request: Request, on_progress: Callable[[int, int], object]) -> np.ndarray:
+    size = request.n * math.prod(generator.shape)
+    if size > MAX_ARRAY:
+        raise GantoolError(
+            f"{request.n} images are {size / 1e9:,.1f} GB: more than one array should hold.",
+            "Write a folder, or several files with --first.",
+        )
+    images = np.empty((request.n, *generator.shape), np.uint8)
+    start = 0
+    for batch in _batches(generator, request, on_progress):
+        images[start : start + len(batch)] = batch
+        start += len(batch)
+    return images
+
+
+def _write_npz(images: np.ndarray, request: Request, output: Path, about: Provenance | None) -> None:
+    arrays: dict[str, Any] = {"images": images, "seed": np.int64(request.seed), "first": np.int64(request.first)}
+    if (classes := request.classes(request.first, request.n)) is not None:
+        arrays["labels"] = np.array(classes, np.int64)
+    if about is not None:
+        arrays["provenance"] = np.array(about.to_json())  # a text of NumPy's own, which loads without pickle
+    with replacing(output) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _write_folder(
+    generator: Generator,
+    request: Request,
+    output: Path,
+    about: Provenance | None,
+    on_progress: Callable[[int, int], object],
+) -> None:
+    from gantool.artifact import pictures
+
+    if output.exists() and not output.is_dir():
+        raise GantoolError(f"{output} exists and is no folder.", "Name a folder, a .png or a .npz.")
+    number = request.first
+    for images in _batches(generator, request, on_progress):
+        for image in images:
+            own = None
+            if about is not None:
+                classes = request.classes(number, 1)
+                own = replace(about, first=number, count=1, label=classes[0] if classes else None, labels=())
+            picture = pictures.grid(image[None], gap=0, scale=1)
+            pictures.save_png(picture, output / f"seed{request.seed}-{number:08d}.png", own)
+            number += 1
