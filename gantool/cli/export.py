@@ -59,20 +59,20 @@ def command(
     int8: Annotated[
         bool,
         typer.Option(
-            "--int8",
-            help="Static 8-bit quantisation; refused when it is slower here, or off by too much.",
-            rich_help_panel=ONNX,
+            "--int8", help="Static 8-bit quantisation, for CPUs; refused when off by too much.", rich_help_panel=ONNX
         ),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Write an --int8 file all the same.", rich_help_panel=ONNX)
+        bool, typer.Option("--force", help="Write an --int8 file though it is off by too much.", rich_help_panel=ONNX)
     ] = False,
     optimize: Annotated[
-        str,
+        bool,
         typer.Option(
-            metavar="auto|none", help="auto: rewrite layers that are measured to be faster so.", rich_help_panel=ONNX
+            "--optimize/--no-optimize",
+            help="Clean the graph, and rewrite layers that run faster as matrix products.",
+            rich_help_panel=ONNX,
         ),
-    ] = "auto",
+    ] = True,
     opset: Annotated[int, typer.Option(help="ONNX opset, 17 to 25.", rich_help_panel=ONNX)] = 18,
     batch: Annotated[
         int | None,
@@ -141,7 +141,7 @@ def command(
     usage(force and not int8, "--force needs --int8")
     if kinds and not onnx and not seeded and not app and not triton:
         given = {"--half": half, "--int8": int8, "--batch": batch is not None}
-        given |= {"--opset": opset != OPSET, "--optimize": optimize != "auto"}
+        given |= {"--opset": opset != OPSET, "--no-optimize": not optimize}
         for name in (name for name, on in given.items() if on):
             usage(True, f"{name} is for ONNX files: add --onnx or --seeded")
     folders = {"--output": output if kinds else None, "--app": app, "--triton": triton}

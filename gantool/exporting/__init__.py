@@ -6,25 +6,13 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from gantool.artifact.manifest import FILES, SEEDED
-from gantool.data import Dataset, load
 from gantool.errors import GantoolError
 from gantool.exporting.artifacts import write
-from gantool.exporting.source import Artifact, Options, Source, about
-from gantool.plugin.architecture import Input, SampleSpec
-from gantool.plugin.game import Game
-from gantool.run import best, checkpoint
+from gantool.exporting.source import Artifact, Options, Source, from_game, source_of
 from gantool.run.rundir import RunDir, label
-from gantool.system.files import read_json, sha256_of
-from gantool.training.sampler import Sampler, class_ends, noise
-from gantool.training.session import described, misfit
-from gantool.training.state import ready
+from gantool.system.files import read_json
 
 __all__ = ["FILES", "USUAL", "Artifact", "Options", "Source", "export_run", "from_game", "source_of", "write"]
 
@@ -129,102 +117,3 @@ def export_triton(
         name = label(plain.manifest.architecture["name"], str(plain.manifest.data["name"]))
         triton.write_repository(folder, name, plain.path, ensemble=ensemble, preferred=preferred)
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step: str | None = None) -> Source:
-    """The generator of a run's newest sound checkpoint (or that of `step`) on the CPU, its BatchNorm ready."""
-    info = run.read()
-    plugin, recipe, config = described(info)
-    assert plugin.architecture is not None
-    path, state, notes = checkpoint.load_newest(run) if step is None else _of(run, step)
-    for note in notes:
-        say(note)
-    spec = SampleSpec(info.data.shape, info.data.classes)
-    game = plugin.architecture.build(config, spec)
-    try:
-        for name, module in game.modules().items():
-            module.load_state_dict(state["modules"][name])
-        if state["ema"] is not None:
-            game.generator.load_state_dict(state["ema"])
-    except (RuntimeError, KeyError) as error:
-        raise misfit(path, info, plugin, error) from error
-    game.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    needs_data = any(i.distribution == "data" for i in game.inputs)
-    return from_game(
-        game,
-        architecture={
-            "name": info.architecture,
-            "plugin": plugin.distribution,
-            "plugin_version": plugin.version,
-            "config": info.config,
-        },
-        training={
-            "run": run.name,
-            "step": int(state["step"]),
-            "seed": info.seed,
-            "ema_decay": recipe.ema_decay,
-            "recipe": info.recipe,
-            "precision": info.precision,
-            "checkpoint": {"file": path.name, "sha256": sha256_of(path)},
-        },
-        data={
-            "name": info.data.name,
-            "fingerprint": info.data.fingerprint,
-            "count": info.data.count,
-            "class_names": list(info.data.class_names),
-        },
-        licence=info.data.licence,
-        dataset=load(info.data.source, info.data.size) if needs_data else None,
-        class_counts=info.data.class_counts,
-    )
-
-
-def _of(run: RunDir, step: str) -> tuple[Path, dict[str, Any], list[str]]:
-    """The checkpoint that was asked for: no other is used in its place."""
-    path = best.path_of(run, step)
-    return path, checkpoint.load(path), []
-
-
-def from_game(
-    game: Game,
-    *,
-    architecture: dict[str, object],
-    training: dict[str, object],
-    data: dict[str, object],
-    licence: str = "",
-    dataset: Dataset | None = None,
-    class_counts: Sequence[int] = (),
-) -> Source:
-    """A game's generator, made ready. `dataset` is needed when the generator takes data.
-
-    `class_counts`: how many samples of each class it was trained on: its BatchNorm statistics are for that mixture.
-    """
-    stream = torch.Generator().manual_seed(0)
-    cpu = torch.device("cpu")
-    ends = class_ends(class_counts, cpu)
-
-    def rows(item: Input, count: int) -> np.ndarray:
-        assert dataset is not None
-        first: np.ndarray = Sampler({item.name: item}, dataset, 1, 0, cpu).first(item, count).numpy()
-        return first
-
-    def draw(count: int) -> list[Tensor]:
-        return [
-            torch.from_numpy(rows(i, count)) if i.distribution == "data" else noise(i, count, stream, cpu, ends)
-            for i in game.inputs
-        ]
-
-    return Source(
-        generator=ready(game.generator.cpu(), draw),
-        inputs=game.inputs,
-        output=game.output,
-        about=about(
-            architecture=architecture,
-            training=training,
-            data=data,
-            licence=licence,
-            inputs=game.inputs,
-            output=game.output,
-        ),
-        rows=rows,
-    )

@@ -1,4 +1,4 @@
-"""Verified files with their manifests, put in place together or not at all."""
+"""Write verified files with their manifests, all of them or none."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from gantool.artifact import manifest
 from gantool.artifact.manifest import FILES
 from gantool.errors import GantoolError
 from gantool.exporting import verify
-from gantool.exporting.onnx_files import write as onnx_files
+from gantool.exporting.onnx_files.write import write_onnx
 from gantool.exporting.source import Artifact, Options, Source
-from gantool.exporting.torch_files import write as torch_files
+from gantool.exporting.torch_files.write import WRITERS, write_torch
 from gantool.system.files import replace_together
-
-TORCH_KINDS = ("torchscript", "torchscript-seeded", "pt2")
 
 
 def write(
@@ -27,11 +25,10 @@ def write(
     options: Options | None = None,
     say: Callable[[str], None] = lambda note: None,
 ) -> list[Artifact]:
-    """Export, verify, and only then put every file of `kinds` (keys of FILES) into `folder`.
+    """Export and verify every file of `kinds` (keys of FILES), then put them into `folder`.
 
-    `options`: of the ONNX files; of `half-weights` alone, files for torch have the same
-    16-bit weights. `say` hears what takes time. GantoolError, and not one file, when any check of any
-    file fails.
+    `options`: of the ONNX files. When `half-weights` is their only precision, files for torch have the same 16-bit
+    weights. `say` is told what takes time. GantoolError, and no file at all, when a check of any file fails.
     """
     options = options or Options()
     generator_checks = verify.check_generator(
@@ -41,13 +38,13 @@ def write(
     inputs = verify.reference_inputs(source.inputs, max(verify.BATCHES), source.rows)
     with _aside(folder) as temporary:
         # torch's files take their golden images from the plain one
-        plain, made = onnx_files.write(source, kinds, options, inputs, temporary, say)
+        plain, made = write_onnx(source, kinds, options, inputs, temporary, say)
         if options.torch == "half-weights":
             source = source.rounded()
         made += [
-            torch_files.write(source, kind, inputs, temporary, plain.manifest.golden)
+            write_torch(source, kind, inputs, temporary, plain.manifest.golden)
             for kind in FILES
-            if kind in kinds and kind in TORCH_KINDS
+            if kind in kinds and kind in WRITERS
         ]
         for item in made:
             verify.demand(item.checks)

@@ -1,4 +1,4 @@
-"""What is exported (a source), how (options), and what comes out (artifacts)."""
+"""What is exported (`Source`), how (`Options`), and what comes out (`Artifact`)."""
 
 from __future__ import annotations
 
@@ -11,30 +11,37 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gantool import __version__
 from gantool.artifact import latents
 from gantool.artifact.manifest import PRECISIONS, InputInfo, Manifest, OutputInfo
+from gantool.data import Dataset, load
 from gantool.errors import GantoolError
-from gantool.exporting.onnx_files import graph, rounding
+from gantool.exporting.onnx_files import graph, precision
 from gantool.exporting.onnx_files.seeds import INDEX, OPSET, OPSETS, SEED
 from gantool.exporting.verify import Check
 from gantool.plugin.architecture import Input, SampleSpec
+from gantool.plugin.game import Game
+from gantool.run import best, checkpoint
+from gantool.run.rundir import RunDir
+from gantool.system.files import sha256_of
+from gantool.training.sampler import Sampler, class_ends, noise
+from gantool.training.session import described, misfit
+from gantool.training.state import ready
 
-OPTIMIZE = ("auto", "none")
-MAX_FIXED = 1024  # a fixed batch is computed whole, however few images are asked for: so are all checks
+MAX_FIXED = 1024  # a fixed batch is computed whole, however few images are asked for, in every check too
 
 
 @dataclass(frozen=True)
 class Source:
-    """A generator ready to export, with what its manifest will say of where it came from."""
+    """A generator ready to export, with the manifest that its files start from."""
 
     generator: nn.Module
     inputs: tuple[Input, ...]
     output: SampleSpec
-    about: Manifest  # what all files share
-    rows: Callable[[Input, int], np.ndarray]
+    about: Manifest
+    rows: Callable[[Input, int], np.ndarray]  # the first rows of an input that is data
 
     @property
     def normals(self) -> list[Input]:
@@ -48,7 +55,7 @@ class Source:
     def rounded(self) -> Source:
         """The same with weights of 16 bits, as the ONNX files of `half-weights` have them."""
         about = replace(self.about, precision="half-weights")
-        return replace(self, generator=rounding.rounded(self.generator), about=about)
+        return replace(self, generator=precision.rounded(self.generator), about=about)
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,13 @@ class Options:
     """How ONNX files are written; GantoolError for what can't be.
 
     - `precisions`: of `gantool.artifact.manifest.PRECISIONS`; a file each.
-    - `optimize`: `auto` rewrites what is measured to be faster on this machine, `none` leaves torch's graph.
+    - `optimize`: clean the graph and rewrite layers by fixed rules (`onnx_files.optimize`); else it stays torch's.
     - `opset`: 17 to 25. `batch`: the one batch that the files take; None: any.
-    - `force`: write an int8 file that is slower, or further from float32, than it should be.
+    - `force`: write an int8 file though its images are further from float32 than its limits allow.
     """
 
     precisions: tuple[str, ...] = ("float32",)
-    optimize: str = "auto"
+    optimize: bool = True
     opset: int = OPSET
     batch: int | None = None
     force: bool = False
@@ -77,8 +84,6 @@ class Options:
         if unknown or not self.precisions:
             given = ", ".join(unknown) or "none"
             raise GantoolError(f"There is no precision {given}.", f"Use {', '.join(PRECISIONS)}.")
-        if self.optimize not in OPTIMIZE:
-            raise GantoolError(f"Graphs can't be optimized {self.optimize!r}.", f"Use {' or '.join(OPTIMIZE)}.")
         if self.opset not in OPSETS:
             raise GantoolError(f"Opset {self.opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
         if self.batch is not None and not 1 <= self.batch <= MAX_FIXED:
@@ -90,6 +95,126 @@ class Artifact:
     path: Path
     manifest: Manifest
     checks: tuple[Check, ...]
+
+
+def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step: str | None = None) -> Source:
+    """The generator of a run's newest sound checkpoint (or that of `step`) on the CPU, its BatchNorm ready."""
+    info = run.read()
+    plugin, recipe, config = described(info)
+    assert plugin.architecture is not None
+    if step is None:
+        path, state, notes = checkpoint.load_newest(run)
+        for note in notes:
+            say(note)
+    else:  # no other checkpoint is used in its place
+        path = best.path_of(run, step)
+        state = checkpoint.load(path)
+    spec = SampleSpec(info.data.shape, info.data.classes)
+    game = plugin.architecture.build(config, spec)
+    try:
+        for name, module in game.modules().items():
+            module.load_state_dict(state["modules"][name])
+        if state["ema"] is not None:
+            game.generator.load_state_dict(state["ema"])
+    except (RuntimeError, KeyError) as error:
+        raise misfit(path, info, plugin, error) from error
+    game.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    needs_data = any(i.distribution == "data" for i in game.inputs)
+    return from_game(
+        game,
+        architecture={
+            "name": info.architecture,
+            "plugin": plugin.distribution,
+            "plugin_version": plugin.version,
+            "config": info.config,
+        },
+        training={
+            "run": run.name,
+            "step": int(state["step"]),
+            "seed": info.seed,
+            "ema_decay": recipe.ema_decay,
+            "recipe": info.recipe,
+            "precision": info.precision,
+            "checkpoint": {"file": path.name, "sha256": sha256_of(path)},
+        },
+        data={
+            "name": info.data.name,
+            "fingerprint": info.data.fingerprint,
+            "count": info.data.count,
+            "class_names": list(info.data.class_names),
+        },
+        licence=info.data.licence,
+        dataset=load(info.data.source, info.data.size) if needs_data else None,
+        class_counts=info.data.class_counts,
+    )
+
+
+def from_game(
+    game: Game,
+    *,
+    architecture: dict[str, object],
+    training: dict[str, object],
+    data: dict[str, object],
+    licence: str = "",
+    dataset: Dataset | None = None,
+    class_counts: Sequence[int] = (),
+) -> Source:
+    """A game's generator, made ready. `dataset` is needed when the generator takes data.
+
+    `class_counts`: how many samples of each class it was trained on: its BatchNorm statistics are for that mixture.
+    """
+    stream = torch.Generator().manual_seed(0)
+    cpu = torch.device("cpu")
+    ends = class_ends(class_counts, cpu)
+
+    def rows(item: Input, count: int) -> np.ndarray:
+        assert dataset is not None
+        first: np.ndarray = Sampler({item.name: item}, dataset, 1, 0, cpu).first(item, count).numpy()
+        return first
+
+    def draw(count: int) -> list[Tensor]:
+        return [
+            torch.from_numpy(rows(i, count)) if i.distribution == "data" else noise(i, count, stream, cpu, ends)
+            for i in game.inputs
+        ]
+
+    return Source(
+        generator=ready(game.generator.cpu(), draw),
+        inputs=game.inputs,
+        output=game.output,
+        about=_about(game, architecture, training, data, licence),
+        rows=rows,
+    )
+
+
+def _about(
+    game: Game, architecture: dict[str, object], training: dict[str, object], data: dict[str, object], licence: str
+) -> Manifest:
+    inputs = tuple(InputInfo(i.name, i.shape, i.dtype, i.distribution, i.classes) for i in game.inputs)
+    return Manifest(
+        kind="onnx",
+        gantool=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        architecture=architecture,
+        training=training,
+        data=data,
+        inputs=inputs,
+        latents=tuple(item for item in inputs if item.distribution == "normal"),
+        output=OutputInfo(
+            graph.output_name(game.output), game.output.shape, "float32", "CHW" if game.output.is_image else "C…"
+        ),
+        rng=latents.RNG_NAME,
+        opset=OPSET,
+        exporter=f"torch.onnx.export (dynamo), torch {torch.__version__}",
+        licence=licence,
+        weights_sha256="",
+        versions={
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+        },
+    )
 
 
 def as_seeded(described: Manifest, kind: str, spec: SampleSpec) -> Manifest:
@@ -108,41 +233,3 @@ def as_seeded(described: Manifest, kind: str, spec: SampleSpec) -> Manifest:
 
 def parity(checks: Sequence[Check]) -> dict[str, object]:
     return {check.measure: {"value": check.value, "limit": check.limit} for check in checks}
-
-
-def about(
-    *,
-    architecture: dict[str, object],
-    training: dict[str, object],
-    data: dict[str, object],
-    licence: str,
-    inputs: Sequence[Input],
-    output: SampleSpec,
-) -> Manifest:
-    """The manifest that every file of one generator starts from."""
-    return Manifest(
-        kind="onnx",
-        gantool=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        architecture=architecture,
-        training=training,
-        data=data,
-        inputs=tuple(_info(item) for item in inputs),
-        latents=tuple(_info(item) for item in inputs if item.distribution == "normal"),
-        output=OutputInfo(graph.output_name(output), output.shape, "float32", "CHW" if output.is_image else "C…"),
-        rng=latents.RNG_NAME,
-        opset=OPSET,
-        exporter=f"torch.onnx.export (dynamo), torch {torch.__version__}",
-        licence=licence,
-        weights_sha256="",
-        versions={
-            "torch": torch.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
-        },
-    )
-
-
-def _info(item: Input) -> InputInfo:
-    return InputInfo(item.name, item.shape, item.dtype, item.distribution, item.classes)

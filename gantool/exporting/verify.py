@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 
 from gantool.artifact import latents
+from gantool.artifact.manifest import Golden
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
+from gantool.runtime import Generator
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
 from gantool.training.state import BATCH_NORM
 
@@ -25,6 +28,8 @@ MAX_DRIFT = 0.1  # of the samples' own deviation; sound runs measure 0.003
 MAX_SATURATED = 0.999
 MIN_SPREAD = 1e-4
 STATISTICS = 256  # samples that drift, saturation and spread are measured on, and int8 is calibrated on
+GOLDEN_SEEDS = (0, 1, 2**40 + 7)
+GOLDEN_COUNT = 4
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,30 @@ def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray
     return Check(artifact, f"pixels different {what}", float((images != wanted).sum()), 0)
 
 
+def goldens(generator: Generator) -> tuple[Golden, ...]:
+    """A few images of a few seeds as digests, and of each image its corners, centre and brightest pixel."""
+    made = []
+    for seed in GOLDEN_SEEDS:
+        images = generator.sample(GOLDEN_COUNT, seed, seed % 1000)
+        height, width = images.shape[1:3]
+        pixels = []
+        for number, image in enumerate(images):
+            brightest = divmod(int(image.sum(2, dtype=np.int64).argmax()), width)
+            for row, column in {(0, 0), (height // 2, width // 2), (height - 1, width - 1), brightest}:
+                pixels.append((number, row, column, tuple(int(v) for v in image[row, column])))
+        digest = hashlib.sha256(images.tobytes()).hexdigest()
+        made.append(Golden(seed, seed % 1000, GOLDEN_COUNT, digest, tuple(sorted(pixels))))
+    return tuple(made)
+
+
+def self_test(generator: Generator) -> None:
+    """GantoolError unless a file as it will be shipped, opened anew, makes its golden images to the byte."""
+    if generator.manifest.golden:
+        test = generator.self_test()
+        levels = Check(generator.path.name, "levels off its golden images", test.worst, 0)
+        demand([levels, Check(generator.path.name, "golden images repeated", float(test.exact), 1, least=True)])
+
+
 def _torch_pixels(reference: nn.Module, inputs: Arrays, batch: int) -> np.ndarray:
     return latents.pixels(run_torch(reference, first(inputs, batch)))
 
@@ -184,6 +213,8 @@ def first(inputs: Arrays, count: int) -> dict[str, np.ndarray]:
 def _hint(check: Check) -> str:
     if "drift" in check.measure:
         return "Its BatchNorm statistics do not describe its samples: train longer, or with a larger batch."
+    if "float32" in check.measure or "newly saturated" in check.measure:
+        return "Leave that precision out, or use --half-weights. --force writes an --int8 file all the same."
     if check.artifact == "generator":
         return "The generator itself makes no images: look at the run's newest samples, and train again."
     return "`gantool.testing.check_architecture` narrows down what in the architecture does not export."

@@ -25,8 +25,7 @@ def check_files(state: State, data: Dataset, name: str) -> None:
     )
     kinds = [kind for kind in exporting.FILES if source.seedable or kind not in SEEDED]
     with tempfile.TemporaryDirectory() as folder:
-        # what is rewritten depends on the machine's speed, which is not the architecture's business
-        made = exporting.write(source, kinds, Path(folder), exporting.Options(optimize="none"))
+        made = exporting.write(source, kinds, Path(folder), exporting.Options(optimize=False))
         onnx = [Generator(item.path) for item in made if item.path.suffix == ".onnx"]
         if source.seedable:
             first, *rest = (generator.sample(5, seed=3, first=2) for generator in onnx)

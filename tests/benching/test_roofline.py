@@ -27,7 +27,7 @@ def exported(architecture: Architecture, folder: Path, spec: SampleSpec, *kinds:
     game = architecture.build(architecture.config(), spec)
     about = {"name": architecture.name, "plugin": "tests", "plugin_version": "1", "config": {}}
     source = exporting.from_game(game, architecture=about, training={}, data={})
-    made = exporting.write(source, list(kinds), folder, exporting.Options(optimize="none"))
+    made = exporting.write(source, list(kinds), folder, exporting.Options(optimize=False))
     inputs = [
         torch.zeros(1, *item.shape, dtype=torch.int64) if item.distribution == "label" else torch.zeros(1, *item.shape)
         for item in game.inputs

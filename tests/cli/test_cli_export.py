@@ -70,7 +70,7 @@ def test_without_flags_the_newest_run_in_every_format(cli: Run, run: RunDir) -> 
         (["--half-weights"], {"generator.half-weights.onnx", "generator.half-weights.seeded.onnx"}),
         (["--half", "--onnx"], {"generator.half.onnx"}),
         (["--int8", "--force", "--seeded", "--pt2"], {"generator.int8.seeded.onnx", "generator.pt2"}),
-        (["--onnx", "--opset", "21", "--batch", "3", "--optimize", "none"], {"generator.onnx"}),
+        (["--onnx", "--opset", "21", "--batch", "3", "--no-optimize"], {"generator.onnx"}),
     ],
     ids=[  # a set's text differs from process to process
         "onnx",
@@ -93,7 +93,7 @@ def test_a_flag_a_format(cli: Run, run: RunDir, flags: list[str], files: set[str
     ("flags", "message"),
     [
         (["--opset", "16"], "Opset 16 can't be written"),
-        (["--optimize", "fast"], "can't be optimized 'fast'"),
+        (["--pt2", "--no-optimize"], "--no-optimize is for ONNX files"),
         (["--batch", "3", "--dynamic-batch"], "one of --batch and --dynamic-batch"),
         (["--full"], "--full needs --app DIR"),
         (["--ensemble"], "--ensemble needs --triton DIR"),
@@ -153,11 +153,11 @@ def test_sigterm_leaves_nothing(run: RunDir, tmp_path: Path) -> None:
 
 
 def test_the_manifest_tells_how_the_file_was_made(cli: Run, run: RunDir) -> None:
-    assert cli("export", "--opset", "20", "--batch", "5", "--half-weights", "--optimize", "none", "-o", "out")[0] == 0
+    assert cli("export", "--opset", "20", "--batch", "5", "--half-weights", "--no-optimize", "-o", "out")[0] == 0
     for name in ("generator.half-weights.onnx", "generator.half-weights.seeded.onnx"):
         described = Generator(Path("out") / name).manifest
         assert (described.precision, described.batch, described.opset) == ("half-weights", 5, 20)
-        assert described.optimize == {"choice": "none", "rewritten": []}
+        assert described.optimize == {"enabled": False, "rewritten": []}
         checkpoint = run.checkpoint(2)
         assert described.training["checkpoint"] == {"file": checkpoint.name, "sha256": sha256_of(checkpoint)}
         assert len(Generator(Path("out") / name).sample(7)) == 7

@@ -35,7 +35,7 @@ def exported(folder: Path, names: object = NAMES, kind: str = "onnx-seeded") -> 
     made = source_of_module(Conditional(), Z, Input("label", (), "label", 3))
     data = {"name": "pets"} if names is None else {"name": "pets", "class_names": names}
     about = Source(made.generator, made.inputs, made.output, _with_data(made, data), made.rows)
-    (artifact,) = exporting.write(about, [kind], folder, exporting.Options(optimize="none"))
+    (artifact,) = exporting.write(about, [kind], folder, exporting.Options(optimize=False))
     return artifact.path
 
 
@@ -119,7 +119,7 @@ def test_what_is_no_class(cli: Run, here: Path, file: Path, asked: str, message:
 
 def test_labels_asked_of_an_unlabelled_model(cli: Run, here: Path) -> None:
     (made,) = exporting.write(
-        source_of_module(Tiny()), ["onnx-seeded"], here / "plain", exporting.Options(optimize="none")
+        source_of_module(Tiny()), ["onnx-seeded"], here / "plain", exporting.Options(optimize=False)
     )
     for flags in (["--label", "cat"], ["--label", 1], ["--count", 5, "--labels", "0,1"]):
         code, _, err = cli("generate", made.path, *flags)
@@ -209,7 +209,7 @@ def test_of_many_classes_a_grid_shows_the_first(cli: Run, here: Path) -> None:
             self.embed = torch.nn.Embedding(100, 64)
 
     made = source_of_module(Many(), Z, Input("label", (), "label", 100))
-    (artifact,) = exporting.write(made, ["onnx"], here / "many", exporting.Options(optimize="none"))
+    (artifact,) = exporting.write(made, ["onnx"], here / "many", exporting.Options(optimize=False))
     code, out, _ = cli("generate", artifact.path, "-o", "g.png")
     assert code == 0
     assert "128 images" in out
@@ -236,7 +236,7 @@ def test_shards_of_named_classes(cli: Run, here: Path, file: Path, flag: str) ->
 def test_inspect_names_the_classes(cli: Run, here: Path, file: Path) -> None:
     assert "3: 0 cat, 1 dog, brown, 2 7" in cli("inspect", file)[1]
     assert json.loads(cli("inspect", file, "--json")[1])["data"]["class_names"] == list(NAMES)
-    (made,) = exporting.write(source_of_module(Tiny()), ["onnx"], here / "plain", exporting.Options(optimize="none"))
+    (made,) = exporting.write(source_of_module(Tiny()), ["onnx"], here / "plain", exporting.Options(optimize=False))
     assert "0 cat" not in cli("inspect", made.path)[1]
 
 
@@ -264,7 +264,7 @@ def test_from_folders_of_pictures_to_a_class_by_its_name(cli: Run, here: Path) -
             Image.fromarray(pixels).save(here / "pets" / name / f"{number}.png")
     small = ("--widths", "16", "--batch-size", 4, "--steps", 2, "--device", "cpu")
     assert cli("train", "cgan", "--data", "pets", *small)[0] == 0
-    assert cli("export", "--onnx", "--seeded", "--optimize", "none")[0] == 0
+    assert cli("export", "--onnx", "--seeded", "--no-optimize")[0] == 0
     code, out, _ = cli("generate", "--label", "dog", "-n", 4, "-o", "i.npz")
     assert code == 0
     path = next(Path("runs").rglob("generator.seeded.onnx"))

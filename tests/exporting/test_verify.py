@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from gantool import exporting
 from gantool.artifact.manifest import Golden
 from gantool.errors import GantoolError
-from gantool.exporting import golden, verify
-from gantool.exporting.onnx_files import graph
-from gantool.exporting.onnx_files import write as onnx_files
+from gantool.exporting import verify
+from gantool.exporting.onnx_files import graph, write
 from gantool.exporting.torch_files import torchscript
 from gantool.exporting.verify import Check
 
@@ -151,8 +150,8 @@ def test_weights_changed_on_the_way_to_onnx(kinds: list[str], folder: Path, monk
 
 
 def test_weights_changed_on_the_way_to_the_seeded_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = onnx_files.seeded_model
-    monkeypatch.setattr(onnx_files, "seeded_model", lambda *arguments: tamper(honest(*arguments), 0.5))
+    honest = write.seeded_model
+    monkeypatch.setattr(write, "seeded_model", lambda *arguments: tamper(honest(*arguments), 0.5))
     error = refused(source(Tiny()), list(exporting.FILES), folder)
     assert "onnx-seeded: levels off torch, batch 64 is" in error.message
     assert "pixels different to generator.onnx" in error.message
@@ -173,14 +172,14 @@ def test_weights_changed_on_the_way_to_torchscript(folder: Path, monkeypatch: py
 
 
 def test_golden_images_that_the_shipped_file_does_not_make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = golden.goldens
+    honest = verify.goldens
 
     def other(*arguments: Any) -> tuple[Golden, ...]:
         first, *rest = honest(*arguments)
         (image, row, column, (value,)), *pixels = first.pixels
         return (replace(first, pixels=((image, row, column, (value ^ 16,)), *pixels)), *rest)
 
-    monkeypatch.setattr(golden, "goldens", other)
+    monkeypatch.setattr(verify, "goldens", other)
     error = refused(source(Tiny()), ["onnx"], folder)
     assert "makes other images here" in error.message
 

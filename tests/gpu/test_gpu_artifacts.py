@@ -10,7 +10,7 @@ import torch
 from support.exports import source_of
 
 from gantool import exporting
-from gantool.exporting.onnx_files import precision
+from gantool.exporting.onnx_files import drift
 from gantool.exporting.torch_files import torchscript
 from gantool.runtime import Generator
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
@@ -46,8 +46,8 @@ def test_half_is_computed_on_cuda_within_its_tolerance(folder: Path, file: str) 
     cuda = Generator(folder / file, provider="cuda")
     assert cuda.self_test().worst <= cuda.manifest.tolerance
     wanted = Generator(folder / file.replace(".half", "")).sample(130, seed=5)
-    measured = precision.drift(wanted, cuda.sample(130, seed=5))
-    assert all(check.passed for check in precision.checks(file, "half", measured))
+    measured = drift.drift(wanted, cuda.sample(130, seed=5))
+    assert all(check.passed for check in drift.checks(file, "half", measured))
 
 
 def test_a_trace_made_on_the_cpu_runs_on_cuda(folder: Path) -> None:

@@ -381,7 +381,7 @@ def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The plain and the seeded file of a known architecture, small."""
     options: dict[str, Any] = {"widths": (64, 128)} if request.param == "mlp" else {"width": 16}
     folder = tmp_path_factory.mktemp(request.param)
-    made = exporting.write(source_of(request.param, 16, **options), KINDS, folder, exporting.Options(optimize="none"))
+    made = exporting.write(source_of(request.param, 16, **options), KINDS, folder, exporting.Options(optimize=False))
     return [item.path for item in made]
 
 

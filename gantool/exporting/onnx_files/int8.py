@@ -1,4 +1,4 @@
-"""A float32 generator graph in 8-bit integers, for CPUs; and whether that is worth having.
+"""Convert a float32 generator graph to 8-bit integers, for CPUs.
 
 Static quantisation by onnxruntime.quantization, as QDQ: QuantizeLinear and DequantizeLinear around the operators, which
 ONNX Runtime fuses into integer kernels when it loads the file.
@@ -15,11 +15,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +25,9 @@ import onnx
 
 from gantool.errors import GantoolError
 from gantool.exporting import verify
-from gantool.exporting.onnx_files import precision
-from gantool.exporting.onnx_files.optimize.cleanup import clean
-from gantool.exporting.onnx_files.optimize.layers import find, window
-from gantool.exporting.onnx_files.precision import Drift
-from gantool.exporting.verify import Check
+from gantool.exporting.onnx_files.drift import unconvertible
+from gantool.exporting.onnx_files.optimize import clean, rewrite
+from gantool.exporting.onnx_files.precision import prepared
 from gantool.plugin.architecture import Input
 from gantool.runtime.session import ORT_ERRORS
 
@@ -40,11 +35,7 @@ QUANTIZED = ("MatMul", "Gemm", "Conv")
 WEIGHTED = {*QUANTIZED, "ConvTranspose"}
 REMOVABLE = ("Relu", "Clip")  # after a Conv: the range of its integers does the same
 MOVES = ("Gather", "Reshape", "Transpose")  # in front of a quantised node: a quarter of the bytes to move
-
-# A file that is less exact has to earn it; and 1.0 itself would be decided by the noise of the clock.
-MIN_SPEED = 1.1
-SECONDS = 2.0
-SLICE = 0.005  # seconds that one timing takes at least: far above the clock's own noise
+BATCH = 32  # of calibration
 
 # what onnxruntime's quantiser raises
 FAILURES: tuple[type[Exception], ...] = (ValueError, TypeError, KeyError, onnx.shape_inference.InferenceError)
@@ -52,21 +43,19 @@ FAILURES += ORT_ERRORS
 
 
 def int8(model: onnx.ModelProto, calibration: Iterable[Mapping[str, np.ndarray]]) -> onnx.ModelProto:
-    """The generator with its MatMul, Gemm and Conv nodes in 8-bit integers, ranges from the feeds of `calibration`.
+    """Quantise the MatMul, Gemm and Conv nodes of `model`, with ranges from the feeds of `calibration`.
 
-    No integer kernel of ConvTranspose exists: it becomes matrix products (`optimize.layers.window`), which in float32
-    may be slower than it, and in int8 made a dcgan of 32 pixels twice as fast. One that can't (groups) stays float32.
-    So do products of two activations, weights that are the left factor of a MatMul, what comes out of MatMul and
-    Gemm, and the last Conv: 8 bits in front of a tanh cost twice the error, for no speed. Weights have a scale for each
-    output channel. Same inputs, output and opset. The same model and feeds give the same bytes.
+    ONNX Runtime has no integer kernel of ConvTranspose, so each becomes matrix products (`transposed.window`), which
+    made a dcgan of 32 pixels twice as fast. One that can't be rewritten (groups) stays float32. So do products of two
+    activations, MatMuls whose left factor is the weights, what MatMul and Gemm give, and the last Conv: 8 bits in front
+    of a tanh cost twice the error, for no speed. Weights have a scale for each output channel. Inputs, output and opset
+    stay. The same model and feeds give the same bytes.
 
     Raises GantoolError for weights that are NaN or infinite, when nothing is left to quantise, and for feeds that
     don't fit.
     """
-    model = precision.prepared(model)
-    layers = find(model)
-    if layers:
-        model = precision.prepared(clean(window(model, layers)))
+    rewritten, _ = rewrite(prepared(model), all_windows=True)
+    model = prepared(clean(rewritten))
     _join_biases(model)
     nodes = _quantized(model.graph)
     if not nodes:
@@ -100,7 +89,7 @@ def int8(model: onnx.ModelProto, calibration: Iterable[Mapping[str, np.ndarray]]
                 },
             )
         except FAILURES as error:
-            raise precision.unconvertible("int8", error) from error
+            raise unconvertible("int8", error) from error
         quantized = onnx.load(str(path))
     del quantized.metadata_props[:], quantized.graph.value_info[:], quantized.opset_import[:]
     quantized.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in opset)
@@ -110,66 +99,22 @@ def int8(model: onnx.ModelProto, calibration: Iterable[Mapping[str, np.ndarray]]
 
 
 def calibration_feeds(
-    inputs: Sequence[Input], rows: Callable[[Input, int], np.ndarray], batch: int = 32
+    inputs: Sequence[Input], rows: Callable[[Input, int], np.ndarray]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """256 latents of the prior in batches of `batch` (labels in turn, data by `rows(input, count)`), to calibrate with.
+    """256 latents of the prior (labels in turn, data by `rows(input, count)`) to calibrate with, in batches of 32.
 
     None of them is among the 256 that a file is verified with (`verify.reference_inputs`).
     """
-    end = verify.STATISTICS + max(verify.STATISTICS, batch)
-    arrays = verify.reference_inputs(inputs, end, rows)
-    for first in range(verify.STATISTICS, end - batch + 1, batch):
-        yield {name: array[first : first + batch] for name, array in arrays.items()}
-
-
-def speed(
-    reference: onnx.ModelProto,
-    model: onnx.ModelProto,
-    feeds: Mapping[str, np.ndarray],
-    batches: Sequence[int] = (1, 64),
-    seconds: float = SECONDS,
-    timer: Callable[[], float] = time.perf_counter,
-) -> dict[int, float]:
-    """Images a second of `model` by those of `reference` at each batch, on this machine's CPU; above 1 it is faster.
-
-    `feeds` has at least max(batches) rows. The two are timed in turn for about `seconds` in all, and the ratio is the
-    median of the turns'. With a fixed batch, that one is timed alone.
-    """
-    fixed = precision.fixed_batch(reference)
-    sizes = (fixed,) if fixed else tuple(batches)
-    runs = precision.runner(reference), precision.runner(model)
-    ratios = {}
-    for size in sizes:
-        part = {name: array[:size] for name, array in feeds.items()}
-        ratios[size] = _ratio(partial(runs[0], part), partial(runs[1], part), seconds / len(sizes), timer)
-    return ratios
-
-
-def admit_int8(speed: Mapping[int, float], drift: Drift, force: bool = False, artifact: str = "int8") -> list[Check]:
-    """The checks of an int8 file: `precision.checks`, and images a second against float32 at the largest batch.
-
-    Raises GantoolError with all figures when one fails, unless `force`. (At batch 1 a call costs more than its sums.)
-    """
-    batch = max(speed)
-    checks = precision.checks(artifact, "int8", drift)
-    checks.append(Check(artifact, f"speed by float32's, batch {batch}", speed[batch], MIN_SPEED, least=True))
-    failed = [check.measure for check in checks if not check.passed]
-    if failed and not force:
-        limits = precision.LIMITS["int8"]
-        figures = ", ".join(f"{ratio:.2f} × float32's speed at batch {size}" for size, ratio in sorted(speed.items()))
-        raise GantoolError(
-            f"int8 is not worth having here ({'; '.join(failed)}): {figures} (at least {MIN_SPEED} at batch {batch}); "
-            f"pixels are off by {drift.mean:.2f} levels on average (at most {limits.mean:g}) and {drift.worst:.0f} at "
-            f"worst (at most {limits.worst:g}), PSNR {drift.psnr:.1f} dB, {drift.finite:.0%} finite.",
-            "Leave --int8 out, or write it all the same with --force.",
-        )
-    return checks
+    arrays = verify.reference_inputs(inputs, 2 * verify.STATISTICS, rows)
+    for first in range(verify.STATISTICS, 2 * verify.STATISTICS, BATCH):
+        yield {name: array[first : first + BATCH] for name, array in arrays.items()}
 
 
 def _quantized(graph: onnx.GraphProto) -> list[str]:
     """Names of the nodes to quantise.
 
-    Those with constant weights on the right, but no last Conv; Relu and Clip after a Conv; what moves values to these.
+    These are products with constant weights on the right, but for the last Conv; Relu and Clip after a Conv; and the
+    nodes of MOVES in front of such products.
     """
     constants = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     makers = {name: node for node in graph.node for name in node.output}
@@ -203,9 +148,9 @@ def _quantized(graph: onnx.GraphProto) -> list[str]:
 
 
 def _join_biases(model: onnx.ModelProto) -> None:
-    """MatMul and Add of a constant as one Gemm.
+    """Join each MatMul and its Add of a constant to one Gemm.
 
-    ONNX Runtime joins them too, after quantisation, and then finds no integer kernel for the float bias.
+    ONNX Runtime would join them after quantisation, and then find no integer kernel for the float bias.
     """
     graph = model.graph
     constants = {t.name: tuple(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
@@ -231,10 +176,10 @@ def _join_biases(model: onnx.ModelProto) -> None:
 
 
 def _keep_from_float_fusion(graph: onnx.GraphProto, chosen: Sequence[str]) -> None:
-    """Relu as the LeakyRelu of slope 0 that it is, between a quantised Gemm and what is not quantised.
+    """Write a Relu between a quantised Gemm and a float32 node as a LeakyRelu of slope 0, which is the same.
 
-    ONNX Runtime joins Gemm and Relu before it looks for integer kernels, and has none for the two in one. Where
-    integers follow, it drops the Relu instead.
+    ONNX Runtime would join Gemm and Relu before it looks for integer kernels, and has none for the two in one. A Relu
+    that integers follow is no problem: it is dropped.
     """
     makers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
@@ -258,31 +203,6 @@ def _reader(feeds: Iterable[Mapping[str, np.ndarray]]) -> Any:
             return None if feed is None else dict(feed)
 
     return Reader()
-
-
-def _ratio(
-    reference: Callable[[], object], model: Callable[[], object], seconds: float, timer: Callable[[], float]
-) -> float:
-    """The median over turns of the reference's time by the model's: one turn, and more until `seconds` are over."""
-    start = timer()
-    timed = []
-    for call in (reference, model):
-        call()  # the first run of a shape is slow
-        timed.append((call, max(1, round(SLICE / max(_time(call, 1, timer), 1e-9)))))
-    ratios: list[float] = []
-    while not ratios or timer() - start < seconds:
-        order = (0, 1) if len(ratios) % 2 == 0 else (1, 0)
-        times = {which: _time(*timed[which], timer) for which in order}
-        ratios.append(times[0] / times[1])
-    return statistics.median(ratios)
-
-
-def _time(call: Callable[[], object], count: int, timer: Callable[[], float]) -> float:
-    """Seconds a call."""
-    start = timer()
-    for _ in range(count):
-        call()
-    return (timer() - start) / count
 
 
 @contextlib.contextmanager

@@ -1,30 +1,29 @@
-"""A float32 generator graph in fewer bits: weights in fp16, or arithmetic in fp16; and how far its images may be off.
+"""Convert a float32 generator to 16 bits: weights alone (`half_weights`), or arithmetic too (`half`).
 
-Every function takes the plain graph of `onnx_graph.to_onnx` and leaves it as it was. Inputs and output stay float32
-under the names they had, so that `seeds.seeded_model` joins any of the results. int8 is in `quantize`.
+Both take the graph of `graph.to_onnx` and leave it as it was. Inputs and output stay float32 under the names they had,
+so that `seeds.seeded_model` joins the results. 8 bits are in `int8`; `drift` measures what any of them costs.
+
+`half_weights` stores the very numbers that files for torch have: the generator's own weights are rounded first
+(`rounded`), and every file is made of the result. An ONNX graph has BatchNorms folded into its weights; there, the
+factor of each channel is found again and stored beside the 16 bits.
 """
 
 from __future__ import annotations
 
 import copy
 import graphlib
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
-from gantool.artifact import latents
 from gantool.errors import GantoolError
-from gantool.exporting.onnx_files import rounding
-from gantool.exporting.verify import Check
-from gantool.runtime.session import ORT_ERRORS
-
-CHUNK = 64  # images a run
+from gantool.exporting.onnx_files.drift import unconvertible
+from gantool.training.state import BATCH_NORM
 
 NORMS = {
     "BatchNormalization",
@@ -45,44 +44,39 @@ REDUCTIONS = {
     "LogSoftmax",
     "Softmax",
 }
-POWERS = {"Exp", "Log", "Pow", "Reciprocal", "Sqrt"}  # what leaves fp16's range or loses its bits first
+POWERS = {"Exp", "Log", "Pow", "Reciprocal", "Sqrt"}  # the first to leave fp16's range, or to lose bits
 ARITHMETIC = {"Abs", "Add", "Clip", "Div", "Max", "Min", "Mul", "Neg", "Sub", *POWERS}
+MAX_ROUNDING = 2.0**-10  # of a tensor's norm: twice what fp16 costs normal numbers, so range was lost as well
+EXACT = 2.0**-20  # relative: a product of float32 numbers is 8 times nearer, another number 1 in 1,000 times as near
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Levels of 0…255 that images may be off those of the float32 file: the worst pixel, and the mean of all."""
-
-    worst: float
-    mean: float
-
-
-# Measured on generators trained on digits (mlp 28, dcgan 32, wgan 28) with 256 latents, worst/mean: half-weights
-# 1/0.004, half as a GPU computes it 1/0.02, int8 23/0.39 (PSNR 47 dB; the eye finds no difference). The limits leave
-# room for other weights, deeper networks and images with more greys: in the black of digits, nothing is off. The worst
-# pixel of int8 is one on an edge, in some 200,000.
-LIMITS = {"half-weights": Limits(2, 0.25), "half": Limits(8, 0.5), "int8": Limits(64, 2.0)}
-MAX_NEWLY_SATURATED = 0.01  # of all pixels
+def rounded(generator: nn.Module) -> nn.Module:
+    """A copy whose weights (parameters of two axes and more) are numbers that fp16 holds; what it can't hold stays."""
+    made = copy.deepcopy(generator)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            is_float = parameter.dtype == torch.float32
+            if is_float and is_weight(tuple(parameter.shape)) and fits(parameter.numpy()):
+                parameter.copy_(parameter.half())
+    return made
 
 
-@dataclass(frozen=True)
-class Drift:
-    """Images against those of the float32 file, in levels of 0…255; NaN where a value is not finite."""
-
-    worst: float
-    mean: float
-    share: float  # of values that differ at all
-    psnr: float  # dB; infinite for equal images
-    finite: float  # share of finite values
-    newly_saturated: float  # share of values that went to 0 or 255, by more than the one level of a rounding
+def channel_factors(generator: nn.Module) -> list[np.ndarray]:
+    """What each BatchNorm in eval mode multiplies its channels by: float64 (channels,) each."""
+    found = []
+    for norm in generator.modules():
+        if isinstance(norm, BATCH_NORM) and norm.running_var is not None:
+            gamma = norm.weight.detach() if norm.weight is not None else torch.ones_like(norm.running_var)
+            found.append((gamma.double() / (norm.running_var.double() + norm.eps).sqrt()).numpy())
+    return found
 
 
 def half_weights(model: onnx.ModelProto, factors: Sequence[np.ndarray] = ()) -> onnx.ModelProto:
-    """The generator with its weights stored in fp16 and cast to float32 in the graph: half the size, same arithmetic.
+    """Store the weights in fp16 and cast them to float32 in the graph: half the size, the same arithmetic.
 
     Weights are float32 initializers of two axes and more. Initializer `w` becomes `w/half`, and one Cast gives `w` back
     to all that use it; where `w` is fp16 numbers times one of `factors` (those of folded normalisations:
-    `rounding.channel_factors`), a Mul with it follows, and nothing is rounded. ONNX Runtime folds both when it loads
+    `channel_factors`), a Mul with it follows, and nothing is rounded. ONNX Runtime folds both when it loads
     the file. A tensor that fp16 does not hold (beyond 65504, or so small that bits are lost) stays float32. Raises
     GantoolError for weights that are NaN or infinite.
     """
@@ -91,14 +85,13 @@ def half_weights(model: onnx.ModelProto, factors: Sequence[np.ndarray] = ()) -> 
     given = {value.name for value in graph.input}
     widened = []
     for tensor in graph.initializer:
-        is_weight = tensor.data_type == TensorProto.FLOAT and rounding.is_weight(tuple(tensor.dims))
-        if not is_weight or tensor.name in given:
+        if tensor.data_type != TensorProto.FLOAT or not is_weight(tuple(tensor.dims)) or tensor.name in given:
             continue
         weight, name = numpy_helper.to_array(tensor), tensor.name
-        if not rounding.fits(weight):
+        if not fits(weight):
             continue
         numbers = weight.astype(np.float16)
-        found = None if np.array_equal(numbers, weight) else rounding.factored(weight, factors)
+        found = None if np.array_equal(numbers, weight) else factored(weight, factors)
         wide = name
         if found is not None:
             numbers, factor = found
@@ -115,8 +108,48 @@ def half_weights(model: onnx.ModelProto, factors: Sequence[np.ndarray] = ()) -> 
     return model
 
 
+def factored(weight: np.ndarray, factors: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    """`weight` as fp16 numbers times a factor of each channel, from `factors`: (fp16, float32 that broadcasts) or None.
+
+    The channels may lie on any axis, each once, as a run of columns (channels first) or in turn (channels last).
+    """
+    for shape, vector in _broadcasts(weight.shape, factors):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = weight / vector.reshape(shape)
+            numbers = ratio.astype(np.float16)
+            near = numbers.astype(np.float64)
+            if np.all(np.abs(ratio - near) <= EXACT * np.abs(near)):
+                return numbers, vector.reshape(shape).astype(np.float32)
+    return None
+
+
+def _broadcasts(shape: tuple[int, ...], factors: Sequence[np.ndarray]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    for vector in factors:
+        for axis, side in enumerate(shape):
+            repeats, rest = divmod(side, len(vector))
+            if rest or not repeats:
+                continue
+            place = tuple(side if i == axis else 1 for i in range(len(shape)))
+            yield place, np.repeat(vector, repeats)
+            if repeats > 1:
+                yield place, np.tile(vector, repeats)
+
+
+def is_weight(shape: tuple[int, ...]) -> bool:
+    """Whether a tensor has at least two axes longer than 1. Biases and factors, which have one, stay float32."""
+    return sum(side > 1 for side in shape) >= 2
+
+
+def fits(array: np.ndarray) -> bool:
+    """Whether fp16 holds the values as well as it holds normal numbers."""
+    if np.abs(array).max(initial=0) > np.finfo(np.float16).max:
+        return False
+    wide = array.astype(np.float64)
+    return bool(np.linalg.norm(wide - array.astype(np.float16)) <= MAX_ROUNDING * np.linalg.norm(wide))
+
+
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The generator computed in fp16, for GPUs; norms, reductions, powers and what is too large for fp16 in float32.
+    """Compute in fp16, for GPUs; norms, reductions, powers and values too large for fp16 stay float32.
 
     Made by onnxruntime.transformers.float16. On the CPU, ONNX Runtime computes it in float32 (slower than the float32
     file): judge it by `half_as_computed`. Raises GantoolError for weights that are NaN or infinite, and for a graph
@@ -141,10 +174,10 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def half_as_computed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """What a GPU computes of `half(…)`, in float32 operators: every fp16 result is rounded to fp16 and widened again.
+    """Imitate on the CPU what a GPU computes of `half(…)`: every fp16 result is rounded to fp16 and widened again.
 
-    ONNX Runtime's CPU provider runs chains of fp16 operators in float32 and rounds between none of them, so that an
-    overflow of a GPU is not seen there. This graph shows it: its images are what `half` is judged by.
+    ONNX Runtime's CPU provider runs chains of fp16 operators in float32 without rounding in between, which would hide
+    an overflow that happens on a GPU.
     """
     model = copy.deepcopy(model)
     types = _types(model)
@@ -170,81 +203,6 @@ def half_as_computed(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def drift(reference: np.ndarray, images: np.ndarray) -> Drift:
-    """How far `images` are off `reference`, of the same shape: uint8 pixels, or float32 samples in [-1, 1].
-
-    Float samples are turned into levels as `latents.pixels` does. Raises ValueError for other shapes or dtypes.
-    """
-    if reference.shape != images.shape or not images.size:
-        raise ValueError(f"images of shape {images.shape} can't be compared with {reference.shape}")
-    finite = float(np.isfinite(images).mean()) if images.dtype.kind == "f" else 1.0
-    if finite < 1:
-        return Drift(math.nan, math.nan, 1.0, math.nan, finite, math.nan)
-    wanted, got = _levels(reference), _levels(images)
-    off = np.abs(got.astype(np.int16) - wanted)
-    square = float(np.square(off, dtype=np.float64).mean())
-    return Drift(
-        worst=float(off.max()),
-        mean=float(off.mean()),
-        share=float((off > 0).mean()),
-        psnr=10 * math.log10(255**2 / square) if square else math.inf,
-        finite=finite,
-        newly_saturated=float((np.isin(got, (0, 255)) & (off > 1)).mean()),
-    )
-
-
-def compare(reference: onnx.ModelProto, model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> Drift:
-    """`drift` of two graphs on the same feeds (n rows each), run on the CPU in chunks of 64 or of the fixed batch."""
-    return drift(images(reference, feeds), images(model, feeds))
-
-
-def images(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The first output for all rows of `feeds`, run on the CPU; rows that fill no fixed batch are left out."""
-    run = runner(model)
-    count = min(len(array) for array in feeds.values())
-    batch = fixed_batch(model)
-    step = batch or CHUNK
-    stop = count - count % batch if batch else count
-    return np.concatenate(
-        [
-            run({name: array[first : min(first + step, stop)] for name, array in feeds.items()})
-            for first in range(0, stop, step)
-        ]
-    )
-
-
-def checks(artifact: str, precision: str, measured: Drift) -> list[Check]:
-    """What decides about a file of `precision` (a key of LIMITS): finite, near enough, no more saturated."""
-    limits = LIMITS[precision]
-    return [
-        Check(artifact, "share of finite values", measured.finite, 1.0, least=True),
-        Check(artifact, "levels off float32, worst", measured.worst, limits.worst),
-        Check(artifact, "levels off float32, mean", measured.mean, limits.mean),
-        Check(artifact, "share of pixels newly saturated", measured.newly_saturated, MAX_NEWLY_SATURATED),
-    ]
-
-
-def fixed_batch(model: onnx.ModelProto) -> int | None:
-    """The batch that the graph's first input is declared with; None where it is dynamic."""
-    return model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or None
-
-
-def runner(model: onnx.ModelProto) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
-    """A call of feeds → first output, in ONNX Runtime on the CPU; GantoolError when it does not take the graph."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # its failures come back as exceptions
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except ORT_ERRORS as error:
-        raise unconvertible("a graph that ONNX Runtime runs", error) from error
-
-    def run(feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        output: np.ndarray = session.run(None, dict(feeds))[0]
-        return output
-
-    return run
 
 
 def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -278,16 +236,13 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _kept_float32(graph: onnx.GraphProto) -> set[str]:
-    """Names of nodes, beside the norms and reductions themselves, that fp16 would spoil.
+    """Names of nodes that fp16 would spoil, beside the norms and reductions themselves.
 
-    Those with constants that fp16 does not hold (the library would clamp 1e5 to 65504, and 1e-8 to 6e-8, without a
-    word), the sums and products that a reduction reduces (x·x overflows from 256 on), and what is made of its result
-    alone, as sqrt(mean + eps).
+    They have constants that fp16 does not hold (the library would silently clamp 1e5 to 65504, and 1e-8 to 6e-8), make
+    the products that a reduction adds up (x·x overflows from 256 on), or use its result alone, as sqrt(mean + eps).
     """
     unfit = {
-        t.name
-        for t in graph.initializer
-        if t.data_type == TensorProto.FLOAT and not rounding.fits(numpy_helper.to_array(t))
+        t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT and not fits(numpy_helper.to_array(t))
     }
     kept = {node.name for node in graph.node if unfit & set(node.input)}
     makers = {name: node for node in graph.node for name in node.output}
@@ -308,10 +263,7 @@ def _kept_float32(graph: onnx.GraphProto) -> set[str]:
 
 
 def _mend_casts(graph: onnx.GraphProto) -> None:
-    """Mend what the library leaves.
-
-    It repeats a Cast for every use, goes to fp16 and back between two float32 nodes, and puts all Casts last.
-    """
+    """Remove the Casts that the library repeats, or puts between two float32 nodes, and sort the nodes."""
     nodes: list[Any] = []
     made: set[str] = set()
     for node in graph.node:
@@ -353,7 +305,7 @@ def _casts(node: onnx.NodeProto, to: int) -> bool:
 
 
 def _library_made(back: onnx.NodeProto, narrow: onnx.NodeProto) -> bool:
-    """Whether both Casts are the library's; one of the generator's own may narrow an integer or a double."""
+    """Whether both Casts are the library's. One of the generator's own may narrow an integer or a double."""
     made = (f"{narrow.output[0]}_cast_to_fp16_node", "graph_input_cast")
     return bool(back.name == f"{back.input[0]}_cast_to_fp32_node" and narrow.name.startswith(made))
 
@@ -367,18 +319,3 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 def _widen(tensor: onnx.TensorProto) -> None:
     if tensor.data_type == TensorProto.FLOAT16:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
-
-
-def _levels(images: np.ndarray) -> np.ndarray:
-    if images.dtype == np.uint8:
-        return images
-    if images.dtype != np.float32:
-        raise ValueError(f"images of {images.dtype}; wanted: uint8 or float32")
-    return latents.pixels(images.reshape(len(images), 1, 1, -1))
-
-
-def unconvertible(what: str, error: Exception) -> GantoolError:
-    return GantoolError(
-        f"The generator can't be turned into {what}: {str(error).strip().partition(chr(10))[0][:300]}",
-        "Use the float32 file, or --half-weights, which changes no operator.",
-    )

@@ -1,4 +1,4 @@
-"""Artifacts for programs with torch in them: TorchScript (for LibTorch), with or without its own latents, and .pt2."""
+"""Write artifacts for programs that have torch: TorchScript (for LibTorch), plain or seeded, and .pt2."""
 
 from __future__ import annotations
 
@@ -17,13 +17,8 @@ from gantool.exporting.torch_files import archive, seeded, torchscript
 from gantool.exporting.verify import Arrays
 
 
-def write(source: Source, kind: str, inputs: Arrays, folder: Path, golden: tuple[Golden, ...]) -> Artifact:
-    """The file of `kind`: torchscript, torchscript-seeded or pt2. `golden`: the images of generator.onnx."""
-    writers: dict[str, Callable[[Source, Arrays, Path, Manifest], Artifact]] = {
-        "torchscript": _torchscript,
-        "torchscript-seeded": _seeded,
-        "pt2": _archive,
-    }
+def write_torch(source: Source, kind: str, inputs: Arrays, folder: Path, golden: tuple[Golden, ...]) -> Artifact:
+    """Write the file of `kind` (a key of WRITERS), verified with `inputs`. `golden`: the images of generator.onnx."""
     described = dataclasses.replace(
         source.about,
         kind=kind,
@@ -32,7 +27,7 @@ def write(source: Source, kind: str, inputs: Arrays, folder: Path, golden: tuple
         weights_sha256=inspection.digest({k: v.numpy() for k, v in source.generator.state_dict().items()}),
         golden=golden,
     )
-    return writers[kind](source, inputs, folder / file_name(kind), described)
+    return WRITERS[kind](source, inputs, folder / file_name(kind), described)
 
 
 def _torchscript(source: Source, inputs: Arrays, path: Path, described: Manifest) -> Artifact:
@@ -76,3 +71,10 @@ def _archive(source: Source, inputs: Arrays, path: Path, described: Manifest) ->
     described = dataclasses.replace(described, parity=parity(checks))
     archive.save(program, path, described.to_json())
     return Artifact(path, described, tuple(checks))
+
+
+WRITERS: dict[str, Callable[[Source, Arrays, Path, Manifest], Artifact]] = {
+    "torchscript": _torchscript,
+    "torchscript-seeded": _seeded,
+    "pt2": _archive,
+}

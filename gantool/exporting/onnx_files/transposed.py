@@ -1,49 +1,33 @@
-"""Transposed convolutions as matrix products: of a 1×1 map (`projection`), and of the windows of a map (`windows`).
+"""Rewrite transposed convolutions as matrix products: of a 1×1 map (`projection`), or of a map's windows (`windows`).
 
 `windows`: with stride s an output position o depends, by o mod s (its phase), on a few of the kernel's taps alone: of
-4×4 with stride 2 each of the four phases sees 2×2 input positions. One Gather per phase lays these windows out as the
-rows of a matrix (zeros where a window leaves the map), one Gemm with those taps, bias and activation makes the phase's
-pixels, and Concats interleave the phases. No product is computed in vain, nothing is added up afterwards, and a weight
-is read once for a batch, where ConvTranspose reads it anew for each image. Maps are channels-last inside, so that
-consecutive layers pay for the change of layout once, or, behind a Gemm, never: its columns are permuted.
+4×4 with stride 2 each of the four phases sees 2×2 input positions. For each phase, one Gather lays these windows out as
+the rows of a matrix (zeros where a window leaves the map) and one Gemm with those taps, bias and activation makes the
+phase's pixels; Concats interleave the phases. A weight is read once for a batch, where ConvTranspose reads it anew for
+each image. Maps are channels-last inside, so that consecutive layers change the layout once, or, behind a Gemm, never:
+its columns are permuted.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper, numpy_helper
 
-from gantool.exporting.onnx_files.optimize.graph import Emitter, View, attributes, shapes, with_nodes
-from gantool.exporting.onnx_files.optimize.timing import Timing
-
-PROJECTION, WINDOWS = "projection", "windows"
-
-# what ONNX Runtime fuses into the Gemm; of one input, and the same for every element
+# ONNX Runtime fuses these into the Gemm: of one input, the same for every element
 ACTIVATIONS = {"Elu", "HardSigmoid", "LeakyRelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh"}
-MIN_CHANNELS = 16  # a product of fewer columns was never faster
-MAX_WINDOW_BYTES = 2**20  # an image and a phase; larger ones don't stay in a cache, and batches of them fill the memory
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """What was done to a layer. `kind`: PROJECTION or WINDOWS; shapes: (channels, sides…). As a dict, plain JSON."""
-
-    layer: str
-    kind: str
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    timings: tuple[Timing, ...]  # of the layer alone; none for what is right on every machine
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A ConvTranspose of one group with constant weights and known sides, and the activation that is its only use."""
+    """A ConvTranspose of one group, its weights and sides known, with the activation that is its only use."""
 
     name: str
     nodes: tuple[onnx.NodeProto, ...]  # itself, then its activation if it has one
@@ -54,7 +38,6 @@ class Layer:
     strides: tuple[int, ...]
     begins: tuple[int, ...]  # the pads before the map
     dilations: tuple[int, ...]
-    projected: bool  # its input is a Gemm's, and a permutation of columns makes it channels-last
 
     @property
     def source(self) -> str:
@@ -68,34 +51,17 @@ class Layer:
     def kernel(self) -> tuple[int, ...]:
         return self.weight.shape[2:]
 
-    def fits(self, kind: str) -> bool:
-        """Whether it can be rewritten so, and might be faster for it."""
-        if kind == PROJECTION:
-            return math.prod(self.input_shape[1:]) == 1
-        channels, *sides = self.output_shape
-        phases = math.prod(self.strides)
-        window = math.prod(-(-k // s) for k, s in zip(self.kernel, self.strides, strict=True)) * self.input_shape[0]
-        return (
-            math.prod(self.input_shape[1:]) > 1
-            and channels >= MIN_CHANNELS
-            and 4 * window * math.prod(sides) // phases <= MAX_WINDOW_BYTES
-            and self.divides
-        )
-
     @property
     def divides(self) -> bool:
-        """Whether every phase has a tap, and all have as many positions."""
+        """Whether `window` can rewrite it: every phase has a tap, and all have as many positions."""
         return all(d == 1 for d in self.dilations) and all(
             k >= s and side % s == 0
             for k, s, side in zip(self.kernel, self.strides, self.output_shape[1:], strict=True)
         )
 
-    def rewrite(self, kind: str, timings: tuple[Timing, ...]) -> Rewrite:
-        return Rewrite(self.name, kind, self.input_shape, self.output_shape, timings)
-
 
 def find(model: onnx.ModelProto) -> list[Layer]:
-    """The transposed convolutions that can be understood, in the graph's order."""
+    """The graph's transposed convolutions in order, but those with groups, automatic pads or computed weights."""
     view, known = View(model), shapes(model)
     found = (_layer(view, known, node) for node in model.graph.node if node.op_type == "ConvTranspose")
     return [layer for layer in found if layer is not None]
@@ -115,13 +81,13 @@ def _layer(view: View, known: dict[str, tuple[int | None, ...]], node: onnx.Node
         or None in inputs[1:]
         or given.get("group", 1) != 1
         or "output_shape" in given
-        or given.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
+        or given.get("auto_pad", b"NOTSET") != b"NOTSET"
     ):
         return None
     rank = weight.ndim - 2
     ones = (1,) * rank
     strides, dilations = (tuple(given.get(name, ones)) for name in ("strides", "dilations"))
-    pads = tuple(given.get("pads", (0, 0) * rank)) if given.get("auto_pad", b"NOTSET") == b"NOTSET" else (0, 0) * rank
+    pads = tuple(given.get("pads", (0, 0) * rank))
     extra = tuple(given.get("output_padding", (0,) * rank))
     sides = tuple(
         strides[i] * (inputs[2 + i] - 1) + extra[i] + (weight.shape[2 + i] - 1) * dilations[i] + 1  # type: ignore[operator]
@@ -140,12 +106,11 @@ def _layer(view: View, known: dict[str, tuple[int | None, ...]], node: onnx.Node
         strides=strides,
         begins=pads[:rank],
         dilations=dilations,
-        projected=_projection_before(view, node.input[0]) is not None,
     )
 
 
 def project(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
-    """The layers, each of a 1×1 map, as one Gemm from channels to all pixels; what follows them stays."""
+    """The layers, each of a 1×1 map, as one Gemm from channels to all pixels; their activations stay nodes."""
     chosen = {layer.nodes[0].output[0]: layer for layer in layers}
     emit = Emitter()
     for node in model.graph.node:
@@ -170,7 +135,10 @@ def project(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
 
 
 def window(model: onnx.ModelProto, layers: Sequence[Layer], rows: Collection[str] = ()) -> onnx.ModelProto:
-    """The layers as matrix products of windows. `rows`: values that are (batch, positions, channels) already."""
+    """The layers, each of which `divides`, as matrix products of windows.
+
+    `rows`: values of the graph that are (batch, positions, channels) already.
+    """
     view = View(model)
     last = dict(zip(rows, rows, strict=True))  # channels-last (batch, positions, channels) twin of a value
     starts = {layer.nodes[0].output[0]: layer for layer in layers}
@@ -178,7 +146,7 @@ def window(model: onnx.ModelProto, layers: Sequence[Layer], rows: Collection[str
     emit = Emitter()
     replaced: dict[str, onnx.NodeProto] = {}
     for layer in layers:
-        found = _projection_before(view, layer.source)
+        found = projection_before(view, layer.source)
         if found is not None:
             replaced |= _channels_last(emit, view, found, layer.input_shape)
             last[layer.source] = found[-1].output[0] + "/last"
@@ -265,7 +233,7 @@ def _from_rows(emit: Emitter, layer: Layer, rows: str) -> None:
     emit.reshape(first, -1, *layer.output_shape, output=layer.result)
 
 
-def _projection_before(view: View, value: str) -> tuple[onnx.NodeProto, ...] | None:
+def projection_before(view: View, value: str) -> tuple[onnx.NodeProto, ...] | None:
     """Gemm, Reshape and perhaps an activation that make `value` for one user; None where columns can't be permuted."""
     chain: list[onnx.NodeProto] = []
     for op in (*[ACTIVATIONS] * (getattr(view.makers.get(value), "op_type", "") in ACTIVATIONS), {"Reshape"}, {"Gemm"}):
@@ -311,30 +279,70 @@ def _like(node: onnx.NodeProto, inputs: Sequence[str]) -> onnx.NodeProto:
     return helper.make_node(node.op_type, inputs, [output], name=output, **attributes(node))
 
 
-def alone(
-    model: onnx.ModelProto, layer: Layer, rows: bool
-) -> tuple[onnx.ModelProto, onnx.ModelProto, str, Callable[[np.ndarray], np.ndarray]]:
-    """The layer as a graph of its own, before and after; its input's name; what turns the one's input into the other's.
+class View:
+    """A graph's constants, and the nodes that make and use each value, as they were when the view was made."""
 
-    `rows`: the rewritten one gets its input channels-last, as from a layer before it that was rewritten too.
-    """
-    constants = {*layer.nodes[0].input[1:]}
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._tensors = {t.name: t for t in model.graph.initializer}
+        self.makers = {name: node for node in model.graph.node for name in node.output}
+        self.uses = Counter(name for node in model.graph.node for name in node.input)
+        self.uses.update(output.name for output in model.graph.output)
+        self.users = {name: node for node in model.graph.node for name in node.input}
 
-    def graph(shape: Sequence[int]) -> onnx.ModelProto:
-        source = helper.make_tensor_value_info(layer.source, TensorProto.FLOAT, ["batch", *shape])
-        result = helper.make_tensor_value_info(layer.result, TensorProto.FLOAT, ["batch", *layer.output_shape])
-        weights = [t for t in model.graph.initializer if t.name in constants]
-        made = helper.make_graph(list(layer.nodes), "layer", [source], [result], weights)
-        return helper.make_model(made, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    def constant(self, name: str) -> np.ndarray | None:
+        tensor = self._tensors.get(name)
+        return None if tensor is None else numpy_helper.to_array(tensor)
 
-    channels, *sides = layer.input_shape
-    before = graph(layer.input_shape)
-    if not rows:
-        return before, window(before, [layer]), layer.source, lambda maps: maps
-    after = window(graph([math.prod(sides), channels]), [layer], [layer.source])
-    return (
-        before,
-        after,
-        layer.source,
-        lambda maps: np.ascontiguousarray(maps.reshape(len(maps), channels, -1).transpose(0, 2, 1)),
-    )
+    def only_user(self, name: str) -> Any:
+        """The node that is the value's one use, or None."""
+        return self.users.get(name) if self.uses[name] == 1 else None
+
+
+class Emitter:
+    """Nodes and constants under readable names; a constant of the same name is stored once."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def integers(self, *values: int) -> str:
+        return self.constant("int64/" + ".".join(map(str, values)), np.array(values, np.int64))
+
+    def __call__(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+    def reshape(self, value: str, *shape: int, output: str) -> str:
+        return self("Reshape", [value, self.integers(*shape)], output)
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
+    """Of every value whose rank is known; None for a side that isn't."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    found = {}
+    for value in [*inferred.value_info, *inferred.input, *inferred.output]:
+        kind = value.type.tensor_type
+        if kind.HasField("shape"):
+            found[value.name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
+    return found
+
+
+def with_nodes(model: onnx.ModelProto, emit: Emitter) -> onnx.ModelProto:
+    """A copy with the emitted nodes in place of all; its constants, and of the old ones those still used."""
+    graph = model.graph
+    used = {name for node in emit.nodes for name in node.input} | {output.name for output in graph.output}
+    old = [t for t in graph.initializer if t.name in used and t.name not in emit.constants]
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.node[:], made.graph.initializer[:], made.graph.value_info[:]
+    made.graph.node.extend(emit.nodes)
+    made.graph.initializer.extend([*old, *emit.constants.values()])
+    return made
