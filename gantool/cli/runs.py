@@ -82,19 +82,19 @@ def delete(
     runs: Runs = Path("runs"),
 ) -> None:
     """Delete runs with everything in their folders, exports too; refuses a run that is being trained."""
-    from gantool.run import removal, rundir
+    from gantool.run import rundir
 
     found = {run.path.absolute(): run for run in (rundir.find(runs, name) for name in names)}
     chosen = list(found.values())  # each once
     for run in chosen:
-        removal.check(run)  # all, before the first is deleted
+        run.check_deletable()  # all, before the first is deleted
     out = console()
     if not yes:
         for run in chosen:
-            out.print(f"{run.path}  {megabytes(removal.size(run))}")
+            out.print(f"{run.path}  {megabytes(run.size())}")
         typer.confirm(f"Delete {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'} for good?", abort=True)
     for run in chosen:
-        out.print(f"deleted {run.path}: {megabytes(removal.delete(run))} freed")
+        out.print(f"deleted {run.path}: {megabytes(run.delete())} freed")
 
 
 def _list(runs: Path, sort: Sort, as_json: bool) -> None:

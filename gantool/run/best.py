@@ -1,13 +1,13 @@
-"""`--keep-best METRIC`: which checkpoint was the best by a figure of its tick.
+"""`--keep-best METRIC`: which checkpoint is the best by a figure of its tick. No torch.
 
-Nothing is written down for it: the best is what metrics.jsonl says of the checkpoints that are there, and the best of
-those is never pruned. So a kill, a resume and a rollback can't leave a wrong answer behind. No torch.
+It is computed each time, from metrics.jsonl and the checkpoints that exist, and the best one is never pruned. So
+neither a kill nor a resume nor a rollback can leave a wrong answer behind.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,21 @@ from gantool.errors import GantoolError
 from gantool.run import metrics_log
 from gantool.run.rundir import RunDir, RunInfo
 
-_LARGEST = {"diversity": True, "frechet": False, "loss": False}  # which way is better, by the first part of a key
+_LARGEST = {"diversity": True, "frechet": False, "loss": False}  # whether more is better, by the first part of a key
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A key of metrics.jsonl, and whether its largest value is the best."""
+    """A key of metrics.jsonl, and whether its largest or its smallest value is the best."""
 
     key: str
     largest: bool
 
 
 def parse(text: str) -> Goal:
-    """`diversity`, `frechet`, `loss.…`, or any key with `:max` or `:min` → the goal.
+    """Parse `diversity`, `frechet`, `loss.PLAYER.TERM` or `measure.PLAYER.NAME`, each with `:max` or `:min` if wanted.
 
-    GantoolError for a measure without a direction, and for what no tick records.
+    GantoolError for a measure without a direction, and for a key that no tick records.
     """
     key, colon, way = text.partition(":")
     kind = key.partition(".")[0]
@@ -49,7 +49,7 @@ def parse(text: str) -> Goal:
 
 
 def check_player(text: str, players: Collection[str]) -> None:
-    """GantoolError when `text` is of a player that the game does not have: all that is known before a training."""
+    """GantoolError when `text` names a player that the game does not have. Before a training no more is known."""
     kind, _, rest = parse(text).key.partition(".")
     if kind in ("loss", "measure") and rest.partition(".")[0] not in players:
         known = [f"{kind}.{player}.…" for kind in ("loss", "measure") for player in players]
@@ -60,36 +60,33 @@ def check_player(text: str, players: Collection[str]) -> None:
 
 
 def check_record(text: str, record: Mapping[str, Any]) -> None:
-    """GantoolError when a tick did not record what `text` names, and its player moved, so that it never will."""
+    """GantoolError when no tick will record what `text` names: `record` does not, though its player moved."""
     key = parse(text).key
-    mine = [name for name in record if name.rpartition(".")[0] == key.rpartition(".")[0] and "." in name]
-    if key not in record and (mine or "." not in key):
+    moved = [name for name in record if name.rpartition(".")[0] == key.rpartition(".")[0] and "." in name]
+    if key not in record and (moved or "." not in key):
         known = [name for name in record if name.partition(".")[0] in (*_LARGEST, "measure")]
         raise GantoolError(f"--keep-best {text}: this run does not record {key!r}.", f"It records {', '.join(known)}.")
 
 
 def check_records(text: str, records: Sequence[Mapping[str, Any]]) -> None:
-    """As `check_record`, of a run that has ticked: only `frechet` can be new in one that is resumed."""
+    """As `check_record`, for a run that is resumed: `frechet` may be new in it, other keys are in its last tick."""
     if records and parse(text).key != "frechet":
         check_record(text, records[-1])
 
 
 def best(run: RunDir, info: RunInfo) -> int | None:
-    """The step of the best checkpoint that there is; None when `--keep-best` was not given, or none has a value.
-
-    The first of equals. Values that are not finite count as none.
-    """
+    """The step of the best checkpoint that exists, the first of equals; None without `--keep-best` or finite values."""
     if not info.keep_best:
         return None
     goal = parse(info.keep_best)
-    there = {run.step_of(path) for path in run.checkpoints()}
-    found = [(record["step"], record[goal.key]) for record in _having(goal.key, metrics_log.read_metrics(run))]
-    found = [(step, value) for step, value in found if step in there]
+    steps = {run.step_of(path) for path in run.checkpoints()}
+    records = [r for r in metrics_log.read_metrics(run) if r["step"] in steps]
+    found = [(r["step"], v) for r in records if isinstance(v := r.get(goal.key), int | float) and math.isfinite(v)]
     return (max if goal.largest else min)(found, key=lambda pair: pair[1], default=(None, 0.0))[0]
 
 
 def step_of(run: RunDir, wanted: str) -> int:
-    """The step of a checkpoint that `wanted` names: its number, or `best`. GantoolError when there is none."""
+    """The step of the checkpoint `wanted`: a number, or `best`. GantoolError when there is none."""
     if wanted == "best":
         found = best(run, run.read())
         if found is None:
@@ -108,9 +105,5 @@ def step_of(run: RunDir, wanted: str) -> int:
 
 
 def path_of(run: RunDir, wanted: str) -> Path:
-    """As `step_of`: the checkpoint."""
+    """The checkpoint `wanted`: a step, or `best`. GantoolError when there is none."""
     return run.checkpoint(step_of(run, wanted))
-
-
-def _having(key: str, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [r for r in records if isinstance(value := r.get(key), int | float) and math.isfinite(value)]

@@ -1,7 +1,4 @@
-"""Checkpoints: tensors and plain values only, written aside and renamed, so that none is ever half-written.
-
-A file holds the state, its schema and a digest of both: flipped bits are an error, never weights.
-"""
+"""Checkpoints: tensors and plain values, written whole or not at all, with a digest that detects damage."""
 
 from __future__ import annotations
 
@@ -23,12 +20,12 @@ from gantool.system.files import replacing
 
 SCHEMA = 2
 
-# schema → what makes a state of the next schema of it; applied in turn, so a file of any age loads
+# schema → how to turn its state into one of the next schema; applied in turn, so that files of any age load
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: lambda state: {**state, "rollbacks": 0},  # files of schema 1 have no digest either: see `_read`
+    1: lambda state: {**state, "rollbacks": 0},  # they have no digest either: see `_read`
 }
 
-# what zipfile and torch raise for files that are cut off or overwritten
+# raised by zipfile and torch for files that are cut off or overwritten
 _UNREADABLE = (
     OSError,
     RuntimeError,
@@ -43,7 +40,7 @@ _UNREADABLE = (
 
 
 class Damaged(GantoolError):
-    """A checkpoint does not hold what was written."""
+    """A checkpoint's content is not what was written."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -60,10 +57,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state that was saved in `path`, on the CPU, of today's schema. Never unpickles code (`weights_only`).
+    """The state saved in `path`, on the CPU, in today's schema. Never unpickles code (`weights_only`).
 
-    Raises Damaged when the content is not what was written, GantoolError when there is no file, when it may not be
-    read, or when a newer gantool wrote it.
+    Raises Damaged when the content is not what was written, GantoolError when the file is missing, unreadable, or of a
+    newer gantool.
     """
     try:
         return _load(path)
@@ -72,12 +69,12 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_newest(run: RunDir) -> tuple[Path, dict[str, Any], list[str]]:
-    """The newest sound checkpoint of `run`: its path, its state, and a note for each damaged one passed over.
+    """The newest undamaged checkpoint of `run`: its path, its state, and a note for each damaged one passed over.
 
-    Raises GantoolError when there is none, or none that is sound; Damaged names the newest.
+    Raises GantoolError when there is no checkpoint, Damaged when all are damaged.
     """
     damaged: dict[Path, Damaged] = {}
-    # listed anew each time: while an export looks, the training may go on and remove the oldest
+    # listed anew each time: a training that goes on meanwhile removes the oldest
     while left := [path for path in run.checkpoints() if path not in damaged]:
         try:
             state = _load(left[-1])
@@ -88,14 +85,15 @@ def load_newest(run: RunDir) -> tuple[Path, dict[str, Any], list[str]]:
             continue
         return left[-1], state, [f"{error.message} {left[-1].name} is used instead." for error in damaged.values()]
     if not damaged:
-        run.latest_checkpoint()  # says that there is none
+        run.latest_checkpoint()  # raises: there is none
     newest = next(iter(damaged.values()))
     raise Damaged(newest.message, "No checkpoint before it is sound: start a new run.") from newest
 
 
 def prune(run: RunDir, keep: int = 2, keep_every: int = 0, best: int | None = None) -> None:
-    """Remove checkpoints, but for the newest `keep`, the first at or after every multiple of `keep_every` steps, and
-    that of step `best`.
+    """Remove old checkpoints.
+
+    Stay: the newest `keep`, the first at or after every multiple of `keep_every` steps, and that of step `best`.
     """
     checkpoints = run.checkpoints()
     kept = set(checkpoints[-keep:])
@@ -113,14 +111,14 @@ def prune(run: RunDir, keep: int = 2, keep_every: int = 0, best: int | None = No
 
 
 def set_aside(run: RunDir, used: Path) -> None:
-    """Rename what is newer than `used`, all of it damaged, so that no one stumbles over it again."""
+    """Rename the checkpoints newer than `used`, which are damaged, so that none is tried again."""
     for path in run.checkpoints():
         if path > used:
             path.replace(path.with_suffix(".damaged"))
 
 
 def digest(state: Mapping[str, Any]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of all that is in `state`, whatever the order of its keys."""
+    """SHA-256 over the names, types, shapes and bytes of everything in `state`, in any order of its keys."""
     sha = hashlib.sha256()
     for name, value in sorted(_leaves(state, ""), key=lambda leaf: leaf[0]):
         if isinstance(value, Tensor):
@@ -136,7 +134,7 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, len(value)  # an empty one counts, too
         for key, inner in value.items():
             yield from _leaves(inner, f"{name}/{key!r}")
-        if hasattr(value, "_metadata"):  # of nn.Module.state_dict(): versions, which torch saves with it
+        if hasattr(value, "_metadata"):  # of nn.Module.state_dict(): version numbers, which torch saves, too
             yield from _leaves(value._metadata, f"{name}/_metadata")
     elif isinstance(value, list | tuple):
         yield name, f"{type(value).__name__} of {len(value)}"
@@ -147,7 +145,7 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """As `load`, but FileNotFoundError comes through."""
+    """As `load`, but raises FileNotFoundError as it is."""
     try:
         state = _read(path)
     except FileNotFoundError:
@@ -163,9 +161,9 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What is in the file, checked, still of its own schema."""
+    """The content of the file, checked, in its own schema."""
     with zipfile.ZipFile(path) as archive:
-        # the pickle before torch follows it; the tensors are left to the digest, and torch.load checks neither
+        # check the pickle's checksum before torch obeys it; torch.load checks none. The digest covers the tensors
         for entry in archive.infolist():
             if "/data/" not in entry.filename:
                 archive.read(entry)

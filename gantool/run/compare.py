@@ -1,4 +1,4 @@
-"""What the runs of a folder are and how far they came, and in what two of them differ. No torch: it is to be quick."""
+"""Runs at a glance: how far each came, and in what several differ. No torch, so that it is quick."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from gantool.errors import GantoolError
-from gantool.run import lock, metrics_log, rundir
+from gantool.run import metrics_log, rundir
 from gantool.run.rundir import RunDir, RunInfo
 from gantool.system.files import reading
 
-# in run.json, but no decision of whoever started the run
+# in run.json, but not settings
 _OUTCOMES = {"schema_version", "created", "status", "step", "rollbacks", "plugin_version"}
-# in metrics.jsonl, but no figure to compare: the amount of work done, which the step says
+# in metrics.jsonl, but not figures to compare: the amount of work, which the step says, too
 _WORK = {"epoch", "images", "seconds"}
 
 
@@ -49,19 +49,19 @@ def summaries(runs: Path) -> list[Summary]:
 
 
 def summary(run: RunDir) -> Summary:
-    """`status`: that of run.json, but `killed` where it says running and no process holds the run; or `broken`."""
+    """The status is that of run.json; `killed` when that says running and no process trains it; or `broken`."""
     try:
         info = run.read()
         with reading(run.metrics):
             records = metrics_log.read_metrics(run)
     except GantoolError as error:
         return Summary(run, None, "broken", error=error.message)
-    status = "killed" if info.status == "running" and not lock.holder(run) else info.status
+    status = "killed" if info.status == "running" and not run.holder() else info.status
     return Summary(run, info, status, records[-1] if records else {})
 
 
 def settings(info: RunInfo) -> dict[str, Any]:
-    """Everything that decided a run, by dotted name: `config.latent_dim`, `recipe.steps`, `data.name`, `seed` …"""
+    """Everything that decides a run, by dotted name: `config.latent_dim`, `recipe.steps`, `data.name`, `seed` …"""
     found: dict[str, Any] = {}
     for key, value in info.model_dump(mode="json").items():
         if isinstance(value, dict):
@@ -72,9 +72,9 @@ def settings(info: RunInfo) -> dict[str, Any]:
 
 
 def differences(infos: list[RunInfo]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all runs: name → the value of each, None where a run has none of it.
+    """The settings that are not the same in all runs: name → the value in each run, None where it is missing.
 
-    Config and recipe come first: they are what one tries.
+    Config and recipe come first, as they are varied most.
     """
     each = [settings(info) for info in infos]
     names = sorted(dict.fromkeys(name for one in each for name in one), key=_rank)
@@ -83,7 +83,7 @@ def differences(infos: list[RunInfo]) -> dict[str, list[Any]]:
 
 
 def figures(all_of: list[Summary]) -> dict[str, list[float | None]]:
-    """The numbers of each run's last tick: name → the value of each, None where a run has none of it."""
+    """The numbers of each run's last tick: name → the value in each run, None where it is missing."""
     names = dict.fromkeys(name for one in all_of for name in one.last if name not in _WORK)
     return {name: [one.figure(name) for one in all_of] for name in names}
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line a tick, and a line for what else happened (`"event"`)."""
+"""metrics.jsonl: a line for each tick, and a line with `"event"` for each alarm and rollback."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def append(run: RunDir, record: dict[str, Any]) -> None:
 
 
 def read_metrics(run: RunDir) -> list[dict[str, Any]]:
-    """The lines of the ticks; one cut off by a kill, or damaged, is left out."""
+    """The lines of the ticks, without those that a kill cut off or that are damaged."""
     return [record for record in _read(run) if "event" not in record]
 
 
 def read_events(run: RunDir) -> list[dict[str, Any]]:
-    """The lines of what else happened, such as `{"event": "rollback", "step": 2000, …}`."""
+    """The lines of alarms and rollbacks, such as `{"event": "rollback", "step": 2000, …}`."""
     return [record for record in _read(run) if "event" in record]
 
 
 def forget_after(run: RunDir, step: int, rollbacks: int) -> None:
-    """Drop lines and samples later than a checkpoint of `step`: a killed run may have written more than it holds.
+    """Drop the lines and samples that a killed run wrote after its checkpoint of `step`.
 
-    `rollbacks`: those that the checkpoint knows of. One that was logged and cut off by a kill happens again.
+    `rollbacks`: how many the checkpoint counts. A later one was logged, but cut off by a kill, and happens again.
     """
     kept = [r for r in _read(run) if r["step"] <= step and r.get("rollbacks", 0) <= rollbacks]
     write_bytes(run.metrics, "".join(json.dumps(record) + "\n" for record in kept).encode())
@@ -43,7 +43,7 @@ def _read(run: RunDir) -> list[dict[str, Any]]:
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError):
-                continue  # cut off by a kill, or damaged: the lines after it are as good as ever
+                continue
             if isinstance(record, dict) and type(record.get("step")) is int:
                 records.append(record)
     return records

@@ -1,18 +1,24 @@
-"""A run on disk: the numbered folder, what is where in it, and how one is found again."""
+"""A run on disk: its numbered folder and what is where in it; finding, locking and deleting one."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from gantool.errors import GantoolError
 from gantool.plugin.train_options import RunOptions
+from gantool.system import locking
 from gantool.system.files import read_json, reading, write_json
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 SCHEMA = 2
 CHECKPOINT = re.compile(r"step-(\d{8})\.pt")
@@ -40,7 +46,7 @@ class DataInfo(BaseModel, extra="forbid"):
 
 
 class RunInfo(RunOptions):
-    """`run.json`: everything that decided the run, and where it stands."""
+    """`run.json`: everything that decides the run's weights, and how far it has come."""
 
     schema_version: int = SCHEMA
     created: str
@@ -55,12 +61,12 @@ class RunInfo(RunOptions):
     steps: int
     versions: dict[str, str]
     rollbacks: int = 0
-    extractor: str = ""  # whose features `frechet` is the distance of
+    extractor: str = ""  # the feature extractor of `frechet`
     processes: int = 1  # that trained it last
 
 
 class RunDir:
-    """Paths inside one run folder."""
+    """One run's folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -87,7 +93,7 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that trains the run; exporting needs none."""
+        """The lock file; see `hold`."""
         return self.path / ".lock"
 
     def sample(self, step: int) -> Path:
@@ -97,7 +103,7 @@ class RunDir:
         return self.path / "checkpoints" / f"step-{step:08d}.pt"
 
     def checkpoints(self) -> list[Path]:
-        """Complete checkpoints, oldest first (a half-written one has another name)."""
+        """Complete checkpoints, oldest first; a half-written one has another name."""
         folder = self.path / "checkpoints"
         with reading(folder):
             if not folder.is_dir():
@@ -153,20 +159,91 @@ class RunDir:
             ) from error
 
     def sweep(self) -> None:
-        """Remove the temporary files of a killed process. Only for who holds the lock: no other is writing then."""
+        """Remove the temporary files of a killed process. Call it only with the lock held."""
         for folder in (self.path, self.checkpoint(0).parent, self.sample(0).parent):
             for path in folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 
+    def hold(self, wait: float = 0.0) -> BaseFileLock:
+        """Lock the run for this process, which trains it; wait up to `wait` seconds. Exporting needs no lock.
+
+        Again in the same process: the same object. The lock is free when its process has ended, or when nothing refers
+        to the object any more. GantoolError when another process trains the run (the message says which), or when the
+        folder can't be written.
+        """
+        try:
+            return locking.acquire(self.lock, wait, reentrant=True)
+        except locking.Busy as busy:
+            raise GantoolError(
+                f"The run {self.path} is being trained by another process ({busy.holder}).",
+                "Wait until it ends, or stop it with Ctrl-C where it runs; then resume again.",
+            ) from None
+        except OSError as error:
+            raise GantoolError(
+                f"The run {self.path} can't be written: its lock can't be taken: {error}.",
+                "Make the folder writable, or copy it to a disk that is and resume it there.",
+            ) from error
+
+    def holder(self) -> str:
+        """Which process trains the run now; "" when none does, or it can't be found out."""
+        return locking.holder(self.lock)
+
+    def check_deletable(self) -> None:
+        """GantoolError when the run must not be deleted: it is a link, or is being trained."""
+        if self.path.is_symlink():
+            raise GantoolError(
+                f"The run {self.path} is a link to {self.path.resolve()}: it is not followed.",
+                "Remove the link yourself, or name the folder that it points to.",
+            )
+        if who := self.holder():
+            raise GantoolError(
+                f"The run {self.path} is being trained ({who}): it is not deleted.",
+                "Stop the training with Ctrl-C where it runs, then delete again.",
+            )
+
+    def size(self) -> int:
+        """Bytes that deleting the run frees; a file with two names in it counts once."""
+        seen: dict[tuple[int, int], int] = {}
+        with reading(self.path):
+            for folder, _, names in os.walk(self.path):
+                for name in names:
+                    status = Path(folder, name).lstat()
+                    seen[status.st_dev, status.st_ino] = status.st_size
+        return sum(seen.values())
+
+    def delete(self) -> int:
+        """Delete the run; returns the bytes freed. Links in it are removed, not followed.
+
+        The folder is renamed first, so that when it can't be removed whole no command finds half a run. GantoolError
+        as of `check_deletable`, and when a file can't be removed.
+        """
+        self.check_deletable()
+        held = self.hold()
+        freed, path = self.size(), self.path.resolve()
+        away = path.with_name(f".deleted-{path.name}-{os.getpid()}")
+        try:
+            if os.name == "nt":
+                held.release()  # Windows renames no folder with an open file in it
+            path.rename(away)
+            held.release(force=True)
+            shutil.rmtree(away)
+        except OSError as error:
+            held.release(force=True)
+            left = f" What is left of it is in {away}." if away.exists() else ""
+            raise GantoolError(
+                f"The run {self.path} can't be deleted: {error}.{left}", "Mend the folder's rights, then delete again."
+            ) from error
+        return freed
+
 
 def label(*parts: str) -> str:
-    """A folder label from names that may hold anything: `mlp`, `My pictures!` → mlp-My-pictures."""
+    """A folder label of any names: `mlp`, `My pictures!` → mlp-My-pictures."""
     kept = [re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-._") for part in parts]
     return "-".join(part for part in kept if part)[:80] or "run"
 
 
 def create(runs: Path, label: str) -> RunDir:
-    """Make the next numbered folder, e.g. runs/0007-mlp-digits; safe when two start at once."""
+    """Make the next numbered folder, such as runs/0007-mlp-digits; safe when several processes do it at once."""
     if not _NAME.fullmatch(label):
         raise GantoolError(
             f"{label!r} can't be part of a folder's name.",
@@ -177,7 +254,7 @@ def create(runs: Path, label: str) -> RunDir:
         number = max(map(_number, _folders(runs)), default=0)
         while True:
             number += 1
-            claim = runs / f".{number:04d}"  # labels differ, so only a folder of the number alone can be fought for
+            claim = runs / f".{number:04d}"  # without the label: only one process can make it
             try:
                 claim.mkdir()
             except FileExistsError:
@@ -216,7 +293,7 @@ def find(runs: Path, name: str) -> RunDir:
             if (candidate / "run.json").is_file():
                 return RunDir(candidate)
     known, name = list_runs(runs), name.rstrip("/")  # as shells complete folder names
-    # by folder name once more: one without a run.json is a run, too, and its reader says what is wrong with it
+    # by folder name once more: without a run.json it is a run, too, and reading it says what is wrong
     matches = [run for run in known if run.name == name or (name.isdecimal() and run.number == int(name))]
     if len(matches) == 1:
         return matches[0]

@@ -23,7 +23,7 @@ from gantool.plugin.architecture import Architecture, Recipe
 from gantool.plugin.options import check_together, options_of, parse, resolve, training_options
 from gantool.plugin.registry import Plugin
 from gantool.plugin.train_options import RunOptions, TrainOptions
-from gantool.run import best, checkpoint, lock, metrics_log, rundir
+from gantool.run import best, checkpoint, metrics_log, rundir
 from gantool.run.rundir import DataInfo, RunDir, RunInfo
 from gantool.training import augment
 from gantool.training import tensorboard as board
@@ -126,7 +126,7 @@ def start(
     extractor, figures = _figures(options.keep_best, state, dataset)
     name = options.name or rundir.label(architecture.name, dataset.name)
     run = into or group.lead(lambda: rundir.create(options.runs, name))
-    held = lock.take(run, LOCKED if group.restarted else 0.0) if group.leads else None
+    held = run.hold(LOCKED if group.restarted else 0.0) if group.leads else None
     resolved = {"device": str(target), "engine": state.engine.name, "diffaugment": ",".join(policies)}
     info = RunInfo(
         **{**options.model_dump(include=set(RunOptions.model_fields)), **resolved},
@@ -178,7 +178,7 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
     known = [*options_of(plugin.architecture), *training_options()]
     changes = parse(known, changes)
     check_together(known, changes, resumed=True)
-    held = lock.take(run, LOCKED if group.restarted else 0.0) if group.leads else None
+    held = run.hold(LOCKED if group.restarted else 0.0) if group.leads else None
     path, saved, notes = group.lead(lambda: checkpoint.load_newest(run))
     device, engine = info.device, info.engine  # of the last time
     info = info.model_copy(update={key: value for key, value in changes.items() if key in RunOptions.model_fields})

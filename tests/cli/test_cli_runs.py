@@ -17,7 +17,7 @@ from PIL import Image
 from support.inprocess import Run
 from support.trainings import run_until, start
 
-from gantool.run import curves, lock, metrics_log
+from gantool.run import curves, metrics_log
 from gantool.run.rundir import RunDir
 
 
@@ -124,13 +124,13 @@ def test_a_run_marked_running_that_no_one_holds_was_killed(cli: Run, runs: Path)
     _change(run.path, status="running")
     assert _listed(cli)[0]["status"] == "killed"  # there is no lock file
     assert not run.lock.exists()  # and looking makes none
-    held = lock.take(run)
+    held = run.hold()
     text = run.lock.read_text()
     assert _listed(cli)[0]["status"] == "running"
     assert run.lock.read_text() == text
     held.release()
     assert _listed(cli)[0]["status"] == "killed"
-    assert lock.take(run).is_locked  # looking keeps no one from training it
+    assert run.hold().is_locked  # looking keeps no one from training it
 
 
 def test_broken_runs_are_listed_as_such(cli: Run, runs: Path) -> None:
@@ -270,7 +270,7 @@ def test_delete_asks_first(cli: Run, runs: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_run_that_is_being_trained_is_not_deleted_nor_any_named_with_it(cli: Run, runs: Path) -> None:
     run = RunDir(runs / "0002-wide")
-    held = lock.take(run)
+    held = run.hold()
     before = _tree(runs)
     code, _, err = cli("runs", "delete", 1, 2, "--yes")
     assert code == 1

@@ -1,19 +1,29 @@
-"""Runs on disk: numbered, found again, read back."""
+"""Runs on disk: numbered, found again, read back, and trained by one process at a time."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 import pytest
-from support.trainings import run_until, start
+from support.commands import TIMEOUT, start_gantool
+from support.inprocess import runner
+from support.trainings import run_until, save_npz, start
 
+from gantool import exporting
 from gantool.errors import GantoolError
 from gantool.run import rundir
 from gantool.run.rundir import RunDir
+from gantool.training import session
 
 
 def _run(runs: Path, label: str, checkpoint: bool = True) -> RunDir:
@@ -184,3 +194,94 @@ def test_run_json_that_is_something_else_is_named(text: str, tmp_path: Path) -> 
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(GantoolError, match=r"run\.json"):
         RunDir(tmp_path).read()
+
+
+# --- the lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from gantool.run.rundir import RunDir
+held = RunDir(Path(sys.argv[1])).hold()
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def _holder(run: RunDir) -> subprocess.Popen[str]:
+    """A process that holds the lock of `run`."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(run.path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_run_that_another_process_holds_is_refused_until_that_is_killed(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    one, two = run.hold(), RunDir(tmp_path).hold()
+    assert one is two
+    del one
+    assert two.is_locked
+    del two  # and with the last reference the lock
+    process = _holder(run)
+    for _ in range(2):  # the first refusal does not wipe out who holds it
+        with pytest.raises(GantoolError) as caught:
+            run.hold()
+        message = f"{tmp_path} is being trained by another process (pid {process.pid} on {socket.gethostname()})"
+        assert message in caught.value.message
+        assert "then resume again" in caught.value.hint
+    process.kill()
+    process.communicate()
+    held = run.hold()  # though the lock file is still there
+    assert run.lock.read_text() == f"pid {os.getpid()} on {socket.gethostname()}\n"
+    held.release()
+
+
+def test_a_lock_file_of_nobody_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_bytes(b"\xff\xfe copied from another machine")
+    assert RunDir(tmp_path).hold().is_locked
+
+
+def test_a_lock_that_can_not_be_had_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(GantoolError, match=r"can't be written: its lock can't be taken") as caught:
+        RunDir(tmp_path).hold()
+    assert "Make the folder writable" in caught.value.hint
+
+
+def test_a_session_holds_the_lock_from_its_start(tmp_path: Path) -> None:
+    opened = start("mlp", tmp_path, steps=1)
+    assert opened.lock is not None
+    assert opened.lock.is_locked
+    run_until(opened)
+    assert session.resume(opened.run, steps=2).lock is opened.lock
+
+
+def test_a_training_run_can_be_exported_and_not_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_npz(tmp_path / "noise.npz")
+    options = ("--data", "noise.npz", "--widths", "8", "--batch-size", 8, "--device", "cpu", "--tick", 20)
+    process = start_gantool("train", "mlp", *options, "--steps", 10**7, cwd=tmp_path)
+    run = RunDir(tmp_path / "runs/0001-mlp-noise")
+    deadline = time.monotonic() + TIMEOUT
+    while not run.checkpoints() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    monkeypatch.chdir(tmp_path)
+    gantool = runner(monkeypatch, capsys)
+    code, _, errors = gantool("train", "mlp", "--resume", 1)
+    assert code == 1
+    assert f"0001-mlp-noise is being trained by another process (pid {process.pid} on " in errors
+    (made,) = exporting.export_run(run, ["onnx"])
+    assert made.path.is_file()
+    lines = len(run.metrics.read_text().splitlines())
+    while len(run.metrics.read_text().splitlines()) < lines + 2 and time.monotonic() < deadline:
+        time.sleep(0.01)  # the training was not disturbed
+    assert process.poll() is None
+
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    step = run.step_of(run.latest_checkpoint())
+    code, output, errors = gantool("train", "mlp", "--resume", 1, "--steps", step + 20)
+    assert code == 0, errors
+    assert f"resumed at step {step} of {step + 20}" in output
