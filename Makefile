@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # for the isolated environment in which pip builds the package, too
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help setup assets hosts demo test test-all lint format docs constraints clean
+.PHONY: help setup assets probes hosts demo test test-all lint format docs constraints clean
 
 help:
 	@echo "make demo      train, export, verify, generate and bench, in about four minutes on two CPU cores"
@@ -70,6 +70,10 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# the graphs that `gantool doctor` runs; they are part of the package
+probes: setup
+	$(BIN)/python tests/doctor/make_probes.py
 
 docs: setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,evaluate,docs]'

@@ -21,8 +21,8 @@ def command(
 ) -> None:
     """Run real operators on every provider, and print the command that repairs what fails.
 
-    Conv, ConvTranspose, Gemm and seeded latents, each provider in a fresh process without torch, compared with numpy.
-    Exit code 0 when all that is usable here works: a provider without its device is not a fault.
+    Conv, ConvTranspose, Gemm and seeded latents are compared with known values; each provider runs in a fresh process
+    without torch. Exit code 0 when all that is usable works: a provider without its device is not a fault.
     """
     from gantool.doctor import examine
 
@@ -39,20 +39,20 @@ def command(
 def _show(report: dict[str, Any]) -> None:
     from rich.text import Text
 
-    from gantool.doctor import words
+    from gantool.doctor import report as text
 
     out = console()
-    for line in words.heading(report):
+    for line in text.heading(report):
         out.print(line)
-    if rows := words.provider_rows(report):
-        print_table(words.PROVIDER_COLUMNS, rows, title="\nProviders")
-    if rows := words.library_rows(report):
-        print_table(words.LIBRARY_COLUMNS, rows, title="Libraries loaded")
-    for line in words.remarks(report):
+    if rows := text.provider_rows(report):
+        print_table(text.PROVIDER_COLUMNS, rows, title="\nProviders")
+    if rows := text.library_rows(report):
+        print_table(text.LIBRARY_COLUMNS, rows, title="Libraries loaded")
+    for line in text.remarks(report):
         out.print(line)
-    for severity, what, mend in words.faults(report):
+    for severity, what, remedy in text.faults(report):
         style = "bold red" if severity == "fault" else "bold yellow"
         out.print(Text("\n") + Text(f"{severity.capitalize()}: ", style=style) + Text(what, style="none"))
-        for line in mend:
+        for line in remedy:
             out.print(f"  {line}", soft_wrap=True)  # never broken: it is to be pasted
-    out.print(f"\n{words.verdict(report)}", style="bold")
+    out.print(f"\n{text.verdict(report)}", style="bold")

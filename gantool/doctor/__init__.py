@@ -1,6 +1,6 @@
-"""What works on this machine, found by running it, and the line that mends what does not.
+"""Find out which providers work on this machine by running them, and how to fix those that do not.
 
-It needs numpy and onnxruntime alone: `python -m gantool.doctor` works where an app runs, without torch or typer.
+It needs only numpy and onnxruntime: `python -m gantool.doctor` works where an app runs, without torch or typer.
 """
 
 from gantool.doctor.examination import examine

@@ -1,4 +1,4 @@
-"""`python -m gantool.doctor`: as `gantool doctor`, where there is no typer and no rich."""
+"""`python -m gantool.doctor`: the same as `gantool doctor`, without typer and rich."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import argparse
 import json
 import sys
 
-from gantool.doctor import words
+from gantool.doctor import report as text
 from gantool.doctor.examination import PROVIDERS, examine
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0 when all that is usable works, 1 when not."""
     parser = argparse.ArgumentParser(
-        "python -m gantool.doctor", description="What works on this machine, by running it."
+        "python -m gantool.doctor", description="Run real operators on every provider, and print how to fix what fails."
     )
-    parser.add_argument("--provider", choices=PROVIDERS, help="one that has to work")
-    parser.add_argument("--timeout", type=_seconds, default=120.0, help="seconds that each process may take (120)")
+    parser.add_argument("--provider", choices=PROVIDERS, help="one that must work")
+    parser.add_argument("--timeout", type=_seconds, default=120.0, help="seconds for each process (120)")
     parser.add_argument("--json", action="store_true", help="print JSON, for bug reports")
     options = parser.parse_args(arguments)
     report = examine(provider=options.provider, timeout=options.timeout)
@@ -29,19 +29,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def lines(report: dict[str, object]) -> list[str]:
     """The report as plain text."""
-    out = [*words.heading(report), ""]
+    out = [*text.heading(report), ""]
     tables = [
-        (words.PROVIDER_COLUMNS, words.provider_rows(report)),
-        (words.LIBRARY_COLUMNS, words.library_rows(report)),
+        (text.PROVIDER_COLUMNS, text.provider_rows(report)),
+        (text.LIBRARY_COLUMNS, text.library_rows(report)),
     ]
     for columns, rows in tables:
         if rows:
             widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
             out += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in [columns, *rows]] + [""]
-    out += [*words.remarks(report), ""]
-    for severity, what, mend in words.faults(report):
-        out += [f"{severity.capitalize()}: {what}", *(f"  {line}" for line in mend), ""]
-    return [*out, words.verdict(report)]
+    out += [*text.remarks(report), ""]
+    for severity, what, remedy in text.faults(report):
+        out += [f"{severity.capitalize()}: {what}", *(f"  {line}" for line in remedy), ""]
+    return [*out, text.verdict(report)]
 
 
 def _seconds(text: str) -> float:

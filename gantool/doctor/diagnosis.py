@@ -1,175 +1,255 @@
-"""What a provider's failure means on this machine, and the fault that it is."""
+"""Why a provider failed: the causes in onnxruntime's messages, and the fault that they are on this machine."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gantool.doctor import causes, remedies
-from gantool.doctor.children import Outcome
+from gantool.doctor import remedies
+from gantool.doctor.libraries import Wheel, runtimes
 from gantool.doctor.remedies import Fault
-from gantool.doctor.wheels import Wheel, runtimes
 
 NVIDIA = ("cuda", "tensorrt")
-WITHOUT_LATENTS = ("tensorrt", "openvino")  # some of their versions have no uint64: seeded files are not for them
+WITHOUT_LATENTS = ("tensorrt", "openvino")  # some of their versions have no uint64, which seeded files need
 PROBES = ("Conv", "ConvTranspose", "Gemm", "latents")  # of probes.py, which imports numpy
 WORKS, UNUSABLE, NOT_INSTALLED, BROKEN, WRONG = "works", "not usable here", "not installed", "broken", "wrong values"
+
+MAX_TEXT = 200_000
+
+# what a library belongs to, by the start of its file's name without `lib`
+_PARTS = (
+    ("tensorrt", ("nvinfer", "nvonnxparser")),
+    ("cudnn", ("cudnn",)),
+    ("cuda", ("cudart", "cublas", "cufft", "curand", "nvrtc", "nvJitLink")),
+    ("driver", ("cuda.", "nvcuda.")),
+)
+_LIBRARY = r"([A-Za-z][\w+-]{0,80}(?:\.so(?:\.[0-9]+){0,4}|\.dll))"
+_MISSING = [
+    re.compile(pattern)
+    for pattern in (
+        _LIBRARY + r": cannot open shared object file",
+        r"which depends on \"" + _LIBRARY + r"\" which is missing",
+        r"Could not find module '(?:[^'\n]{0,300}[\\/])?" + _LIBRARY + "'",
+        r"Could not load library " + _LIBRARY,
+        r"Unable to dlopen " + _LIBRARY,
+    )
+]
+_MISMATCHED = [
+    re.compile(r"undefined symbol: [\w.@]{1,200}, version " + _LIBRARY),
+    re.compile(_LIBRARY + r": (?:undefined symbol|version `[^']{1,80}' not found|invalid ELF header|wrong ELF class)"),
+]
+_SYMPTOMS = (
+    (
+        "driver-old",
+        r"CUDA driver version is insufficient|cudaErrorInsufficientDriver|"
+        r"undefined symbol: cu[A-Z]\w{1,100}\s*(?:\n|\Z)",  # a function of libcuda, whose symbols have no versions
+    ),
+    ("driver-mismatch", r"forward compatibility was attempted|Driver/library version mismatch"),
+    ("no-device", r"no CUDA-capable device is detected|cudaErrorNoDevice|CUDA failure 100\b"),
+    ("cudnn-mixed", r"CUDNN_STATUS_\w*VERSION_MISMATCH"),
+    ("cudnn", r"cuDNN is (?:not available|unavailable)|cuDNN library was not found"),
+    ("gpu-unsupported", r"no kernel image is available|CUDNN_STATUS_ARCH_MISMATCH"),
+    ("memory", r"CUDA failure 2\b|cudaErrorMemoryAllocation|CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED"),
+    ("fallback", r"fallback to CPU EP has been explicitly disabled"),
+)
+
+
+@dataclass(frozen=True)
+class Causes:
+    """Libraries that are `missing` or `mismatched` (of a wrong version), and `symptoms`: names in _SYMPTOMS."""
+
+    missing: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+    symptoms: tuple[str, ...] = ()
+
+    def missing_of(self, part: str) -> tuple[str, ...]:
+        """The missing libraries that belong to "tensorrt", "cudnn", "cuda", "driver" or "" (others)."""
+        return tuple(name for name in self.missing if part_of(name) == part)
+
+
+def find_causes(text: str) -> Causes:
+    """The known causes in a log."""
+    text = text[-MAX_TEXT:]
+    symptoms = tuple(kind for kind, pattern in _SYMPTOMS if re.search(pattern, text))
+    mismatched = tuple(
+        name for name in _found(_MISMATCHED, text) if part_of(name)
+    )  # not the library that looked for the symbol
+    return Causes(_found(_MISSING, text), mismatched, symptoms)
+
+
+def part_of(library: str) -> str:
+    """What a library belongs to: "tensorrt", "cudnn", "cuda" (the toolkit), "driver", or "" when unknown."""
+    stem = library.removeprefix("lib")
+    return next((part for part, names in _PARTS if stem.startswith(names)), "")
+
+
+def summary(text: str, limit: int = 300) -> str:
+    """The most telling line of a message, without onnxruntime's source paths and signatures."""
+    for pattern in (
+        r"Failed to load library [^\n]{1,4000}? with error: ([^\n]+)",
+        r"(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND) failure \d+: [^;\n]{1,200}",
+        r"ONNXRuntimeError\] : \d+ : \w+ : ([^\n]+)",
+    ):
+        if (found := re.search(pattern, text)) and (line := _short(found[found.re.groups], limit)):
+            return line
+    lines = filter(None, (_short(line, limit) for line in reversed(text.splitlines())))
+    return next(lines, "no message")
+
+
+def _found(patterns: list[re.Pattern[str]], text: str) -> tuple[str, ...]:
+    hits = [(found.start(), found[1]) for pattern in patterns for found in pattern.finditer(text)]
+    return tuple(dict.fromkeys(name for _, name in sorted(hits)))
+
+
+def _short(line: str, limit: int) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in line).strip()
+    return printable if len(printable) <= limit else printable[: limit - 1] + "…"
+
+
+@dataclass
+class Outcome:
+    """What a child process reported. `failure`: how it ended, if not well; `crashed`: without a Python exception."""
+
+    result: dict[str, Any] | None = None
+    probes: list[dict[str, Any]] = field(default_factory=list)
+    stderr: str = ""
+    failure: str | None = None
+    crashed: bool = False
 
 
 class Machine:
     """What is known of a machine, and the faults found so far.
 
-    `runtime`, `gpus`: as in the report of `gantool.doctor.examine`. `required`: a provider that has to work.
+    `runtime`, `gpus`: as in the report of `gantool.doctor.examine`. `required`: a provider that must work.
     """
 
     def __init__(self, required: str | None, wheels: Sequence[Wheel]) -> None:
         self.required, self.wheels = required, list(wheels)
         self.runtime: dict[str, Any] | None = None
-        self.gpus: dict[str, Any] = {"driver": None, "cuda": None, "devices": [], "files": False, "why": None}
+        self.gpus: dict[str, Any] = {}
         self.faults: list[Fault] = []
 
-    def gpu_there(self) -> bool:
-        return bool(self.gpus["devices"]) or bool(self.gpus["files"])
+    @property
+    def has_gpu(self) -> bool:
+        return bool(self.gpus["devices"] or self.gpus["files"])
 
-    def fault(
-        self,
-        provider: str | None,
-        severity: Literal["fault", "advice"],
-        what: str,
-        *,
-        pip: str | None = None,
-        uv: str | None = None,
-        then: str | None = None,
-    ) -> None:
-        self.faults.append(Fault(provider, severity, what, pip, uv, then))
+    @property
+    def cuda(self) -> str | None:
+        """The CUDA that onnxruntime is built for, e.g. "13.0"."""
+        return (self.runtime or {}).get("cuda")
 
     def judge(self, name: str, outcome: Outcome) -> tuple[str, str]:
-        """The state of a provider and why, from what its process told; a fault is added to `faults`."""
+        """The state of a provider and why. If it should work and does not, a fault is added to `faults`."""
         status = {probe.get("name"): probe.get("status") for probe in outcome.probes}
-        wrong = [probe for probe in PROBES if status.get(probe) == "wrong"]
+        wrong = ", ".join(probe for probe in PROBES if status.get(probe) == "wrong")
         if wrong:
-            what = f"{name} computes {', '.join(wrong)} wrong."
-            self.fault(name, "fault", what, **self._reinstall(name))
-            return WRONG, f"{', '.join(wrong)} differ from numpy"
+            self.faults.append(Fault(name, "fault", f"{name} computes {wrong} wrong.", **self._reinstall()))
+            return WRONG, f"{wrong} differ from the expected values"
         failed = [probe for probe in PROBES if status.get(probe) != "right"]
-        if not failed and outcome.ended is None:
+        if outcome.failure is None and not failed:
             return WORKS, ""
-        if failed == ["latents"] and name in WITHOUT_LATENTS and outcome.ended is None:
+        if outcome.failure is None and failed == ["latents"] and name in WITHOUT_LATENTS:
             return WORKS, "no uint64: it runs generator.onnx, not the seeded file"
-        if name in NVIDIA and not self.gpu_there():
-            why = "no NVIDIA GPU or driver" + (f" (the attempt {outcome.ended})" if outcome.ended else "")
+        if name in NVIDIA and not self.has_gpu:
+            why = "no NVIDIA GPU or driver" + (f" (its process {outcome.failure})" if outcome.failure else "")
             if name == self.required:
-                words = remedies.driver_words((self.runtime or {}).get("cuda"))
-                self.fault(name, "fault", f"{name}: {why}.", then=words)
+                self.faults.append(Fault(name, "fault", f"{name}: {why}.", then=remedies.driver_advice(self.cuda)))
             return UNUSABLE, why
-        text = "\n".join([outcome.said, *(str(probe.get("why") or "") for probe in outcome.probes)])
-        return self._mend(name, outcome, causes.read(text), text)
-
-    def _mend(self, name: str, outcome: Outcome, found: causes.Causes, text: str) -> tuple[str, str]:
-        """The state of a provider that failed where it should work, and its fault."""
-        cuda = (self.runtime or {}).get("cuda")
-        if name == "tensorrt" and found.lacks("tensorrt"):
-            return self._mend_tensorrt(found, cuda)
-        if name in NVIDIA:
-            toolkit = (*found.lacks("cuda"), *found.lacks("cudnn"))
-            if found.lacks("driver"):
-                why = f"{_listed(found.lacks('driver'))} is missing, though there is a GPU"
-                self.fault(
-                    name, "fault", f"{name}: {why}.",
-                    then="In a container: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility … "
-                    "Elsewhere: install the driver's CUDA library, libcuda.so.1.",
-                )  # fmt: skip
-                return BROKEN, why
-            if toolkit or "cudnn" in found.words:
-                why = f"missing: {_listed(toolkit)}" if toolkit else "cuDNN is missing"
-                self.fault(
-                    name, "fault", f"{name}: {why}{self._other_cuda(cuda)}.",
-                    **remedies.install(*remedies.cuda_requirements(self.wheels, cuda)),
-                )  # fmt: skip
-                return BROKEN, why
-            if known := self._mend_nvidia(name, outcome, found, cuda):
-                return known
-        why = outcome.ended or ""
-        if not why:
-            failing = next((p for p in outcome.probes if p.get("status") == "failed"), {})
-            told = str(failing.get("why") or text)
-            if causes.read(told).words == ("fallback",):  # true, and no cause: the log may have one
-                told = outcome.said or told
-            why = f"{failing.get('name', 'nothing')} failed: {causes.summary(told).rstrip('.')}"
-        elif "crashed" not in why and "hung" not in why:
-            why = f"{why}: {causes.summary(text)}"
-        if found.missing:
-            why = f"missing: {_listed(found.missing)}"
-        self.fault(name, "fault", f"{name}: {why}.", **self._reinstall(name))
+        text = "\n".join([outcome.stderr, *(str(probe.get("why") or "") for probe in outcome.probes)])
+        causes = find_causes(text)
+        if name == "tensorrt" and causes.missing_of("tensorrt"):
+            return self._tensorrt_missing(causes.missing_of("tensorrt"))
+        why, remedy = (self._nvidia_cause(outcome, causes) if name in NVIDIA else None) or (
+            self._description(outcome, causes, text),
+            self._reinstall(),
+        )
+        self.faults.append(Fault(name, "fault", f"{name}: {why}.", **remedy))
         return BROKEN, why
 
-    def _mend_nvidia(
-        self, name: str, outcome: Outcome, found: causes.Causes, cuda: str | None
-    ) -> tuple[str, str] | None:
-        reinstall = remedies.install(*remedies.cuda_requirements(self.wheels, cuda), options="--force-reinstall")
-        has = f"driver {self.gpus['driver']}, for CUDA {self.gpus['cuda']}" if self.gpus["driver"] else "its driver"
-        kinds: dict[str, tuple[str, dict[str, str]]] = {
-            "driver-old": (f"the driver is too old for CUDA {cuda} ({has})", {"then": remedies.driver_words(cuda)}),
+    def _nvidia_cause(self, outcome: Outcome, causes: Causes) -> tuple[str, dict[str, str]] | None:
+        """The known cause of a failure on CUDA or TensorRT, and its remedy."""
+        cuda, requirements = self.cuda, remedies.cuda_requirements(self.wheels, self.cuda)
+        if driver := causes.missing_of("driver"):
+            return f"{_listed(driver)} is missing, though there is a GPU", {
+                "then": "In a container: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility … "
+                "Elsewhere: install the driver's CUDA library, libcuda.so.1."
+            }
+        toolkit = (*causes.missing_of("cuda"), *causes.missing_of("cudnn"))
+        if toolkit or "cudnn" in causes.symptoms:
+            why = f"missing: {_listed(toolkit)}" if toolkit else "cuDNN is missing"
+            return why + self._other_cuda(), remedies.install(*requirements)
+        reinstall = remedies.install(*requirements, options="--force-reinstall")
+        driver_version = (
+            f"driver {self.gpus['driver']}, for CUDA {self.gpus['cuda']}" if self.gpus["driver"] else "its driver"
+        )
+        known: dict[str, tuple[str, dict[str, str]]] = {
+            "driver-old": (
+                f"the driver is too old for CUDA {cuda} ({driver_version})",
+                {"then": remedies.driver_advice(cuda)},
+            ),
             "driver-mismatch": (
-                f"the driver's parts are of different versions ({has})",
-                {"then": "Restart the machine; if it stays so, install the driver again."},
+                f"the driver's parts are of different versions ({driver_version})",
+                {"then": "Restart the machine; if that does not help, install the driver again."},
             ),
             "no-device": (
                 "CUDA sees no device, though the driver does",
-                {"then": "Look at CUDA_VISIBLE_DEVICES: unset it, or give it the number of a GPU."},
+                {"then": "Check CUDA_VISIBLE_DEVICES: unset it, or set it to the number of a GPU."},
             ),
             "cudnn-mixed": ("parts of cuDNN are of different versions", reinstall),
             "gpu-unsupported": (
-                "the GPU is not one that these libraries are built for",
-                {"then": "Take a version of onnxruntime-gpu that is built for this GPU, or --provider cpu."},
+                "these libraries are not built for this GPU",
+                {"then": "Install a version of onnxruntime-gpu that is built for it, or use --provider cpu."},
             ),
-            "memory": (
-                "the GPU has no memory left",
-                {"then": "Stop what uses it; nvidia-smi lists the programs."},
-            ),
+            "memory": ("the GPU has no memory left", {"then": "Stop what uses it; nvidia-smi lists the programs."}),
         }
-        runs, wanted = remedies.cuda_major(self.gpus["cuda"]), remedies.cuda_major(cuda)
-        old = ("driver-old",) if runs and wanted and runs < wanted else ()  # whatever the message says
+        supported, needed = remedies.cuda_major(self.gpus["cuda"]), remedies.cuda_major(cuda)
+        too_old = ("driver-old",) if supported and needed and supported < needed else ()  # whatever the message says
         loaded = [library["path"] for library in (outcome.result or {}).get("libraries") or []]
         libcuda = next((path for path in loaded if "/libcuda.so" in path), None)
-        if self.gpus["cuda"] and not old and libcuda:  # e.g. the toolkit's stub, for linking alone
-            kinds["driver-old"] = (
-                f"{libcuda} is too old for CUDA {cuda}, and not of the driver ({has})",
-                {"then": "Take its folder out of LD_LIBRARY_PATH."},
+        if self.gpus["cuda"] and not too_old and libcuda:  # e.g. the toolkit's stub, which is for linking only
+            known["driver-old"] = (
+                f"{libcuda} is too old for CUDA {cuda}, and not the driver's ({driver_version})",
+                {"then": "Remove its folder from LD_LIBRARY_PATH."},
             )
-        for kind in (*old, *found.words):
-            if kind in kinds:
-                why, mend = kinds[kind]
-                self.fault(name, "fault", f"{name}: {why}.", **mend)
-                return BROKEN, why
-        if found.unfit:
-            why = f"of a version that does not fit: {_listed(found.unfit)}"
-            self.fault(name, "fault", f"{name}: {why}{self._other_cuda(cuda)}.", **reinstall)
-            return BROKEN, why
+        for symptom in (*too_old, *causes.symptoms):
+            if symptom in known:
+                return known[symptom]
+        if causes.mismatched:
+            return f"of a version that does not fit: {_listed(causes.mismatched)}{self._other_cuda()}", reinstall
         return None
 
-    def _mend_tensorrt(self, found: causes.Causes, cuda: str | None) -> tuple[str, str]:
-        missing = _listed(found.lacks("tensorrt"))
-        major = str(remedies.tensorrt_major(found.lacks("tensorrt")))
+    def _tensorrt_missing(self, missing: Sequence[str]) -> tuple[str, str]:
+        why, major = f"missing: {_listed(missing)}", str(remedies.tensorrt_major(missing))
         wheels = [wheel for wheel in self.wheels if wheel.name.startswith("tensorrt")]
-        fitting = [w for w in wheels if w.version.partition(".")[0] == major]
         path = remedies.tensorrt_path(self.wheels)
-        if fitting and path:
-            self.fault("tensorrt", "fault", f"tensorrt: {missing} is installed and not found.", then=path)
-            return BROKEN, f"{missing} is installed and not found"
-        lines = remedies.install(remedies.tensorrt_requirement(cuda, found.lacks("tensorrt")))
+        severity: Literal["fault", "advice"] = "fault" if wheels or self.required == "tensorrt" else "advice"
+        lines = remedies.install(remedies.tensorrt_requirement(self.cuda, missing))
+        what = f"is not installed: {_listed(missing)} is missing"
         if wheels:
-            what = f"tensorrt: {missing} is missing (installed: {wheels[0].name} {wheels[0].version})."
-            self.fault("tensorrt", "fault", what, **lines, then=path)
-            return BROKEN, f"missing: {missing}"
-        severity: Literal["fault", "advice"] = "fault" if self.required == "tensorrt" else "advice"
-        self.fault("tensorrt", severity, f"tensorrt is not installed: {missing} is missing.", **lines, then=path)
-        return NOT_INSTALLED, f"missing: {missing}"
+            what = f"is broken: {_listed(missing)} is missing (installed: {wheels[0].name} {wheels[0].version})"
+        if path and any(wheel.version.partition(".")[0] == major for wheel in wheels):
+            what = why = f"{_listed(missing)} is installed and not found"
+            lines = {}
+        self.faults.append(Fault("tensorrt", severity, f"tensorrt: {what}.", **lines, then=path))
+        return BROKEN if wheels else NOT_INSTALLED, why
 
-    def _other_cuda(self, cuda: str | None) -> str:
-        """Words on CUDA wheels that are there, for another CUDA: the usual reason why a library is missing."""
-        major = remedies.cuda_major(cuda)
+    def _description(self, outcome: Outcome, causes: Causes, text: str) -> str:
+        """Words for a failure without a known cause."""
+        if causes.missing:
+            return f"missing: {_listed(causes.missing)}"
+        if outcome.failure:
+            return outcome.failure if outcome.crashed else f"{outcome.failure}: {summary(text)}"
+        probe = next((probe for probe in outcome.probes if probe.get("status") == "failed"), {})
+        message = str(probe.get("why") or text)
+        if find_causes(message).symptoms == ("fallback",):  # true, but no cause: the log may name one
+            message = outcome.stderr or message
+        return f"{probe.get('name', 'nothing')} failed: {summary(message).rstrip('.')}"
+
+    def _other_cuda(self) -> str:
+        """Names installed CUDA wheels for another CUDA: the usual reason for a missing library."""
+        major = remedies.cuda_major(self.cuda)
         others = [
             f"{wheel.name} {wheel.version}"
             for wheel in self.wheels
@@ -177,11 +257,9 @@ class Machine:
         ]
         return f" (installed for another CUDA: {', '.join(others[:3])})" if others and major else ""
 
-    def _reinstall(self, name: str) -> dict[str, str]:
+    def _reinstall(self) -> dict[str, str]:
         wheel = next(iter(runtimes(self.wheels)), None)
-        if wheel is None:
-            return {}
-        return remedies.install(f"{wheel.name}=={wheel.version}", options="--force-reinstall")
+        return remedies.install(f"{wheel.name}=={wheel.version}", options="--force-reinstall") if wheel else {}
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -1,26 +1,30 @@
-"""`python -m gantool.doctor.worker TASK`: what may crash or hang, in a process of its own. It never loads torch but
-for the task `torch`.
+"""`python -m gantool.doctor.worker TASK`: the child process for what may crash or hang.
 
-TASK is `survey`, `gpus`, `torch` or the name of a provider as onnxruntime writes it. Lines of JSON go to stdout, each
-an object with one key: `stage` (what it is about to do), `probe` (one result), `result` (the answer). A failure is a
-traceback on stderr and exit code 1.
+TASK is `onnxruntime`, `gpus`, `torch` or the name of a provider as onnxruntime writes it. Messages to the parent have
+one key: `stage` (what is about to happen), `probe` (one result) or `result` (the answer). A failure is a traceback on
+stderr and exit code 1. Only the task `torch` loads torch.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import ctypes
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-MAX_WHY = 4000  # characters of a message, from its end: onnxruntime starts with the signatures of its templates
+from gantool.doctor.libraries import loaded, version_of_cuda
+from gantool.system import nvml
+from gantool.system.subprocesses import json_output
+
+MAX_WHY = 4000  # characters from the end of a message: onnxruntime's begin with the signatures of its templates
+MAX_GPUS = 64
 
 Send = Callable[[str, Any], None]
 
 
-def survey(send: Send) -> None:
-    """onnxruntime itself: `version`, `package`, `cuda` (built for), `providers`, and `numpy`."""
+def onnxruntime(send: Send) -> None:
+    """`version`, `package`, `cuda` (what it is built for), `providers`, and `numpy`."""
     send("stage", "importing onnxruntime")
     import numpy as np
     import onnxruntime as ort
@@ -36,89 +40,110 @@ def survey(send: Send) -> None:
 
 
 def gpus(send: Send) -> None:
-    """`gantool.doctor.nvidia.gpus`."""
-    from gantool.doctor.nvidia import gpus as ask
-
+    """The NVIDIA driver and its GPUs: the `gpus` of a report."""
     send("stage", "asking the NVIDIA driver")
-    send("result", ask())
+    send("result", find_gpus())
+
+
+def find_gpus() -> dict[str, Any]:
+    files = any(Path("/dev").glob("nvidia[0-9]*"))
+    found: dict[str, Any] = {"driver": None, "cuda": None, "devices": [], "files": files, "why": None}
+    if sys.platform == "darwin":
+        return {**found, "why": "macOS has no NVIDIA driver"}
+    try:
+        library = nvml.start()
+        found["devices"] = [_gpu(library, i) for i in range(min(library.count(), MAX_GPUS))]
+        found["driver"], found["cuda"] = library.driver(), version_of_cuda(library.cuda())
+        found["why"] = None if found["devices"] else "the NVIDIA driver sees no GPU"
+    except nvml.NvmlError as error:
+        found["why"] = f"NVML: {error}"
+    except (OSError, AttributeError) as error:
+        missing = isinstance(error, OSError) and not files
+        found["why"] = f"no NVIDIA driver: {nvml.LIBRARY} is not there" if missing else f"{nvml.LIBRARY}: {error}"
+    return found
+
+
+def _gpu(library: nvml.Nvml, index: int) -> dict[str, Any]:
+    try:
+        device = library.device(index)
+    except nvml.NvmlError as error:
+        return {"name": f"? ({error})", "memory_mb": 0, "capability": "?"}
+    capability = device.capability()
+    return {
+        "name": device.name() or "?",
+        "memory_mb": round(device.total_mb() or 0),
+        "capability": "?" if capability is None else f"{capability[0]}.{capability[1]}",
+    }
 
 
 def torch(send: Send) -> None:
-    """`version`, `cuda` (built for, or null), `available`, `devices` (how many)."""
+    """`version`, `cuda` (what it is built for, or null), `available`, `devices` (how many)."""
     send("stage", "importing torch")
-    import torch as torch_
+    import torch as library
 
     send("stage", "asking torch for CUDA")
-    available = torch_.cuda.is_available()
-    result = {"version": str(torch_.__version__), "cuda": torch_.version.cuda, "available": available}
-    send("result", {**result, "devices": torch_.cuda.device_count() if available else 0})
+    available = library.cuda.is_available()
+    result = {"version": str(library.__version__), "cuda": library.version.cuda, "available": available}
+    send("result", {**result, "devices": library.cuda.device_count() if available else 0})
 
 
-def provider(full: str, send: Send) -> None:
-    """Every probe on one provider, through the door that `gantool.runtime` opens for users."""
+def provider(full_name: str, send: Send) -> None:
+    """Run every probe on one provider, with sessions opened as `gantool.runtime` opens them."""
     send("stage", "importing onnxruntime")
-    from pathlib import Path
-
-    from gantool.doctor.libraries import loaded
     from gantool.doctor.probes import probes
     from gantool.errors import GantoolError
     from gantool.runtime import session
 
-    name = {value: key for key, value in session.PROVIDERS.items()}[full]
-    told = False
+    name = {value: key for key, value in session.PROVIDERS.items()}[full_name]
+    explained = False
     for probe in probes():
-        path = Path(f"{probe.name}.onnx")  # for messages: there is no such file
+        path = Path(f"{probe.name}.onnx")  # for error messages
         send("stage", f"running {probe.name}")
         try:
             opened = session.open_session(probe.model, path, name)
-            got = session.run(opened, probe.feeds, path)
+            output = session.run(opened, probe.feeds, path)
         except GantoolError as error:
             why = str(error.__cause__ or error)[-MAX_WHY:]
             send("probe", {"name": probe.name, "status": "failed", "difference": None, "why": why})
-            if not told:
-                told = True
+            if not explained:
+                explained = True
                 send("stage", f"finding out why {probe.name} failed")
-                _say_why(full, probe.model)
+                _log_failure(full_name, probe.model)
             continue
-        difference = probe.difference(got)
+        difference = probe.difference(output)
         status = "right" if probe.right(difference, name) else "wrong"
-        shown = difference if difference != float("inf") else None
-        send("probe", {"name": probe.name, "status": status, "difference": shown, "why": None})
+        finite = difference if difference != float("inf") else None
+        send("probe", {"name": probe.name, "status": status, "difference": finite, "why": None})
     send("stage", "listing libraries")
     send("result", {"libraries": loaded(), "torch_loaded": "torch" in sys.modules})
 
 
-def _say_why(full: str, model: bytes) -> None:
-    """Fail once more with onnxruntime's own log on stderr: only there does it name the library that it misses."""
-    import ctypes
-
+def _log_failure(full_name: str, model: bytes) -> None:
+    """Fail again with onnxruntime's own log on stderr, which names the library that is missing."""
     import onnxruntime as ort
 
     from gantool.doctor.remedies import TENSORRT_MAJOR
     from gantool.runtime.session import ORT_ERRORS
 
-    if full == "TensorrtExecutionProvider" and sys.platform == "linux":
-        try:  # the loader stops at the first missing library, and that one may be CUDA's
+    if full_name == "TensorrtExecutionProvider" and sys.platform == "linux":
+        try:  # the loader names the first missing library only, and that may be one of CUDA's
             ctypes.CDLL(f"libnvinfer.so.{TENSORRT_MAJOR}")
         except OSError as error:
             sys.stderr.write(f"{error}\n")
     try:
-        ort.InferenceSession(model, providers=[full], enable_fallback=0)
+        ort.InferenceSession(model, providers=[full_name], enable_fallback=0)
     except ORT_ERRORS as error:
         sys.stderr.write(f"{error}\n")
 
 
-TASKS: dict[str, Callable[[Send], None]] = {"survey": survey, "gpus": gpus, "torch": torch}
+TASKS: dict[str, Callable[[Send], None]] = {"onnxruntime": onnxruntime, "gpus": gpus, "torch": torch}
 
 
 def main(task: str) -> None:
-    # native libraries print to descriptor 1 as they like: it is made stderr, and the parent's pipe kept apart
-    pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    write = json_output()
 
     def send(key: str, value: Any) -> None:
-        pipe.write(json.dumps({key: value}, allow_nan=False) + "\n")
-        pipe.flush()
+        write({key: value})
 
     if task in TASKS:
         TASKS[task](send)

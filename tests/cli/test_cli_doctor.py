@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.inprocess import Run
 
-from gantool.doctor import children
+from gantool.doctor import examination
 from gantool.doctor.__main__ import main
 
 BROKEN = """
@@ -20,7 +20,7 @@ if sys.argv[1] == "gpus":
     device = {"name": "NVIDIA [bold] H200", "memory_mb": 150000, "capability": "9.0"}
     found = {"driver": "580.65.06", "cuda": "13.0", "devices": [device], "files": True, "why": None}
     print(json.dumps({"result": found}))
-elif sys.argv[1] == "survey":
+elif sys.argv[1] == "onnxruntime":
     names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     found = {"version": "1.31.1", "package": "onnxruntime-gpu", "cuda": "13.0", "providers": names, "numpy": "2"}
     print(json.dumps({"result": found}))
@@ -35,7 +35,7 @@ elif sys.argv[1] != "torch":
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "worker.py"
     script.write_text(BROKEN)
-    monkeypatch.setattr(children, "WORKER", (sys.executable, "-P", str(script)))
+    monkeypatch.setattr(examination, "WORKER", (sys.executable, "-P", str(script)))
 
 
 def test_json_and_text(cli: Run) -> None:

@@ -1,4 +1,4 @@
-"""The examination as a whole: on this machine as it is, and with a worker that stands in for other machines."""
+"""`examine`: on this machine, and with a worker that plays other machines."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import onnxruntime as ort
 import pytest
 from support.commands import environment
 
-from gantool.doctor import examine, words
+from gantool.doctor import examine
+from gantool.doctor import report as text
 from gantool.doctor.__main__ import lines
 from gantool.doctor.examination import PROVIDERS, private
-from gantool.doctor.wheels import Wheel, installed
+from gantool.doctor.libraries import Wheel, installed
 from gantool.errors import GantoolError
 from gantool.runtime import session
 
@@ -51,14 +52,14 @@ def probes(**statuses):
         why = statuses.get("why") if status == "failed" else None
         send(probe={"name": name, "status": status, "difference": 0.0 if status == "right" else None, "why": why})
     send(result={"libraries": [], "torch_loaded": False})
-def failed(why, said=""):
-    sys.stderr.write(said)
+def failed(why, stderr=""):
+    sys.stderr.write(stderr)
     probes(Conv="failed", ConvTranspose="failed", Gemm="failed", latents="failed", why=why)
 """
 
 
 def wheel(name: str, version: str = "1.31.1", *owns: str, extras: tuple[str, ...] = ()) -> Wheel:
-    return Wheel(name, version, Path("/site"), frozenset(owns), (), extras)
+    return Wheel(name, version, Path("/site"), frozenset(owns), extras)
 
 
 GPU_WHEEL = wheel("onnxruntime-gpu", "1.31.1", "onnxruntime/__init__.py", extras=("cuda", "cudnn"))
@@ -68,12 +69,12 @@ MEND_CUDA = 'pip install "onnxruntime-gpu[cuda,cudnn]" "nvidia-cublas~=13.0"'
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Worker:
-    """A worker whose tasks are those of `body`, else those of a machine whose CPU works and that has a GPU."""
+    """A worker that runs `body`; for other tasks it plays a machine with a working CPU and GPU."""
 
     def write(body: str) -> tuple[str, ...]:
         rest = f"""
             if task == "gpus": send(result=json.loads({json.dumps(json.dumps(GPU))}))
-            elif task == "survey": send(result=json.loads({json.dumps(json.dumps(RUNTIME))}))
+            elif task == "onnxruntime": send(result=json.loads({json.dumps(json.dumps(RUNTIME))}))
             elif task == "CPUExecutionProvider": probes()
             elif task == "TensorrtExecutionProvider": failed("", "libnvinfer.so.10: cannot open shared object file")
             else: probes()
@@ -190,7 +191,7 @@ def missing(*names: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("why", "said", "shown", "pip", "then"),
+    ("why", "stderr", "shown", "pip", "then"),
     [
         ("fallback", missing("libcublasLt.so.13", "libcudart.so.13"), "missing: libcublasLt.so.13", MEND_CUDA, None),
         ("", missing("libcudnn.so.9"), "missing: libcudnn.so.9", MEND_CUDA, None),
@@ -204,14 +205,14 @@ def missing(*names: str) -> str:
         ("", "libcublas.so.13: version `libcublas.so.13' not found (required by x)", "does not fit: libcublas.so.13",
          MEND_CUDA.replace("install", "install --force-reinstall"), None),
         ("CUDA failure 2: out of memory", "", "no memory left", None, "nvidia-smi"),
-        ("no kernel image is available for execution on the device", "", "not one that these libraries", None, "cpu"),
+        ("no kernel image is available for execution on the device", "", "not built for this GPU", None, "cpu"),
         ("CUDA failure 719: unspecified launch failure ; GPU=0", "", "Conv failed: CUDA failure 719: unspecified",
          'pip install --force-reinstall "onnxruntime-gpu==1.31.1"', None),
         ("\x00 odd\nlast", "", "Conv failed: last", 'pip install --force-reinstall "onnxruntime-gpu==1.31.1"', None),
     ],
 )  # fmt: skip
-def test_faults_of_cuda(stand_in: Worker, why: str, said: str, shown: str, pip: str | None, then: str | None) -> None:
-    worker = stand_in(f'if task == "CUDAExecutionProvider": failed({why!r}, {said!r})')
+def test_faults_of_cuda(stand_in: Worker, why: str, stderr: str, shown: str, pip: str | None, then: str | None) -> None:
+    worker = stand_in(f'if task == "CUDAExecutionProvider": failed({why!r}, {stderr!r})')
     report = examine(worker=worker, wheels=[GPU_WHEEL])
     fits(report, {**SCHEMA, "torch": type(None)})
     assert row(report, "cuda")["state"] == "broken"
@@ -233,7 +234,7 @@ def test_a_driver_for_an_older_cuda_is_named_whatever_the_message(stand_in: Work
     assert "too old for CUDA 13.0 (driver 550.54.14, for CUDA 12.4)" in row(report, "cuda")["why"]
 
 
-def test_a_libcuda_that_is_not_the_drivers(stand_in: Worker) -> None:
+def test_a_libcuda_that_is_not_of_the_driver(stand_in: Worker) -> None:
     body = """
     if task == "CUDAExecutionProvider":
         failed("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version")
@@ -244,11 +245,11 @@ def test_a_libcuda_that_is_not_the_drivers(stand_in: Worker) -> None:
     assert "LD_LIBRARY_PATH" in fault(report, "cuda")["then"]
 
 
-def test_the_log_is_told_where_the_message_has_no_cause(stand_in: Worker) -> None:
+def test_the_log_is_shown_when_the_message_names_no_cause(stand_in: Worker) -> None:
     why = "This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been "
     why += "explicitly disabled by the user."
-    said = "FAIL : Failed to load library /a/x.so with error: odd thing\n"
-    report = examine(worker=stand_in(f'if task == "CUDAExecutionProvider": failed({why!r}, {said!r})'), wheels=[])
+    stderr = "FAIL : Failed to load library /a/x.so with error: odd thing\n"
+    report = examine(worker=stand_in(f'if task == "CUDAExecutionProvider": failed({why!r}, {stderr!r})'), wheels=[])
     assert row(report, "cuda")["why"] == "Conv failed: odd thing"
 
 
@@ -258,7 +259,7 @@ def test_wheels_of_another_cuda_are_named(stand_in: Worker) -> None:
     assert "(installed for another CUDA: nvidia-cublas-cu12 12.9.3)" in fault(report, "cuda")["what"]
 
 
-def test_without_a_gpu_nothing_of_it_is_a_fault(stand_in: Worker) -> None:
+def test_without_a_gpu_its_providers_are_no_fault(stand_in: Worker) -> None:
     body = f"""
     if task == "gpus": send(result={NO_GPU})
     elif task == "CUDAExecutionProvider": failed("", {missing("libcublas.so.13")!r})
@@ -272,7 +273,7 @@ def test_without_a_gpu_nothing_of_it_is_a_fault(stand_in: Worker) -> None:
     required = examine(worker=stand_in(body), wheels=[GPU_WHEEL], provider="cuda")
     assert not required["ok"]
     assert "580.65.06" in fault(required, "cuda")["then"]
-    assert words.verdict(required) == "cuda does not work here; cpu does."
+    assert text.verdict(required) == "cuda does not work here; cpu does."
 
 
 def test_a_gpu_that_works_without_tensorrt(stand_in: Worker) -> None:
@@ -313,7 +314,7 @@ def test_a_crash(stand_in: Worker, full: str) -> None:
     report = examine(worker=stand_in(body), wheels=[GPU_WHEEL])
     name = "cpu" if full.startswith("CPU") else "cuda"
     assert row(report, name)["state"] == "broken"
-    assert row(report, name)["why"] == "crashed while running ConvTranspose (SIGSEGV)"
+    assert row(report, name)["why"] == "was killed by SIGSEGV while running ConvTranspose"
     assert row(report, name)["libraries"] is None
     assert fault(report, name)["pip"] == 'pip install --force-reinstall "onnxruntime-gpu==1.31.1"'
     assert not report["ok"]
@@ -345,7 +346,7 @@ def test_a_driver_that_hangs(stand_in: Worker) -> None:
 
 def test_an_exception_is_a_row(stand_in: Worker) -> None:
     report = examine(worker=stand_in('if task == "CUDAExecutionProvider": raise OSError("odd")'), wheels=[GPU_WHEEL])
-    assert row(report, "cuda")["why"] == "failed while starting (exit code 1): OSError: odd"
+    assert row(report, "cuda")["why"] == "ended with exit code 1 while starting: OSError: odd"
 
 
 WRONG = """
@@ -363,7 +364,7 @@ def test_wrong_values_on_the_cpu(stand_in: Worker, probe: str) -> None:
     report = examine(worker=stand_in(WRONG.format(full="CPUExecutionProvider", probe=probe)), wheels=[CPU_WHEEL])
     cpu = row(report, "cpu")
     assert cpu["state"] == "wrong values"
-    assert cpu["why"] == f"{probe} differ from numpy"
+    assert cpu["why"] == f"{probe} differ from the expected values"
     assert [p["status"] for p in cpu["probes"]].count("wrong") == 1
     assert not report["ok"]
     assert fault(report, "cpu")["pip"] == 'pip install --force-reinstall "onnxruntime==1.31.1"'
@@ -376,12 +377,14 @@ def test_wrong_values_on_the_gpu_outrank_failures(stand_in: Worker) -> None:
     assert not report["ok"]
 
 
-def survey(**changes: Any) -> str:
-    return f'if task == "survey": send(result={ {**RUNTIME, **changes} })'
+def with_runtime(**changes: Any) -> str:
+    return f'if task == "onnxruntime": send(result={ {**RUNTIME, **changes} })'
 
 
 def test_providers_missing(stand_in: Worker) -> None:
-    only_cpu = survey(package="onnxruntime", cuda=None, providers=["CPUExecutionProvider", "AzureExecutionProvider"])
+    only_cpu = with_runtime(
+        package="onnxruntime", cuda=None, providers=["CPUExecutionProvider", "AzureExecutionProvider"]
+    )
     report = examine(worker=stand_in(only_cpu), wheels=[CPU_WHEEL])
     assert [row["name"] for row in report["providers"]] == ["cpu"]
     assert report["unused"] == ["AzureExecutionProvider"]
@@ -389,7 +392,7 @@ def test_providers_missing(stand_in: Worker) -> None:
     found = fault(report, "cuda")
     assert found["severity"] == "advice"
     assert found["pip"] == f"pip uninstall -y onnxruntime && {MEND_CUDA}"
-    assert "Not used by gantool: AzureExecutionProvider" in words.remarks(report)
+    assert "Not used by gantool: AzureExecutionProvider" in text.remarks(report)
     for name in ("cuda", "tensorrt", "openvino"):
         required = examine(worker=stand_in(only_cpu), wheels=[CPU_WHEEL], provider=name)
         assert not required["ok"]
@@ -397,7 +400,7 @@ def test_providers_missing(stand_in: Worker) -> None:
 
 
 def test_no_cpu_provider_is_not_ok(stand_in: Worker) -> None:
-    assert not examine(worker=stand_in(survey(providers=["CUDAExecutionProvider"])), wheels=[GPU_WHEEL])["ok"]
+    assert not examine(worker=stand_in(with_runtime(providers=["CUDAExecutionProvider"])), wheels=[GPU_WHEEL])["ok"]
 
 
 def test_both_wheels(stand_in: Worker) -> None:
@@ -405,7 +408,7 @@ def test_both_wheels(stand_in: Worker) -> None:
     found = fault(report, None)
     assert found["severity"] == "advice"
     assert found["pip"] == f"pip uninstall -y onnxruntime onnxruntime-gpu && {MEND_CUDA}"
-    hidden = survey(package="onnxruntime", cuda=None, providers=["CPUExecutionProvider"])
+    hidden = with_runtime(package="onnxruntime", cuda=None, providers=["CPUExecutionProvider"])
     report = examine(worker=stand_in(hidden), wheels=[CPU_WHEEL, GPU_WHEEL])
     assert fault(report, "cuda")["severity"] == "fault"  # the GPU wheel is installed, and its provider is gone
     assert not report["ok"]
@@ -421,7 +424,7 @@ def test_both_wheels(stand_in: Worker) -> None:
 )
 def test_onnxruntime_that_cant_be_imported(stand_in: Worker, wheels: list[Wheel], pip: str) -> None:
     body = """
-    if task == "survey":
+    if task == "onnxruntime":
         send(stage="importing onnxruntime")
         raise ImportError("libonnxruntime.so.1: file too short")
     """
@@ -430,7 +433,7 @@ def test_onnxruntime_that_cant_be_imported(stand_in: Worker, wheels: list[Wheel]
     assert not report["ok"]
     assert "libonnxruntime.so.1: file too short" in fault(report, None)["what"]
     assert fault(report, None)["pip"] == pip
-    assert words.verdict(report) == "Not all works. What does: nothing."
+    assert text.verdict(report) == "Not all works. What does: nothing."
 
 
 @pytest.mark.parametrize(
@@ -443,12 +446,16 @@ def test_onnxruntime_that_cant_be_imported(stand_in: Worker, wheels: list[Wheel]
             True,
         ),
         ('send(result=dict(version="2.13.0", cuda="13.0", available=True, devices=2))', "CUDA 13.0, 2 GPU", False),
-        ('raise ImportError("libtorch.so: no")', "can't be used: failed while starting", False),
+        (
+            'raise ImportError("libtorch.so: no")',
+            "its process ended with exit code 1 while starting",
+            False,
+        ),
     ],
 )
-def test_torch_is_told_apart(stand_in: Worker, body: str, shown: str, faulty: bool) -> None:
+def test_torch(stand_in: Worker, body: str, shown: str, faulty: bool) -> None:
     report = examine(worker=stand_in(f'if task == "torch": {body}'), wheels=[GPU_WHEEL, wheel("torch", "2.13.0")])
-    assert shown in words.remarks(report)[-1]
+    assert shown in text.remarks(report)[-1]
     assert report["ok"]  # torch trains; it is not what an app runs on
     advice = [f for f in report["faults"] if "torch" in f["what"]]
     assert [f["severity"] for f in advice] == ["advice"] * faulty

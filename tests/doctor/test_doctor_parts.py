@@ -1,4 +1,4 @@
-"""Messages, memory maps, version numbers, wheels and lines: everything that the doctor reads and writes as text."""
+"""What the doctor parses and writes: messages, memory maps, version numbers, wheels and lines to paste."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from gantool.doctor import causes, children, libraries, nvidia, remedies, wheels
-from gantool.doctor.wheels import Wheel
+from gantool.doctor import diagnosis, libraries, remedies, worker
+from gantool.doctor.libraries import Wheel
 from gantool.system import nvml
 
 LOG = (
@@ -36,7 +36,7 @@ CUDA_35 = (
 
 
 @pytest.mark.parametrize(
-    ("text", "missing", "unfit", "words"),
+    ("text", "missing", "mismatched", "symptoms"),
     [
         (LOG, ("libcurand.so.10", "libcublasLt.so.13"), (), ("fallback",)),
         (CUDA_35, (), (), ("driver-old",)),
@@ -60,8 +60,8 @@ CUDA_35 = (
         ("", (), (), ()),
     ],
 )  # fmt: skip
-def test_causes(text: str, missing: tuple[str, ...], unfit: tuple[str, ...], words: tuple[str, ...]) -> None:
-    assert causes.read(text) == causes.Causes(missing, unfit, words)
+def test_causes(text: str, missing: tuple[str, ...], mismatched: tuple[str, ...], symptoms: tuple[str, ...]) -> None:
+    assert diagnosis.find_causes(text) == diagnosis.Causes(missing, mismatched, symptoms)
 
 
 def test_the_part_of_a_library() -> None:
@@ -70,21 +70,23 @@ def test_the_part_of_a_library() -> None:
         "cudnn64_9.dll": "cudnn", "libnvinfer.so.10": "tensorrt", "nvonnxparser_10.dll": "tensorrt",
         "libcuda.so.1": "driver", "nvcuda.dll": "driver", "libm.so.6": "",
     }  # fmt: skip
-    assert {name: causes.part_of(name) for name in parts} == parts
-    found = causes.read(
+    assert {name: diagnosis.part_of(name) for name in parts} == parts
+    found = diagnosis.find_causes(
         "libnvinfer.so.10: cannot open shared object file\nlibcuda.so.1: cannot open shared object file"
     )
-    assert found.lacks("tensorrt") == ("libnvinfer.so.10",)
-    assert found.lacks("driver") == ("libcuda.so.1",)
-    assert not found.lacks("cuda")
+    assert found.missing_of("tensorrt") == ("libnvinfer.so.10",)
+    assert found.missing_of("driver") == ("libcuda.so.1",)
+    assert not found.missing_of("cuda")
 
 
 def test_the_summary_of_a_message_leaves_out_the_signatures() -> None:
-    assert causes.summary(CUDA_35) == ("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version")
-    assert causes.summary(LOG) == "libcublasLt.so.13: cannot open shared object file: No such file"
-    assert causes.summary("Traceback:\n  File\nImportError: no numpy\n") == "ImportError: no numpy"
-    assert causes.summary("last words\n \x1b \n") == "last words"
-    assert causes.summary(" \n") == "no message"
+    assert diagnosis.summary(CUDA_35) == (
+        "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version"
+    )
+    assert diagnosis.summary(LOG) == "libcublasLt.so.13: cannot open shared object file: No such file"
+    assert diagnosis.summary("Traceback:\n  File\nImportError: no numpy\n") == "ImportError: no numpy"
+    assert diagnosis.summary("last words\n \x1b \n") == "last words"
+    assert diagnosis.summary(" \n") == "no message"
 
 
 PIECES = st.sampled_from([LOG, CUDA_35, "libcudnn.so.9", ": cannot open shared object file", "version `", "'", "\n"])
@@ -92,9 +94,9 @@ PIECES = st.sampled_from([LOG, CUDA_35, "libcudnn.so.9", ": cannot open shared o
 
 @given(st.lists(PIECES | st.text(), max_size=8).map("".join))
 def test_any_text_is_read(text: str) -> None:
-    found = causes.read(text)
-    assert all(name in text for name in found.missing + found.unfit)
-    shown = causes.summary(text)
+    found = diagnosis.find_causes(text)
+    assert all(name in text for name in found.missing + found.mismatched)
+    shown = diagnosis.summary(text)
     assert shown
     assert shown.isprintable()
     assert len(shown) <= 300
@@ -127,9 +129,9 @@ def test_any_maps_are_read(text: str) -> None:
 
 
 def test_version_numbers(tmp_path: Path) -> None:
-    assert [libraries.cuda_number(n) for n in (13000, 12040, 0)] == ["13.0", "12.4", None]
-    assert [libraries.cudnn_number(n) for n in (91200, 92700, 8902, 0)] == ["9.12.0", "9.27.0", "8.9.2", None]
-    assert [libraries.tensorrt_number(n) for n in (101601, 8601, 0)] == ["10.16.1", "8.6.1", None]
+    assert [libraries.version_of_cuda(n) for n in (13000, 12040, 0)] == ["13.0", "12.4", None]
+    assert [libraries.version_of_cudnn(n) for n in (91200, 92700, 8902, 0)] == ["9.12.0", "9.27.0", "8.9.2", None]
+    assert [libraries.version_of_tensorrt(n) for n in (101601, 8601, 0)] == ["10.16.1", "8.6.1", None]
     assert libraries.version_in_name("/nowhere/libcudnn.so.9.12.0") == "9.12.0"
     assert libraries.version_in_name("/nowhere/libonnxruntime_providers_cuda.so") is None
     (tmp_path / "libcufft.so.12.0.1").touch()
@@ -150,7 +152,7 @@ def compiled(folder: Path, name: str, source: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "told"),
+    ("name", "source", "expected"),
     [
         ("libcudart.so.13", "int cudaRuntimeGetVersion(int *v) { *v = 13020; return 0; }", "13.2"),
         ("libcudart.so.13", "int cudaRuntimeGetVersion(int *v) { return 35; }", "13"),  # the name's
@@ -161,14 +163,14 @@ def compiled(folder: Path, name: str, source: str) -> Path:
         ("libcublasLt.so.13", "int other(void) { return 0; }", "13"),
     ],
 )  # fmt: skip
-def test_a_loaded_library_tells_its_version(tmp_path: Path, name: str, source: str, told: str) -> None:
+def test_the_version_of_a_loaded_library(tmp_path: Path, name: str, source: str, expected: str) -> None:
     path = compiled(tmp_path, name, source)
     code = (
         f"import ctypes; ctypes.CDLL({str(path)!r})\nfrom gantool.doctor import libraries\n"
         "for found in libraries.loaded(): print(found['name'], found['version'], found['path'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert f"{name} {told} {path}" in done.stdout.splitlines()
+    assert f"{name} {expected} {path}" in done.stdout.splitlines()
 
 
 NVML = """
@@ -187,24 +189,24 @@ int nvmlDeviceGetCudaComputeCapability(void *h, int *a, int *b) { *a = 9; *b = 0
 """
 
 
-def test_the_driver_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_of_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = compiled(tmp_path, "libnvidia-ml.so.1", NVML.replace("INIT", "0"))
     monkeypatch.setattr(nvml, "LIBRARY", str(path))
-    found = nvidia.gpus()
+    found = worker.find_gpus()
     assert (found["driver"], found["cuda"], found["why"]) == ("580.65.06", "13.0", None)
     assert found["devices"] == [{"name": name, "memory_mb": 150_000, "capability": "9.0"} for name in ("H200", "T4")]
 
 
-def test_a_driver_that_does_not_start_tells_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvml, "LIBRARY", str(compiled(tmp_path, "libnvidia-ml.so.1", NVML.replace("INIT", "18"))))
-    found = nvidia.gpus()
+    found = worker.find_gpus()
     assert found["devices"] == []
     assert found["why"] == "NVML: Driver/library version mismatch"
 
 
 def test_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvml, "LIBRARY", str(tmp_path / "libnvidia-ml.so.1"))
-    found = nvidia.gpus()
+    found = worker.find_gpus()
     assert found["driver"] is None
     assert "libnvidia-ml.so.1" in found["why"]
 
@@ -219,7 +221,7 @@ def distribution(folder: Path, name: str, version: str, record: str = "", more: 
 
 def test_wheels_and_who_owns_a_library(tmp_path: Path) -> None:
     cublas = "nvidia/cu13/lib/libcublas.so.13"
-    found = wheels.installed(
+    found = libraries.installed(
         [
             distribution(tmp_path, "nvidia-cublas", "13.1.0", f"{cublas},sha256=x,5\n"),
             distribution(tmp_path, "Requests", "2.0"),
@@ -233,9 +235,9 @@ def test_wheels_and_who_owns_a_library(tmp_path: Path) -> None:
     assert [wheel.name for wheel in found] == [
         "nvidia-cublas", "onnxruntime", "onnxruntime-extensions", "onnxruntime-gpu",
     ]  # fmt: skip
-    assert wheels.owner(str(tmp_path / cublas), found) == "nvidia-cublas 13.1.0"
-    assert wheels.owner("/usr/lib/libcublas.so.13", found) is None
-    assert [wheel.name for wheel in wheels.runtimes(found)] == ["onnxruntime", "onnxruntime-gpu"]
+    assert libraries.owner(str(tmp_path / cublas), found) == "nvidia-cublas 13.1.0"
+    assert libraries.owner("/usr/lib/libcublas.so.13", found) is None
+    assert [wheel.name for wheel in libraries.runtimes(found)] == ["onnxruntime", "onnxruntime-gpu"]
     assert found[3].extras == ("cuda",)
 
 
@@ -252,17 +254,17 @@ class Damaged(metadata.Distribution):
 
 
 def test_a_damaged_distribution_is_passed_over() -> None:
-    assert wheels.installed([Damaged()]) == []
+    assert libraries.installed([Damaged()]) == []
 
 
 def test_the_installed_wheels_are_found() -> None:
-    names = [wheel.name for wheel in wheels.installed()]
+    names = [wheel.name for wheel in libraries.installed()]
     assert "numpy" in names
     assert names == sorted(names)
 
 
 def wheel(name: str, version: str = "1.31.1", extras: tuple[str, ...] = ()) -> Wheel:
-    return Wheel(name, version, Path("/site"), frozenset(), (), extras)
+    return Wheel(name, version, Path("/site"), frozenset(), extras)
 
 
 @pytest.mark.parametrize(
@@ -323,21 +325,8 @@ def test_uninstalling_lines() -> None:
 
 @given(st.text() | st.none())
 def test_any_version_is_read(text: str | None) -> None:
-    assert remedies.driver_words(text)
+    assert remedies.driver_advice(text)
     major = remedies.cuda_major(text)
     assert major is None or str(major) == str(int((text or "").partition(".")[0]))
     for requirement in remedies.cuda_requirements([], text):
         Requirement(requirement)
-
-
-@given(
-    st.text()
-    | st.lists(st.sampled_from(['{"stage": "x"}\n', '{"probe": 3}\n', "[1]\n", '{"result": {}}', "[" * 9999])).map(
-        "".join
-    )
-)
-def test_any_output_of_a_child_is_read(text: str) -> None:
-    stage, result, probes = children.parse(text)
-    assert isinstance(stage, str)
-    assert result is None or isinstance(result, dict)
-    assert all(isinstance(probe, dict) for probe in probes)

@@ -1,4 +1,4 @@
-"""A report for people: lines and rows of plain text, whoever draws them."""
+"""A report as lines of plain text and rows of tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LIBRARY_COLUMNS = ["library", "version", "from"]
 
 
 def heading(report: dict[str, Any]) -> list[str]:
-    """What was examined: programs, then the GPUs."""
+    """What was examined: versions, then GPUs."""
     runtime, python, system = report["onnxruntime"], report["python"], report["platform"]
     lines = [f"gantool {report['gantool']}, Python {python['version']}, {system['system']} {system['machine']}"]
     if runtime:
@@ -27,12 +27,12 @@ def _gpus(gpus: dict[str, Any]) -> list[str]:
         memory = f"{device['memory_mb'] / 1000:.0f} GB"
         lines.append(f"GPU: {device['name']}, {memory}, compute capability {device['capability']}")
     if gpus["why"]:
-        lines.append(f"GPU: none that can be used; {gpus['why']}")
+        lines.append(f"GPU: none usable; {gpus['why']}")
     return lines
 
 
 def provider_rows(report: dict[str, Any]) -> list[list[str]]:
-    """Of PROVIDER_COLUMNS."""
+    """Rows under PROVIDER_COLUMNS."""
     return [
         [row["name"], row["state"], "; ".join(part for part in (row["why"], _probes(row["probes"])) if part)]
         for row in report["providers"]
@@ -55,7 +55,7 @@ def _probes(probes: list[dict[str, Any]]) -> str:
 
 
 def library_rows(report: dict[str, Any]) -> list[list[str]]:
-    """Of LIBRARY_COLUMNS: what any provider loaded, each once, with the wheel or the path it came from."""
+    """Rows under LIBRARY_COLUMNS: every library that a provider loaded, with its wheel or path."""
     rows = {
         library["path"]: [library["name"], library["version"] or "?", library["wheel"] or library["path"]]
         for row in report["providers"]
@@ -66,10 +66,10 @@ def library_rows(report: dict[str, Any]) -> list[list[str]]:
 
 
 def remarks(report: dict[str, Any]) -> list[str]:
-    """What stands below the tables: other providers, libraries not known, torch."""
+    """Lines below the tables: unknown libraries, other providers, torch."""
     lines = []
     if any(row["libraries"] is None and row["state"] != "not usable here" for row in report["providers"]):
-        lines.append("Libraries loaded: not known (this system does not tell, or the process was lost).")
+        lines.append("Libraries loaded: unknown (this system does not list them, or the process crashed).")
     if report["unused"]:
         lines.append(f"Not used by gantool: {', '.join(report['unused'])}")
     lines.append(f"torch: {_torch(report['torch'])}")
@@ -80,14 +80,14 @@ def _torch(torch: dict[str, Any] | None) -> str:
     if torch is None:
         return "not installed (only training and export need it)"
     if torch.get("why"):
-        return f"{torch['version']}, can't be used: {torch['why']}"
+        return f"{torch['version']}, can't be imported: {torch['why']}"
     if torch["available"]:
         return f"{torch['version']}, CUDA {torch['cuda']}, {torch['devices']} GPU"
     return f"{torch['version']}, no CUDA" + (f" (built for {torch['cuda']})" if torch["cuda"] else "")
 
 
 def faults(report: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
-    """(severity, what is wrong, the lines that mend it) of each."""
+    """(severity, what is wrong, the lines that fix it) of each fault."""
     return [
         (
             fault["severity"],
