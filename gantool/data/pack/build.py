@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gantool.data.pack.format import FIRST_BROKEN, Description, describe
 from gantool.data.pack.sources import Options, open_source
-from gantool.data.pack.writer import BROKEN, FILES, HEADER, Layout, Mark, Writer
+from gantool.data.pack.writer import BROKEN, HEADER, Mark, Writer
 from gantool.data.readers.folder import SizesDiffer
 from gantool.errors import GantoolError
 from gantool.system import locking
@@ -83,13 +83,16 @@ def pack(
     start = time.monotonic()
     with partial.locked():
         origin = open_source(source, options)
-        began, found = partial.begin(origin.plan, on_note)
+        mark, found = partial.begin(origin.plan, on_note)
         found = origin.prepare(found, workers)
-        partial.write_plan(origin.plan, found, origin.layouts)
+        write_json(partial.plan, {"plan": origin.plan, "found": found})
         row_bytes = sum(layout.bytes for layout in origin.layouts.values())
         headers = HEADER * len(origin.layouts)
-        partial.check_space((origin.count - began.rows) * row_bytes + headers + origin.list_bytes)
-        with Writer(partial.rows, origin.layouts, origin.count, began, partial.write_mark) as writer:
+        partial.check_space((origin.count - mark.rows) * row_bytes + headers + origin.list_bytes)
+        with Writer(partial.rows, origin.layouts, origin.count, mark, partial.write_mark) as writer:
+            began = writer.mark
+            if began.done:
+                on_note(f"Going on after number {began.done:,}: {partial.folder} holds what is done.")
             on_progress(Progress(began.done, origin.count, began.done, began.broken))
             try:
                 for batch in origin.batches(began.done):
@@ -106,7 +109,7 @@ def pack(
                 raise BrokenFiles(partial.rows / BROKEN, writer.mark.broken, origin.count)
             written = writer.finish()
         broken_first = broken_files(partial.rows / BROKEN, FIRST_BROKEN) if written.mark.broken else []
-        description = describe(partial.rows, written, broken_first=broken_first, **origin.description)
+        description = describe(partial.rows, origin.layouts, written, broken_first=broken_first, **origin.description)
         size = sum(path.stat().st_size for path in partial.rows.iterdir())
         partial.finish()
     return Summary(description, size, time.monotonic() - start, written.mark.done - began.done)
@@ -130,7 +133,7 @@ class Partial:
             raise GantoolError(f"{str(out)!r} names no new folder.", "Give one that is to be made: -o pack")
         self.out = out
         self.folder = out.with_name(f"{out.name}.partial")
-        self.rows = self.folder / "pack"
+        self.plan, self.mark, self.rows = (self.folder / name for name in ("plan.json", "progress.json", "pack"))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -157,7 +160,7 @@ class Partial:
                 yield
         finally:
             lock.release()
-            if not (self.folder / "plan.json").exists():  # nothing is worth keeping
+            if not self.plan.exists():  # nothing is worth keeping
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     def begin(self, plan: Mapping[str, Any], on_note: Callable[[str], object]) -> tuple[Mark, dict[str, Any]]:
@@ -165,23 +168,17 @@ class Partial:
         earlier = self._read_plan()
         if earlier.get("plan") == plan:
             with contextlib.suppress(GantoolError, ValidationError):
-                mark = _MARK.validate_python(read_json(self.folder / "progress.json"))
-                if self._holds(earlier, mark):
-                    for half in self.rows.glob(".*.tmp"):  # of a pack.json that was being written
-                        half.unlink()
-                    on_note(f"Going on after number {mark.done:,}: {self.folder} holds what is done.")
-                    return mark, dict(earlier.get("found", {}))
+                mark = _MARK.validate_python(read_json(self.mark))
+                for half in self.rows.glob(".*.tmp"):  # of a pack.json that was being written
+                    half.unlink()
+                return mark, dict(earlier.get("found", {}))
         elif earlier:
             on_note(f"{self.folder} is of other data or options: starting anew.")
         self.clear()
         return Mark(), {}
 
-    def write_plan(self, plan: Mapping[str, Any], found: Mapping[str, Any], layouts: Mapping[str, Layout]) -> None:
-        as_json = {name: asdict(layout) for name, layout in layouts.items()}
-        write_json(self.folder / "plan.json", {"plan": plan, "found": found, "layouts": as_json})
-
     def write_mark(self, mark: Mark) -> None:
-        write_json(self.folder / "progress.json", asdict(mark))
+        write_json(self.mark, asdict(mark))
 
     def check_space(self, needed: int) -> None:
         """GantoolError when `needed` bytes do not fit on the disk."""
@@ -199,8 +196,8 @@ class Partial:
 
     def clear(self) -> None:
         """Remove what is there, the mark first."""
-        for name in ("progress.json", "plan.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        self.mark.unlink(missing_ok=True)
+        self.plan.unlink(missing_ok=True)
         shutil.rmtree(self.rows, ignore_errors=True)
         self.rows.mkdir(exist_ok=True)
 
@@ -217,21 +214,9 @@ class Partial:
 
     def _read_plan(self) -> dict[str, Any]:
         with contextlib.suppress(GantoolError):
-            value = read_json(self.folder / "plan.json")
+            value = read_json(self.plan)
             return value if isinstance(value, dict) else {}
         return {}
-
-    def _holds(self, earlier: Mapping[str, Any], mark: Mark) -> bool:
-        """Whether the files have the bytes that `mark` counts."""
-        try:
-            sizes = {
-                f"{name}.npy": HEADER + mark.rows * Layout(layout["dtype"], tuple(layout["row"])).bytes
-                for name, layout in earlier["layouts"].items()
-            }
-            lists = {FILES: mark.files_bytes, BROKEN: mark.broken_bytes}
-            return all(_size(self.rows / name) >= size for name, size in (sizes | lists).items())
-        except (OSError, KeyError, TypeError):
-            return False
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:
@@ -251,10 +236,6 @@ class Partial:
                 f"The disk is full: {_megabytes(free)} are free at {self.folder} ({error.strerror}).",
                 "Free space and type the same again: it goes on with what is there. Or give -o on another disk.",
             ) from error
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _megabytes(size: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from gantool import __version__
 from gantool.data.dataset import MAX_CLASSES, Dataset, check_sides
 from gantool.data.images import CHANNELS, Fit, is_paired, resize
-from gantool.data.pack.writer import HEADER, Layout, Writer, Written, checksums
+from gantool.data.pack.writer import FILES, HEADER, Layout, Writer, Written, checksums
 from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError, excerpt
 from gantool.system.files import read_json, reading, replacing_folder, sha256_of, write_json
@@ -76,8 +77,7 @@ def load_pack(path: Path, size: int | None = None) -> Dataset:
     for a file that is missing, cut short, or not what `pack.json` says.
     """
     description = read_description(path)
-    arrays = {name: _map(path, name, described) for name, described in description.arrays.items()}
-    _check(path, description, arrays)
+    arrays = _open_arrays(path, description)
     fingerprint = description.fingerprint
     sides = arrays["images"].shape[2:]
     if size is not None and sides != (size, size):
@@ -109,18 +109,18 @@ def save(data: Dataset, folder: Path) -> None:
             for batch in source.batches(0):
                 writer.append(batch)
             written = writer.finish()
-        describe(new, written, **source.description)
+        describe(new, source.layouts, written, **source.description)
 
 
-def describe(folder: Path, written: Written, **known: Any) -> Description:
+def describe(folder: Path, layouts: Mapping[str, Layout], written: Written, **known: Any) -> Description:
     """Write `pack.json` into `folder`, as the last file: it is what makes a folder a pack."""
+    rows, files = written.mark.rows, folder / FILES
     arrays = {
-        name: ArrayFile(dtype=layout.dtype, shape=[rows, *layout.row], sha256=digest)
-        for name, (layout, rows, digest) in written.arrays.items()
+        name: ArrayFile(dtype=layout.dtype, shape=[rows, *layout.row], sha256=written.digests[name])
+        for name, layout in layouts.items()
     }
-    files = folder / "files.jsonl"
     description = Description(
-        count=written.mark.rows,
+        count=rows,
         channels=arrays["images"].shape[1],
         fingerprint=written.fingerprint,
         arrays=arrays,
@@ -154,17 +154,13 @@ def read_description(path: Path) -> Description:
 def verify(path: Path) -> list[str]:
     """The files in the pack `path` that are not what `pack.json` says, by name; "fingerprint" when that is wrong."""
     description = read_description(path)
-    for name, described in description.arrays.items():
-        _map(path, name, described)
-    layouts = {
-        name: (Layout(described.dtype, tuple(described.shape[1:])), described.shape[0])
-        for name, described in description.arrays.items()
-    }
+    arrays = _open_arrays(path, description)
+    layouts = {name: Layout(array.dtype.str, array.shape[1:]) for name, array in arrays.items()}
     with reading(path):
-        digests, fingerprint = checksums(path, layouts)
+        digests, fingerprint = checksums(path, layouts, description.count)
     wrong = [f"{name}.npy" for name, described in description.arrays.items() if digests[name] != described.sha256]
-    if description.files_sha256 is not None and sha256_of(path / "files.jsonl") != description.files_sha256:
-        wrong.append("files.jsonl")
+    if description.files_sha256 is not None and sha256_of(path / FILES) != description.files_sha256:
+        wrong.append(FILES)
     if not wrong and fingerprint != description.fingerprint:
         wrong.append("fingerprint")
     return wrong
@@ -184,10 +180,13 @@ def _map(path: Path, name: str, described: ArrayFile) -> np.ndarray:
     return array
 
 
-def _check(path: Path, description: Description, arrays: dict[str, np.ndarray]) -> None:
+def _open_arrays(path: Path, description: Description) -> dict[str, np.ndarray]:
+    """The arrays as memory maps, checked against the description. Of the values only labels are read."""
+
     def wrong(what: str) -> GantoolError:
         return GantoolError(f"{path / PACK}: {what}.", _PACK_AGAIN)
 
+    arrays = {name: _map(path, name, described) for name, described in description.arrays.items()}
     images = arrays.get("images")
     if images is None:
         raise wrong("there is no array `images`")
@@ -201,12 +200,13 @@ def _check(path: Path, description: Description, arrays: dict[str, np.ndarray]) 
             raise wrong(f"count is {description.count:,}, and `{name}` has {len(array):,} rows")
     labels = arrays.get("labels")
     if labels is None:
-        return
+        return arrays
     if labels.dtype != np.int64 or labels.ndim != 1:
         raise wrong(f"`labels` is {labels.dtype} of shape {labels.shape}, not int64 (N,)")
     low, high, classes = int(labels.min()), int(labels.max()), len(description.class_names) or MAX_CLASSES
     if low < 0 or high >= classes:
         raise wrong(f"`labels` run from {low} to {high}, and there are {classes:,} classes")
+    return arrays
 
 
 def _check_resizable(path: Path, arrays: dict[str, np.ndarray], size: int) -> None:

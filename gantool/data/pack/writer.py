@@ -60,9 +60,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Written:
-    """The finished files: layout, rows and SHA-256 of each array, and the fingerprint of all."""
+    """The finished files: the SHA-256 of each array's, and the fingerprint of all."""
 
-    arrays: dict[str, tuple[Layout, int, str]]
+    digests: dict[str, str]
     fingerprint: str
     mark: Mark
 
@@ -70,9 +70,9 @@ class Written:
 class Writer:
     """Writes a pack's arrays and lists into `folder`, from `mark` on; a context manager, which closes the files.
 
-    `count`: the rows that are expected. Bytes beyond `mark`, of an earlier call, are cut off. `on_commit` gets the
-    mark after everything that it counts has reached the disk. OSError when the folder can't be written, or holds less
-    than `mark` counts.
+    `count`: the rows that are expected. Bytes beyond `mark`, of an earlier call, are cut off; when there are fewer, all
+    is written anew, and `self.mark` is back at the start. `on_commit` gets the mark after everything that it counts has
+    reached the disk. OSError when the folder can't be written.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Writer:
         mark: Mark | None = None,
         on_commit: Callable[[Mark], object] = lambda mark: None,
     ) -> None:
-        self.folder, self.layouts, self.mark, self._on_commit = folder, dict(layouts), mark or Mark(), on_commit
+        self.folder, self.layouts, self._on_commit = folder, dict(layouts), on_commit
+        self.mark = mark if mark and self._holds(mark) else Mark()
         self._uncommitted, self._committed = 0, time.monotonic()
         self._arrays: dict[str, IO[bytes]] = {}
         self._lists: dict[str, IO[bytes]] = {}
@@ -144,11 +145,14 @@ class Writer:
         for name, size in ((FILES, self.mark.files_bytes), (BROKEN, self.mark.broken_bytes)):
             if not size:
                 (self.folder / name).unlink(missing_ok=True)
-        digests, fingerprint = checksums(
-            self.folder, {name: (layout, self.mark.rows) for name, layout in self.layouts.items()}
-        )
-        arrays = {name: (layout, self.mark.rows, digests[name]) for name, layout in self.layouts.items()}
-        return Written(arrays, fingerprint, self.mark)
+        return Written(*checksums(self.folder, self.layouts, self.mark.rows), self.mark)
+
+    def _holds(self, mark: Mark) -> bool:
+        """Whether the files have the bytes that `mark` counts."""
+        sizes = {f"{name}.npy": HEADER + mark.rows * layout.bytes for name, layout in self.layouts.items()}
+        sizes |= {FILES: mark.files_bytes, BROKEN: mark.broken_bytes}
+        paths = {self.folder / name: size for name, size in sizes.items()}
+        return all(path.exists() and path.stat().st_size >= size for path, size in paths.items())
 
     def _sync(self) -> None:
         for file in (*self._arrays.values(), *self._lists.values()):
@@ -159,10 +163,6 @@ class Writer:
         path = self.folder / name
         path.touch()
         file = path.open("r+b")
-        there = file.seek(0, os.SEEK_END)
-        if there < size and self.mark != Mark():
-            file.close()
-            raise OSError(f"{path} has {there:,} bytes, where {size:,} were written")
         file.truncate(size)
         file.seek(size)
         return file
@@ -188,12 +188,11 @@ def header(layout: Layout, rows: int) -> bytes:
     return npy.magic(1, 0) + room.to_bytes(2, "little") + text.ljust(room - 1) + b"\n"
 
 
-def checksums(folder: Path, arrays: Mapping[str, tuple[Layout, int]]) -> tuple[dict[str, str], str]:
+def checksums(folder: Path, layouts: Mapping[str, Layout], rows: int) -> tuple[dict[str, str], str]:
     """SHA-256 of each array's file, and the fingerprint of all (`Dataset.fingerprint`); read once, in pieces."""
     digests = {}
     fingerprint = hashlib.sha256()
-    for name in sorted(arrays):
-        layout, rows = arrays[name]
+    for name, layout in sorted(layouts.items()):
         fingerprint.update(fingerprint_header(name, np.dtype(layout.dtype), (rows, *layout.row)))
         digest = hashlib.sha256()
         with (folder / f"{name}.npy").open("rb") as file:
