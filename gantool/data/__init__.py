@@ -84,9 +84,25 @@ def _unknown(source: str) -> GantoolError:
 def _how_to_convert(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return f"Type: gantool data pack {path} -o {path.stem}; then give --data {path.stem}."
-    if suffix in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"):
+        return _how_to_pack(path)
+    from gantool.data.image_files import SUFFIXES
+
+    if suffix in SUFFIXES:
         return f"Give the folder that holds the images: {path.parent}{os.sep}"
     if suffix in (".zip", ".tar", ".tgz", ".gz", ".7z", ".xz", ".bz2"):
         return "Unpack it and give the folder of images."
     return ""
+
+
+def _how_to_pack(path: Path) -> str:
+    from gantool.data.images import check_images
+    from gantool.data.readers.npy import open_npy
+
+    try:
+        array = open_npy(path)
+        check_images(array.shape, array.dtype, "it")
+    except GantoolError as error:
+        return f"`gantool data pack` takes .npy files of images, but {error.message}"
+    if array.dtype != "uint8":
+        return f"Save it as .npz: np.savez('{path.stem}.npz', images=np.load('{path.name}'))"
+    return f"Type: gantool data pack {path} -o {path.stem}; then give --data {path.stem}."

@@ -110,9 +110,9 @@ def check_finite(array: np.ndarray, where: str) -> None:
 def as_labels(array: np.ndarray, rows: int, where: str) -> np.ndarray:
     """int64 (rows,) from non-negative integers (rows,); GantoolError otherwise."""
     if array.dtype.kind not in "iu":
-        raise GantoolError(
-            f"{where} has dtype {array.dtype}; labels are integers.", 'Convert them: labels.astype("int64").'
-        )
+        numbers = array.dtype.kind in "fb"
+        how = 'labels.astype("int64")' if numbers else "names, labels = np.unique(labels, return_inverse=True)"
+        raise GantoolError(f"{where} has dtype {array.dtype}; labels are integers.", f"Convert them: {how}.")
     if array.ndim != 1:
         raise GantoolError(
             f"{where} has shape {array.shape}; labels have one axis, (N,).",

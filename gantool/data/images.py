@@ -1,41 +1,22 @@
-"""Images: arrays of any layout and range, and image files, to uint8 (C, H, W); resizing."""
+"""Arrays of images, of any layout and range: checked, converted, resized."""
 
 from __future__ import annotations
 
-import os
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from gantool.data.dataset import check_bytes, check_finite, check_sides
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import GantoolError
 
 CHANNELS = (1, 3)
-Mode = Literal["L", "RGB"]
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
-GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})  # Pillow's modes
-MAX_FILE_BYTES = 2**30  # Pillow's limit of pixels takes 680 MiB with four channels of 16 bits
+DARK = 17  # no pixel is brighter in 12-bit values that a 16-bit file holds
 _ROUNDING = 1e-4  # values this far outside a range are rounding errors, and are clipped
-# what Pillow's decoders raise on broken files
-_DECODING_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError,
-    ZeroDivisionError, NotImplementedError, struct.error, zlib.error,
-)  # fmt: skip
-_BROKEN_HINT = "It is broken or cut short: replace it, or move it out of the folder."
-
-
-# arrays
 
 
 def sides_of(shape: tuple[int, ...]) -> tuple[int, int] | None:
@@ -57,9 +38,11 @@ def channels_first(array: np.ndarray) -> np.ndarray:
 def check_images(shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
     """GantoolError when an array of `shape` and `dtype` can't be images; needs no data."""
     if dtype != np.uint8 and not (dtype.kind == "f" and dtype.itemsize <= 8):
+        convert = {"b": 'images.astype("uint8") * 255', "u2": '(images // 257).astype("uint8")'}
+        how = convert.get(dtype.kind) or convert.get(dtype.str[1:])
         raise GantoolError(
             f"{where} has dtype {dtype}; images are uint8, or floats in [0, 1] or [-1, 1].",
-            'Convert it: images.astype("uint8") when its values run from 0 to 255.',
+            f"Convert it: {how}." if how else 'Convert it: images.astype("uint8") when its values run from 0 to 255.',
         )
     sides = sides_of(shape)
     if sides is None:
@@ -137,6 +120,21 @@ def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
     return grey[:, np.newaxis]
 
 
+def darkness(images: np.ndarray) -> tuple[str, ...]:
+    """A note when all of `images`, uint8 (N, C, H, W), are nearly black, as 12-bit values in 16-bit files are."""
+    rows = max(1, 2**22 // max(1, images[0].size))
+    brightest = 0
+    for first in range(0, len(images), rows):
+        brightest = max(brightest, int(images[first : first + rows].max()))
+        if brightest >= DARK:
+            return ()
+    return (darkness_note(brightest),) if brightest else ()
+
+
+def darkness_note(brightest: int) -> str:
+    return f"all images are nearly black (at most {brightest} of 255): 12-bit values in 16-bit files have to be scaled"
+
+
 def resize(
     images: np.ndarray, size: int | None, where: str, fit: Fit = "crop", background: Colour = WHITE
 ) -> np.ndarray:
@@ -177,132 +175,3 @@ def square(image: Image.Image, size: int, fit: Fit = "crop", background: Colour 
     canvas = Image.new("RGB", (size, size), background).convert(image.mode)
     canvas.paste(image.resize((width, height), Image.Resampling.LANCZOS), ((size - width) // 2, (size - height) // 2))
     return canvas
-
-
-# files
-
-
-class BrokenImage(GantoolError):
-    """An image file that can't be used; `reason` is the message without the file's name."""
-
-    def __init__(self, path: Path, reason: str, hint: str) -> None:
-        super().__init__(f"{path} {reason}", hint)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How a file becomes pixels: `mode` L or RGB; with `size`, made square as `fit` says; alpha over `background`."""
-
-    mode: Mode
-    size: int | None = None
-    fit: Fit = "crop"
-    background: Colour = WHITE
-
-
-@dataclass(frozen=True)
-class Examined:
-    """An image file's format and mode in Pillow's words, and its upright pixels, uint8 (H, W[, 3])."""
-
-    format: str
-    mode: str
-    pixels: np.ndarray
-
-
-def colour(text: str) -> Colour:
-    """Red, green and blue of a colour that Pillow knows: `white`, `#ff8800`, `hsl(0,100%,50%)` …"""
-    try:
-        return ImageColor.getrgb(text)[:3]
-    except ValueError as error:
-        raise GantoolError(
-            f"{excerpt(text)!r} is not a colour.", "Give a name or a number: white, black, '#ff8800'."
-        ) from error
-
-
-@contextmanager
-def strict_decoding() -> Iterator[None]:
-    """Oversized images raise; other warnings of Pillow are hidden. Enter it in one thread only: filters are global."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def read(path: Path) -> bytes:
-    """The bytes of the image file `path`; BrokenImage when it can't be read, or exceeds MAX_FILE_BYTES."""
-    with _as_broken_image(path), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_FILE_BYTES:
-            raise ValueError(f"it has {size:,} bytes; an image has at most {MAX_FILE_BYTES:,}")
-        return file.read(size)
-
-
-def is_grey(path: Path) -> bool:
-    """Whether the header of `path` declares a greyscale image; BrokenImage when the header is broken."""
-    with _as_broken_image(path), Image.open(path) as image:
-        return image.mode in GREY
-
-
-def decode(path: Path, how: Preparation, stream: IO[bytes] | None = None) -> np.ndarray:
-    """uint8 (C, H, W) of the first frame of `path`, upright, opaque; (C, size, size) with `how.size`.
-
-    `stream`: the file's bytes, when they were read already. BrokenImage when they can't be decoded.
-    """
-    with _as_broken_image(path), Image.open(stream or path) as opened:
-        image = _upright(opened, how.mode, how.background)
-        if how.size is not None:
-            image = square(image, how.size, how.fit, how.background)
-        pixels = np.array(image)
-    return pixels[np.newaxis] if how.mode == "L" else pixels.transpose(2, 0, 1)
-
-
-def examine(path: Path, stream: IO[bytes]) -> Examined:
-    """Look at the image file `path`, whose bytes are `stream`. BrokenImage when it can't be decoded."""
-    with _as_broken_image(path), Image.open(stream) as opened:
-        mode: Mode = "L" if opened.mode in GREY else "RGB"
-        return Examined(opened.format or "?", opened.mode, np.array(_upright(opened, mode)))
-
-
-def _upright(opened: Image.Image, mode: Mode, background: Colour = WHITE) -> Image.Image:
-    """The first frame in `mode`, turned as its EXIF data says, composited over the background."""
-    opened.load()
-    image = _eight_bit(ImageOps.exif_transpose(opened))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
-    return image.convert(mode)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit greys to 8 bits: Pillow's `convert` would clip them."""
-    if image.mode == "F":
-        raise ValueError("its pixels are 32-bit floats, whose range is not known; save it with 8 or 16 bits")
-    if not image.mode.startswith("I"):
-        return image
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min() < 0 or pixels.max() > 65_535:
-        raise ValueError(f"its greys run from {pixels.min()} to {pixels.max()}; save it with 8 or 16 bits")
-    scaled = Image.fromarray(((pixels * 255 + 32_767) // 65_535).astype(np.uint8))
-    transparent = image.info.get("transparency")  # one of 65,536 greys; compared before they are scaled
-    if isinstance(transparent, int):
-        scaled.putalpha(Image.fromarray(np.where(pixels == transparent, 0, 255).astype(np.uint8)))
-    return scaled
-
-
-@contextmanager
-def _as_broken_image(path: Path) -> Iterator[None]:
-    """Turn what Pillow or the disk raises into a BrokenImage."""
-    try:
-        yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BrokenImage(
-            path, f"is too large an image: {error}", "Shrink it, or move it out of the folder."
-        ) from error
-    except (FileNotFoundError, PermissionError) as error:
-        raise BrokenImage(
-            path, f"can't be read: {error.strerror}.", "Mend it, or move it out of the folder."
-        ) from error
-    except UnidentifiedImageError as error:  # Pillow's message would name an address in memory
-        raise BrokenImage(path, "can't be decoded: cannot identify image file.", _BROKEN_HINT) from error
-    except _DECODING_ERRORS as error:
-        raise BrokenImage(path, f"can't be decoded: {error}.", _BROKEN_HINT) from error

@@ -17,23 +17,12 @@ import numpy as np
 
 from gantool.artifact.pictures import grid
 from gantool.data import load
-from gantool.data.images import (
-    GREY,
-    BrokenImage,
-    Preparation,
-    as_bytes,
-    check_pictures,
-    decode,
-    examine,
-    read,
-    resize,
-    strict_decoding,
-    with_channels,
-)
+from gantool.data.image_files import GREY, BrokenImage, Preparation, decode, examine, read, strict_decoding
+from gantool.data.images import DARK, as_bytes, check_pictures, darkness_note, resize, with_channels
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.sources import is_folder_of_files
 from gantool.data.pool import in_order
-from gantool.data.readers.folder import classes_of, find_images
+from gantool.data.readers.folder import find_images, find_labels
 from gantool.data.readers.npy import release
 from gantool.errors import excerpt
 
@@ -169,8 +158,8 @@ class _Tally:
 
 def _survey_folder(path: Path, size: int | None, workers: int | None, on_progress: OnProgress) -> Survey:
     names, notes = find_images(path)
-    class_names, labels = classes_of(names)
-    tally, broken = _Tally(len(names)), []
+    found_labels = find_labels(path, names)
+    tally, broken, brightest = _Tally(len(names)), [], 0
     pieces = ((path, tuple(names[first : first + _FILES])) for first in range(0, len(names), _FILES))
     number = 0
     for found in in_order(_look, pieces, len(names), workers):
@@ -181,19 +170,21 @@ def _survey_folder(path: Path, size: int | None, workers: int | None, on_progres
                 tally.add(number, each.width, each.height, each.digest)
                 tally.modes[each.mode] += 1
                 tally.formats[each.format] += 1
+                brightest = max(brightest, each.brightest)
             number += 1
         on_progress(number, len(names))
+    if 0 < brightest < DARK:
+        notes.append(darkness_note(brightest))
     return tally.survey(
         names.__getitem__,
-        class_names,
-        labels[tally.numbers[: tally.count]] if class_names else labels,
+        *_classes(found_labels.class_names, found_labels.of(tally.numbers[: tally.count])),
         size=size,
         channels=3 if any(mode not in GREY for mode in tally.modes) else 1,
         name=path.resolve().name or "images",
         source=str(path),
         kind="folder",
         broken=broken,
-        notes=notes,
+        notes=[*notes, *found_labels.notes],
     )
 
 
@@ -239,6 +230,7 @@ class _Look:
     width: int
     height: int
     digest: bytes
+    brightest: int
 
 
 @strict_decoding()
@@ -254,7 +246,7 @@ def _look(piece: tuple[Path, tuple[str, ...]]) -> list[_Look | str]:
             found.append(error.reason)
             continue
         height, width = image.pixels.shape[:2]
-        found.append(_Look(image.format, image.mode, width, height, _digest(image.pixels)))
+        found.append(_Look(image.format, image.mode, width, height, _digest(image.pixels), int(image.pixels.max())))
     return found
 
 
@@ -311,7 +303,8 @@ def _file_tiles(path: Path, size: int | None) -> _Tiles:
         except BrokenImage:
             return None
 
-    return _Tiles(*classes_of(names), len(names), size or TILE, image)
+    labels = find_labels(path, names)
+    return _Tiles(*_classes(labels.class_names, labels.labels), len(names), size or TILE, image)
 
 
 def _array_tiles(source: str, size: int | None) -> _Tiles:

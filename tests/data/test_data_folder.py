@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from gantool.data import dataset, load
+from gantool.data.pack.build import Options, pack
 from gantool.errors import GantoolError
 
 RNG = np.random.default_rng(0)
@@ -38,14 +40,7 @@ def test_colour_in_the_order_of_names(tmp_path: Path) -> None:
     expected = np.stack([np.asarray(images[name]).transpose(2, 0, 1) for name in order])
     np.testing.assert_array_equal(data.images, expected)
     assert data.images.dtype == np.uint8
-    assert (data.name, data.labels, data.class_names, data.notes) == (tmp_path.name, None, (), ())
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff"])
-def test_formats(tmp_path: Path, suffix: str) -> None:
-    put(tmp_path / f"a.{suffix}", Image.new("RGB", (8, 8), (200, 100, 50)))
-    image = load(str(tmp_path)).images[0]
-    np.testing.assert_allclose(image.mean((1, 2)), (200, 100, 50), atol=3)
+    assert (data.name, data.labels, data.class_names) == (tmp_path.name, None, ())
 
 
 def test_all_grey_is_one_channel(tmp_path: Path) -> None:
@@ -61,58 +56,6 @@ def test_all_grey_is_one_channel(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mixed.images[0], np.stack([np.asarray(first)] * 3))
 
 
-def test_sixteen_bit_grey_is_scaled(tmp_path: Path) -> None:
-    values = np.array([0, 257, 32_768, 65_535] * 4, np.uint16).reshape(4, 4)
-    put(tmp_path / "a.png", Image.fromarray(values))
-    put(tmp_path / "b.tif", Image.fromarray(values.astype(np.int32)))
-    data = load(str(tmp_path))
-    assert data.spec.shape == (1, 4, 4)
-    for image in data.images:
-        assert image[0, 0].tolist() == [0, 1, 128, 255]
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (np.full((4, 4), 70_000, np.int32), "its greys run from 70000 to 70000"),
-        (np.zeros((4, 4), np.float32), "its pixels are 32-bit floats"),
-    ],
-)
-def test_deeper_pixels_are_refused(tmp_path: Path, values: np.ndarray, message: str) -> None:
-    put(tmp_path / "a.tif", Image.fromarray(values))
-    with pytest.raises(GantoolError, match=f"a.tif can't be decoded: {message}"):
-        load(str(tmp_path))
-
-
-def test_transparency_is_white(tmp_path: Path) -> None:
-    put(tmp_path / "a.png", Image.new("RGBA", (4, 4), (10, 20, 30, 0)))
-    put(tmp_path / "b.png", Image.new("RGBA", (4, 4), (0, 0, 0, 255)))
-    palette = Image.new("P", (4, 4))
-    palette.putpalette([9, 9, 9] * 256)
-    put(tmp_path / "c.png", palette, transparency=0)
-    data = load(str(tmp_path))
-    assert [image.mean() for image in data.images] == [255, 0, 255]
-
-
-def test_transparent_grey_stays_grey(tmp_path: Path) -> None:
-    put(tmp_path / "a.png", Image.new("LA", (4, 4), (10, 0)))
-    put(tmp_path / "b.png", Image.new("L", (4, 4), 7), transparency=7)
-    data = load(str(tmp_path))
-    assert data.spec.shape == (1, 4, 4)
-    assert data.images.min() == 255
-
-
-def test_orientation(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying on its side
-    image = grey(8, 6)
-    put(tmp_path / "a.png", image, exif=exif)
-    put(tmp_path / "b.png", image.transpose(Image.Transpose.ROTATE_270))
-    data = load(str(tmp_path))
-    assert data.spec.shape == (1, 8, 6)
-    np.testing.assert_array_equal(data.images[0], data.images[1])
-
-
 def test_sub_folders_are_classes(tmp_path: Path) -> None:
     for name in ("dog/1.png", "cat/2.png", "cat/deep/1.png"):
         put(tmp_path / name, grey())
@@ -124,12 +67,70 @@ def test_sub_folders_are_classes(tmp_path: Path) -> None:
     assert data.notes == ("labels are the 2 sub-folders: cat, dog",)
 
 
-@pytest.mark.parametrize("names", [("cat/1.png", "dog/1.png", "1.png"), ("all/1.png", "all/2.png")])
+@pytest.mark.parametrize("names", [("all/1.png", "all/2.png"), ("a.png", "b/c.png")])
 def test_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         put(tmp_path / name, grey())
     data = load(str(tmp_path))
-    assert (data.labels, data.class_names) == (None, ())
+    assert (data.labels, data.class_names, data.notes) == (None, (), ())
+
+
+def labelled(folder: Path, *names: str) -> tuple[tuple[str, ...], list[int] | None, tuple[str, ...]]:
+    """Class names, labels and notes of a folder of files of these names; its pack has the same."""
+    for name in names:
+        put(folder / name, Image.new("L", (8, 8), 99))
+    pack(str(folder), folder.with_name("out"), workers=1)
+    data, packed = load(str(folder)), load(str(folder.with_name("out")))
+    assert (packed.class_names, packed.notes, packed.fingerprint) == (data.class_names, data.notes, data.fingerprint)
+    return data.class_names, None if data.labels is None else data.labels.tolist(), data.notes
+
+
+def test_integers_are_sorted_by_value(tmp_path: Path) -> None:
+    classes, labels, _ = labelled(tmp_path / "in", "10/a.png", "2/a.png", "1/a.png")
+    assert (classes, labels) == (("1", "2", "10"), [0, 2, 1])  # files are in the order of their names
+
+
+def test_a_folder_around_the_classes(tmp_path: Path) -> None:
+    classes, labels, _ = labelled(tmp_path / "in", "data/images/cat/a.png", "data/images/dog/a.png")
+    assert (classes, labels) == (("cat", "dog"), [0, 1])
+
+
+def test_images_beside_the_classes_are_noted(tmp_path: Path) -> None:
+    classes, labels, notes = labelled(tmp_path / "in", "cat/a.png", "dog/a.png", "preview.png", "x.png")
+    assert (classes, labels) == ((), None)
+    assert notes == ("no labels, as 'preview.png' and 1 more lie beside the sub-folders",)
+    with pytest.raises(GantoolError, match=r"in has no classes: no labels, as 'preview.png' and 1 more lie beside"):
+        pack(str(tmp_path / "in"), tmp_path / "new", Options(labels="folders"), workers=1)
+
+
+def test_splits_are_no_classes(tmp_path: Path) -> None:
+    names = ("train/cat/a.png", "train/dog/a.png", "Val/cat/a.png", "Val/dog/a.png")
+    classes, labels, notes = labelled(tmp_path / "in", *names)
+    assert (classes, labels) == (("cat", "dog"), [0, 1, 0, 1])
+    assert notes[1] == "Val, train are taken together; give one of these folders to train on it alone"
+
+
+def test_dataset_json(tmp_path: Path) -> None:
+    """The labels of StyleGAN's dataset tool, whose sub-folders are no classes."""
+    names = ("00000/img0.png", "00000/img1.png", "00001/img2.png")
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / "dataset.json"
+    file.write_text(json.dumps({"labels": [[name, label] for name, label in zip(names, (2, 0, 2), strict=True)]}))
+    classes, labels, notes = labelled(tmp_path / "in", *names)
+    assert (classes, labels) == (("0", "1", "2"), [2, 0, 2])
+    assert notes == ("labels are those of dataset.json: 3 classes",)
+    for text, note in (
+        ('{"labels": null}', ()),
+        ('{"labels": [["a", [0.5]]]}', ("dataset.json is ignored",)),
+        ("7", ()),
+    ):
+        file.write_text(text)
+        data = load(str(tmp_path / "in"))
+        assert data.labels is None
+        assert [each[:23] for each in data.notes] == list(note)
+    file.write_text('{"labels": [["00000/img0.png", 1]]}')
+    with pytest.raises(GantoolError, match=r"dataset.json has no label of '00000/img1.png'"):
+        load(str(tmp_path / "in"))
 
 
 def test_what_is_skipped(tmp_path: Path) -> None:
@@ -137,9 +138,9 @@ def test_what_is_skipped(tmp_path: Path) -> None:
     put(tmp_path / ".hidden.png", grey(5, 5))
     put(tmp_path / ".cache" / "a.png", grey(5, 5))
     (tmp_path / "notes.txt").write_text("x")
-    assert load(str(tmp_path)).notes == ("1 file that is no image ignored",)
+    assert load(str(tmp_path)).notes == ("1 file ignored, not images: 1 .txt",)
     (tmp_path / "Thumbs.db").write_text("x")
-    assert load(str(tmp_path)).notes == ("2 files that are no image ignored",)
+    assert load(str(tmp_path)).notes == ("2 files ignored, not images: 1 .db, 1 .txt",)
 
 
 def test_links(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_links(tmp_path: Path) -> None:
 def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     put(tmp_path / "a.png", grey())
     os.mkfifo(tmp_path / "b.png")
-    assert load(str(tmp_path)).notes == ("1 file that is no image ignored",)
+    assert load(str(tmp_path)).notes == ("1 file ignored, not images: 1 pipe or device",)
 
 
 def test_sizes_differ(tmp_path: Path) -> None:
@@ -170,13 +171,6 @@ def test_sizes_differ(tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match=r"a.png is 8×8, .*c.png is 9×6. Add --size"):
         load(str(tmp_path))
     assert load(str(tmp_path), size=6).images.shape == (3, 1, 6, 6)
-
-
-def test_size_crops_the_centre(tmp_path: Path) -> None:
-    pixels = np.zeros((16, 32, 3), np.uint8)
-    pixels[:, 8:24] = 255
-    put(tmp_path / "a.png", Image.fromarray(pixels))
-    assert load(str(tmp_path), size=8).images.min() == 255
 
 
 def test_broken_files(tmp_path: Path) -> None:
@@ -221,10 +215,10 @@ def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lim
 
 
 def test_no_images(tmp_path: Path) -> None:
-    with pytest.raises(GantoolError, match=f"{tmp_path.name} holds no images. Give a folder that holds png"):
+    with pytest.raises(GantoolError, match=f"{tmp_path.name} holds no images. Give a folder that holds PNG"):
         load(str(tmp_path))
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(GantoolError, match=r"holds no images \(1 file that is no image ignored\)"):
+    with pytest.raises(GantoolError, match=r"holds no images \(1 file ignored, not images: 1 \.txt\)"):
         load(str(tmp_path))
 
 
@@ -264,9 +258,9 @@ def test_entries_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "stat", refuse)
     data = load(str(tmp_path))
-    assert (len(data), data.notes) == (1, ("1 file that is no image ignored",))
+    assert (len(data), data.notes) == (1, ("1 file ignored, not images: 1 without a suffix",))
 
-    def closed(path: Path) -> object:
+    def closed(path: Path, **options: object) -> object:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Image, "open", closed)

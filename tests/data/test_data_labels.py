@@ -41,8 +41,17 @@ def test_integers_are_sorted_by_value(tmp_path: Path, values: tuple[str, str, st
     assert names == (("-1", "9", "10") if values[2] == "-1" else ("10", "9", "x"))
 
 
+def test_unicode_normalizations(tmp_path: Path) -> None:
+    """A name is the same name whether é is one character or two; an exact match goes first."""
+    composed, split = "\u00e9.png", "e\u0301.png"
+    for file, name in ((composed, split), (split, composed)):
+        assert read_labels(write(tmp_path, f"file,label\n{file},x\n"), [name])[0] == ("x",)
+    both, labels = read_labels(write(tmp_path, f"file,label\n{split},y\n{composed},x\n"), [composed, split])
+    assert [both[label] for label in labels] == ["x", "y"]
+
+
 def test_other_columns_order_and_line_ends(tmp_path: Path) -> None:
-    text = '\ufeffid,label,file\r\n1,x,a.png\r\n\r\n2,y,"b,c.png"\r\n3,x,d/ü.png\r\n'
+    text = '\ufeffid,Label,FILE\r\n1,x,a.png\r\n\r\n2,y,"b,c.png"\r\n3,x,d/ü.png\r\n'
     names, labels = read_labels(write(tmp_path, text), NAMES)
     assert (names, labels.tolist()) == (("x", "y"), [0, 1, 0])
 

@@ -116,7 +116,7 @@ def test_missing_path(name: str, empty_here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("a.npy", "Type: gantool data pack a.npy -o a"),
+        ("a.npy", "`gantool data pack` takes .npy files of images, but a.npy is damaged"),
         ("a.png", "Give the folder that holds the images"),
         ("a.zip", "Unpack it"),
         ("a.csv", "Give a folder of images, a pack"),
@@ -127,6 +127,22 @@ def test_other_files(name: str, hint: str, empty_here: Path) -> None:
     (empty_here / name).write_bytes(b"x")
     with pytest.raises(GantoolError, match=f"{name} is a file of a kind that gantool does not read. {hint}"):
         load(name)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "hint"),
+    [
+        ((2, 8, 8), "uint8", "Type: gantool data pack a.npy -o a; then give --data a."),
+        ((2, 8, 8), "float32", "Save it as .npz: np.savez('a.npz', images=np.load('a.npy'))"),
+        ((2, 16_000), "float32", "`gantool data pack` takes .npy files of images, but it has shape (2, 16000)"),
+        ((2, 1, 16_000), "uint8", "`gantool data pack` takes .npy files of images, but it is 16000×1 pixels"),
+    ],
+)
+def test_npy_files(shape: tuple[int, ...], dtype: str, hint: str, empty_here: Path) -> None:
+    np.save("a.npy", np.zeros(shape, dtype))
+    with pytest.raises(GantoolError, match=r"a\.npy is a file of a kind that gantool does not read") as caught:
+        load("a.npy")
+    assert caught.value.hint.startswith(hint)
 
 
 @pytest.mark.parametrize("size", [-1, 0, 3])

@@ -151,7 +151,8 @@ def test_other_entries_are_noted(save: Any) -> None:
     ("images", "message"),
     [
         (GREY.astype(np.int32), r"`images` has dtype int32; images are uint8.*images.astype\(.uint8"),
-        (GREY.astype(bool), "`images` has dtype bool"),
+        (GREY.astype(bool), r"`images` has dtype bool; .*Convert it: images.astype\(.uint8.\) \* 255"),
+        (GREY.astype(np.uint16), r"`images` has dtype uint16; .*Convert it: \(images // 257\)"),
         (np.array([["a"]]), "`images` has dtype <U1"),
         (np.array([{}, []], object), "`images` has dtype object"),
         (GREY[0], r"`images` has shape \(8, 6\); images are \(N, H, W\)"),
@@ -187,7 +188,10 @@ def test_not_finite(save: Any) -> None:
         (np.array([0, 1, -1, 2, 0]), "`labels` has values from -1 to 2; labels run from 0"),
         (np.array([0, 1, 2**40, 2, 0]), "to 1099511627776; .*np.unique"),
         (np.zeros(5), "`labels` has dtype float64; labels are integers.*astype"),
-        (np.array(list("abcde")), "`labels` has dtype <U1"),
+        (
+            np.array(list("abcde")),
+            r"`labels` has dtype <U1; .*names, labels = np.unique\(labels, return_inverse=True\)",
+        ),
         (np.zeros((5, 10), int), r"`labels` has shape \(5, 10\).*argmax"),
         (np.zeros((), int), r"`labels` has shape \(\)"),
     ],

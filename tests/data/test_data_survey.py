@@ -52,7 +52,7 @@ def test_a_folder(folder: Path, workers: int) -> None:
     assert found.broken == [("dog/bad.png", "can't be decoded: cannot identify image file.")]
     assert found.bytes_uint8 == 3 * (4 * 48 + 200)
     assert found.bytes_float32 == 4 * found.bytes_uint8
-    assert found.notes == ["1 file that is no image ignored"]
+    assert found.notes == ["1 file ignored, not images: 1 .txt", "labels are the 2 sub-folders: cat, dog"]
     assert heard[-1] == (6, 6)
 
 

@@ -16,10 +16,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from gantool.data.images import darkness
 from gantool.data.pack.format import FIRST_BROKEN, Description, describe
 from gantool.data.pack.sources import Options, open_source
 from gantool.data.pack.writer import BROKEN, HEADER, Mark, Writer
 from gantool.data.readers.folder import SizesDiffer
+from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError
 from gantool.system import locking
 from gantool.system.files import read_json, write_json
@@ -57,9 +59,10 @@ class BrokenFiles(GantoolError):
         self.listed, self.count = listed, count
         named = "".join(f"\n  {each['file']} {each['reason']}" for each in broken_files(listed, FIRST_BROKEN))
         more = f"\n  … and {count - FIRST_BROKEN:,} more" if count > FIRST_BROKEN else ""
+        skip = "" if count == of else ", or add --skip-broken: it goes on at the end"
         super().__init__(
             f"{count:,} of {of:,} files can't be used:{named}{more}",
-            f"All of them are listed in {listed}. Mend or remove them, or add --skip-broken: it goes on at the end.",
+            f"All of them are listed in {listed}. Mend or remove them{skip}.",
         )
 
 
@@ -108,8 +111,11 @@ def pack(
             if writer.mark.broken and (not options.skip_broken or not writer.mark.rows):
                 raise BrokenFiles(partial.rows / BROKEN, writer.mark.broken, origin.count)
             written = writer.finish()
-        broken_first = broken_files(partial.rows / BROKEN, FIRST_BROKEN) if written.mark.broken else []
-        description = describe(partial.rows, origin.layouts, written, broken_first=broken_first, **origin.description)
+        described = origin.description
+        if written.mark.broken:
+            described["broken_first"] = broken_files(partial.rows / BROKEN, FIRST_BROKEN)
+        described["notes"] += darkness(open_npy(partial.rows / "images.npy"))
+        description = describe(partial.rows, origin.layouts, written, **described)
         size = sum(path.stat().st_size for path in partial.rows.iterdir())
         partial.finish()
     return Summary(description, size, time.monotonic() - start, written.mark.done - began.done)

@@ -18,29 +18,23 @@ from gantool import __version__
 from gantool.data import is_bare, load
 from gantool.data.catalog import names
 from gantool.data.dataset import Dataset, check_sides, check_size
+from gantool.data.image_files import BrokenImage, Preparation, colour, decode, is_grey, read, strict_decoding
 from gantool.data.images import (
     CHANNELS,
     FITS,
-    BrokenImage,
     Fit,
-    Preparation,
     as_bytes,
     channels_first,
     check_images,
     check_pictures,
-    colour,
-    decode,
-    is_grey,
     is_paired,
-    read,
     resize,
-    strict_decoding,
     with_channels,
 )
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.writer import Batch, Layout
 from gantool.data.pool import in_order
-from gantool.data.readers.folder import SizesDiffer, class_note, classes_of, find_images, read_labels
+from gantool.data.readers.folder import SizesDiffer, find_images, find_labels
 from gantool.data.readers.npy import open_npy, release
 from gantool.errors import GantoolError, excerpt
 
@@ -205,12 +199,10 @@ class FolderSource:
         self.names, notes = find_images(path)
         self.count = len(self.names)
         self.list_bytes = sum(map(len, self.names)) + _LINE_BYTES * self.count  # what files.jsonl will take
-        class_names, self.labels, origin = _labels(path, self.names, options.labels)
-        if origin == "folders":
-            notes.append(class_note(class_names))
-        digest = ""
+        found = find_labels(path, self.names, options.labels)
+        self.labels, digest = found.labels, ""
         if self.labels is not None:
-            digest = Dataset("", "", {"labels": self.labels}).fingerprint + json.dumps(class_names)
+            digest = Dataset("", "", {"labels": self.labels}).fingerprint + json.dumps(found.class_names)
         self.plan = _plan(options, source=_signature(path, self.names), label_digest=digest)
         self.description: dict[str, Any] = {
             "name": path.resolve().name or "images",
@@ -219,9 +211,9 @@ class FolderSource:
             "size": options.size,
             "fit": options.fit if options.size else None,
             "background": options.background,
-            "labels": origin,
-            "class_names": list(class_names),
-            "notes": notes,
+            "labels": found.origin,
+            "class_names": list(found.class_names),
+            "notes": [*notes, *found.notes],
         }
 
     def prepare(self, found: Mapping[str, Any], workers: int | None) -> dict[str, Any]:
@@ -292,24 +284,6 @@ class FolderSource:
                 except BrokenImage:
                     continue
         return None
-
-
-def _labels(path: Path, files: Sequence[str], given: str | None) -> tuple[tuple[str, ...], np.ndarray | None, str]:
-    """Class names, the label of each file, and where they come from: folders, none or the CSV file's name."""
-    if given in (None, "folders"):
-        class_names, labels = classes_of(files)
-        if class_names:
-            return class_names, labels, "folders"
-        if given:
-            outside = next((name for name in files if "/" not in name), "")
-            why = f"{excerpt(outside)!r} lies in none" if outside else "there is only one"
-            raise GantoolError(
-                f"The sub-folders of {path} are no classes: {why}.",
-                "Put every image into a sub-folder named after its class, or give --labels none or a CSV file.",
-            )
-    if given in (None, "none"):
-        return (), None, "none"
-    return *read_labels(Path(given), files), Path(given).name
 
 
 def _signature(folder: Path, names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Data from a folder of image files, sub-folders included; labels from sub-folders or a CSV file."""
+"""Data from a folder of image files, sub-folders included; labels from sub-folders, a CSV file or dataset.json."""
 
 from __future__ import annotations
 
@@ -7,31 +7,38 @@ import os
 import re
 import shlex
 import stat
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from gantool.data.dataset import MAX_CLASSES, Dataset, check_bytes, check_sides
-from gantool.data.images import BrokenImage, Preparation, decode, is_grey, strict_decoding
+from gantool.data.image_files import SUFFIXES, BrokenImage, Preparation, decode, is_grey, strict_decoding
+from gantool.data.images import darkness
 from gantool.errors import GantoolError, excerpt
+from gantool.system.files import parse_json, read_bounded
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note recommends a pack
+MAX_KINDS = 5  # of ignored files, in a note
 COLUMNS = ("file", "label")
-_KINDS = "png, jpg, webp, bmp, gif or tif"
+MAX_DATASET_JSON = 2**30  # bytes
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+DATASET_JSON = "dataset.json"  # the labels of StyleGAN's dataset tool
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
 def load_folder(path: Path, size: int | None = None) -> Dataset:
     """The images under `path` in the order of their names, uint8 (N, C, H, W).
 
-    C is 1 when all files are greyscale, else 3. First-level sub-folders are classes, when there are two or more and
-    no image lies outside them. Hidden files are skipped; links to files are followed, links to folders are not.
-    Without `size` all images must have the same sides; with it each is centre-cropped and resized. GantoolError for a
-    folder without images, images that can't be decoded, and sides that differ.
+    C is 1 when all files are greyscale, else 3. Labels are those of `find_labels`. Hidden files are skipped; links to
+    files are followed, links to folders are not. Without `size` all images must have the same sides; with it each is
+    centre-cropped and resized. GantoolError for a folder without images, images that can't be decoded, and sides that
+    differ.
     """
     names, notes = find_images(path)
     files = [path / name for name in names]
@@ -42,16 +49,16 @@ def load_folder(path: Path, size: int | None = None) -> Dataset:
     except BrokenImage as error:
         more = f"`gantool data info {shlex.quote(str(path))}` lists all that are broken."
         raise GantoolError(error.message, f"{error.hint} {more}") from error
-    class_names, labels = classes_of(names)
-    if class_names:
-        arrays["labels"] = labels
-        notes.append(class_note(class_names))
+    found = find_labels(path, names)
+    if found.labels is not None:
+        arrays["labels"] = found.labels
+    notes += [*found.notes, *darkness(arrays["images"])]
     if len(files) > MANY_FILES or arrays["images"].nbytes > MANY_BYTES:
         command = f"gantool data pack {shlex.quote(str(path))} -o pack" + (f" --size {size}" if size else "")
         notes.append(
             f"{len(files):,} files are decoded at every start; `{command}` does it once, then give `--data pack`"
         )
-    return Dataset(path.resolve().name or "images", str(path), arrays, class_names, notes=tuple(notes))
+    return Dataset(path.resolve().name or "images", str(path), arrays, found.class_names, notes=tuple(notes))
 
 
 def find_images(path: Path) -> tuple[list[str], list[str]]:
@@ -61,7 +68,8 @@ def find_images(path: Path) -> tuple[list[str], list[str]]:
     there are none.
     """
     names: list[str] = []
-    others = links = 0
+    others: Counter[str] = Counter()
+    links = 0
     for folder, folders, entries in os.walk(path, onerror=_unreadable):
         here = Path(folder)
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -70,18 +78,26 @@ def find_images(path: Path) -> tuple[list[str], list[str]]:
         for entry in entries:
             if entry.startswith("."):
                 continue
-            if os.path.splitext(entry)[1].lower() in SUFFIXES and not _special(here / entry):  # noqa: PTH122 — fast
+            suffix = os.path.splitext(entry)[1].lower()  # noqa: PTH122 — fast
+            if suffix in SUFFIXES and not _special(here / entry):
                 names.append(inside + entry)
-            else:
-                others += 1
+            elif inside + entry != DATASET_JSON:
+                others["pipe or device" if suffix in SUFFIXES else suffix or "without a suffix"] += 1
     notes = []
     if others:
-        notes.append(f"{others} {'file that is' if others == 1 else 'files that are'} no image ignored")
+        commonest = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:MAX_KINDS]
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in commonest)
+        more = ", …" if len(others) > MAX_KINDS else ""
+        total = others.total()
+        notes.append(f"{total:,} {'file' if total == 1 else 'files'} ignored, not images: {kinds}{more}")
     if links:
         notes.append(f"{links} linked {'folder' if links == 1 else 'folders'} not followed")
     if not names:
         aside = f" ({'; '.join(notes)})" if notes else ""
-        raise GantoolError(f"{path} holds no images{aside}.", f"Give a folder that holds {_KINDS} files, at any depth.")
+        raise GantoolError(
+            f"{path} holds no images{aside}.",
+            "Give a folder that holds PNG, JPEG, WebP, BMP, GIF, TIFF … files, at any depth.",
+        )
     names.sort(key=lambda name: name.replace("/", "\0"))  # the order of the names' parts, without a list of each
     return names, notes
 
@@ -137,42 +153,121 @@ class SizesDiffer(GantoolError):
 # labels
 
 
-def classes_of(names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """The classes of files named relative to their folder, and the label of each, int64 (N,).
+@dataclass(frozen=True)
+class Labels:
+    """The label of each file, int64 (N,), or None. `origin`: folders, none, or the name of the file they come from."""
 
-    They are the first-level sub-folders, when there are two or more and no file lies outside them; else none.
+    class_names: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
+    origin: str = "none"
+    notes: tuple[str, ...] = ()
+
+    def of(self, rows: np.ndarray) -> np.ndarray | None:
+        return None if self.labels is None else self.labels[rows]
+
+
+def find_labels(path: Path, names: Sequence[str], given: str | None = None) -> Labels:
+    """The labels of the files `names` in the folder `path`.
+
+    `given`: folders, none or a CSV file; None: those of dataset.json, else folders, when there are any. GantoolError
+    for folders that are no classes, and a file that does not fit.
     """
-    folders = {_folder_of(name) for name in names}
-    if len(folders) < 2 or "" in folders:
-        return (), np.empty(0, np.int64)
-    class_names = tuple(sorted(folders))
-    number = {name: label for label, name in enumerate(class_names)}
-    return class_names, np.fromiter((number[_folder_of(name)] for name in names), np.int64, len(names))
+    if given == "none":
+        return Labels()
+    if given not in (None, "folders"):
+        return Labels(*read_labels(Path(given), names), Path(given).name)
+    if given is None and os.path.isfile(path / DATASET_JSON):  # noqa: PTH113 — never raises, as Path's does
+        return _labels_of_json(path / DATASET_JSON, names)
+    found = _labels_of_folders(names)
+    if given and found.labels is None:
+        why = found.notes[-1] if found.notes else "there are fewer than two sub-folders with images"
+        raise GantoolError(
+            f"{path} has no classes: {why}.",
+            "Put every image into a sub-folder named after its class, or give --labels none or a CSV file.",
+        )
+    return found
 
 
-def _folder_of(name: str) -> str:
-    """The first-level sub-folder; "" for a file outside of them."""
-    return name.partition("/")[0] if "/" in name else ""
+def _labels_of_folders(names: Sequence[str]) -> Labels:
+    """The first level with two or more sub-folders holds the classes, unless images lie beside them.
+
+    Splits (train, val …) are passed over, too: then the classes are the sub-folders of all of them.
+    """
+    depth, notes = 0, []
+    while True:
+        folders = {_folder_of(name, depth) for name in names}
+        if None in folders:
+            if len(folders) > 2:
+                outside = [name for name in names if _folder_of(name, depth) is None]
+                more = f" and {len(outside) - 1:,} more lie" if len(outside) > 1 else " lies"
+                notes.append(f"no labels, as {excerpt(outside[0])!r}{more} beside the sub-folders")
+            return Labels(notes=tuple(notes))
+        classes = sorted_classes({folder for folder in folders if folder is not None})
+        splits = len(classes) > 1 and SPLITS.issuperset(each.lower() for each in classes)
+        if len(classes) > 1 and not splits:
+            break
+        if splits:
+            notes.append(f"{', '.join(classes)} are taken together; give one of these folders to train on it alone")
+        depth += 1
+    number = {name: label for label, name in enumerate(classes)}
+    labels = np.fromiter((number[_folder_of(name, depth) or ""] for name in names), np.int64, len(names))
+    return Labels(
+        classes, labels, "folders", (f"labels are the {len(classes)} sub-folders: {_listed(classes)}", *notes)
+    )
 
 
-def class_note(names: Sequence[str], most: int = 10) -> str:
-    more = ", …" if len(names) > most else ""
-    return f"labels are the {len(names)} sub-folders: {', '.join(names[:most])}{more}"
+def _folder_of(name: str, depth: int) -> str | None:
+    """The sub-folder at `depth` in which a file lies; None for a file beside the sub-folders."""
+    parts = name.split("/", depth + 1)
+    return parts[depth] if len(parts) > depth + 1 else None
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def _labels_of_json(file: Path, names: Sequence[str]) -> Labels:
+    """The labels in a dataset.json of StyleGAN: {"labels": [["00000/img0.png", 3], …]}; null for none."""
+    value = parse_json(read_bounded(file, MAX_DATASET_JSON), file)
+    listed = value.get("labels") if isinstance(value, dict) else None
+    if listed is None:
+        return Labels()
+    try:
+        label_of = {str(name): label for name, label in listed}
+    except (TypeError, ValueError):
+        label_of = {}
+    if not label_of or not all(type(label) is int and 0 <= label < MAX_CLASSES for label in label_of.values()):
+        return Labels(notes=(f"{file.name} is ignored: its labels are no class numbers",))
+    missing = next((name for name in names if name not in label_of), None)
+    if missing is not None:
+        raise GantoolError(
+            f"{file} has no label of {excerpt(missing)!r}.",
+            "Add it, or move the image or dataset.json out of the folder.",
+        )
+    labels = np.fromiter((label_of[name] for name in names), np.int64, len(names))
+    classes = tuple(map(str, range(int(labels.max()) + 1)))
+    return Labels(classes, labels, file.name, (f"labels are those of {file.name}: {len(classes)} classes",))
 
 
 def read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """The classes in the CSV file `path`, and the label of each of the files `names`, int64 (N,).
 
-    The header is `file,label`, in any order; other columns are ignored. A file is named relative to the folder of
-    images, with `/` between folders. Class names are sorted, by value when all are integers. GantoolError with the
-    line for a file that is missing, unknown or named twice, and a label that is empty.
+    The header is `file,label`, in any order and case; other columns are ignored. A file is named relative to the
+    folder of images, with `/` between folders, in any Unicode normalization. Class names are sorted, by value when all
+    are integers. GantoolError with the line for a file that is missing, unknown or named twice, and a label that is
+    empty.
     """
     row_of = {name: row for row, name in enumerate(names)}
+    composed: dict[str, int] = {}
     class_of: dict[str, int] = {}
     labels = np.full(len(names), -1, np.int64)
     lines = np.zeros(len(names), np.int64)
     for line, file, label in _rows(path):
-        row = row_of.get(file.removeprefix("./"))
+        file = file.removeprefix("./")
+        row = row_of.get(file)
+        if row is None:  # file systems and editors disagree on how to write é
+            composed = composed or {unicodedata.normalize("NFC", name): row for name, row in row_of.items()}
+            row = composed.get(unicodedata.normalize("NFC", file))
         if row is None:
             raise GantoolError(
                 f"{path}, line {line}: there is no image {excerpt(file)!r}.",
@@ -221,7 +316,7 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
-            header = [name.strip() for name in next(reader, [])]
+            header = [name.strip().lower() for name in next(reader, [])]
             if not header:
                 raise GantoolError(f"{path} is empty.", "Write the header file,label and then a line a file.")
             if any(header.count(name) != 1 for name in COLUMNS):
