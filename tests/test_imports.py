@@ -26,6 +26,7 @@ FLOORS = (
     ("exporting", "benching", "shards", "doctor", "scaffold"),
     ("api",),
     ("testing",),
+    ("api",),
     ("cli",),
     ("__main__",),
 )

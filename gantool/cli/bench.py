@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gantool.system.terminal import console, megabytes, print_json, print_table, status
+from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
     from gantool.benching.tables import Names, Table
@@ -116,26 +116,26 @@ def command(
     sizes = _batches(batches)
     if full and (provider or threads or options):
         raise typer.BadParameter("--full takes every provider, threads and option: leave those out.")
-    from gantool.benching import answer, report
-    from gantool.run.exports import find_artifact
-    from gantool.system.files import read_json
+    from gantool.api.bench import bench
 
-    paths = [find_artifact(given, runs) for given in files or (None,)]
-    before = read_json(baseline) if baseline else None
-    with status() as listener:
-        made = report.bench_files(
-            paths,
-            report.Settings(sizes, seconds, timeout, minutes, answer.Limits(p99, memory)),
-            listener,
-            provider=provider,
-            threads=threads,
-            options=_words(options),
-            full=full,
-            quality=quality,
-            compare=_words(compare),
-            baseline=before,
-            tolerance=tolerance,
-        )
+    made = bench(
+        files,
+        provider=provider,
+        batches=sizes,
+        threads=threads,
+        options=_words(options),
+        full=full,
+        minutes=minutes,
+        seconds=seconds,
+        timeout=timeout,
+        p99=p99,
+        memory=memory,
+        quality=quality,
+        compare=_words(compare),
+        baseline=baseline,
+        tolerance=tolerance,
+        runs=runs,
+    )
     if as_json:
         print_json(made)
     else:
@@ -149,10 +149,12 @@ def command(
 
         write_html(made, html)
     if write_choice:
+        from gantool.benching import answer
+
         given = context.get_parameter_source("p99")
         for path in answer.write_choices(made, within_p99=given is not None and given.name == "COMMANDLINE"):
             console(stderr=True).print(f"Written: {path}")
-    if before is not None and made["baseline"]["regressed"]:
+    if baseline and made["baseline"]["regressed"]:
         raise typer.Exit(REGRESSED)
 
 

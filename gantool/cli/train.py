@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
+import shlex
+import signal
+import sys
 import tomllib
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +16,12 @@ import typer
 from typer.core import TyperGroup
 
 from gantool.errors import ArgumentError, GantoolError
+from gantool.system.terminal import console, print_error
 
 if TYPE_CHECKING:
     from gantool.plugin.options import Option
+    from gantool.run.rundir import Status
+    from gantool.training.session import Session
 
 
 class _Architectures(TyperGroup):
@@ -56,12 +64,12 @@ _CONFIG = Annotated[Path | None, typer.Option(help="TOML file of options; flags 
 
 def _command_for(name: str) -> Any:
     """The Typer command of one architecture."""
-    from gantool.plugin.options import options_of, training_options
+    from gantool.plugin.options import all_options
     from gantool.plugin.registry import find
 
     plugin = find(name)
     assert plugin.architecture is not None
-    options = [*options_of(plugin.architecture), *training_options()]
+    options = all_options(plugin.architecture)
 
     def command(resume: str | None = None, config: Path | None = None, **given: Any) -> None:
         flags = {k: v.value if isinstance(v, _Given) else v for k, v in given.items() if v is not None}
@@ -119,9 +127,44 @@ def _train(name: str, options: list[Option], flags: dict[str, Any], resume: str 
         check_together(options, given.keys() - {"runs"}, resume not in (None, "auto"))
     except ArgumentError as error:
         raise typer.BadParameter(str(error)) from error
-    from gantool.cli.training import run_training
+    from gantool.api.progress import Display, display_for
+    from gantool.api.train import run_session
+    from gantool.training import distributed, session
 
-    run_training(name, given, resume)
+    with distributed.joined(_print_error) as group:
+        opened = session.open_session(name, given, resume, group)
+        display = display_for(opened) if group.leads else Display()
+        status = run_session(opened, display, (signal.SIGINT, signal.SIGTERM), lambda: os._exit(130))
+        if group.leads:
+            _show_end(name, opened, status)
+    if status == "interrupted":
+        sys.exit(130)
+
+
+def _print_error(error: Exception) -> None:
+    if isinstance(error, GantoolError):
+        print_error(error)
+    else:
+        traceback.print_exception(error)
+
+
+def _show_end(name: str, opened: Session, status: Status) -> None:
+    """Where everything is, and what to type next."""
+    from gantool.run import best
+    from gantool.training import tensorboard
+
+    state, run, info, out = opened.state, opened.run, opened.info, console()
+    out.print(f"{status} at step {state.step} after {state.seconds:,.0f} s of training")
+    out.print(f"samples  {run.sample(state.step)}\ncurves   {run.curves}\nweights  {run.checkpoint(state.step)}")
+    if (step := best.best(run, info)) is not None:
+        out.print(f"best     {run.checkpoint(step)} by {info.keep_best}")
+    if info.tensorboard:
+        out.print(f"board    tensorboard --logdir {shlex.quote(str(run.path / tensorboard.FOLDER))}")
+    if status == "interrupted":
+        out.print(f"Resume with: gantool train {name} --resume {shlex.quote(str(run.path))}")
+        return
+    older = "; what is in its export/ is of an earlier step" if run.export.is_dir() else ""
+    out.print(f"Next: gantool export {shlex.quote(str(run.path))}{older}")
 
 
 def _read_toml(path: Path, options: list[Option]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from gantool import __version__
 from gantool.artifact import latents
 from gantool.artifact.manifest import PRECISIONS, InputInfo, Manifest, OutputInfo
 from gantool.data import Dataset, load
-from gantool.errors import GantoolError
+from gantool.errors import ArgumentError
 from gantool.exporting.onnx_files import graph, precision
 from gantool.exporting.onnx_files.seeds import INDEX, OPSET, OPSETS, SEED
 from gantool.exporting.verify import Check
@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Options:
-    """How ONNX files are written; GantoolError for what can't be.
+    """How ONNX files are written; ArgumentError for what can't be.
 
     - `precisions`: of `gantool.artifact.manifest.PRECISIONS`; a file each.
     - `optimize`: clean the graph and rewrite layers by fixed rules (`onnx_files.optimize`); else it stays torch's.
@@ -83,11 +83,11 @@ class Options:
         unknown = [name for name in self.precisions if name not in PRECISIONS]
         if unknown or not self.precisions:
             given = ", ".join(unknown) or "none"
-            raise GantoolError(f"There is no precision {given}.", f"Use {', '.join(PRECISIONS)}.")
+            raise ArgumentError(f"There is no precision {given}.", f"Use {', '.join(PRECISIONS)}.")
         if self.opset not in OPSETS:
-            raise GantoolError(f"Opset {self.opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
+            raise ArgumentError(f"Opset {self.opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
         if self.batch is not None and not 1 <= self.batch <= MAX_FIXED:
-            raise GantoolError(f"A batch of {self.batch} can't be fixed.", f"Give 1 to {MAX_FIXED}.")
+            raise ArgumentError(f"A batch of {self.batch} can't be fixed.", f"Give 1 to {MAX_FIXED}.")
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,11 @@ def training_options() -> list[Option]:
     return sorted(_options(TrainOptions(), "Training"), key=lambda option: option.name in RunOptions.model_fields)
 
 
+def all_options(architecture: Architecture) -> list[Option]:
+    """Everything that `gantool train NAME` and `gantool.train(NAME)` take."""
+    return [*options_of(architecture), *training_options()]
+
+
 def parse(options: Iterable[Option], given: Mapping[str, Any], origin: Path | None = None) -> dict[str, Any]:
     """Validated values by the options' names. `origin`: the file that `given` was read from.
 

@@ -13,6 +13,7 @@ names of files and classes, are spelt out. Rich is imported when something is pr
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import sys
 import time
@@ -125,7 +126,7 @@ def status() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress(unit: str = "", every: float = 30.0) -> Iterator[Progress]:
-    """Progress on stderr: a bar on a terminal and in a notebook; elsewhere a line every so many seconds.
+    """Progress on stderr: a bar on a terminal and in a notebook with ipywidgets; elsewhere a line in so many seconds.
 
     `unit`: what is counted, as `images`; `B` for bytes.
     """
@@ -141,7 +142,8 @@ class Progress:
         from rich import progress as bars
 
         self.console = console(stderr=True)
-        self.live = (self.console.is_terminal and not self.console.is_dumb_terminal) or self.console.is_jupyter
+        widgets = self.console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None  # rich needs them
+        self.live = (self.console.is_terminal and not self.console.is_dumb_terminal) or widgets
         columns = [bars.TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[text]")]
         self.bars = bars.Progress(
             columns[0],

@@ -20,7 +20,7 @@ from gantool.data import Dataset, load
 from gantool.errors import GantoolError
 from gantool.plugin import registry
 from gantool.plugin.architecture import Architecture, Recipe
-from gantool.plugin.options import check_together, options_of, parse, resolve, training_options
+from gantool.plugin.options import all_options, check_together, parse, resolve, training_options
 from gantool.plugin.registry import Plugin
 from gantool.plugin.train_options import RunOptions, TrainOptions
 from gantool.run import best, checkpoint, metrics_log, rundir
@@ -53,7 +53,7 @@ def open_session(name: str, given: Mapping[str, Any], resumed: str | None = None
     """
     plugin = registry.find(name)
     assert plugin.architecture is not None
-    known = [*options_of(plugin.architecture), *training_options()]
+    known = all_options(plugin.architecture)
     check_together(known, given.keys() - {"runs"}, resumed not in (None, "auto"))
     changes = {option.name: given[option.name] for option in known if option.changeable and option.name in given}
     options = TrainOptions(**{key: value for key, value in given.items() if key in TrainOptions.model_fields})
@@ -175,7 +175,7 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
     info = group.lead(run.read)
     plugin, recipe, config = described(info)
     assert plugin.architecture is not None
-    known = [*options_of(plugin.architecture), *training_options()]
+    known = all_options(plugin.architecture)
     changes = parse(known, changes)
     check_together(known, changes, resumed=True)
     held = run.hold(LOCKED if group.restarted else 0.0) if group.leads else None

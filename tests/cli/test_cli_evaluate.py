@@ -17,7 +17,7 @@ from support.inprocess import Run
 from support.trainings import dataset, run_until, save_npz, start
 
 from gantool import data, exporting
-from gantool.api.evaluation import draw_from
+from gantool.api.evaluate import draw_from
 from gantool.metrics.samples import as_samples
 from gantool.plugin.architecture import Input, SampleSpec
 from gantool.plugin.game import Game

@@ -1,8 +1,10 @@
-"""Evaluate a run, an exported file, or the data itself: how good are the images?"""
+"""`gantool.evaluate`: how good are the images of a run, of an exported file, or the data itself?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,21 +12,24 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from gantool.api.export import note
+from gantool.api.runs import Run
 from gantool.artifact import latents, pictures
 from gantool.data import Dataset, load
 from gantool.data.catalog import names
-from gantool.errors import GantoolError
+from gantool.errors import ArgumentError, GantoolError
 from gantool.exporting import Source, source_of
 from gantool.metrics import evaluation, library, report
 from gantool.metrics.evaluation import Evaluation, Watch
-from gantool.metrics.extractors import Extractor, default_extractor, load_extractor
+from gantool.metrics.extractors import default_extractor, load_extractor
 from gantool.metrics.memory import neighbours_picture
-from gantool.metrics.samples import halves, uniform
+from gantool.metrics.samples import BATCH, halves, uniform
 from gantool.plugin.architecture import SampleSpec
 from gantool.run import rundir
 from gantool.run.exports import find_artifact
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
+from gantool.system import terminal
 from gantool.system.files import reading, write_json, writing
 from gantool.training.state import pick_device
 
@@ -36,90 +41,113 @@ MAX_SEED = 2**63 - 1
 Draw = Callable[[int, int], "np.ndarray | torch.Tensor"]
 
 
-@dataclass(frozen=True)
-class Result:
-    """An evaluation with all that decided it. `json`: the same as plain values, as in evaluation.json."""
-
-    title: str
-    evaluation: Evaluation
-    data: Dataset
-    extractor: Extractor
-    notes: tuple[str, ...]
-    files: dict[str, str]
-    json: dict[str, Any]
-
-
 def evaluate(
-    subject: str | None = None,
+    run: Run | str | os.PathLike[str] | int | None = None,
     *,
-    step: str | None = None,
-    data: str | None = None,
+    step: int | str | None = None,
+    data: str | os.PathLike[str] | None = None,
     size: int | None = None,
     extractor: str | None = None,
-    inception_weights: Path | None = None,
+    inception_weights: str | os.PathLike[str] | None = None,
     samples: int | None = None,
     seed: int = 0,
-    batch: int = 256,
+    batch: int = BATCH,
     device: str = "auto",
     floor: bool = False,
     ceiling: bool = False,
-    output: Path | None = None,
-    runs: Path = Path("runs"),
-    on_note: Callable[[str], None] = lambda note: None,
-    watch: Watch = lambda what, total: lambda done: None,
-) -> Result:
-    """Compare a generator's samples with the data it was trained on, and write evaluation.json and neighbours.png.
+    output: str | os.PathLike[str] | None = None,
+    runs: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+    say: Callable[[str], None] = note,
+) -> dict[str, Any]:
+    """Compare what a generator makes with the data; the report, as in evaluation.json.
 
-    `subject`: a run or an exported ONNX file; None: the newest run. `floor` and `ceiling` evaluate one half of the data
-    and uniform noise instead, and write nothing unless `output` is given. The other arguments are the options of
-    `gantool evaluate`. `on_note` is told of damaged checkpoints that are passed over; `watch(what, total)` is called
-    for each part of the work, and gives a function to call with what is done of it. GantoolError: no such subject, the
-    data is not there or does not fit, too few samples, or torchmetrics is missing.
+        report = gantool.evaluate(run)
+        report["figures"]["frechet_distance"]["value"]
+
+    `run`: a run, or an exported .onnx file; default: the newest run. `step`: of another checkpoint than the newest, or
+    `best`. `data`, `size`: what to compare with; default: what it was trained on. `extractor`: digits, inception (with
+    `inception_weights`), pixels, or a TorchScript file: opening one runs code in it. `samples`: fakes, and at most as
+    many reals; default: as many as the data has, 10,000 at most. `floor` evaluates one half of the data against the
+    other, `ceiling` noise. `output`: a folder for evaluation.json and neighbours.png, or a .png; default: evaluation/
+    in the run, NAME.evaluation/ beside a file. `say`: is told of what a person should know.
+
+    GantoolError when something is missing or does not fit; ArgumentError for an argument that is wrong.
     """
     if floor and ceiling:
-        raise GantoolError("--floor and --ceiling are two evaluations.", "Ask for one at a time.")
-    if (floor or ceiling) and (subject is not None or step is not None):
-        raise GantoolError(
+        raise ArgumentError("--floor and --ceiling are two evaluations.", "Ask for one at a time.")
+    if (floor or ceiling) and (run is not None or step is not None):
+        raise ArgumentError(
             f"{'--floor' if floor else '--ceiling'} judges the data itself, not "
-            f"{subject if subject is not None else f'step {step}'}.",
+            f"{run if run is not None else f'step {step}'}.",
             "Leave one of them out.",
         )
     library.require()  # before anything that takes long
+    source = None if data is None else os.fspath(data)
     target = pick_device(device)
     notes: tuple[str, ...] = ()
     if floor or ceiling:
-        dataset = load(data or "digits", size)
+        dataset = load(source or "digits", size)
         judged = _floor(dataset, seed) if floor else _ceiling(dataset, seed)
     else:
-        judged, origin = _find(subject, runs, step, seed, target, on_note)
-        dataset, notes = origin.load(data, size, judged)
-    measure = load_extractor(extractor or default_extractor(dataset), dataset.spec, target, inception_weights)
-    found = evaluation.evaluate(
-        judged.draw,
-        min(samples or min(SAMPLES, len(dataset)), judged.available or MAX_SEED),
-        dataset,
-        measure,
-        against=judged.against,
-        seed=seed,
-        batch=batch,
-        watch=watch,
-    )
+        given = None if run is None else str(run.path if isinstance(run, Run) else run)
+        at = None if step is None else str(step)
+        judged, origin = _find(given, Path(runs), at, seed, target, say)
+        dataset, notes = origin.load(source, size, judged)
+    weights = None if inception_weights is None else Path(inception_weights)
+    measure = load_extractor(extractor or default_extractor(dataset), dataset.spec, target, weights)
+    with _bars(progress) as watch:
+        found = evaluation.evaluate(
+            judged.draw,
+            min(samples or min(SAMPLES, len(dataset)), judged.available or MAX_SEED),
+            dataset,
+            measure,
+            against=judged.against,
+            seed=seed,
+            batch=batch,
+            watch=watch,
+        )
     about = {"kind": judged.kind, "path": judged.path and str(judged.path), "step": judged.step}
     notes = (*dataset.notes, *judged.notes, *notes, *found.notes)
-    described = report.as_json(found, about, dataset, measure, notes)
-    if folder := output or judged.folder:
-        described["files"] = _write(described, found, dataset, folder)
-    return Result(judged.title, found, dataset, measure, notes, described["files"], described)
+    made = report.as_json(found, about, dataset, measure, notes)
+    folder = judged.folder if output is None else Path(output)
+    if folder:
+        made["files"] = _write(made, found, dataset, folder)
+    for text in notes:
+        say(text)
+    return made
 
 
-def _write(described: dict[str, Any], found: Evaluation, data: Dataset, output: Path) -> dict[str, str]:
+@contextmanager
+def _bars(shown: bool) -> Iterator[Watch]:
+    """A bar on stderr for each thing that is being done."""
+    if not shown:
+        yield lambda what, total: lambda done: None
+        return
+    with terminal.progress() as bar:
+
+        def watch(what: str, total: int) -> Callable[[int], None]:
+            bar.start(what, total)
+            done = 0
+
+            def advance(more: int) -> None:
+                nonlocal done
+                done += more
+                bar.update(done)
+
+            return advance
+
+        yield watch
+
+
+def _write(made: dict[str, Any], found: Evaluation, data: Dataset, output: Path) -> dict[str, str]:
     """evaluation.json and neighbours.png in the folder `output`, or `output` itself, a .png, with a .json beside it."""
     picture = output if output.suffix.lower() == ".png" else output / "neighbours.png"
     listing = output.with_suffix(".json") if picture == output else output / "evaluation.json"
     files = {"evaluation": str(listing), "neighbours": str(picture)}
     with writing(output, "Name another with -o."):
         pictures.save_png(neighbours_picture(found.memorisation, data.images), picture)
-        write_json(listing, {**described, "files": files})
+        write_json(listing, {**made, "files": files})
     return files
 
 
@@ -191,7 +219,6 @@ class _Subject:
     """
 
     kind: Literal["run", "file", "floor", "ceiling"]
-    title: str
     spec: SampleSpec
     draw: Draw
     path: Path | None = None
@@ -210,7 +237,7 @@ def _find(
         is_file = given is not None and (Path(given).is_file() or Path(given).suffix in (".onnx", ".pt"))
     if is_file:
         if step is not None:
-            raise GantoolError(f"--step {step} is for a run; {given} is a file.", "Leave it out, or name the run.")
+            raise ArgumentError(f"--step {step} is for a run; {given} is a file.", "Leave it out, or name the run.")
         return _file(find_artifact(given, runs), seed)
     run = rundir.find(runs, given) if given else rundir.newest(runs)
     return _run(run, step, seed, device, on_note)
@@ -221,7 +248,6 @@ def _floor(data: Dataset, seed: int) -> _Subject:
     fakes, reals = halves(len(data), seed)
     return _Subject(
         kind="floor",
-        title="one half of the data against the other",
         spec=data.spec,
         draw=lambda start, count: data.images[fakes[start : start + count]],
         available=len(fakes),
@@ -231,7 +257,7 @@ def _floor(data: Dataset, seed: int) -> _Subject:
 
 def _ceiling(data: Dataset, seed: int) -> _Subject:
     """Uniform noise: any generator is better."""
-    return _Subject("ceiling", "uniform noise", data.spec, uniform(data.spec.shape, seed))
+    return _Subject("ceiling", data.spec, uniform(data.spec.shape, seed))
 
 
 def _run(
@@ -244,7 +270,6 @@ def _run(
     data = run.read().data
     subject = _Subject(
         kind="run",
-        title=f"{run.path}, step {reached:,}",
         spec=source.output,
         draw=draw_from(source, seed, device),
         path=run.path,
@@ -268,7 +293,6 @@ def _file(path: Path, seed: int) -> tuple[_Subject, _Origin]:
 
     subject = _Subject(
         kind="file",
-        title=str(path),
         spec=spec,
         draw=draw,
         path=path,

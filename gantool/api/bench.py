@@ -1,0 +1,74 @@
+"""`gantool.bench`: how fast exported generators are, with proof that their images are right."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from gantool.api.runs import Run
+from gantool.benching import answer, report
+from gantool.benching.baseline import TOLERANCE
+from gantool.run.exports import find_artifact
+from gantool.system import terminal
+from gantool.system.files import read_json
+
+Model = str | os.PathLike[str] | int | Run
+DEFAULTS = report.Settings()
+
+
+def bench(
+    models: Model | Sequence[Model] | None = None,
+    *,
+    provider: str | None = None,
+    batches: Sequence[int] = DEFAULTS.batches,
+    threads: int | None = None,
+    options: Sequence[str] = (),
+    full: bool = False,
+    minutes: float | None = None,
+    seconds: float = DEFAULTS.seconds,
+    timeout: float = DEFAULTS.timeout,
+    p99: float = DEFAULTS.limits.p99,
+    memory: float | None = None,
+    quality: bool = False,
+    compare: Sequence[str] = (),
+    baseline: str | os.PathLike[str] | None = None,
+    tolerance: float = TOLERANCE,
+    runs: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Time exported generators, each in a process of its own without torch, and prove their images right; the report.
+
+        report = gantool.bench(run, batches=(1, 64))
+        report["answer"]["models"][0]["words"]
+
+    `models`: exported .onnx files, or runs (path, name, number); without any, the newest export. `provider`: cpu, cuda,
+    tensorrt or openvino; default: cuda where it works, else cpu. `seconds`: of timed calls a batch. `full`: all
+    variants beside a file, on every provider, with every number of threads and option, in at most `minutes`. `p99`,
+    `memory`: the latency (ms) and memory (MB) that the best may take. `quality`: the Fréchet distance of each variant's
+    images to those of the float32 file. `compare`: torch, compile, torchscript: the same generator through torch.
+    `baseline`: the file of an earlier report, to compare with. docs/bench.md describes the report.
+
+    GantoolError when nothing could be measured, or for what does not exist.
+    """
+    given = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    names = [str(one.path if isinstance(one, Run) else one) if one is not None else None for one in given]
+    paths = [find_artifact(name, Path(runs)) for name in names]
+    before = None if baseline is None else read_json(Path(baseline))
+    settings = report.Settings(tuple(batches), seconds, timeout, minutes, answer.Limits(p99, memory))
+    with terminal.status() if progress else nullcontext(lambda stage: None) as show:
+        return report.bench_files(
+            paths,
+            settings,
+            show,
+            provider=provider,
+            threads=threads,
+            options=options,
+            full=full,
+            quality=quality,
+            compare=compare,
+            baseline=before,
+            tolerance=tolerance,
+        )

@@ -1,0 +1,57 @@
+"""`gantool.export`: verified files of a run's generator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gantool import exporting
+from gantool.api.runs import Run, find
+from gantool.errors import ArgumentError
+from gantool.exporting import FILES, Artifact
+from gantool.plugin.options import closest
+from gantool.system.terminal import console
+
+
+def note(text: str) -> None:
+    """Print what a person should know, on stderr."""
+    console(stderr=True).print(f"note: {text}")
+
+
+def export(
+    run: Run | str | os.PathLike[str] | int | None = None,
+    formats: str | Sequence[str] | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    step: int | str | None = None,
+    precision: str | Sequence[str] = "float32",
+    optimize: bool = True,
+    opset: int = exporting.Options.opset,
+    batch: int | None = None,
+    force: bool = False,
+    runs: str | os.PathLike[str] = "runs",
+    say: Callable[[str], None] = note,
+) -> list[Artifact]:
+    """Export a run's generator (default: of the newest run) to files that are verified and describe themselves.
+
+        (file,) = gantool.export(run, "onnx-seeded")
+        generator = gantool.Generator(file.path)
+
+    `formats`: `onnx`, `onnx-seeded`, `torchscript`, `torchscript-seeded`, `pt2`, one or several; without any, the first
+    three as far as they fit. `folder`: default: the run's `export/`. `step`: of another checkpoint than the newest, or
+    `best` (by the option keep_best). `precision` of ONNX files: `float32`, `half-weights`, `half`, `int8`, a file each;
+    `force` writes an int8 file that is less exact than it should be. `optimize`, `opset`, `batch`: as
+    `gantool export` describes them. `runs`: where a run that is given by number or name lies. `say`: is told of what a
+    person should know.
+
+    GantoolError, and no file, when a check fails; ArgumentError for an argument that is wrong.
+    """
+    kinds = [formats] if isinstance(formats, str) else formats
+    for kind in kinds or ():
+        if kind not in FILES:
+            raise ArgumentError(f"There is no format {kind!r}.", closest(kind, list(FILES)))
+    precisions = (precision,) if isinstance(precision, str) else tuple(precision)
+    options = exporting.Options(precisions, optimize, opset, batch, force)
+    target = None if folder is None else Path(folder)
+    return exporting.export_run(find(run, runs), kinds, target, say, None if step is None else str(step), options)

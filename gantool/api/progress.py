@@ -1,0 +1,239 @@
+"""How a training is shown while it runs: a bar in a terminal or a notebook, else a line a tick."""
+
+from __future__ import annotations
+
+import html
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gantool.system.terminal import console
+from gantool.training.session import Session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SAVING = "Saving; Ctrl-C again leaves at once."
+REFRESH = 0.25  # seconds between two pictures of the bar
+
+
+class SecondInterrupt(KeyboardInterrupt):
+    """Ctrl-C, pressed again while the first one is still waiting for the step to end."""
+
+
+class Display:
+    """Shows nothing; what the others inherit. A `gantool.training.loop.Listener`, and a context while it trains.
+
+    `interrupted`: the training is to end after this step.
+    """
+
+    interrupted = False
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def stepped(self, step: int) -> None:
+        """After every iteration."""
+
+    def ticked(self, record: dict[str, float]) -> None:
+        """After every tick, with its line of metrics.jsonl."""
+
+    def noted(self, text: str) -> None:
+        """When something happened that a person should read."""
+
+    def stopping(self) -> None:
+        """When Ctrl-C was pressed; called from a signal handler."""
+
+
+def display_for(opened: Session) -> Display:
+    """The display that fits where the program runs; it begins with what is trained on what."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if getattr(shell, "kernel", None) is not None:
+        return Notebook(opened)
+    out = console()
+    out.print(summary(opened))
+    for note in opened.notes:
+        out.print(f"note: {note}")
+    if opened.state.step:
+        out.print(f"resumed at step {opened.state.step} of {opened.info.steps}")
+    return Bar(opened, out) if out.is_terminal and not out.is_dumb_terminal else Lines(opened)
+
+
+def summary(opened: Session) -> str:
+    """One line: the architecture, its size, the data, the device, and the run's folder."""
+    state, info = opened.state, opened.info
+    parameters = sum(p.numel() for p in state.game.generator.parameters())
+    how = ["read batch by batch"] if state.sampler.reads_ahead else []
+    how += ["flipped"] if info.flip else []
+    how += [f"DiffAugment {info.diffaugment}"] if info.diffaugment else []
+    seen = f" ({', '.join(how)})" if how else ""
+    processes = f"{state.group.size} processes, " if state.group.size > 1 else ""
+    return (
+        f"{info.architecture} ({parameters / 1e6:.2f} M parameters in the generator) on {len(opened.data):,} samples "
+        f"{opened.data.spec} of {info.data.name}{seen}, {info.device}, {info.precision}, "
+        f"engine {info.engine}, {processes}seed {info.seed} → {opened.run.path}"
+    )
+
+
+class Lines(Display):
+    """A line a tick."""
+
+    def __init__(self, opened: Session) -> None:
+        self.steps = opened.info.steps
+
+    def ticked(self, record: dict[str, float]) -> None:
+        speed = record["images_per_second"]
+        left = (self.steps - record["step"]) * record["images"] / record["step"] / speed if speed else 0.0
+        line = f"step {record['step']:.0f}/{self.steps}  {speed:,.0f} images/s  {losses(record)}  ETA {clock(left)}"
+        print(line, flush=True)
+
+    def noted(self, text: str) -> None:
+        print(text, flush=True)
+
+    def stopping(self) -> None:
+        os.write(2, f"{SAVING}\n".encode())  # raw: the signal may have come in the middle of a print
+
+
+class Bar(Display):
+    """A progress bar that moves with every step; the losses below it change at every tick."""
+
+    def __init__(self, opened: Session, out: Console) -> None:
+        from rich.console import Group
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        state, info = opened.state, opened.info
+        self.progress = Progress(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]} images/s"),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+        )
+        self.per_step = state.data_per_step()
+        self.asked_to_stop = False
+        self.task = self.progress.add_task("", total=info.steps, completed=state.step, speed="…")
+        first = min(info.steps, (state.step // info.tick + 1) * info.tick)
+        self.losses = Text(f"losses at step {first}", style="dim")
+        self.live = Live(Group(self.progress, self.losses), console=out, refresh_per_second=1 / REFRESH)
+
+    def __enter__(self) -> Bar:
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def stepped(self, step: int) -> None:
+        if self.asked_to_stop:
+            self.asked_to_stop = False
+            self.noted(SAVING)
+        self.progress.update(self.task, completed=step)
+        speed = self.progress.tasks[0].speed  # the bar's own estimate, between ticks
+        if speed:
+            self.progress.update(self.task, speed=f"{speed * self.per_step:,.0f}")
+
+    def ticked(self, record: dict[str, float]) -> None:
+        self.losses.plain = losses(record).replace("; ", "\n")
+        self.losses.style = "none"
+
+    def noted(self, text: str) -> None:
+        self.live.console.print(text)
+
+    def stopping(self) -> None:
+        self.asked_to_stop = True  # told after the step: printed from a signal, it would tear the bar apart
+
+
+class Notebook(Display):
+    """A bar in HTML below the cell; it needs no widgets."""
+
+    def __init__(self, opened: Session) -> None:
+        self.step, self.steps = opened.state.step, opened.info.steps
+        self.lines = [summary(opened), *(f"note: {note}" for note in opened.notes)]
+        if self.step:
+            self.lines.append(f"resumed at step {self.step}")
+        self.figures, self.shown = "", 0.0
+        self.handle: Any = None
+
+    def __enter__(self) -> Notebook:
+        from IPython.display import display
+
+        self.handle = display(self, display_id=True)  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.handle.update(self)
+
+    def _repr_html_(self) -> str:
+        bar = f'<progress value="{self.step}" max="{self.steps}" style="width: 24em"></progress>'
+        lines = "<br>".join(html.escape(line) for line in [*self.lines, *filter(None, [self.figures])])
+        return f"<div>{bar} {self.step:,} of {self.steps:,} steps<br>{lines}</div>"
+
+    def __repr__(self) -> str:
+        return "\n".join([f"step {self.step} of {self.steps}", *self.lines, self.figures])
+
+    def stepped(self, step: int) -> None:
+        self.step = step
+        if time.monotonic() - self.shown >= REFRESH:
+            self.handle.update(self)
+            self.shown = time.monotonic()
+
+    def ticked(self, record: dict[str, float]) -> None:
+        self.figures = f"{record['images_per_second']:,.0f} images/s  {losses(record)}"
+        self.shown = 0.0
+
+    def noted(self, text: str) -> None:
+        self.lines.append(text)
+
+    def stopping(self) -> None:
+        self.lines.append("Saving; interrupting again leaves at once.")
+
+
+class Reporting(Display):
+    """Another display, and a caller's function that is given each tick's record."""
+
+    def __init__(self, display: Display, callback: Callable[[dict[str, float]], object]) -> None:
+        self.display, self.callback = display, callback
+        self.stepped = display.stepped  # type: ignore[method-assign]
+        self.noted = display.noted  # type: ignore[method-assign]
+        self.stopping = display.stopping  # type: ignore[method-assign]
+
+    def __enter__(self) -> Reporting:
+        self.display.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.display.__exit__(*error)
+
+    def ticked(self, record: dict[str, float]) -> None:
+        self.display.ticked(record)
+        try:
+            self.callback(dict(record))
+        except SecondInterrupt:
+            raise
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+
+def clock(seconds: float) -> str:
+    """Hours (as many as there are), minutes and seconds."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
+
+
+def losses(record: dict[str, float]) -> str:
+    """`discriminator: real 0.41, fake 0.38, accuracy_real 85%; generator: adversarial 1.20`."""
+    players: dict[str, list[str]] = {}
+    for key, value in record.items():
+        kind, _, rest = key.partition(".")
+        if kind in ("loss", "measure"):
+            player, _, term = rest.partition(".")
+            text = f"{term} {value:.0%}" if term.startswith("accuracy") else f"{term} {value:.3g}"
+            players.setdefault(player, []).append(text)
+    return "; ".join(f"{player}: {', '.join(terms)}" for player, terms in players.items())
