@@ -22,7 +22,8 @@ from gantool.data.images import DARK, as_bytes, check_pictures, darkness_note, r
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.sources import is_folder_of_files
 from gantool.data.pool import in_order
-from gantool.data.readers.folder import find_images, find_labels
+from gantool.data.readers.folder import find_images
+from gantool.data.readers.labels import find_labels
 from gantool.data.readers.npy import release
 from gantool.errors import excerpt
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from PIL import Image
 
 from gantool.data import dataset, load
-from gantool.data.pack.build import Options, pack
 from gantool.errors import GantoolError
 
 RNG = np.random.default_rng(0)
@@ -73,64 +71,6 @@ def test_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
         put(tmp_path / name, grey())
     data = load(str(tmp_path))
     assert (data.labels, data.class_names, data.notes) == (None, (), ())
-
-
-def labelled(folder: Path, *names: str) -> tuple[tuple[str, ...], list[int] | None, tuple[str, ...]]:
-    """Class names, labels and notes of a folder of files of these names; its pack has the same."""
-    for name in names:
-        put(folder / name, Image.new("L", (8, 8), 99))
-    pack(str(folder), folder.with_name("out"), workers=1)
-    data, packed = load(str(folder)), load(str(folder.with_name("out")))
-    assert (packed.class_names, packed.notes, packed.fingerprint) == (data.class_names, data.notes, data.fingerprint)
-    return data.class_names, None if data.labels is None else data.labels.tolist(), data.notes
-
-
-def test_integers_are_sorted_by_value(tmp_path: Path) -> None:
-    classes, labels, _ = labelled(tmp_path / "in", "10/a.png", "2/a.png", "1/a.png")
-    assert (classes, labels) == (("1", "2", "10"), [0, 2, 1])  # files are in the order of their names
-
-
-def test_a_folder_around_the_classes(tmp_path: Path) -> None:
-    classes, labels, _ = labelled(tmp_path / "in", "data/images/cat/a.png", "data/images/dog/a.png")
-    assert (classes, labels) == (("cat", "dog"), [0, 1])
-
-
-def test_images_beside_the_classes_are_noted(tmp_path: Path) -> None:
-    classes, labels, notes = labelled(tmp_path / "in", "cat/a.png", "dog/a.png", "preview.png", "x.png")
-    assert (classes, labels) == ((), None)
-    assert notes == ("no labels, as 'preview.png' and 1 more lie beside the sub-folders",)
-    with pytest.raises(GantoolError, match=r"in has no classes: no labels, as 'preview.png' and 1 more lie beside"):
-        pack(str(tmp_path / "in"), tmp_path / "new", Options(labels="folders"), workers=1)
-
-
-def test_splits_are_no_classes(tmp_path: Path) -> None:
-    names = ("train/cat/a.png", "train/dog/a.png", "Val/cat/a.png", "Val/dog/a.png")
-    classes, labels, notes = labelled(tmp_path / "in", *names)
-    assert (classes, labels) == (("cat", "dog"), [0, 1, 0, 1])
-    assert notes[1] == "Val, train are taken together; give one of these folders to train on it alone"
-
-
-def test_dataset_json(tmp_path: Path) -> None:
-    """The labels of StyleGAN's dataset tool, whose sub-folders are no classes."""
-    names = ("00000/img0.png", "00000/img1.png", "00001/img2.png")
-    (tmp_path / "in").mkdir()
-    file = tmp_path / "in" / "dataset.json"
-    file.write_text(json.dumps({"labels": [[name, label] for name, label in zip(names, (2, 0, 2), strict=True)]}))
-    classes, labels, notes = labelled(tmp_path / "in", *names)
-    assert (classes, labels) == (("0", "1", "2"), [2, 0, 2])
-    assert notes == ("labels are those of dataset.json: 3 classes",)
-    for text, note in (
-        ('{"labels": null}', ()),
-        ('{"labels": [["a", [0.5]]]}', ("dataset.json is ignored",)),
-        ("7", ()),
-    ):
-        file.write_text(text)
-        data = load(str(tmp_path / "in"))
-        assert data.labels is None
-        assert [each[:23] for each in data.notes] == list(note)
-    file.write_text('{"labels": [["00000/img0.png", 1]]}')
-    with pytest.raises(GantoolError, match=r"dataset.json has no label of '00000/img1.png'"):
-        load(str(tmp_path / "in"))
 
 
 def test_what_is_skipped(tmp_path: Path) -> None:

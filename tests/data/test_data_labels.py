@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from PIL import Image
 
 from gantool.data import dataset, load
 from gantool.data.pack.build import Options, pack
-from gantool.data.readers import folder
-from gantool.data.readers.folder import read_labels
+from gantool.data.readers import labels as label_reader
+from gantool.data.readers.labels import read_labels
 from gantool.errors import GantoolError
 
 NAMES = ["a.png", "b,c.png", "d/ü.png"]
@@ -80,7 +81,7 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str | bytes,
 
 
 def test_too_many_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "MAX_CLASSES", 2)
+    monkeypatch.setattr(label_reader, "MAX_CLASSES", 2)
     assert dataset.MAX_CLASSES > 2
     with pytest.raises(GantoolError, match=r"more than 2 different labels, the last in line 4"):
         read_labels(write(tmp_path, 'file,label\na.png,1\n"b,c.png",2\nd/ü.png,3\n'), NAMES)
@@ -97,6 +98,70 @@ def test_in_a_pack(tmp_path: Path) -> None:
     assert data.labels is not None
     assert data.labels.tolist() == [0, 1, 0]
 
+
+# sub-folders and dataset.json
+
+
+def labelled(folder: Path, *names: str) -> tuple[tuple[str, ...], list[int] | None, tuple[str, ...]]:
+    """Class names, labels and notes of a folder of files of these names; its pack has the same."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 99).save(folder / name)
+    pack(str(folder), folder.with_name("out"), workers=1)
+    data, packed = load(str(folder)), load(str(folder.with_name("out")))
+    assert (packed.class_names, packed.notes, packed.fingerprint) == (data.class_names, data.notes, data.fingerprint)
+    return data.class_names, None if data.labels is None else data.labels.tolist(), data.notes
+
+
+def test_folders_with_integers_are_sorted_by_value(tmp_path: Path) -> None:
+    classes, labels, _ = labelled(tmp_path / "in", "10/a.png", "2/a.png", "1/a.png")
+    assert (classes, labels) == (("1", "2", "10"), [0, 2, 1])  # files are in the order of their names
+
+
+def test_a_folder_around_the_classes(tmp_path: Path) -> None:
+    classes, labels, _ = labelled(tmp_path / "in", "data/images/cat/a.png", "data/images/dog/a.png")
+    assert (classes, labels) == (("cat", "dog"), [0, 1])
+
+
+def test_images_beside_the_classes_are_noted(tmp_path: Path) -> None:
+    classes, labels, notes = labelled(tmp_path / "in", "cat/a.png", "dog/a.png", "preview.png", "x.png")
+    assert (classes, labels) == ((), None)
+    assert notes == ("no labels, as 'preview.png' and 1 more lie beside the sub-folders",)
+    with pytest.raises(GantoolError, match=r"in has no classes: no labels, as 'preview.png' and 1 more lie beside"):
+        pack(str(tmp_path / "in"), tmp_path / "new", Options(labels="folders"), workers=1)
+
+
+def test_splits_are_no_classes(tmp_path: Path) -> None:
+    names = ("train/cat/a.png", "train/dog/a.png", "Val/cat/a.png", "Val/dog/a.png")
+    classes, labels, notes = labelled(tmp_path / "in", *names)
+    assert (classes, labels) == (("cat", "dog"), [0, 1, 0, 1])
+    assert notes[1] == "Val, train are taken together; give one of these folders to train on it alone"
+
+
+def test_dataset_json(tmp_path: Path) -> None:
+    """The labels of StyleGAN's dataset tool, whose sub-folders are no classes."""
+    names = ("00000/img0.png", "00000/img1.png", "00001/img2.png")
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / "dataset.json"
+    file.write_text(json.dumps({"labels": [[name, label] for name, label in zip(names, (2, 0, 2), strict=True)]}))
+    classes, labels, notes = labelled(tmp_path / "in", *names)
+    assert (classes, labels) == (("0", "1", "2"), [2, 0, 2])
+    assert notes == ("labels are those of dataset.json: 3 classes",)
+    for text, note in (
+        ('{"labels": null}', ()),
+        ('{"labels": [["a", [0.5]]]}', ("dataset.json is ignored",)),
+        ("7", ()),
+    ):
+        file.write_text(text)
+        data = load(str(tmp_path / "in"))
+        assert data.labels is None
+        assert [each[:23] for each in data.notes] == list(note)
+    file.write_text('{"labels": [["00000/img0.png", 1]]}')
+    with pytest.raises(GantoolError, match=r"dataset.json has no label of '00000/img1.png'"):
+        load(str(tmp_path / "in"))
+
+
+# any file
 
 LABEL = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).filter(lambda text: text.strip())
 

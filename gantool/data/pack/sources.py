@@ -34,7 +34,8 @@ from gantool.data.images import (
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.writer import Batch, Layout
 from gantool.data.pool import in_order
-from gantool.data.readers.folder import SizesDiffer, find_images, find_labels
+from gantool.data.readers.folder import SizesDiffer, find_images
+from gantool.data.readers.labels import find_labels
 from gantool.data.readers.npy import open_npy, release
 from gantool.errors import GantoolError, excerpt
 

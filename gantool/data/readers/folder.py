@@ -1,35 +1,25 @@
-"""Data from a folder of image files, sub-folders included; labels from sub-folders, a CSV file or dataset.json."""
+"""Data from a folder of image files, sub-folders included."""
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 import shlex
 import stat
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from gantool.data.dataset import MAX_CLASSES, Dataset, check_bytes, check_sides
+from gantool.data.dataset import Dataset, check_bytes, check_sides
 from gantool.data.image_files import SUFFIXES, BrokenImage, Preparation, decode, is_grey, strict_decoding
 from gantool.data.images import darkness
-from gantool.errors import GantoolError, excerpt
-from gantool.system.files import parse_json, read_bounded
+from gantool.data.readers.labels import DATASET_JSON, find_labels
+from gantool.errors import GantoolError
 
 MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note recommends a pack
 MAX_KINDS = 5  # of ignored files, in a note
-COLUMNS = ("file", "label")
-MAX_DATASET_JSON = 2**30  # bytes
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-DATASET_JSON = "dataset.json"  # the labels of StyleGAN's dataset tool
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
 def load_folder(path: Path, size: int | None = None) -> Dataset:
@@ -148,198 +138,3 @@ class SizesDiffer(GantoolError):
         super().__init__(
             f"The images differ in size: {sizes}.", "Add --size N (64, say) to crop and resize them all to N×N."
         )
-
-
-# labels
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The label of each file, int64 (N,), or None. `origin`: folders, none, or the name of the file they come from."""
-
-    class_names: tuple[str, ...] = ()
-    labels: np.ndarray | None = None
-    origin: str = "none"
-    notes: tuple[str, ...] = ()
-
-    def of(self, rows: np.ndarray) -> np.ndarray | None:
-        return None if self.labels is None else self.labels[rows]
-
-
-def find_labels(path: Path, names: Sequence[str], given: str | None = None) -> Labels:
-    """The labels of the files `names` in the folder `path`.
-
-    `given`: folders, none or a CSV file; None: those of dataset.json, else folders, when there are any. GantoolError
-    for folders that are no classes, and a file that does not fit.
-    """
-    if given == "none":
-        return Labels()
-    if given not in (None, "folders"):
-        return Labels(*read_labels(Path(given), names), Path(given).name)
-    if given is None and os.path.isfile(path / DATASET_JSON):  # noqa: PTH113 — never raises, as Path's does
-        return _labels_of_json(path / DATASET_JSON, names)
-    found = _labels_of_folders(names)
-    if given and found.labels is None:
-        why = found.notes[-1] if found.notes else "there are fewer than two sub-folders with images"
-        raise GantoolError(
-            f"{path} has no classes: {why}.",
-            "Put every image into a sub-folder named after its class, or give --labels none or a CSV file.",
-        )
-    return found
-
-
-def _labels_of_folders(names: Sequence[str]) -> Labels:
-    """The first level with two or more sub-folders holds the classes, unless images lie beside them.
-
-    Splits (train, val …) are passed over, too: then the classes are the sub-folders of all of them.
-    """
-    depth, notes = 0, []
-    while True:
-        folders = {_folder_of(name, depth) for name in names}
-        if None in folders:
-            if len(folders) > 2:
-                outside = [name for name in names if _folder_of(name, depth) is None]
-                more = f" and {len(outside) - 1:,} more lie" if len(outside) > 1 else " lies"
-                notes.append(f"no labels, as {excerpt(outside[0])!r}{more} beside the sub-folders")
-            return Labels(notes=tuple(notes))
-        classes = sorted_classes({folder for folder in folders if folder is not None})
-        splits = len(classes) > 1 and SPLITS.issuperset(each.lower() for each in classes)
-        if len(classes) > 1 and not splits:
-            break
-        if splits:
-            notes.append(f"{', '.join(classes)} are taken together; give one of these folders to train on it alone")
-        depth += 1
-    number = {name: label for label, name in enumerate(classes)}
-    labels = np.fromiter((number[_folder_of(name, depth) or ""] for name in names), np.int64, len(names))
-    return Labels(
-        classes, labels, "folders", (f"labels are the {len(classes)} sub-folders: {_listed(classes)}", *notes)
-    )
-
-
-def _folder_of(name: str, depth: int) -> str | None:
-    """The sub-folder at `depth` in which a file lies; None for a file beside the sub-folders."""
-    parts = name.split("/", depth + 1)
-    return parts[depth] if len(parts) > depth + 1 else None
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
-def _labels_of_json(file: Path, names: Sequence[str]) -> Labels:
-    """The labels in a dataset.json of StyleGAN: {"labels": [["00000/img0.png", 3], …]}; null for none."""
-    value = parse_json(read_bounded(file, MAX_DATASET_JSON), file)
-    listed = value.get("labels") if isinstance(value, dict) else None
-    if listed is None:
-        return Labels()
-    try:
-        label_of = {str(name): label for name, label in listed}
-    except (TypeError, ValueError):
-        label_of = {}
-    if not label_of or not all(type(label) is int and 0 <= label < MAX_CLASSES for label in label_of.values()):
-        return Labels(notes=(f"{file.name} is ignored: its labels are no class numbers",))
-    missing = next((name for name in names if name not in label_of), None)
-    if missing is not None:
-        raise GantoolError(
-            f"{file} has no label of {excerpt(missing)!r}.",
-            "Add it, or move the image or dataset.json out of the folder.",
-        )
-    labels = np.fromiter((label_of[name] for name in names), np.int64, len(names))
-    classes = tuple(map(str, range(int(labels.max()) + 1)))
-    return Labels(classes, labels, file.name, (f"labels are those of {file.name}: {len(classes)} classes",))
-
-
-def read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """The classes in the CSV file `path`, and the label of each of the files `names`, int64 (N,).
-
-    The header is `file,label`, in any order and case; other columns are ignored. A file is named relative to the
-    folder of images, with `/` between folders, in any Unicode normalization. Class names are sorted, by value when all
-    are integers. GantoolError with the line for a file that is missing, unknown or named twice, and a label that is
-    empty.
-    """
-    row_of = {name: row for row, name in enumerate(names)}
-    composed: dict[str, int] = {}
-    class_of: dict[str, int] = {}
-    labels = np.full(len(names), -1, np.int64)
-    lines = np.zeros(len(names), np.int64)
-    for line, file, label in _rows(path):
-        file = file.removeprefix("./")
-        row = row_of.get(file)
-        if row is None:  # file systems and editors disagree on how to write é
-            composed = composed or {unicodedata.normalize("NFC", name): row for name, row in row_of.items()}
-            row = composed.get(unicodedata.normalize("NFC", file))
-        if row is None:
-            raise GantoolError(
-                f"{path}, line {line}: there is no image {excerpt(file)!r}.",
-                f"Name it relative to the folder of images, as {excerpt(names[0])!r} is, or take the line out.",
-            )
-        if lines[row]:
-            raise GantoolError(
-                f"{path}, line {line}: {excerpt(file)!r} has a label already, in line {lines[row]}.",
-                "Take one of the two lines out.",
-            )
-        if not label:
-            raise GantoolError(f"{path}, line {line}: {excerpt(file)!r} has an empty label.", "Write its class there.")
-        lines[row] = line
-        labels[row] = class_of.setdefault(label, len(class_of))
-        if len(class_of) > MAX_CLASSES:
-            raise GantoolError(
-                f"{path} has more than {MAX_CLASSES:,} different labels, the last in line {line}.",
-                "Give the column that holds the class, not an identifier, the name `label`.",
-            )
-    if not lines.any():
-        raise GantoolError(f"{path} has no line after its header.", f"Write a line a file: {excerpt(names[0])},cat")
-    missing = np.flatnonzero(lines == 0)
-    if len(missing):
-        more = f" and of {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        raise GantoolError(
-            f"{path} has no label of {excerpt(names[int(missing[0])])!r}{more}.",
-            "Add a line for each image, or move those without one out of the folder.",
-        )
-    order = sorted_classes(class_of)
-    rank = np.empty(len(order), np.int64)
-    rank[[class_of[name] for name in order]] = np.arange(len(order))
-    return order, rank[labels]
-
-
-def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names in order: by value when all are integers, else as text."""
-    names = list(names)
-    if all(_INTEGER.fullmatch(name) for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
-    return tuple(sorted(names))
-
-
-def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, file and label of each line."""
-    line = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            if not header:
-                raise GantoolError(f"{path} is empty.", "Write the header file,label and then a line a file.")
-            if any(header.count(name) != 1 for name in COLUMNS):
-                raise GantoolError(
-                    f"{path}, line 1: the columns are {excerpt(','.join(header))}.",
-                    "The header has to name `file` and `label`, once each: file,label",
-                )
-            file, label = (header.index(name) for name in COLUMNS)
-            for cells in reader:
-                line = reader.line_num
-                if not cells:  # an empty line
-                    continue
-                if len(cells) != len(header):
-                    raise GantoolError(
-                        f"{path}, line {line}: {len(cells)} columns, where the header has {len(header)}.",
-                        'Write as many; a name that holds a comma goes between quotes: "a,b.png",cat',
-                    )
-                yield line, cells[file], cells[label].strip()
-    except UnicodeDecodeError as error:
-        raise GantoolError(f"{path} is no UTF-8 text: {error.reason}.", "Save it as CSV in UTF-8.") from error
-    except csv.Error as error:
-        raise GantoolError(f"{path}, after line {line}: {error}.", "Save it anew as CSV.") from error
-    except OSError as error:
-        raise GantoolError(
-            f"{path} can't be read: {error.strerror or error}.", "Give --labels folders, none, or a CSV file."
-        ) from error

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from gantool.data.dataset import check_bytes
-from gantool.data.readers import DEFLATE_RATIO, read_exactly
+from gantool.data.readers import DEFLATE_RATIO
 from gantool.errors import GantoolError
 from gantool.system.files import reading, regular_size
 
@@ -65,8 +65,6 @@ class Member(NamedTuple):
     entry: zipfile.ZipInfo
     shape: tuple[int, ...]
     dtype: np.dtype
-    fortran: bool
-    offset: int  # of the first value, in bytes
 
 
 class Archive:
@@ -96,13 +94,9 @@ class Archive:
     def read(self, name: str) -> np.ndarray:
         """The values of array `name`, in native byte order; GantoolError when they are damaged."""
         member = self.members[name]
-        count = math.prod(member.shape) * member.dtype.itemsize
         with _damage(self.path, name), self._zip.open(member.entry) as stream:
-            stream.read(member.offset)
-            data = read_exactly(stream, count)
+            array: np.ndarray = npy.read_array(stream, allow_pickle=False)
             stream.read(1)  # at the end zipfile checks the CRC
-            array = data.view(member.dtype)
-            array = array.reshape(member.shape[::-1]).T if member.fortran else array.reshape(member.shape)
         return array.astype(member.dtype.newbyteorder("="), copy=False)
 
     def _read_headers(self) -> None:
@@ -136,13 +130,13 @@ class Archive:
     def _member(self, entry: zipfile.ZipInfo) -> Member:
         with self._zip.open(entry) as stream:
             start = io.BytesIO(stream.read(_HEADER_BYTES))
-        shape, fortran, dtype = _parse_header(start)
+        shape, _, dtype = _parse_header(start)
         declared = start.tell() + math.prod(shape) * dtype.itemsize
         if declared != entry.file_size and not dtype.hasobject:  # the size of pickled objects is not in the header
             raise ValueError(
                 f"its header declares {declared:,} bytes (shape {shape}, {dtype}), its zip entry {entry.file_size:,}"
             )
-        return Member(entry, shape, dtype, fortran, start.tell())
+        return Member(entry, shape, dtype)
 
 
 def _parse_header(start: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
