@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from gantool.benching.matrix import label
@@ -27,67 +26,31 @@ _DIFFERENCES = {
 Key = tuple[str, str]  # the file's name, and the cell's label
 
 
-@dataclass(frozen=True)
-class Row:
-    """One cell at one batch. `ratio`: of images a second, now by then; `noise`: how far from 1 it may be by chance.
-
-    `verdict`: faster, slower, same, or lost (measured then, not now; `ratio` 0). `regression`: worse than tolerated.
-    """
-
-    cell: str
-    batch: int
-    ratio: float
-    noise: float
-    verdict: str
-    regression: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """`other_machine`: whether the machines differ, by name, cores or GPU.
-
-    `files`: the name of each file that is not the one measured then → what differs: weights, graph (of the same
-    weights), metadata, or unknown (the baseline has no digests).
-    """
-
-    tolerance: float
-    other_machine: bool
-    files: dict[str, str]
-    rows: tuple[Row, ...]
-
-    @property
-    def regressed(self) -> bool:
-        return any(row.regression for row in self.rows)
-
-    def words(self) -> list[str]:
-        """What the ratios do not say."""
-        words = ["The baseline is of another machine."] if self.other_machine else []
-        return words + [f"{name}: {_DIFFERENCES[what]}" for name, what in self.files.items()]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "regressed": self.regressed, "words": self.words()}
-
-
-def compare(report: Mapping[str, Any], before: Any, tolerance: float = TOLERANCE) -> Comparison:
+def compare(report: Mapping[str, Any], before: Any, tolerance: float = TOLERANCE) -> dict[str, Any]:
     """`before`: an earlier report, as read from JSON. GantoolError when it is none, or has no cell of this one's.
 
     Cells are paired by name of the file, provider, threads and options. The noise of a rate is the spread of the
     consecutive windows that each report keeps, not divided by their number: on shared machines two runs differ as much
     as parts of one do.
+
+    Returns `tolerance`, `other_machine`, `files` (the name of each file that is not the one measured then → what
+    differs), `rows`, `regressed` and `words`. A row has `cell`, `batch`, `ratio` (of images a second, now by then),
+    `noise` (how far from 1 that may be by chance), `verdict` (faster, slower, same; lost: not measured now) and
+    `regression`.
     """
     now, then = _cells(report), _cells(before)
-    rows: list[Row] = []
+    rows: list[dict[str, Any]] = []
     for key, old in then.items():
         new = now.get(key)
         if old["status"] != "measured" or new is None or new["status"] == "dropped":
             continue
-        name = " on ".join(key)
         measured = _batches(new) if new["status"] == "measured" else {}
         for batch, row in _batches(old).items():
+            where = {"cell": " on ".join(key), "batch": batch}
             if batch in measured:
-                rows.append(_compare(name, batch, measured[batch], row, tolerance))
+                rows.append(where | _compare(measured[batch], row, tolerance))
             elif batch in report["batches_asked"]:
-                rows.append(Row(name, batch, 0.0, 0.0, "lost", True))
+                rows.append(where | {"ratio": 0.0, "noise": 0.0, "verdict": "lost", "regression": True})
     if not rows:
         raise GantoolError("The baseline has no cell and batch of this report.", _HINT)
     files = {
@@ -95,7 +58,16 @@ def compare(report: Mapping[str, Any], before: Any, tolerance: float = TOLERANCE
         for key, cell in now.items()
         if key in then and (what := _file_difference(cell["file"], then[key]["file"]))
     }
-    return Comparison(tolerance, report.get("machine") != before.get("machine"), files, tuple(rows))
+    other_machine = report.get("machine") != before.get("machine")
+    return {
+        "tolerance": tolerance,
+        "other_machine": other_machine,
+        "files": files,
+        "rows": rows,
+        "regressed": any(row["regression"] for row in rows),
+        "words": (["The baseline is of another machine."] if other_machine else [])
+        + [f"{name}: {_DIFFERENCES[what]}" for name, what in files.items()],
+    }
 
 
 def _file_difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> str | None:
@@ -108,7 +80,7 @@ def _file_difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> str | No
     return next((what for what, key in parts.items() if old.get(key) != new.get(key)), "metadata")
 
 
-def _compare(name: str, batch: int, new: Mapping[str, Any], old: Mapping[str, Any], tolerance: float) -> Row:
+def _compare(new: Mapping[str, Any], old: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
     try:
         ratio = float(new["images_per_second"]) / float(old["images_per_second"])
         noise = SIGMAS * math.hypot(_spread(new["windows"]), _spread(old["windows"]))
@@ -116,7 +88,8 @@ def _compare(name: str, batch: int, new: Mapping[str, Any], old: Mapping[str, An
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise GantoolError("The baseline is damaged: a batch has no images a second, or no windows.", _HINT) from error
     verdict = "same" if abs(change) <= noise else "faster" if change > 0 else "slower"
-    return Row(name, batch, ratio, math.expm1(noise), verdict, verdict == "slower" and ratio < 1 - tolerance)
+    regression = verdict == "slower" and ratio < 1 - tolerance
+    return {"ratio": ratio, "noise": math.expm1(noise), "verdict": verdict, "regression": regression}
 
 
 def _spread(windows: Sequence[float]) -> float:

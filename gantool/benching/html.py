@@ -18,6 +18,8 @@ from gantool.system.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
+    from matplotlib.ticker import Locator
 
 STYLE = "report.css"
 NARROW = 5  # columns at most of a table that is not stretched over the page
@@ -139,6 +141,7 @@ def _figure(title: str, x_label: str, y_label: str, draw: Callable[[Axes], None]
 
 def _lines(ranked: Sequence[dict[str, Any]], key: str) -> Callable[[Axes], None]:
     """Draws `key` by batch, a line a cell."""
+    from matplotlib.ticker import FixedLocator
 
     def draw(axes: Axes) -> None:
         for i, cell in enumerate(ranked[:MAX_SERIES]):
@@ -151,8 +154,9 @@ def _lines(ranked: Sequence[dict[str, Any]], key: str) -> Callable[[Axes], None]
                 markersize=4,
                 gid=f"{key}-{i}",
             )
-        _logarithmic(axes, "x", [row["batch"] for cell in ranked for row in cell["batches"]])
-        _logarithmic(axes, "y", [row[key] for cell in ranked for row in cell["batches"]])
+        rows = [row for cell in ranked for row in cell["batches"]]
+        _logarithmic(axes.xaxis, FixedLocator(sorted({row["batch"] for row in rows}), nbins=7))
+        _logarithmic(axes.yaxis, _locator([row[key] for row in rows]))
 
     return draw
 
@@ -196,22 +200,26 @@ def _dots(numbered: Sequence[tuple[int, dict[str, Any]]]) -> Callable[[Axes], No
             axes.scatter([speed], [level], 40 + 300 * size / largest, color=colour, alpha=0.55, gid=f"dot-{i}")
         axes.margins(0.15)
         axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
-        _logarithmic(axes, "x", [speed for speed, *_ in points])
+        _logarithmic(axes.xaxis, _locator([speed for speed, *_ in points]))
 
     return draw
 
 
-def _logarithmic(axes: Axes, which: str, values: Sequence[float]) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5, or at even steps where the values are close."""
-    from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter, StrMethodFormatter
+def _locator(values: Sequence[float]) -> Locator:
+    """Ticks at 1, 2 and 5 times powers of ten, or at even steps where the values are close."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    wide = max(values) >= 5 * min(values)
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else AutoLocator())
+    return LogLocator(subs=(1, 2, 5)) if max(values) >= 5 * min(values) else MaxNLocator(4)
+
+
+def _logarithmic(axis: XAxis | YAxis, ticks: Locator) -> None:
+    """Plain numbers, and no minor ticks."""
+    from matplotlib.ticker import NullLocator, StrMethodFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(ticks)
     axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_tick_params(which="minor", length=0)
+    axis.set_minor_locator(NullLocator())
 
 
 # tables

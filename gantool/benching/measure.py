@@ -89,7 +89,7 @@ def measure(
         "arithmetic": reduced,
         "cold": {"session_ms": (opened - start) * 1e3, "first_image_ms": (first - placed) * 1e3},
         "batches": rows,
-        "proof": proof.as_dict(),
+        "proof": proof,
         "versions": {
             "gantool": __version__,
             "onnxruntime": ort.__version__,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,96 +29,11 @@ REDUCED_WORST, REDUCED_MEAN = 8, 0.5
 _HINT = "The times of such a runtime mean nothing: try --provider cpu, or another build of onnxruntime."
 
 
-@dataclass(frozen=True)
-class Golden:
-    """The exporter's images, made again: `exact` to the byte, else at most `worst_level` off on the known pixels."""
-
-    images: int
-    exact: bool
-    worst_level: int
-
-
-@dataclass(frozen=True)
-class OneAtATime:
-    """Each batch of `batches` against the same images made one at a time."""
-
-    batches: tuple[int, ...]
-    images: int
-    worst_level: float
-    worst_share: float
-
-
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Levels of 255 that a variant's images may be off the float32 file's: at worst, and in the mean."""
 
     worst: float
     mean: float
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The new images against those of `file`, which computes in float32 on the CPU, in levels of 255."""
-
-    file: str
-    images: int
-    worst_level: float
-    mean_level: float
-    limits: Limits
-
-
-@dataclass(frozen=True)
-class Proof:
-    """`golden`: None when the file has no golden images; `reference`: None when there was no float32 file.
-
-    `repeated`: new images that equal another one, as they do in a session of their own. `arithmetic`: TF32 or fp16,
-    which may differ more than the file's precision does; None: as the file says.
-    """
-
-    golden: Golden | None
-    reference: Reference | None
-    one_at_a_time: OneAtATime
-    fresh_images: int
-    repeated: int
-    arithmetic: str | None = None
-
-    def as_dict(self) -> dict[str, object]:
-        return {**asdict(self), "words": self.words()}
-
-    def words(self) -> list[str]:
-        """What was proven, and what was not, in sentences."""
-        single = self.one_at_a_time
-        equal = "equal"
-        if single.worst_share > 0 or single.worst_level > 0.5:
-            levels = max(1, round(single.worst_level))
-            equal = f"within {levels} level{'s' if levels > 1 else ''} (on {single.worst_share:.2%} of the values)"
-        new = f"{self.fresh_images - self.repeated} of them new" if self.repeated else "all of them new"
-        words = [
-            f"After timing, the same session made {self.fresh_images} images of an unused seed, {new}: batches of "
-            f"{', '.join(map(str, single.batches))} are {equal} to the same images made one at a time."
-        ]
-        if self.repeated:
-            words.append("The others repeat an image in a fresh session too: it is the generator that repeats.")
-        if self.golden is None:
-            words.append(
-                "Not proven: that they equal the exporter's. This file has no golden images (it takes more than a "
-                "seed, or makes no images)."
-            )
-        elif self.golden.exact:
-            words.append(f"Its {self.golden.images} golden images equal the exporter's, byte for byte.")
-        else:
-            words.append(
-                f"Its {self.golden.images} golden images are at most {self.golden.worst_level} level off the "
-                "exporter's on the recorded pixels, not byte-equal."
-            )
-        if self.reference is not None:
-            words.append(
-                f"{self.reference.images} new images are at most {self.reference.worst_level:.3g} levels of 255 off "
-                f"those of {self.reference.file} on the CPU, {self.reference.mean_level:.2g} in the mean."
-            )
-        if self.arithmetic is not None:
-            words.append(f"{self.arithmetic} keeps 10 bits of a factor: up to {REDUCED_WORST} levels pass.")
-        return words
 
 
 @dataclass(frozen=True)
@@ -191,8 +107,8 @@ def prove(
     alive: Callable[[], None] = lambda: None,
     reference: Generator | None = None,
     arithmetic: str | None = None,
-) -> Proof:
-    """Check the session of `generator` after timing. `timed`: batch → the last images that were timed at it.
+) -> dict[str, Any]:
+    """Check the session of `generator` after timing; the `proof` of a report. `timed`: batch → its last timed images.
 
     `reference`: the same generator in float32, on the CPU. `arithmetic`: TF32 or fp16, where the session computes in
     fewer bits than the file asks for: images may then be REDUCED_WORST levels off.
@@ -206,10 +122,10 @@ def prove(
         allowed = Limits(max(allowed.worst, REDUCED_WORST), max(allowed.mean, REDUCED_MEAN))
         tolerance = max(generator.manifest.tolerance, REDUCED_WORST)
         generator.manifest = replace(generator.manifest, tolerance=tolerance)  # of this session, for what follows
-    golden = _golden(generator)
-    batches = tuple(sorted({*timed, EXTRA_BATCH}))
+    golden = generator.self_test() if generator.manifest.golden else None
+    batches = sorted({*timed, EXTRA_BATCH})
     together = {batch: maker(generator, FRESH_SEED, 0, batch)() for batch in batches}
-    alone = _in_calls_of(1, generator, max(batches), alive)
+    alone = _in_calls_of(1, generator, batches[-1], alive)
     worst_level, worst_share = 0.0, 0.0
     for batch, images in together.items():
         off = difference(images, alone[:batch])
@@ -221,7 +137,7 @@ def prove(
             )
         worst_level, worst_share = max(worst_level, off.worst), max(worst_share, off.share)
         alive()
-    compared = _compare(generator, reference, together[max(batches)], alive, allowed) if reference else None
+    compared = _compare(generator, reference, together[batches[-1]], alive, allowed) if reference else None
     repeated = _count_repeated([alone, *together.values()], timed.values())
     # a generator may repeat itself; a session that never ran before tells that from a stale output
     if repeated:
@@ -230,8 +146,58 @@ def prove(
             raise GantoolError(
                 f"{generator.path} on {generator.provider!r} gives old images for new seeds: a stale output.", _HINT
             )
-    single = OneAtATime(batches, len(alone), worst_level, worst_share)
-    return Proof(golden, compared, single, len(alone), repeated, arithmetic)
+    proof: dict[str, Any] = {
+        "golden": golden and {"images": golden.images, "exact": golden.exact, "worst_level": golden.worst},
+        "reference": compared,
+        "one_at_a_time": {
+            "batches": batches,
+            "images": len(alone),
+            "worst_level": worst_level,
+            "worst_share": worst_share,
+        },
+        "fresh_images": len(alone),
+        "repeated": repeated,
+        "arithmetic": arithmetic,
+    }
+    return {**proof, "words": _words(proof)}
+
+
+def _words(proof: Mapping[str, Any]) -> list[str]:
+    """What was proven, and what was not, in sentences."""
+    single, golden, reference = proof["one_at_a_time"], proof["golden"], proof["reference"]
+    fresh, repeated = proof["fresh_images"], proof["repeated"]
+    relation = "equal"
+    if single["worst_share"] > 0 or single["worst_level"] > 0.5:
+        levels = max(1, round(single["worst_level"]))
+        relation = (
+            f"are within {levels} level{'s' if levels > 1 else ''} ({single['worst_share']:.2%} of the values) of"
+        )
+    words = [
+        f"After timing, the same session made {fresh} images of an unused seed, "
+        f"{f'{fresh - repeated} of them new' if repeated else 'all of them new'}: batches of "
+        f"{', '.join(map(str, single['batches']))} {relation} the same images made one at a time."
+    ]
+    if repeated:
+        words.append("The others repeat an image in a fresh session too: it is the generator that repeats.")
+    if golden is None:
+        words.append(
+            "Not proven: that they equal the exporter's. This file has no golden images (it takes more than a seed, or "
+            "makes no images)."
+        )
+    elif golden["exact"]:
+        words.append(f"Its {golden['images']} golden images equal the exporter's, byte for byte.")
+    else:
+        words.append(
+            f"Its {golden['images']} golden images are at most {golden['worst_level']} level off the exporter's on the "
+            "recorded pixels, not byte-equal."
+        )
+    if reference is not None:
+        worst, mean = reference["worst_level"], reference["mean_level"]
+        off = f"are at most {worst:.3g} levels of 255 ({mean:.2g} in the mean) off" if worst > 0 else "equal"
+        words.append(f"{reference['images']} new images {off} those of {reference['file']} on the CPU.")
+    if proof["arithmetic"] is not None:
+        words.append(f"{proof['arithmetic']} keeps 10 bits of a factor: up to {REDUCED_WORST} levels pass.")
+    return words
 
 
 def limits(manifest: Manifest, path: Path) -> Limits:
@@ -251,16 +217,9 @@ def limits(manifest: Manifest, path: Path) -> Limits:
         return Limits(float(manifest.tolerance), float(manifest.tolerance))
 
 
-def _golden(generator: Generator) -> Golden | None:
-    if not generator.manifest.golden:
-        return None
-    test = generator.self_test()
-    return Golden(test.images, test.exact, test.worst)
-
-
 def _compare(
     generator: Generator, reference: Generator, images: np.ndarray, alive: Callable[[], None], allowed: Limits
-) -> Reference:
+) -> dict[str, Any]:
     """GantoolError when the images are not the reference's, within what the precision costs."""
     off = difference(images, _in_calls_of(EXTRA_BATCH, reference, len(images), alive))
     if off.worst > allowed.worst or off.mean > allowed.mean:
@@ -269,7 +228,13 @@ def _compare(
             f"{off.worst:.3g} levels, {off.mean:.2g} in the mean): wrong output.",
             _HINT,
         )
-    return Reference(reference.path.name, len(images), off.worst, off.mean, allowed)
+    return {
+        "file": reference.path.name,
+        "images": len(images),
+        "worst_level": off.worst,
+        "mean_level": off.mean,
+        "limits": allowed._asdict(),
+    }
 
 
 def _in_calls_of(size: int, generator: Generator, count: int, alive: Callable[[], None]) -> np.ndarray:

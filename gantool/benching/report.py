@@ -137,7 +137,7 @@ def bench_files(
             "cuda" if on_gpu else "cpu",
         )
     if baseline is not None:
-        report["baseline"] = compare_reports(report, baseline, tolerance).as_dict()
+        report["baseline"] = compare_reports(report, baseline, tolerance)
     return report
 
 
@@ -161,7 +161,7 @@ def bench(
     batches = check_batches(settings.batches)
     end = None if settings.minutes is None else clock() + settings.minutes * 60
     rows: list[dict[str, Any]] = []
-    peaks = _Peaks(peak)
+    peaks: dict[tuple[object, ...], float | None] = {}  # by provider, threads and settings
     longest: dict[str, float] = {}  # seconds of a provider's slowest cell so far
     for number, cell in enumerate([*cells, *otherwise], start=1):
         if number > len(cells) and any(row["status"] == "measured" for row in rows):
@@ -183,7 +183,7 @@ def bench(
             request = Request(cell, batches, settings.seconds, str(reference) if reference else None)
             row = measure(request, settings.timeout, lambda stage, prefix=prefix: listener(prefix + stage), left)
             listener(prefix + "matrix product")
-            rows.append(_with_work(row, cell, peaks))
+            rows.append(_with_work(row, cell, peak, peaks))
         except CellError as error:
             rows.append(_not_measured(cell, error.status, error.message, error.hint))
         longest[cell.provider] = max(longest.get(cell.provider, 0.0), clock() - start)
@@ -238,32 +238,23 @@ def _not_measured(cell: Cell, status: str, cause: str, hint: str = "") -> dict[s
     }
 
 
-class _Peaks:
-    """The rate of matrix products by provider, threads and settings, measured beside the first cell of each."""
-
-    def __init__(self, peak: Peak | None) -> None:
-        self._peak = peak
-        self._found: dict[tuple[str, int | None, tuple[tuple[str, str], ...]], float | None] = {}
-
-    def __call__(self, cell: Cell) -> float | None:
-        from gantool.benching import roofline  # loads onnx
-
-        settings = {key: value for key, value in cell.settings.items() if key != "enable_cuda_graph"}
-        key = cell.provider, cell.threads, tuple(sorted(settings.items()))
-        if key not in self._found:
-            self._found[key] = (self._peak or roofline.peak_gflops)(cell.provider, cell.threads, settings)
-        return self._found[key]
-
-
-def _with_work(row: dict[str, Any], cell: Cell, peaks: _Peaks) -> dict[str, Any]:
+def _with_work(
+    row: dict[str, Any], cell: Cell, measure_peak: Peak | None, peaks: dict[tuple[object, ...], float | None]
+) -> dict[str, Any]:
     """`row` with what an image takes to compute, how fast that went, and its share of a matrix product's rate.
 
-    There is no share of a rate in another arithmetic, and none above 1: a peak that is exceeded is no peak.
+    There is no share of a rate in another arithmetic, and none above 1: a peak that is exceeded is no peak. `peaks`
+    keeps the rates measured so far.
     """
-    from gantool.benching import roofline
+    from gantool.benching import roofline  # loads onnx
 
-    work = roofline.count(Path(cell.path))
-    peak = peaks(cell) if work and work.flops else None
+    work, peak = roofline.count(Path(cell.path)), None
+    if work and work.flops:
+        settings = {key: value for key, value in cell.settings.items() if key != "enable_cuda_graph"}
+        key = cell.provider, cell.threads, *sorted(settings.items())
+        if key not in peaks:
+            peaks[key] = (measure_peak or roofline.peak_gflops)(cell.provider, cell.threads, settings)
+        peak = peaks[key]
     precision = row["file"]["precision"]
     comparable = precision in ("float32", "half-weights") or (precision == "half" and cell.provider == "cpu")
     for batch in row["batches"]:

@@ -69,6 +69,7 @@ def compare(
     images_per_second: the median of rounds; ratio: the median over rounds of ours by its) and `proof`, or `cause`.
     """
     check(ways)
+    generator, ours = Generator(path), np.empty(0)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gantool-bench-")))
         processes = {way: stack.enter_context(JsonProcess(COMMAND)) for way in (OURS, *ways)}
@@ -80,11 +81,25 @@ def compare(
                 processes[way].send(message)
             return _receive(processes[way], timeout)
 
+        def prove(way: str) -> str:
+            """Compare a rival's new images with ours, and ours, which come first, with the file's golden ones."""
+            nonlocal ours
+            file = folder / f"{way}.npy"
+            ask(way, {"images": PROOF_IMAGES, "to": str(file)})
+            images = np.load(file, allow_pickle=False)
+            if way == OURS:
+                ours = images
+                return "the golden ones" if generator.manifest.golden and generator.self_test() else "ours"
+            off = difference(images, ours)
+            if off.worst > limits(generator.manifest, path).worst:
+                raise GantoolError(f"Its images are not ours: off by up to {off.worst:.3g} levels.")
+            return "the same" if off.count == 0 else f"within {max(1, round(off.worst))} on {off.share:.2%}"
+
         return {
             "file": str(path),
             "device": device,
             "rounds": ROUNDS,
-            "contenders": contest(ways, ask, sorted(set(batches)), seconds, _Proof(path, folder), listener),
+            "contenders": contest(ways, ask, sorted(set(batches)), seconds, prove, listener),
         }
 
 
@@ -107,7 +122,7 @@ def contest(
     ask: Ask,
     batches: Sequence[int],
     seconds: float,
-    proof: Callable[[str, Ask], str],
+    prove: Callable[[str], str],
     listener: Callable[[str], None] = lambda stage: None,
 ) -> list[dict[str, Any]]:
     """The rounds. `ask(way, message)` returns a contender's answer; asked {} first, it waits until that is ready.
@@ -144,7 +159,7 @@ def contest(
                     rates[way].setdefault(batch, []).append(float(answer["rate"]))
     for way in remaining():
         listener(f"proof of {way}")
-        proofs[way] = attempt(way, proof, ask)
+        proofs[way] = attempt(way, prove)
     contenders = []
     for way in rates:
         found: dict[str, Any] = {"name": WAYS.get(way, way), "way": way}
@@ -164,30 +179,6 @@ def _row(batch: int, theirs: Sequence[float], ours: Sequence[float]) -> dict[str
         "ratio": statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
         "rates": list(theirs),
     }
-
-
-class _Proof:
-    """Compare new images of each rival with ours, and ours with the file's golden ones."""
-
-    def __init__(self, path: Path, folder: Path) -> None:
-        self.path, self.folder = path, folder
-        self.ours: np.ndarray | None = None
-        self.generator = Generator(path)
-
-    def __call__(self, way: str, ask: Ask) -> str:
-        to = self.folder / f"{way}.npy"
-        ask(way, {"images": PROOF_IMAGES, "to": str(to)})
-        images = np.load(to, allow_pickle=False)
-        if self.ours is None:
-            self.ours = images
-            if not self.generator.manifest.golden:
-                return "ours"
-            self.generator.self_test()
-            return "the golden ones"
-        off, allowed = difference(images, self.ours), limits(self.generator.manifest, self.path)
-        if off.worst > allowed.worst:
-            raise GantoolError(f"Its images are not ours: off by up to {off.worst:.3g} levels.")
-        return "the same" if off.count == 0 else f"within {max(1, round(off.worst))} on {off.share:.2%}"
 
 
 # in a contender's process

@@ -40,26 +40,26 @@ def report(*rates: tuple[int, float], shape: Sequence[float] = STEADY, provider:
 )
 def test_verdicts(now: float, shape: Sequence[float], verdict: str, regression: bool) -> None:
     found = compare(report((8, now), shape=shape), report((8, 1000), shape=shape))
-    (only,) = found.rows
-    assert (only.verdict, only.regression, found.regressed) == (verdict, regression, regression)
-    assert only.ratio == pytest.approx(now / 1000)
-    assert (only.cell, only.batch) == ("generator.onnx on cpu", 8)
+    (only,) = found["rows"]
+    assert (only["verdict"], only["regression"], found["regressed"]) == (verdict, regression, regression)
+    assert only["ratio"] == pytest.approx(now / 1000)
+    assert (only["cell"], only["batch"]) == ("generator.onnx on cpu", 8)
 
 
 def test_the_noise_is_that_of_both() -> None:
     slow, steady, noisy = report((8, 900)), report((8, 1000)), report((8, 1000), shape=NOISY)
-    assert compare(slow, steady).regressed
-    assert not compare(slow, noisy).regressed
+    assert compare(slow, steady)["regressed"]
+    assert not compare(slow, noisy)["regressed"]
 
 
 def test_tolerance() -> None:
-    assert not compare(report((8, 900)), report((8, 1000)), tolerance=0.2).regressed
-    assert compare(report((8, 900)), report((8, 1000)), tolerance=0.05).regressed
+    assert not compare(report((8, 900)), report((8, 1000)), tolerance=0.2)["regressed"]
+    assert compare(report((8, 900)), report((8, 1000)), tolerance=0.05)["regressed"]
 
 
 def test_batches_and_cells_of_one_report_alone_are_passed_over() -> None:
     found = compare(report((1, 50), (8, 1000)), report((8, 1000), (64, 10)))
-    assert [only.batch for only in found.rows] == [8]
+    assert [row["batch"] for row in found["rows"]] == [8]
     with pytest.raises(GantoolError, match="no cell and batch"):
         compare(report((8, 1000)), report((8, 1000), provider="cuda"))
 
@@ -72,15 +72,15 @@ def test_what_was_measured_and_now_is_not(status: str, regression: bool) -> None
     )
     before["cells"].append({**before["cells"][0], "provider": "cuda", "file": {"path": "g", "name": "g.onnx"}})
     found = compare(now, before)
-    assert found.regressed is regression
-    assert [only.verdict for only in found.rows] == (["same", "lost"] if regression else ["same"])
+    assert found["regressed"] is regression
+    assert [row["verdict"] for row in found["rows"]] == (["same", "lost"] if regression else ["same"])
 
 
 def test_another_machine_is_said() -> None:
     before = report((8, 1000))
-    assert not compare(report((8, 1000)), before).other_machine
+    assert not compare(report((8, 1000)), before)["other_machine"]
     before["machine"]["cores"] = 999
-    assert compare(report((8, 1000)), before).other_machine
+    assert compare(report((8, 1000)), before)["other_machine"]
 
 
 SAME = {"sha256": "a", "weights_sha256": "b", "graph_sha256": "c"}
@@ -102,10 +102,10 @@ def test_another_file_is_said_and_compared(then: dict[str, str], differs: dict[s
     before["cells"][0]["file"] = {**dict.fromkeys(SAME), **before["cells"][0]["file"], **then}
     before["cells"][0]["file"] |= {key: None for key in SAME if key not in then}
     found = compare(now, before)
-    assert found.files == differs
-    assert found.regressed
-    assert len(found.words()) == len(differs)
-    assert all("generator.onnx: " in words for words in found.words())
+    assert found["files"] == differs
+    assert found["regressed"]
+    assert len(found["words"]) == len(differs)
+    assert all("generator.onnx: " in words for words in found["words"])
 
 
 @pytest.mark.parametrize(

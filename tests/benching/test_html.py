@@ -34,7 +34,7 @@ def report() -> dict[str, Any]:
     cells = [Cell(f"/x/{name}", provider) for name in ("generator.onnx", HOSTILE) for provider in ("cpu", "cuda")]
     made = report_of(cells, measure, (1, 8, 64))
     made["machine"]["cpu"] = "<u>CPU</u>"
-    made["baseline"] = compare(made, made).as_dict()
+    made["baseline"] = compare(made, made)
     made["quality"] = [
         {"file": HOSTILE, "name": HOSTILE, "reference": "generator.onnx", "images": 1024, "worst_level": 9.0,
          "mean_level": 0.4, "label": "Fréchet distance (pixels)", "distance": 1e-5}

@@ -29,7 +29,7 @@ class Field:
         return {"rate": self.rates[way] * turns, "runs": 1} if message else {"ready": True}
 
 
-def same(way: str, ask: Any) -> str:
+def same(way: str) -> str:
     return "the same"
 
 
@@ -67,7 +67,7 @@ def test_ours_may_not_fail() -> None:
 
 
 def test_other_images_are_no_comparison() -> None:
-    def proof(way: str, ask: Any) -> str:
+    def proof(way: str) -> str:
         if way == "torch":
             raise GantoolError("Its images are not ours.")
         return "the golden ones"
