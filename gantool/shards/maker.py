@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gantool.errors import GantoolError
 from gantool.shards.plan import Plan, Shard
 from gantool.shards.progress import Made
+from gantool.system.files import DISK_FULL
 
 if TYPE_CHECKING:
     from gantool.artifact.manifest import Manifest
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # ONNX Runtime uses TF32 on CUDA by default: golden images of a sharp generator could differ by two levels
 SETTINGS = {"cuda": {"use_tf32": "0"}}
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Maker:
@@ -81,7 +80,7 @@ class Maker:
 
 def write_error(path: Path, error: OSError) -> GantoolError:
     """The error to raise when a file of the shards' folder can't be written."""
-    hint = "Free space" if error.errno in _FULL else "Make the folder writable"
+    hint = "Free space" if error.errno in DISK_FULL else "Make the folder writable"
     return GantoolError(
         f"{path} can't be written: {error.strerror or error}.",
         f"{hint}, then type the same command again: finished shards are kept.",

@@ -9,6 +9,7 @@ with replacing_folder(folder) as new:  # a folder
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import hashlib
 import json
@@ -25,6 +26,7 @@ from gantool.errors import GantoolError
 
 MAX_JSON_BYTES = 16 * 2**20  # far above any file of ours: a larger one is not ours
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit for an ONNX file
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the `errno` of an OSError
 _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2(2)
 
 

@@ -30,11 +30,11 @@ def file(exported_run: RunDir) -> Path:
     return exported_run.export / "generator.seeded.onnx"
 
 
-@pytest.mark.parametrize(("n", "tiles"), [(1, (1, 1)), (9, (3, 3)), (10, (4, 3))])
-def test_a_grid(cli: Run, here: Path, file: Path, n: int, tiles: tuple[int, int]) -> None:
-    code, out, _ = cli("generate", file, "-n", n, "-o", "grid.png")
+@pytest.mark.parametrize(("n", "tiles"), [(1, (1, 1)), (9, (3, 3)), (10, (4, 3)), (None, (8, 8))])
+def test_a_grid(cli: Run, here: Path, file: Path, n: int | None, tiles: tuple[int, int]) -> None:
+    code, out, _ = cli("generate", file, *(["-n", n] if n else []), "-o", "grid.png")
     assert code == 0
-    assert f"{n} image" in out
+    assert f"{n or 64} image" in out
     assert "grid.png" in out
     with Image.open("grid.png") as picture:
         # 8×8 pixels with 2 around, six times enlarged
@@ -42,12 +42,6 @@ def test_a_grid(cli: Run, here: Path, file: Path, n: int, tiles: tuple[int, int]
         assert picture.mode == "L"
         shown = np.array(picture)[12:60:6, 12:60:6]
     np.testing.assert_array_equal(shown, Generator(file).sample(1)[0, :, :, 0])
-
-
-def test_the_default_is_a_grid_of_64(cli: Run, here: Path, file: Path) -> None:
-    assert cli("generate", file)[0] == 0
-    with Image.open("generated.png") as picture:
-        assert picture.size == (82 * 6, 82 * 6)
 
 
 def test_a_folder(cli: Run, here: Path, file: Path) -> None:
@@ -58,7 +52,9 @@ def test_a_folder(cli: Run, here: Path, file: Path) -> None:
     np.testing.assert_array_equal(images, Generator(file).sample(3, seed=7, first=10)[:, :, :, 0])
 
 
-def test_an_array(cli: Run, here: Path, file: Path) -> None:
+@pytest.mark.parametrize("batch", [1024, 3])
+def test_an_array(cli: Run, here: Path, file: Path, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gantool.runtime.saving.BATCH", batch)
     code, out, _ = cli("generate", file, "-n", 70, "--seed", 7, "--first", 10, "-o", "images.npz")
     assert code == 0
     assert "70 images (10 … 79 of seed 7)" in out
@@ -67,19 +63,7 @@ def test_an_array(cli: Run, here: Path, file: Path) -> None:
         assert (arrays["seed"], arrays["first"]) == (7, 10)
 
 
-def test_an_array_in_parts_is_the_same(cli: Run, here: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gantool.runtime.saving.BATCH", 3)
-    assert cli("generate", file, "-n", 14, "-o", "images.npz")[0] == 0
-    np.testing.assert_array_equal(np.load("images.npz")["images"], Generator(file).sample(14))
-
-
-def test_colours_and_labels(cli: Run, here: Path) -> None:
-    label = Input("label", (), "label", classes=3)
-    (made,) = exporting.write(source(Conditional(), Z, label), ["onnx"], here / "conditional")
-    assert cli("generate", made.path, "-n", 4, "--label", 2, "-o", "i.npz")[0] == 0
-    np.testing.assert_array_equal(np.load("i.npz")["images"], Generator(made.path).sample(4, labels=2))
-    assert cli("generate", made.path, "-n", 4, "--label", 2, "-o", "i.png")[0] == 0
-    assert told(here / "i.png")["label"] == 2
+def test_colours(cli: Run, here: Path) -> None:
     (made,) = exporting.write(source(Tiny((3, 8, 8)), shape=(3, 8, 8)), ["onnx"], here / "colours")
     assert cli("generate", made.path, "-n", 4, "-o", "g.png")[0] == 0
     assert Image.open("g.png").mode == "RGB"
@@ -177,7 +161,7 @@ def test_torchscript_is_not_for_this(cli: Run, here: Path, exported_run: RunDir)
     [
         (["-o", "images.jpg"], "can't be written as 'images.jpg'"),
         (["-o", "grid.png", "-n", 10_001], "too large to look at"),
-        (["--label", 1], "takes no labels"),
+        (["-n", 10**12, "-o", "images.npz"], "GB"),
         (["--first", 2**47], "no image"),
         (["--seed", 2**63], "does not fit 64 bits"),
         (["--provider", "gpu"], "no provider 'gpu'"),
@@ -193,7 +177,19 @@ def test_what_can_not_be_made(cli: Run, here: Path, file: Path, arguments: list[
     assert message in fails(cli, here, file, *arguments)
 
 
-@pytest.mark.parametrize("arguments", [["-n", 0], ["-n", -3], ["--first", -1], ["-n", "many"], ["--sead", 1]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-n", 0],
+        ["-n", -3],
+        ["--first", -1],
+        ["-n", "many"],
+        ["--sead", 1],
+        ["--count", 0],
+        ["--count", 5, "--workers", 0],
+        ["--shard-size", 0],
+    ],
+)
 def test_usage_errors_exit_2(cli: Run, here: Path, file: Path, arguments: list[object]) -> None:
     fails(cli, here, file, *arguments, code=2)
 
@@ -206,19 +202,12 @@ def test_a_file_that_is_none(cli: Run, here: Path) -> None:
 
 def test_what_is_no_picture(cli: Run, here: Path) -> None:
     (audio,) = exporting.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], here / "audio")
-    assert "makes no images" in fails(cli, here, audio.path)
+    for arguments in ([], ["--count", 5]):
+        assert "makes no images" in fails(cli, here, audio.path, *arguments)
     (two,) = exporting.write(source(Tiny((2, 8, 8)), shape=(2, 8, 8)), ["onnx"], here / "two")
     assert "2 channels" in fails(cli, here, two.path)
     assert cli("generate", two.path, "-n", 3, "-o", "two.npz")[0] == 0
     assert np.load("two.npz")["images"].shape == (3, 8, 8, 2)
-
-
-def test_more_than_an_array_should_hold_is_refused_before_anything_is_made(cli: Run, here: Path, file: Path) -> None:
-    code, _, err = cli("generate", file, "-n", 10**12, "-o", "images.npz")
-    assert code == 1
-    assert "GB" in err
-    assert "--first" in err
-    assert not list(here.iterdir())
 
 
 def test_shards(cli: Run, here: Path, file: Path) -> None:
@@ -263,8 +252,6 @@ def test_shards_with_labels_go_to_a_folder_of_their_own(cli: Run, here: Path) ->
         (["--count", 5, "--address", "auto"], "--address is for the engine ray"),
         (["--count", 5, "--format", "zip"], "no format 'zip'"),
         (["--count", 5, "--engine", "slurm"], "no engine 'slurm'"),
-        (["--count", 5, "--label", 1], "takes no labels"),
-        (["--count", 5, "--labels", "1,x"], "takes no labels"),
         (["--count", 5, "--labels", "1", "--label", 1], "both given"),
         (["--count", 5, "--provider", "gpu"], "no provider 'gpu'"),
         (["--count", 10**12], "--shard-size 20000000 or more"),
@@ -272,13 +259,3 @@ def test_shards_with_labels_go_to_a_folder_of_their_own(cli: Run, here: Path) ->
 )
 def test_shards_that_can_not_be_made(cli: Run, here: Path, file: Path, arguments: list[object], message: str) -> None:
     assert message in fails(cli, here, file, *arguments)
-
-
-@pytest.mark.parametrize("arguments", [["--count", 0], ["--count", 5, "--workers", 0], ["--shard-size", 0]])
-def test_usage_errors_of_shards_exit_2(cli: Run, here: Path, file: Path, arguments: list[object]) -> None:
-    fails(cli, here, file, *arguments, code=2)
-
-
-def test_no_shards_of_what_is_no_picture(cli: Run, here: Path) -> None:
-    (audio,) = exporting.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], here / "audio")
-    assert "makes no images" in fails(cli, here, audio.path, "--count", 5)

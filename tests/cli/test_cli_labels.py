@@ -88,11 +88,16 @@ def test_a_class_by_number_or_by_name(cli: Run, here: Path, file: Path, asked: s
     assert (where.get("label"), where.get("labels")) == ((labels[0], None) if len(labels) == 1 else (None, labels))
 
 
-def test_each_picture_of_a_folder_says_its_class(cli: Run, here: Path, file: Path) -> None:
+def test_pictures_say_their_class_and_shards_take_names(cli: Run, here: Path, file: Path) -> None:
     assert cli("generate", file, "-n", 4, "-o", "all")[0] == 0
     assert cli("generate", file, "-n", 2, "--label", "dog, brown", "-o", "dogs")[0] == 0
     assert [told(str(path))["label"] for path in sorted(Path("all").iterdir())] == [0, 1, 2, 0]
     assert [told(str(path))["label"] for path in sorted(Path("dogs").iterdir())] == [1, 1]
+    assert cli("generate", file, "-n", 4, "--label", 2, "-o", "i.png")[0] == 0
+    assert told("i.png")["label"] == 2
+    assert cli("generate", file, "--count", 4, "--workers", 1, "--labels", "7,cat")[0] == 0
+    found = np.load(here / "shards" / "shard-000000.npy")
+    np.testing.assert_array_equal(found, Generator(file).sample(4, labels=[2, 0, 2, 0]))
 
 
 @pytest.mark.parametrize(
@@ -223,14 +228,7 @@ def test_of_many_classes_a_grid_shows_the_first(cli: Run, here: Path) -> None:
     assert tiles("g.png", 20, 8).shape == (20, 8, 8, 8)
 
 
-# shards, inspect, and the whole way
-
-
-@pytest.mark.parametrize("flag", ["--label", "--labels"])
-def test_shards_of_named_classes(cli: Run, here: Path, file: Path, flag: str) -> None:
-    assert cli("generate", file, "--count", 5, "--workers", 1, flag, "7,cat")[0] == 0
-    found = np.load(here / "shards" / "shard-000000.npy")
-    np.testing.assert_array_equal(found, Generator(file).sample(5, labels=[2, 0, 2, 0, 2]))
+# inspect, and the whole way
 
 
 def test_inspect_names_the_classes(cli: Run, here: Path, file: Path) -> None:

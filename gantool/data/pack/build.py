@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import json
 import os
@@ -24,11 +23,10 @@ from gantool.data.readers.folder import SizesDiffer
 from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError
 from gantool.system import locking
-from gantool.system.files import read_json, write_json
+from gantool.system.files import DISK_FULL, read_json, write_json
 
 __all__ = ["BrokenFiles", "Options", "Progress", "Summary", "broken_files", "pack"]
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MARK = TypeAdapter(Mark)
 
 
@@ -230,7 +228,7 @@ class Partial:
         try:
             yield
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in DISK_FULL:
                 raise GantoolError(
                     f"{error.filename or self.folder} can't be written: {error.strerror or error}.",
                     "Check the path and its permissions, or give another -o.",

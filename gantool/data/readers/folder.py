@@ -17,6 +17,7 @@ from gantool.data.image_files import SUFFIXES, BrokenImage, Preparation, decode,
 from gantool.data.images import darkness
 from gantool.data.readers.labels import DATASET_JSON, find_labels
 from gantool.errors import GantoolError
+from gantool.system.cores import usable_cores
 
 MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note recommends a pack
 MAX_KINDS = 5  # of ignored files, in a note
@@ -123,7 +124,7 @@ def _decode_all(files: list[Path], how: Preparation, path: Path) -> np.ndarray:
             raise SizesDiffer((files[0], first.shape), (files[row], image.shape))
         images[row] = image
 
-    threads = min(8, os.cpu_count() or 1)  # Pillow decodes without the interpreter's lock
+    threads = min(8, usable_cores())  # Pillow decodes without the interpreter's lock
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(len(files))):  # raises the first file's error and cancels the rest
             pass
