@@ -17,7 +17,7 @@ from gantool import shards
 from gantool.errors import GantoolError
 from gantool.shards import Progress, WorkerLost, folder
 from gantool.shards.plan import MAX_SHARDS, Plan
-from gantool.shards.progress import Made, Part
+from gantool.shards.progress import Part
 from gantool.system import locking
 
 OPTIONS: dict[str, Any] = {"count": 45, "shard_size": 10, "seed": 7, "workers": 1}
@@ -283,15 +283,6 @@ def test_a_full_disk_stops_it_and_what_is_finished_stays(file: Path, tmp_path: P
     assert 0 < shards.generate(file, room, **options).made < 12
     shards.generate(file, tmp_path / "whole", **options)
     assert digests(room) == digests(tmp_path / "whole")
-
-
-def test_events_of_one_shard(file: Path, tmp_path: Path) -> None:
-    events: list[object] = []
-    shards.generate(file, tmp_path, count=3, workers=4, on_progress=lambda p: events.append(p.event))
-    part, made = events
-    assert part == Part(0, 3)
-    assert isinstance(made, Made)
-    assert made.bytes == (tmp_path / "shard-000000.npy").stat().st_size
 
 
 def test_an_index_of_the_most_shards_can_be_read_again(tmp_path: Path) -> None:
