@@ -8,6 +8,7 @@ import sys
 
 from gantool.doctor import report as text
 from gantool.doctor.examination import PROVIDERS, examine
+from gantool.errors import printable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(report, indent=2, allow_nan=False))
     else:
-        print("\n".join(lines(report)))
+        print(printable("\n".join(lines(report))))
     return 0 if report["ok"] else 1
 
 

@@ -17,7 +17,7 @@ BROKEN = """
 import json, sys
 from gantool.doctor import worker
 if sys.argv[1] == "gpus":
-    device = {"name": "NVIDIA [bold] H200", "memory_mb": 150000, "capability": "9.0"}
+    device = {"name": "NVIDIA [bold] \\x1b]0;title\\x07H200", "memory_mb": 150000, "capability": "9.0"}
     found = {"driver": "580.65.06", "cuda": "13.0", "devices": [device], "files": True, "why": None}
     print(json.dumps({"result": found}))
 elif sys.argv[1] == "onnxruntime":
@@ -58,14 +58,19 @@ def test_another_provider_is_an_error(cli: Run) -> None:
 def test_a_broken_machine(cli: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = cli("doctor")
     assert code == 1
-    assert "GPU: NVIDIA [bold] H200, 150 GB" in out
+    assert r"GPU: NVIDIA [bold] \x1b]0;title\x07H200, 150 GB" in out
     assert "missing: libcublasLt.so.13" in out
     assert 'pip: pip install "onnxruntime-gpu[cuda,cudnn]" "nvidia-cublas~=13.0"' in out
     assert 'uv:  uv pip install "onnxruntime-gpu[cuda,cudnn]" "nvidia-cublas~=13.0"' in out
     assert "Not all works. What does: cpu." in out
     assert main([]) == 1
     plain = capsys.readouterr().out
-    for words in ("missing: libcublasLt.so.13", "Not all works. What does: cpu.", "  pip: pip install"):
+    for words in (
+        r"[bold] \x1b]0;title\x07H200",
+        "missing: libcublasLt.so.13",
+        "Not all works. What does: cpu.",
+        "  pip: pip install",
+    ):
         assert words in plain
     assert main(["--json", "--provider", "cpu"]) == 1
     assert json.loads(capsys.readouterr().out)["providers"][1]["state"] == "broken"
