@@ -24,7 +24,6 @@ FLOORS = (
     ("data", "metrics", "run"),
     ("training",),
     ("exporting", "benching", "shards", "doctor", "scaffold"),
-    ("api",),
     ("testing",),
     ("api",),
     ("cli",),
