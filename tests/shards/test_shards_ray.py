@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -188,6 +188,15 @@ def test_an_interrupt_leaves_no_actor_and_no_file(stand_in: StandIn, file: Path,
     assert not stand_in.actors
 
 
+def test_a_connection_of_the_program_is_used_and_kept(stand_in: StandIn, file: Path, tmp_path: Path) -> None:
+    stand_in.connected = True
+    assert shards.generate(file, tmp_path, **OPTIONS).made == 5
+    assert shards.generate(file, tmp_path, **OPTIONS).made == 0
+    assert stand_in.connected
+    with pytest.raises(GantoolError, match="OpenVINO narrows them"):  # an error of an actor
+        shards.generate(file, tmp_path / "two", provider="openvino", **OPTIONS)
+
+
 def test_more_workers_than_gpus_share_them(stand_in: StandIn, file: Path, tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match="The Ray cluster has no GPU"):
         shards.generate(file, tmp_path, provider="cuda", **OPTIONS)
@@ -208,71 +217,6 @@ def ray() -> ModuleType:
     return module
 
 
-@pytest.fixture
-def cluster(ray: ModuleType) -> Iterator[Any]:
-    """Two nodes of one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    try:
-        made.add_node(**NODE)
-        yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
-
-
-@pytest.mark.slow
-def test_a_worker_and_a_node_are_lost_and_the_bytes_are_those_of_one_process(
-    cluster: Any, ray: ModuleType, file: Path, tmp_path: Path
-) -> None:
-    options: dict[str, Any] = {"count": 28_100, "shard_size": 700, "seed": 7, "first": 2**40, "format": "png-tar"}
-    pids: set[int] = set()
-    events: list[WorkerLost] = []
-    killed = removed = False
-
-    def disturb(progress: Progress) -> None:
-        nonlocal killed, removed
-        event = progress.event
-        if isinstance(event, WorkerLost):
-            events.append(event)
-        if isinstance(event, Made):
-            pids.add(event.pid)
-        if len(pids) == 2 and not killed and isinstance(event, Made):
-            (other,) = pids - {event.pid}  # it is at a shard
-            os.kill(other, signal.SIGKILL)
-            killed = True
-        elif len(pids) == 3 and not removed:  # the killed one's successor works
-            cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
-            removed = True
-
-    done = shards.generate(
-        file, tmp_path / "ray", engine="ray", address=cluster.address, on_progress=disturb, **options
-    )
-    assert killed
-    assert removed
-    assert done.lost == len(events) == 2
-    assert len(pids) >= 3
-    assert not ray.is_initialized()  # as it was before
-    shards.generate(file, tmp_path / "alone", workers=1, **options)
-    assert digests(tmp_path / "ray") == digests(tmp_path / "alone")
-
-
-@pytest.mark.slow
-def test_a_connection_of_the_program_is_used_and_kept_and_errors_come_through(
-    cluster: Any, ray: ModuleType, file: Path, tmp_path: Path
-) -> None:
-    ray.init(address=cluster.address, log_to_driver=False)
-    done = shards.generate(file, tmp_path / "one", count=25, shard_size=10, engine="ray")
-    assert done.made == 3
-    assert ray.is_initialized()
-    assert shards.generate(file, tmp_path / "one", count=25, shard_size=10, engine="ray").made == 0
-    with pytest.raises(GantoolError, match="OpenVINO narrows them"):
-        shards.generate(file, tmp_path / "two", count=25, provider="openvino", engine="ray")
-    with pytest.raises(GantoolError, match="The Ray cluster has no GPU"):
-        shards.generate(file, tmp_path / "two", count=25, provider="cuda", engine="ray")
-
-
 # a machine with a disk of its own: it finds another folder under the name of --out, with an index.json of the same plan
 ANOTHER_DISK = """
 from pathlib import Path
@@ -290,43 +234,55 @@ ray_cluster.Worker.__init__ = on_another_disk
 
 
 @pytest.mark.slow
-def test_a_node_with_a_disk_of_its_own_sends_its_shards_until_it_is_lost(
-    ray: ModuleType, file: Path, tmp_path: Path
+@pytest.mark.parametrize("own_disk", [False, True], ids=["shared disk", "own disk"])
+def test_a_worker_and_a_node_are_lost_and_the_bytes_are_those_of_one_process(
+    ray: ModuleType, file: Path, tmp_path: Path, own_disk: bool
 ) -> None:
+    """A cluster of two nodes of one CPU each; with `own_disk` the second one does not share --out."""
     from ray.cluster_utils import Cluster
 
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(ANOTHER_DISK.format(folder=str(theirs)))
-    options: dict[str, Any] = {"count": 28_100, "shard_size": 700, "seed": 7, "format": "png-tar"}
+    options: dict[str, Any] = {"count": 28_100, "shard_size": 700, "seed": 7, "first": 2**40, "format": "png-tar"}
     shards.generate(file, tmp_path / "alone", workers=1, **options)
+    theirs, hook = tmp_path / "theirs", tmp_path / "hook"
+    for folder in (theirs, hook):
+        folder.mkdir()
     (theirs / "index.json").write_bytes((tmp_path / "alone" / "index.json").read_bytes())
     before = digests(theirs)
-    by: set[int] = set()
-    removed = False
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    environment = {}
+    if own_disk:
+        (hook / "sitecustomize.py").write_text(ANOTHER_DISK.format(folder=str(theirs)))
+        environment = {"env_vars": {"PYTHONPATH": str(hook)}}
+    pids: set[int] = set()
+    killed = removed = False
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
-        other = made.add_node(**NODE, env_vars={"PYTHONPATH": str(tmp_path / "hook")})
+        second = cluster.add_node(**NODE, **environment)
 
         def disturb(progress: Progress) -> None:
-            nonlocal removed
-            if isinstance(progress.event, Made):
-                by.add(progress.event.pid)
-            if len(by) == 2 and not removed:
-                made.remove_node(other, allow_graceful=False)
+            nonlocal killed, removed
+            if not isinstance(progress.event, Made):
+                return
+            pids.add(progress.event.pid)
+            if len(pids) == 2 and not killed:
+                (other,) = pids - {progress.event.pid}  # it is making a shard
+                os.kill(other, signal.SIGKILL)
+                killed = True
+            elif len(pids) == 3 and not removed:  # the killed one's successor works
+                cluster.remove_node(second, allow_graceful=False)
                 removed = True
 
         done = shards.generate(
-            file, tmp_path / "ray", engine="ray", address=made.address, on_progress=disturb, **options
+            file, tmp_path / "ray", engine="ray", address=cluster.address, on_progress=disturb, **options
         )
+        assert not ray.is_initialized()  # as it was before
     finally:
         ray.shutdown()
-        made.shutdown()
-    assert len(by) >= 2
-    assert done.lost == 1
+        cluster.shutdown()
+    assert killed
+    assert removed
+    assert done.lost == 2
     assert digests(tmp_path / "ray") == digests(tmp_path / "alone")
-    assert digests(theirs) == before  # nothing was written where it would have been lost
+    assert digests(theirs) == before  # no shard was written where it would have been lost
 
 
 @pytest.mark.slow
