@@ -18,7 +18,7 @@ def command(
         typer.Argument(metavar="[RUN|FILE]", help="A run, or an exported .onnx. Default: the newest run."),
     ] = None,
     step: Annotated[
-        str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or its best (--keep-best).")
+        str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or the best by --keep-best.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="What to compare with. Default: what it was trained on.", show_default=False)
@@ -27,29 +27,31 @@ def command(
     extractor: Annotated[
         str | None,
         typer.Option(
-            help="digits, inception, pixels, or your own TorchScript file: opening one runs code in it, so open no "
-            "one else's. Default: digits for the built-in digits, else pixels.",
+            help="digits, inception, pixels, or a TorchScript file. Such a file runs code when it is opened: use only "
+            "your own. Default: digits for the built-in digits, else pixels.",
             show_default=False,
         ),
     ] = None,
     inception_weights: Annotated[
-        Path | None, typer.Option(help="torch-fidelity's weights of Inception. Default: where torch.hub keeps them.")
+        Path | None, typer.Option(help="torch-fidelity's Inception weights. Default: in the cache of torch.hub.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Fakes, and at most as many reals. Default: the data's, 10,000 at most.")
+        int | None, typer.Option(min=1, help="Fakes, and at most as many reals. Default: as the data, up to 10,000.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Decides the fakes and the choice of reals.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the fakes and of the choice of reals.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; exported files run on the CPU.")] = "auto",
-    floor: Annotated[bool, typer.Option("--floor", help="Judge one half of the data by the other: the best.")] = False,
-    ceiling: Annotated[bool, typer.Option("--ceiling", help="Judge uniform noise by the data: the worst.")] = False,
+    floor: Annotated[
+        bool, typer.Option("--floor", help="Compare one half of the data with the other: the best.")
+    ] = False,
+    ceiling: Annotated[bool, typer.Option("--ceiling", help="Compare uniform noise with the data: the worst.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
             help="Folder for evaluation.json and neighbours.png, or a .png. Default: evaluation/ in the run, "
-            "NAME.evaluation/ beside a file, nothing of --floor and --ceiling.",
+            "NAME.evaluation/ beside a file, none for --floor and --ceiling.",
         ),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),

@@ -114,7 +114,9 @@ def command(
     ] = None,
     provenance: Annotated[
         bool,
-        typer.Option("--provenance/--no-provenance", help="Pictures that the kit saves say that they are generated."),
+        typer.Option(
+            "--provenance/--no-provenance", help="Pictures saved by the kit's programs say that a model made them."
+        ),
     ] = True,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -147,7 +149,7 @@ def command(
     folders = {"--output": output if kinds else None, "--app": app, "--triton": triton}
     for (one, first), (two, second) in itertools.combinations(folders.items(), 2):
         nested = first and second and (within(first, second) or within(second, first))
-        usage(bool(nested), f"{one} {first} and {two} {second} are one in the other: name two folders")
+        usage(bool(nested), f"{one} {first} and {two} {second} overlap: name two separate folders")
     options = exporting.Options(reduced or ("float32",), optimize, opset, batch, force)
     chosen = rundir.find(runs, run) if run else rundir.newest(runs)
     progress = console(stderr=True)
@@ -178,7 +180,7 @@ def command(
 
 
 def usage(wrong: bool, message: str) -> None:
-    """A usage error, unless all is well."""
+    """Raise a usage error if something is `wrong`."""
     if wrong:
         raise typer.BadParameter(message)
 
@@ -189,7 +191,7 @@ def within(inner: Path, outer: Path) -> bool:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """SIGTERM ends the command as an error would: what is half-made is removed."""
+    """SIGTERM ends the command like an error: temporary files are removed."""
 
     def stop(number: int, frame: object) -> None:
         sys.exit(128 + number)
@@ -223,7 +225,7 @@ def _show_folder(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _show(artifacts: list[Artifact]) -> None:
-    # the generator's own checks stand in every artifact: show each row once
+    # every artifact has the generator's own checks: show each once
     checks = list(dict.fromkeys(check for artifact in artifacts for check in artifact.checks))
     rows = [
         [

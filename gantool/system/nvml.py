@@ -99,7 +99,7 @@ class Nvml:
         return 0 if failed else count.value
 
     def device(self, which: int | str) -> Device:
-        """By its number on the machine, or by its UUID; NvmlError when it can't be had."""
+        """By its number on the machine, or by its UUID; NvmlError when there is none."""
         handle = ctypes.c_void_p()
         if isinstance(which, str):
             code = self._library.nvmlDeviceGetHandleByUUID(which.encode(), ctypes.byref(handle))

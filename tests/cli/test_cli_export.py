@@ -102,7 +102,7 @@ def test_a_flag_a_format(cli: Run, run: RunDir, flags: list[str], files: set[str
         (["--torchscript", "--batch", "7"], "--batch is for ONNX files: add --onnx or --seeded"),
         (["--pt2", "--opset", "25"], "--opset is for ONNX files"),
         (["--no-provenance"], "--no-provenance needs --app DIR"),
-        (["--app", "x", "--triton", "x/y"], "are one in the other: name two folders"),
+        (["--app", "x", "--triton", "x/y"], "overlap: name two separate folders"),
         (["--batch", "1025"], "A batch of 1025 can't be fixed"),
     ],
 )
