@@ -94,12 +94,8 @@ def command(
     ] = False,
     triton: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A model repository for Triton Inference Server.", rich_help_panel=EMBED),
+        typer.Option(metavar="DIR", help="A model in the Triton model repository DIR.", rich_help_panel=EMBED),
     ] = None,
-    ensemble: Annotated[
-        bool,
-        typer.Option("--ensemble", help="With --triton: the plain generator, too.", rich_help_panel=EMBED),
-    ] = False,
     bench: Annotated[
         Path | None,
         typer.Option(
@@ -138,7 +134,6 @@ def command(
     usage(dynamic_batch and batch is not None, "give one of --batch and --dynamic-batch")
     usage(full and not app, "--full needs --app DIR")
     usage(not provenance and not app, "--no-provenance needs --app DIR: its programs save pictures")
-    usage(ensemble and not triton, "--ensemble needs --triton DIR")
     usage(bench is not None and not triton, "--bench needs --triton DIR")
     usage(force and not int8, "--force needs --int8")
     if kinds and not onnx and not seeded and not app and not triton:
@@ -171,7 +166,7 @@ def command(
             if not as_json:
                 _show_app(app, files)
         if triton:
-            files = exporting.export_triton(chosen, triton, say, step, options, ensemble=ensemble, bench=bench)
+            files = exporting.export_triton(chosen, triton, say, step, options, bench=bench)
             report += [{"file": str(path), "kind": "triton", "bytes": path.stat().st_size} for path in files]
             if not as_json:
                 _show_triton(triton, files)
@@ -216,7 +211,8 @@ def _show_app(folder: Path, files: Sequence[Path]) -> None:
 
 def _show_triton(folder: Path, files: Sequence[Path]) -> None:
     _show_folder(folder, files)
-    console().print(f"Serve it: {shlex.quote(str(folder / 'README.md'))} has the line.")
+    (readme,) = (path for path in files if path.name == "README.md")
+    console().print(f"Serve it: {shlex.quote(str(readme))} has the line.")
 
 
 def _show_folder(folder: Path, files: Sequence[Path]) -> None:

@@ -12,7 +12,7 @@ from gantool.errors import GantoolError
 from gantool.exporting.artifacts import write
 from gantool.exporting.source import Artifact, Options, Source, from_game, source_of
 from gantool.run.rundir import RunDir, label
-from gantool.system.files import read_json
+from gantool.system.files import listing, read_json
 
 __all__ = ["FILES", "USUAL", "Artifact", "Options", "Source", "export_run", "from_game", "source_of", "write"]
 
@@ -88,22 +88,22 @@ def export_triton(
     step: str | None = None,
     options: Options | None = None,
     *,
-    ensemble: bool = False,
     bench: Path | None = None,
 ) -> list[Path]:
-    """A Triton model repository in `folder`: see `gantool.exporting.triton`. Returns its files.
+    """A model in the Triton model repository `folder`: see `gantool.exporting.triton`. Returns its files.
 
     `bench`: what `gantool bench --json` wrote; its best batches are the preferred ones.
     """
     from gantool.exporting import triton
 
-    triton.check(folder)
-    architecture, report = run.read().architecture, read_json(bench) if bench else None
+    info, report = run.read(), read_json(bench) if bench else None
+    name = label(info.architecture, info.data.name)
+    triton.check(folder, name)
     if report is not None:  # before what takes time
-        triton.preferred_batches(report, origin=str(bench), architecture=architecture)
+        triton.preferred_batches(report, origin=str(bench), architecture=info.architecture)
     options = options or Options()
     if len(options.precisions) > 1 or options.batch is not None:
-        raise GantoolError("A Triton repository holds one model of any batch.", "Name one precision, and no --batch.")
+        raise GantoolError("A model for Triton has one precision and any batch.", "Name one precision, and no --batch.")
     with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
         source = source_of(run, say, step)
         if not source.seedable:
@@ -111,9 +111,8 @@ def export_triton(
         preferred: Sequence[int] = ()
         if report is not None:
             preferred = triton.preferred_batches(
-                report, origin=str(bench), architecture=architecture, model=source.about.model
+                report, origin=str(bench), architecture=info.architecture, model=source.about.model
             )
         (plain,) = write(source, ["onnx"], Path(temporary), options, say)
-        name = label(plain.manifest.architecture["name"], str(plain.manifest.data["name"]))
-        triton.write_repository(folder, name, plain.path, ensemble=ensemble, preferred=preferred)
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+        made = triton.write_model(folder, name, plain.path, preferred)
+    return [made / path for path in listing(made)]

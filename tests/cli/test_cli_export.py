@@ -96,7 +96,6 @@ def test_a_flag_a_format(cli: Run, run: RunDir, flags: list[str], files: set[str
         (["--pt2", "--no-optimize"], "--no-optimize is for ONNX files"),
         (["--batch", "3", "--dynamic-batch"], "one of --batch and --dynamic-batch"),
         (["--full"], "--full needs --app DIR"),
-        (["--ensemble"], "--ensemble needs --triton DIR"),
         (["--int8", "--app", "kit"], "computes in float32 in every language; asked for was int8"),
         (["--force", "--onnx"], "--force needs --int8"),
         (["--torchscript", "--batch", "7"], "--batch is for ONNX files: add --onnx or --seeded"),
@@ -167,14 +166,15 @@ def test_an_app_kit_and_a_model_repository(cli: Run, run: RunDir) -> None:
     if not assets_there():
         pytest.skip("onnxruntime-web is not there: make assets")
     Path("bench.json").write_text(json.dumps({"batches": [{"batch": 8, "images_per_second": 9.0}]}))
-    flags = ["--app", "kit", "--triton", "models", "--ensemble", "--bench", "bench.json", "--no-provenance"]
+    flags = ["--app", "kit", "--triton", "models", "--bench", "bench.json", "--no-provenance"]
     code, out, _ = cli("export", *flags, "--json")
     assert code == 0
     made = {kind: {f["file"] for f in json.loads(out) if f["kind"] == kind} for kind in ("app", "triton")}
     assert {"kit/generator.seeded.onnx", "kit/playground.html", "kit/cpp/main.cpp"} <= made["app"]
     assert Generator("kit/generator.seeded.onnx").manifest.precision == "half-weights"
     assert "trainedAlgorithmicMedia" not in Path("kit/playground.html").read_text()
-    assert {"models/mlp-digits/1/model.onnx", "models/mlp-digits_ensemble/config.pbtxt"} <= made["triton"]
+    wanted = {f"models/mlp-digits/{name}" for name in ("README.md", "config.pbtxt", "1/model.onnx")}
+    assert made["triton"] == wanted
     assert "preferred_batch_size: [ 8 ]" in Path("models/mlp-digits/config.pbtxt").read_text()
     assert not run.export.exists()
     assert cli("export", "--app", "kit", "--full")[0] == 0

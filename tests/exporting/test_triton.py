@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -64,21 +63,15 @@ def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def repository(conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the conditional generator, with its ensemble."""
+    """Of the conditional generator."""
     folder: Path = tmp_path_factory.mktemp("triton") / "models"
-    names = triton.write_repository(folder, "tiny", conditional, ensemble=True, preferred=[64, 8])
-    assert names == ["tiny", "tiny_latents", "tiny_generator", "tiny_pixels", "tiny_ensemble"]
+    assert triton.write_model(folder, "tiny", conditional, [64, 8]) == folder / "tiny"
     return folder
 
 
-def config_of(folder: Path, name: str, uncommented: str = "") -> Any:
+def config_of(folder: Path, name: str) -> Any:
     """A model's config as Triton parses it; an unknown field or value is an error."""
-    text = (folder / name / "config.pbtxt").read_text()
-    if uncommented:
-        _, *blocks = re.split("^## .*\n", text, flags=re.M)
-        (block,) = (block for block in blocks if f'"{uncommented}"' in block)
-        text += re.sub("^# ", "", block, flags=re.M)
-    return text_format.Parse(text, model_config_pb2.ModelConfig())
+    return text_format.Parse((folder / name / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
 
 
 DTYPES = {"TYPE_INT64": np.int64, "TYPE_FP32": np.float32, "TYPE_UINT8": np.uint8}
@@ -91,7 +84,7 @@ def dtype_of(tensor: Any) -> str:
 
 
 class Server:
-    """Triton as far as these models need it: rows in and out by config, checked, ensembles piped by their maps."""
+    """Triton as far as these models need it: rows in and out by config, checked."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -99,17 +92,10 @@ class Server:
     def infer(self, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         config = config_of(self.folder, name)
         self.check(config.input, feeds, config.max_batch_size)
-        if config.platform == "ensemble":
-            tensors = dict(feeds)
-            for step in config.ensemble_scheduling.step:
-                made = self.infer(step.model_name, {inner: tensors[outer] for inner, outer in step.input_map.items()})
-                tensors |= {outer: made[inner] for inner, outer in step.output_map.items()}
-            outputs = {item.name: tensors[item.name] for item in config.output}
-        else:
-            path = self.folder / name / "1" / config.default_model_filename
-            session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-            names = [item.name for item in config.output]
-            outputs = dict(zip(names, session.run(names, dict(feeds)), strict=True))
+        path = self.folder / name / "1" / config.default_model_filename
+        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        names = [item.name for item in config.output]
+        outputs = dict(zip(names, session.run(names, dict(feeds)), strict=True))
         self.check(config.output, outputs, config.max_batch_size)
         return outputs
 
@@ -153,82 +139,33 @@ def test_each_row_has_its_own_seed(inputs: tuple[tuple[str, tuple[int, ...]], ..
 # the repository
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny_latents", "tiny_generator", "tiny_pixels"])
-def test_a_config_describes_its_file(repository: Path, name: str) -> None:
-    config = config_of(repository, name)
-    assert (config.name, config.backend, config.max_batch_size) == (name, "onnxruntime", 64)
+def test_a_config_describes_its_file(repository: Path) -> None:
+    config = config_of(repository, "tiny")
+    assert (config.name, config.backend, config.max_batch_size) == ("tiny", "onnxruntime", 64)
     assert list(config.dynamic_batching.preferred_batch_size) == [8, 64]
     assert config.dynamic_batching.max_queue_delay_microseconds == 500
     (group,) = config.instance_group
     assert (group.count, model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind)) == (1, "KIND_AUTO")
-    assert [path.name for path in (repository / name).iterdir() if path.is_dir()] == ["1"]
-    path = repository / name / "1" / config.default_model_filename
+    assert [path.name for path in (repository / "tiny").iterdir() if path.is_dir()] == ["1"]
+    path = repository / "tiny" / "1" / config.default_model_filename
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for declared, real in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
         said = [(item.name, ONNX_TYPES[dtype_of(item)], ["batch", *item.dims]) for item in declared]
         assert said == [(item.name, item.type, item.shape) for item in real]
 
 
-def test_accelerators_in_comments_are_right_when_uncommented(repository: Path) -> None:
-    for name, parameter in (("cuda", "cudnn_conv_algo_search"), ("tensorrt", "precision_mode")):
-        config = config_of(repository, "tiny", name)
-        (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-        assert accelerator.name == name
-        assert parameter in accelerator.parameters
-    assert not config_of(repository, "tiny").HasField("optimization")
-
-
-@pytest.mark.parametrize("name", ["tiny", "tiny_ensemble"])
-def test_rows_of_different_seeds_are_each_their_image(repository: Path, conditional: Path, name: str) -> None:
-    made = Server(repository).infer(name, {**ROWS, "label": LABELS})
+def test_rows_of_different_seeds_are_each_their_image(repository: Path, conditional: Path) -> None:
+    made = Server(repository).infer("tiny", {**ROWS, "label": LABELS})
     np.testing.assert_array_equal(made["image"], images_of(conditional, ROWS, LABELS))
 
 
-def test_an_ensemble_stores_the_weights_in_one_step(repository: Path) -> None:
-    config = config_of(repository, "tiny_ensemble")
-    assert [step.model_name for step in config.ensemble_scheduling.step] == [
-        "tiny_latents",
-        "tiny_generator",
-        "tiny_pixels",
-    ]
-    assert [path.name for path in (repository / "tiny_ensemble" / "1").iterdir()] == [".keep"]
-    weights = {
-        name: sum(t.name.startswith(("linear", "embed", "generator/")) for t in graph_of(repository, name).initializer)
-        for name in ("tiny_latents", "tiny_generator", "tiny_pixels")
-    }
-    assert weights["tiny_generator"] > 0
-    assert weights["tiny_latents"] == weights["tiny_pixels"] == 0
-
-
-def graph_of(folder: Path, name: str) -> onnx.GraphProto:
-    return onnx.load(str(folder / name / "1" / "model.onnx")).graph
-
-
-def test_every_file_tells_where_it_comes_from(repository: Path, conditional: Path) -> None:
+def test_the_file_tells_where_it_comes_from(repository: Path, conditional: Path) -> None:
     described = Generator(conditional).manifest
-    for name in ("tiny", "tiny_latents", "tiny_generator", "tiny_pixels"):
-        properties = {
-            entry.key: entry.value for entry in onnx.load(str(repository / name / "1" / "model.onnx")).metadata_props
-        }
-        assert set(properties) == {triton.PROVENANCE}  # no manifest: its inputs are others
-        told = json.loads(properties[triton.PROVENANCE])
-        assert told["architecture"] == described.architecture
-        assert told["weights_sha256"] == described.weights_sha256
-    marker = json.loads((repository / triton.MARKER).read_text())
-    (entry,) = marker["served"].values()
-    assert entry == told | {"models": sorted_models(repository), "usage": entry["usage"], "files": entry["files"]}
-    recorded = entry["files"] | {triton.README: marker["readme_sha256"]}
-    assert recorded == {
-        path.relative_to(repository).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in repository.rglob("*")
-        if path.is_file() and path.name != triton.MARKER
-    }
-
-
-def sorted_models(folder: Path) -> list[str]:
-    order = ["", "_latents", "_generator", "_pixels", "_ensemble"]
-    names = [path.name for path in folder.iterdir() if path.is_dir()]
-    return sorted(names, key=lambda name: order.index(name.removeprefix("tiny")))
+    (entry,) = onnx.load(str(repository / "tiny" / "1" / "model.onnx")).metadata_props
+    assert entry.key == triton.PROVENANCE  # no manifest: its inputs are others
+    told = json.loads(entry.value)
+    assert told["architecture"] == described.architecture
+    assert told["weights_sha256"] == described.weights_sha256
 
 
 def test_the_readme_client_gets_the_images_it_speaks_of(
@@ -251,7 +188,7 @@ def test_the_readme_client_gets_the_images_it_speaks_of(
 
     module = SimpleNamespace(InferInput=InferInput, InferenceServerClient=Client)
     monkeypatch.setitem(sys.modules, "tritonclient.http", module)
-    text = (repository / "README.md").read_text()
+    text = (repository / "tiny" / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     names: dict[str, Any] = {}
     exec(code, names)
@@ -260,47 +197,36 @@ def test_the_readme_client_gets_the_images_it_speaks_of(
     assert "architecture tiny" in text
 
 
-def test_an_unconditional_generator_alone(plain: Path, tmp_path: Path) -> None:
-    assert triton.write_repository(
-        tmp_path / "models", "a-1.b", plain, max_batch_size=5, instances=2, kind="KIND_GPU", queue_delay=0
-    ) == ["a-1.b"]
+def test_an_unconditional_generator(plain: Path, tmp_path: Path) -> None:
+    triton.write_model(tmp_path / "models", "a-1.b", plain)
     config = config_of(tmp_path / "models", "a-1.b")
     assert config.HasField("dynamic_batching")
     assert not config.dynamic_batching.preferred_batch_size
-    assert [(g.count, g.kind) for g in config.instance_group] == [(2, model_config_pb2.ModelInstanceGroup.KIND_GPU)]
     made = Server(tmp_path / "models").infer("a-1.b", ROWS)
     np.testing.assert_array_equal(made["image"], images_of(plain, ROWS))
-    assert {path.name for path in tmp_path.iterdir()} == {"models"}  # nothing is left beside it
-    assert "ensemble" not in (tmp_path / "models" / "README.md").read_text()
-
-
-def test_a_generator_that_needs_no_change_keeps_its_manifest(plain: Path, tmp_path: Path) -> None:
-    triton.write_repository(tmp_path / "models", "tiny", plain, ensemble=True)
-    kept = tmp_path / "models" / "tiny_generator" / "1" / "model.onnx"
-    assert kept.read_bytes() == plain.read_bytes()
-    np.testing.assert_array_equal(Generator(kept).sample(3, 1), Generator(plain).sample(3, 1))
+    assert {path.name for path in tmp_path.rglob("*")} == {  # nothing is left beside it
+        "models", "a-1.b", "1", "model.onnx", "config.pbtxt", "README.md",
+    }  # fmt: skip
 
 
 def test_what_is_no_image_stays_float(tmp_path: Path) -> None:
     inputs = (Z, Input("gain", (), "normal"))
     (made,) = exporting.write(source(Noisy(), *inputs, shape=(2, 16)), ["onnx"], tmp_path)
-    names = triton.write_repository(tmp_path / "models", "wave", made.path, ensemble=True)
-    assert names == ["wave", "wave_latents", "wave_generator", "wave_ensemble"]
+    triton.write_model(tmp_path / "models", "wave", made.path)
     generator = Generator(made.path)
     wanted = np.concatenate([generator.sample(1, int(ROWS["seed"][i, 0]), int(ROWS["index"][i, 0])) for i in range(5)])
-    for name in ("wave", "wave_ensemble"):
-        np.testing.assert_allclose(Server(tmp_path / "models").infer(name, ROWS)["sample"], wanted, atol=1e-6)
+    np.testing.assert_allclose(Server(tmp_path / "models").infer("wave", ROWS)["sample"], wanted, atol=1e-6)
 
 
 @pytest.mark.slow
 def test_a_convolutional_generator(tmp_path: Path) -> None:
     (made,) = exporting.write(source_of("dcgan", 28), ["onnx"], tmp_path)
-    triton.write_repository(tmp_path / "models", "dcgan", made.path, ensemble=True)
-    wanted = images_of(made.path, ROWS)
-    for name in ("dcgan", "dcgan_ensemble"):
-        difference = np.abs(Server(tmp_path / "models").infer(name, ROWS)["image"].astype(int) - wanted)
-        assert difference.max() <= 1
-        assert (difference > 0).mean() <= 0.001
+    triton.write_model(tmp_path / "models", "dcgan", made.path)
+    difference = np.abs(
+        Server(tmp_path / "models").infer("dcgan", ROWS)["image"].astype(int) - images_of(made.path, ROWS)
+    )
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 0.001
 
 
 # what is there already, and what does not serve
@@ -310,136 +236,48 @@ def content(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_models_of_a_name_are_replaced_and_those_of_others_kept(plain: Path, conditional: Path, tmp_path: Path) -> None:
+def test_a_model_is_replaced_and_the_others_stay(plain: Path, conditional: Path, tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()  # empty: nothing to lose
-    triton.write_repository(folder, "other", conditional, ensemble=True)
-    triton.write_repository(folder, "tiny", conditional, ensemble=True)
-    others = {name: data for name, data in content(folder).items() if name.startswith("other")}
-    assert len(others) == 10
-    assert triton.write_repository(folder, "tiny", plain) == ["tiny"]
+    triton.write_model(folder, "other", conditional)
+    triton.write_model(folder, "tiny", conditional)
+    (folder / "theirs").mkdir()
+    (folder / "theirs" / "config.pbtxt").write_text("mine")
+    others = {name: data for name, data in content(folder).items() if not name.startswith("tiny")}
+    triton.write_model(folder, "tiny", plain)
     made = content(folder)
     assert {name: made[name] for name in others} == others
-    assert set(made) - set(others) == {"tiny/config.pbtxt", "tiny/1/model.onnx", triton.README, triton.MARKER}
-    for name, path, labels in (("other_ensemble", conditional, LABELS), ("tiny", plain, None)):
-        feeds = ROWS if labels is None else {**ROWS, "label": labels}
-        images = Server(folder).infer(name, feeds)["image"]
-        np.testing.assert_array_equal(images, images_of(path, ROWS, labels))
-    readme = (folder / triton.README).read_text()
-    assert re.findall("^## (.*)$", readme, re.M) == ["other", "tiny"]
-    assert readme.count("docker run") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["models"]
-
-
-def test_what_was_deleted_whole_is_no_longer_served(plain: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "models"
-    triton.write_repository(folder, "gone", plain)
-    triton.write_repository(folder, "tiny", plain)
-    shutil.rmtree(folder / "gone")
-    triton.write_repository(folder, "tiny", plain)
-    assert "## gone" not in (folder / triton.README).read_text()
-    assert set(json.loads((folder / triton.MARKER).read_text())["served"]) == {"tiny"}
+    assert set(made) - set(others) == {"tiny/config.pbtxt", "tiny/1/model.onnx", "tiny/README.md"}
+    np.testing.assert_array_equal(Server(folder).infer("tiny", ROWS)["image"], images_of(plain, ROWS))
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("tiny/config.pbtxt", r"models.tiny.config\.pbtxt was changed since gantool wrote it"),
-        ("tiny/1/model.onnx", r"model\.onnx was changed since"),
-        ("other/config.pbtxt", r"other.config\.pbtxt was changed since"),
-        (triton.README, r"README\.md was changed since"),
-        ("tiny/labels.txt", r"holds tiny.labels\.txt, which is not"),
-        ("tiny/2/model.onnx", r"holds tiny.2, which is not"),
-        ("theirs/config.pbtxt", r"holds theirs, which is not"),
-    ],
+    ("name", "text"),
+    [("labels.txt", "mine"), ("2/model.onnx", "mine"), ("config.pbtxt", 'name: "tiny"')],
+    ids=["labels", "version", "config"],
 )
-def test_the_work_of_a_person_is_not_lost(plain: Path, tmp_path: Path, name: str, message: str) -> None:
+def test_the_work_of_a_person_is_not_lost(plain: Path, tmp_path: Path, name: str, text: str) -> None:
     folder = tmp_path / "models"
-    for served in ("other", "tiny"):
-        triton.write_repository(folder, served, plain)
-    triton.check(folder)
-    (folder / name).parent.mkdir(exist_ok=True)
-    with (folder / name).open("a") as file:
-        file.write("# mine\n")
+    triton.write_model(folder, "tiny", plain)
+    triton.check(folder, "tiny")
+    (folder / "tiny" / name).parent.mkdir(exist_ok=True)
+    (folder / "tiny" / name).write_text(text)
     before = content(folder)
-    with pytest.raises(GantoolError, match=message) as caught:
-        triton.check(folder)
-    assert "Name another folder, or move that" in caught.value.hint
-    with pytest.raises(GantoolError, match=message):
-        triton.write_repository(folder, "tiny", plain)
+    with pytest.raises(GantoolError, match=f"holds {name}, which gantool did not write") as caught:
+        triton.check(folder, "tiny")
+    assert "move that file away" in caught.value.hint
+    with pytest.raises(GantoolError, match="did not write"):
+        triton.write_model(folder, "tiny", plain)
     assert content(folder) == before
-
-
-def test_links_in_a_repository_are_somebodys(plain: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "models"
-    triton.write_repository(folder, "tiny", plain)
-    config = folder / "tiny" / "config.pbtxt"
-    shutil.copy(config, tmp_path / "same")
-    config.unlink()
-    config.symlink_to(tmp_path / "same")
-    with pytest.raises(GantoolError, match=r"config\.pbtxt was changed since"):
-        triton.check(folder)
-
-
-def test_a_kept_model_that_is_not_whole_is_named(plain: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "models"
-    for served in ("other", "tiny"):
-        triton.write_repository(folder, served, plain)
-    (folder / "other" / "config.pbtxt").unlink()
-    with pytest.raises(GantoolError, match=r"config\.pbtxt of other is missing"):
-        triton.write_repository(folder, "tiny", plain)
-    triton.write_repository(folder, "other", plain)  # itself is made again
-    assert (folder / "other" / "config.pbtxt").is_file()
-
-
-def test_two_generators_may_not_share_a_model(plain: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "models"
-    triton.write_repository(folder, "tiny_latents", plain)
-    before = content(folder)
-    with pytest.raises(GantoolError, match="tiny needs a model tiny_latents, and tiny_latents in"):
-        triton.write_repository(folder, "tiny", plain, ensemble=True)
-    assert content(folder) == before
-
-
-@pytest.mark.parametrize(
-    "marker",
-    [
-        '{"models": ["tiny"]}',  # schema 1: it had no digests
-        "[]",
-        '{"schema_version": 2, "served": {"tiny": 3}}',
-        '{"schema_version": 2, "served": {"tiny": {"models": [{}], "files": {}, "usage": ""}}}',
-    ],
-    ids=["schema 1", "a list", "no entry", "no names"],
-)
-def test_a_marker_that_does_not_tell(plain: Path, tmp_path: Path, marker: str) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / triton.MARKER).write_text(marker)
-    with pytest.raises(GantoolError, match=r"gantool\.json does not tell what was written there"):
-        triton.write_repository(tmp_path / "models", "tiny", plain)
-
-
-def test_a_marker_reaches_no_file_outside(plain: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "models"
-    triton.write_repository(folder, "other", plain)
-    (tmp_path / "secret").write_text("mine")
-    marker = json.loads((folder / triton.MARKER).read_text())
-    marker["served"]["other"]["files"]["../secret"] = hashlib.sha256(b"mine").hexdigest()
-    (folder / triton.MARKER).write_text(json.dumps(marker))
-    with pytest.raises(GantoolError, match="secret of other is missing"):
-        triton.write_repository(folder, "tiny", plain)
 
 
 def test_the_folder_one_is_in_is_not_replaced(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(GantoolError, match="is the folder you are in"):
-        triton.check(Path())
-    with pytest.raises(GantoolError, match="is the folder you are in"):
-        triton.write_repository(Path(), "tiny", plain)
-    triton.write_repository(Path("models"), "tiny", plain)
+    triton.write_model(Path("models"), "tiny", plain)
     monkeypatch.chdir(tmp_path / "here" / "models" / "tiny")
-    with pytest.raises(GantoolError, match="holds the folder you are in"):
-        triton.write_repository(Path(".."), "tiny", plain)
+    with pytest.raises(GantoolError, match="the folder you are in"):
+        triton.write_model(Path(".."), "tiny", plain)
     assert Path.cwd().exists()
 
 
@@ -452,8 +290,8 @@ def test_the_line_to_serve_names_the_folder(plain: Path, tmp_path: Path, name: s
     docker.chmod(0o755)
     (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to(name)
-    triton.write_repository(tmp_path / "link", "tiny", plain)
-    (line,) = re.findall(r"```sh\n(.*?)```", (tmp_path / name / triton.README).read_text(), re.S)
+    triton.write_model(tmp_path / "link", "tiny", plain)
+    (line,) = re.findall(r"```sh\n(.*?)```", (tmp_path / name / "tiny" / "README.md").read_text(), re.S)
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["sh", "-c", line], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
@@ -461,21 +299,11 @@ def test_the_line_to_serve_names_the_folder(plain: Path, tmp_path: Path, name: s
     assert f"{tmp_path / name}:/models" in done.stdout.splitlines()
 
 
-def test_what_is_not_ours_is_left_alone(plain: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "models"
-    triton.write_repository(folder, "tiny", plain)
-    (folder / "theirs").mkdir()
-    with pytest.raises(GantoolError, match="holds theirs, which is not of a Triton repository that gantool wrote"):
-        triton.write_repository(folder, "new", plain)
-    assert (folder / "tiny" / "config.pbtxt").exists()
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "README.md").write_text("mine")
-    with pytest.raises(GantoolError, match=r"notes holds README.md"):
-        triton.write_repository(tmp_path / "notes", "new", plain)
+def test_a_file_in_the_place_of_a_folder(plain: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(GantoolError, match="file is a file"):
-        triton.write_repository(tmp_path / "file", "new", plain)
-    assert {path.name for path in tmp_path.iterdir()} == {"models", "notes", "file"}
+        triton.write_model(tmp_path / "file", "new", plain)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_failed_check_leaves_nothing(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -489,37 +317,30 @@ def test_a_failed_check_leaves_nothing(plain: Path, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(seeds, "latents_graph", wrong)
     with pytest.raises(GantoolError, match="failed its verification"):
-        triton.write_repository(tmp_path / "models", "tiny", plain)
+        triton.write_model(tmp_path / "models", "tiny", plain)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"name": "a b"}, "'a b' is no name for a model"),
-        ({"name": "../up"}, "is no name for a model"),
-        ({"name": ".hidden"}, "is no name for a model"),
-        ({"max_batch_size": 0}, "maximal batch of 0"),
-        ({"preferred": [8, 65]}, "preferred batch of 65"),
-        ({"preferred": [0]}, "preferred batch of 0"),
-        ({"instances": 0}, "0 instances"),
-        ({"queue_delay": -1}, "delay of -1"),
-        ({"kind": "GPU"}, "no kind of instance 'GPU'"),
-    ],
-    ids=str,
-)
-def test_settings_that_do_not_serve(plain: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(GantoolError, match=message):
-        triton.write_repository(tmp_path / "models", options.pop("name", "tiny"), plain, **options)
+@pytest.mark.parametrize("name", ["a b", "../up", ".hidden"])
+def test_names_that_are_none(plain: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(GantoolError, match="is no name for a model"):
+        triton.write_model(tmp_path / "models", name, plain)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("batch", [0, 65])
+def test_batches_that_can_not_be_preferred(plain: Path, tmp_path: Path, batch: int) -> None:
+    with pytest.raises(GantoolError, match=f"batch of {batch} can't be preferred"):
+        triton.write_model(tmp_path / "models", "tiny", plain, [8, batch])
     assert not (tmp_path / "models").exists()
 
 
 def test_files_that_do_not_serve(tmp_path: Path) -> None:
     (seeded,) = exporting.write(source(Tiny()), ["onnx-seeded"], tmp_path)
     with pytest.raises(GantoolError, match="is of kind onnx-seeded"):
-        triton.write_repository(tmp_path / "models", "tiny", seeded.path)
+        triton.write_model(tmp_path / "models", "tiny", seeded.path)
     with pytest.raises(GantoolError, match=r"missing\.onnx"):
-        triton.write_repository(tmp_path / "models", "tiny", tmp_path / "missing.onnx")
+        triton.write_model(tmp_path / "models", "tiny", tmp_path / "missing.onnx")
 
 
 # batches from a report
@@ -532,8 +353,6 @@ def report(rates: Mapping[int, float]) -> dict[str, Any]:
 def test_preferred_batches_are_those_near_the_best() -> None:
     rates = {256: 1200.0, 1: 100.0, 64: 1000.0, 8: 949.0, 16: 951.0, 32: 950.0}
     assert triton.preferred_batches(report(rates)) == [16, 32, 64]
-    assert triton.preferred_batches(report(rates), 256) == [256]
-    assert triton.preferred_batches(report(rates), 8) == [8]
 
 
 @pytest.mark.parametrize("broken", [{}, {"batches": [{"batch": 1}]}, {"batches": None}, {"batches": [3]}, []], ids=str)
