@@ -24,8 +24,8 @@ from train import CASES, Sample, gantool, tutorial  # beside this file
 
 from gantool import data
 from gantool.benching import machine
+from gantool.metrics.distances import FrechetReference
 from gantool.metrics.extractors import load_extractor
-from gantool.metrics.frechet import FrechetReference
 from gantool.system.files import write_json
 from gantool.training.state import pick_device
 

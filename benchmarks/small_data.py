@@ -22,8 +22,8 @@ from gantool import data
 from gantool.artifact import pictures
 from gantool.benching import machine
 from gantool.data import Dataset
+from gantool.metrics.distances import FrechetReference
 from gantool.metrics.extractors import load_extractor
-from gantool.metrics.frechet import FrechetReference
 from gantool.plugin import registry
 from gantool.plugin.options import resolve
 from gantool.system.files import write_json

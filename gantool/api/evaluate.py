@@ -14,15 +14,14 @@ import torch
 
 from gantool.api.export import note
 from gantool.api.runs import Run
-from gantool.artifact import latents, pictures
+from gantool.artifact import latents
 from gantool.data import Dataset, load
 from gantool.data.catalog import names
 from gantool.errors import ArgumentError, GantoolError
 from gantool.exporting import Source, source_of
-from gantool.metrics import evaluation, library, report
-from gantool.metrics.evaluation import Evaluation, Watch
-from gantool.metrics.extractors import default_extractor, load_extractor
-from gantool.metrics.memory import neighbours_picture
+from gantool.metrics import evaluation
+from gantool.metrics.distances import require_torchmetrics
+from gantool.metrics.evaluation import Draw, Watch
 from gantool.metrics.samples import BATCH, halves, uniform
 from gantool.plugin.architecture import SampleSpec
 from gantool.run import rundir
@@ -30,15 +29,11 @@ from gantool.run.exports import find_artifact
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 from gantool.system import terminal
-from gantool.system.files import reading, write_json, writing
+from gantool.system.files import reading
 from gantool.training.state import pick_device
 
 if TYPE_CHECKING:
     from gantool.artifact.manifest import Manifest
-
-SAMPLES = 10_000
-MAX_SEED = 2**63 - 1
-Draw = Callable[[int, int], "np.ndarray | torch.Tensor"]
 
 
 def evaluate(
@@ -82,7 +77,7 @@ def evaluate(
             f"{run if run is not None else f'step {step}'}.",
             "Leave one of them out.",
         )
-    library.require()  # before anything that takes long
+    require_torchmetrics()  # before anything that takes long
     source = None if data is None else os.fspath(data)
     target = pick_device(device)
     notes: tuple[str, ...] = ()
@@ -94,28 +89,26 @@ def evaluate(
         at = None if step is None else str(step)
         judged, origin = _find(given, Path(runs), at, seed, target, say)
         dataset, notes = origin.load(source, size, judged)
-    weights = None if inception_weights is None else Path(inception_weights)
-    measure = load_extractor(extractor or default_extractor(dataset), dataset.spec, target, weights)
     with _bars(progress) as watch:
         found = evaluation.evaluate(
             judged.draw,
-            min(samples or min(SAMPLES, len(dataset)), judged.available or MAX_SEED),
             dataset,
-            measure,
+            samples=samples and min(samples, judged.available or samples),
+            extractor=extractor,
+            inception_weights=None if inception_weights is None else Path(inception_weights),
+            device=target,
             against=judged.against,
             seed=seed,
             batch=batch,
+            subject={"kind": judged.kind, "path": judged.path and str(judged.path), "step": judged.step},
+            notes=(*judged.notes, *notes),
             watch=watch,
         )
-    about = {"kind": judged.kind, "path": judged.path and str(judged.path), "step": judged.step}
-    notes = (*dataset.notes, *judged.notes, *notes, *found.notes)
-    made = report.as_json(found, about, dataset, measure, notes)
     folder = judged.folder if output is None else Path(output)
-    if folder:
-        made["files"] = _write(made, found, dataset, folder)
-    for text in notes:
+    files = found.save(folder) if folder else {}
+    for text in found.notes:
         say(text)
-    return made
+    return found.to_json() | {"files": files}
 
 
 @contextmanager
@@ -138,17 +131,6 @@ def _bars(shown: bool) -> Iterator[Watch]:
             return advance
 
         yield watch
-
-
-def _write(made: dict[str, Any], found: Evaluation, data: Dataset, output: Path) -> dict[str, str]:
-    """evaluation.json and neighbours.png in the folder `output`, or `output` itself, a .png, with a .json beside it."""
-    picture = output if output.suffix.lower() == ".png" else output / "neighbours.png"
-    listing = output.with_suffix(".json") if picture == output else output / "evaluation.json"
-    files = {"evaluation": str(listing), "neighbours": str(picture)}
-    with writing(output, "Name another with -o."):
-        pictures.save_png(neighbours_picture(found.memorisation, data.images), picture)
-        write_json(listing, {**made, "files": files})
-    return files
 
 
 def draw_from(source: Source, seed: int, device: torch.device) -> Draw:

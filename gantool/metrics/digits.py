@@ -1,6 +1,6 @@
-"""The extractor `digits`: a small classifier of ours, trained on the built-in digits.
+"""The extractor `digits`: a small classifier trained on the built-in digits.
 
-`benchmarks/digits_classifier.py` trains it anew; its accuracy on digits that it never saw stands in the file.
+`benchmarks/digits_classifier.py` trains it anew and stores its accuracy on held-out digits in the file.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantool.errors import GantoolError
-from gantool.metrics.extractors import Extractor, Outputs, require_image, sha256_of
+from gantool.metrics.extractors import Extractor, Outputs, require_image
 from gantool.plugin.architecture import SampleSpec
-from gantool.system.files import parse_json, reading
+from gantool.system.files import parse_json, reading, sha256_of
 
-KEY = "gantool"  # of the JSON in the file's metadata: one key, for safetensors writes several in any order
+KEY = "gantool"  # of the JSON in the file's metadata; one key, because safetensors writes several in any order
 SIDE = 28
 FEATURES = 128
 CLASSES = tuple(map(str, range(10)))
@@ -76,7 +76,7 @@ def prepared(images: Tensor) -> Tensor:
 
 
 def load(path: Path) -> tuple[Classifier, dict[str, str]]:
-    """The classifier in a safetensors file, ready to use, and what the file says of it; no code is ever loaded."""
+    """The classifier in a safetensors file, ready to use, and the file's metadata."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -85,7 +85,7 @@ def load(path: Path) -> tuple[Classifier, dict[str, str]]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except SafetensorError as error:
         raise GantoolError(f"{path} is damaged: {error}.", "Install gantool again.") from error
-    with torch.device("meta"):  # first weights would be drawn from the stream that a training draws from
+    with torch.device("meta"):  # drawing weights would advance the random stream of a training
         network = Classifier()
     try:
         network.load_state_dict(weights, assign=True)

@@ -1,32 +1,48 @@
-"""All figures of quality of one generator against the data, computed in one go."""
+"""Evaluate a generator: compute all figures of quality against the data in one go, as JSON and as a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
+from gantool import __version__
+from gantool.artifact.pictures import save_png
 from gantool.data import Dataset
 from gantool.errors import GantoolError
-from gantool.metrics import library
-from gantool.metrics.extractors import Extractor, Outputs
-from gantool.metrics.memory import Memorisation, memorisation
-from gantool.metrics.neighbours import manifolds
+from gantool.metrics.distances import (
+    classifier_score,
+    frechet_distance,
+    kernel_distance,
+    require_torchmetrics,
+)
+from gantool.metrics.extractors import Extractor, Outputs, default_extractor, load_extractor
+from gantool.metrics.neighbours import Memorisation, Space, manifolds, memorisation, neighbours_picture
 from gantool.metrics.samples import BATCH, gather, joined, pick
+from gantool.system.files import write_json, writing
 
+SCHEMA = 1  # of evaluation.json
+SAMPLES = 10_000  # fakes by default, at most
 LEAST = 10  # samples: the Inception Score is a mean over ten parts
-UNBIASED = 2048  # below this many samples the Fréchet distance is known to be far too high
-MANIFOLD_ROWS = 10_000  # rows that distances between all pairs are taken of
-MEMORY_ROWS = 1000  # fakes whose nearest training image is looked for
+UNBIASED = 2048  # with fewer samples the Fréchet distance is known to be far too high
+MANIFOLD_ROWS = 10_000  # rows whose distances to all others are computed
+MEMORY_ROWS = 1000  # fakes whose nearest training image is searched
 MISSING = 0.1  # a class with less than this part of the reals' share is missing
+MEMORISATION_NOTE = (
+    "Median distance of a fake to its nearest training sample, divided by that of a real to the nearest other one: "
+    "about 1 is as it should be, well below 1 means copies."
+)
 
 Better = Literal["lower", "higher", "near 1"]
+Draw = Callable[[int, int], "np.ndarray | Tensor"]  # (start, n) → samples start … start+n-1
 Advance = Callable[[int], None]
-Watch = Callable[[str, int], Advance]  # what is being done, of how many parts → is told of parts done
+Watch = Callable[[str, int], Advance]  # a task and its number of parts → is told of parts done
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Classes:
-    """Shares of the classes that the extractor sees in fakes and in reals; what deviates most; what is missing."""
+    """The share of each class among fakes and among reals, as the extractor classifies them."""
 
     names: tuple[str, ...]
     fakes: tuple[float, ...]
@@ -61,6 +77,8 @@ class Classes:
 
 @dataclass(frozen=True)
 class Evaluation:
+    """The figures, and everything that decides them. `subject`: what was evaluated (kind, path, step)."""
+
     fakes: int
     reals: int
     seed: int
@@ -68,53 +86,134 @@ class Evaluation:
     classes: Classes | None
     memorisation: Memorisation
     notes: tuple[str, ...]
+    data: Dataset
+    extractor: Extractor
+    subject: Mapping[str, Any] = field(default_factory=dict)
+
+    def picture(self) -> Image:
+        """The most suspicious fakes, a row each, beside their nearest reals by features and by pixels."""
+        return neighbours_picture(self.memorisation, self.data.images)
+
+    def save(self, output: Path) -> dict[str, str]:
+        """Write evaluation.json and neighbours.png to the folder `output`; their paths.
+
+        An `output` that ends in .png is the picture, with its .json beside it.
+        """
+        picture = output if output.suffix.lower() == ".png" else output / "neighbours.png"
+        listing = output.with_suffix(".json") if picture == output else output / "evaluation.json"
+        files = {"evaluation": str(listing), "neighbours": str(picture)}
+        with writing(output, "Name another with -o."):
+            save_png(self.picture(), picture)
+            write_json(listing, self.to_json() | {"files": files})
+        return files
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON: equal calls give equal JSON, so it has six digits of each number, and no time."""
+        return {
+            "schema_version": SCHEMA,
+            "gantool": __version__,
+            "subject": dict(self.subject),
+            "data": {
+                "name": self.data.name,
+                "source": self.data.source,
+                "shape": list(self.data.spec.shape),
+                "count": len(self.data),
+                "fingerprint": self.data.fingerprint,
+            },
+            "extractor": {
+                "name": self.extractor.name,
+                "version": self.extractor.version,
+                "sha256": self.extractor.sha256 or None,
+                "features": self.extractor.dimension,
+            },
+            "seed": self.seed,
+            "fakes": self.fakes,
+            "reals": self.reals,
+            "figures": {
+                figure.key: {
+                    "name": figure.name,
+                    "value": _digits(figure.value),
+                    "deviation": _digits(figure.deviation),
+                    "better": figure.better,
+                }
+                for figure in self.figures
+            },
+            "classes": self.classes
+            and {
+                "names": list(self.classes.names),
+                "fakes": [_digits(share) for share in self.classes.fakes],
+                "reals": [_digits(share) for share in self.classes.reals],
+                "max_deviation": _digits(self.classes.max_deviation),
+                "missing": list(self.classes.missing),
+            },
+            "memorisation": {
+                "how_to_read": MEMORISATION_NOTE,
+                "fakes": len(self.memorisation.fakes),
+                "features": _space(self.memorisation.features),
+                "pixels": _space(self.memorisation.pixels),
+            },
+            "notes": list(self.notes),
+            "files": {},
+        }
 
 
 def evaluate(
-    draw: Callable[[int, int], np.ndarray | Tensor],
-    count: int,
+    draw: Draw,
     data: Dataset,
-    extractor: Extractor,
     *,
+    samples: int | None = None,
+    extractor: Extractor | str | None = None,
+    inception_weights: Path | None = None,
+    device: torch.device | None = None,
     against: np.ndarray | None = None,
     seed: int = 0,
     batch: int = BATCH,
-    watch: Watch = lambda what, total: lambda done: None,
+    subject: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    watch: Watch = lambda task, total: lambda done: None,
 ) -> Evaluation:
-    """Compare `count` fakes with as many rows of `data` (or all that there are).
+    """Compare the samples of `draw` with as many rows of `data`.
 
-    `draw(start, n)` gives the fakes start … start+n-1: (n, *shape), uint8 or float in [-1, 1]. `against`: the rows of
-    `data` that are taken from, and that may have been memorised; None: all. `seed` decides which reals are taken, the
-    subsets of KID and the splits of the Inception Score.
+    - `draw(start, n)`: the fakes start … start+n-1: (n, *shape), uint8 or float in [-1, 1].
+    - `samples`: how many fakes, and at most as many reals; None: as many as there are reals, 10,000 at most.
+    - `extractor`: one, or its name (None: the default of the data), opened on `device` (None: the CPU).
+    - `against`: the rows of `data` to compare with, which may have been memorised; None: all.
+    - `seed`: decides which reals are taken, the subsets of KID and the splits of the Inception Score.
+    - `subject`, `notes`: go into the result's JSON.
+    - `watch(task, total)`: is called at the start of each task, and what it returns with the parts done.
+
     GantoolError when torchmetrics is missing, or there are too few samples.
     """
-    library.require()
+    require_torchmetrics()
+    if not isinstance(extractor, Extractor):
+        name = extractor or default_extractor(data)
+        extractor = load_extractor(name, data.spec, device or torch.device("cpu"), inception_weights)
     trained_rows = np.arange(len(data)) if against is None else np.sort(against)
+    count = samples or min(SAMPLES, len(trained_rows))
     real_rows = trained_rows[pick(len(trained_rows), count, seed)]
     for what, rows in (("fakes", count), ("reals", len(real_rows))):
         if rows < LEAST:
             raise GantoolError(f"{rows} {what} are too few to compare.", f"Take at least {LEAST} of each: --samples N.")
     reals = gather(extractor, data.images[real_rows], batch, watch("features of the reals", len(real_rows)))
     fakes, kept = _fakes(draw, count, extractor, batch, watch("fakes and their features", count))
-    figures, diversity = _figures(reals, fakes, extractor, seed, watch)
-    memory = memorisation(
-        kept, fakes.features[: len(kept)], reals.features, data.images, real_rows, trained_rows, watch
-    )
     return Evaluation(
         fakes=count,
         reals=len(real_rows),
         seed=seed,
-        figures=(*figures, diversity),
+        figures=tuple(_figures(reals, fakes, extractor, seed, watch)),
         classes=_classes(extractor, fakes, reals),
-        memorisation=memory,
-        notes=tuple(_notes(extractor, count, len(real_rows), data)),
+        memorisation=memorisation(
+            kept, fakes.features[: len(kept)], reals.features, data.images, real_rows, trained_rows, watch
+        ),
+        notes=(*data.notes, *notes, *_notes(extractor, count, len(real_rows), data)),
+        data=data,
+        extractor=extractor,
+        subject=subject or {},
     )
 
 
-def _fakes(
-    draw: Callable[[int, int], np.ndarray | Tensor], count: int, extractor: Extractor, batch: int, advance: Advance
-) -> tuple[Outputs, np.ndarray]:
-    """The outputs of all fakes, and the first of the fakes themselves."""
+def _fakes(draw: Draw, count: int, extractor: Extractor, batch: int, advance: Advance) -> tuple[Outputs, np.ndarray]:
+    """The outputs of all fakes, and the first fakes themselves."""
     parts, kept = [], []
     for start in range(0, count, batch):
         samples = draw(start, min(batch, count - start))
@@ -124,34 +223,33 @@ def _fakes(
     return joined(parts), np.concatenate(kept)
 
 
-def _figures(
-    reals: Outputs, fakes: Outputs, extractor: Extractor, seed: int, watch: Watch
-) -> tuple[list[Figure], Figure]:
+def _figures(reals: Outputs, fakes: Outputs, extractor: Extractor, seed: int, watch: Watch) -> list[Figure]:
     advance = watch("distances of distributions", 2)
-    distance = library.frechet(reals.features, fakes.features)
+    distance = frechet_distance(reals.features, fakes.features)
     advance(1)
-    mean, deviation = library.kernel(reals.features, fakes.features, seed)
+    mean, deviation = kernel_distance(reals.features, fakes.features, seed)
     advance(1)
     figures = [
         Figure("frechet_distance", extractor.label, distance, "lower"),
         Figure("kernel_distance", extractor.kernel_label, mean, "lower", deviation),
     ]
     if fakes.probabilities is not None:
-        mean, deviation = library.score(fakes.probabilities, seed)
+        mean, deviation = classifier_score(fakes.probabilities, seed)
         figures.append(Figure("classifier_score", extractor.score, mean, "higher", deviation))
-    # picked, not the first: sources are often sorted by class
+    # picked at random, because sources are often sorted by class
     some_reals, some_fakes = (
         side.features[torch.from_numpy(pick(len(side.features), MANIFOLD_ROWS, seed))] for side in (reals, fakes)
     )
     found = manifolds(some_reals, some_fakes, advance=watch("neighbours", len(some_reals) + 2 * len(some_fakes)))
-    figures += [
+    ratio = found.fake_spread / found.real_spread if found.real_spread else 1.0
+    return [
+        *figures,
         Figure("precision", "precision", found.precision, "higher"),
         Figure("recall", "recall", found.recall, "higher"),
         Figure("density", "density", found.density, "near 1"),
         Figure("coverage", "coverage", found.coverage, "higher"),
+        Figure("diversity", "diversity of fakes / of reals", ratio, "near 1"),
     ]
-    ratio = found.fake_spread / found.real_spread if found.real_spread else 1.0
-    return figures, Figure("diversity", "diversity of fakes / of reals", ratio, "near 1")
 
 
 def _classes(extractor: Extractor, fakes: Outputs, reals: Outputs) -> Classes | None:
@@ -182,3 +280,17 @@ def _notes(extractor: Extractor, fakes: int, reals: int, data: Dataset) -> list[
     if extractor.name == "digits" and data.source != "digits":
         notes.append(f"The extractor digits knows handwritten digits only; the data is {data.name}.")
     return notes
+
+
+def _space(space: Space) -> dict[str, Any]:
+    return {
+        "ratio": _digits(space.ratio),
+        "fake_median": _digits(space.fake_median),
+        "real_median": _digits(space.real_median),
+        "among": space.among,
+    }
+
+
+def _digits(value: float | None) -> float | None:
+    """Six significant digits, which the order of a sum does not change."""
+    return None if value is None else float(f"{value:.6g}")

@@ -1,11 +1,9 @@
-"""Feature extractors: what turns samples into the vectors that every figure of quality is computed on."""
+"""Feature extractors: they turn samples into the vectors from which every figure of quality is computed."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +12,10 @@ from torch.nn import functional as F
 from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import SampleSpec
+from gantool.system.files import regular_size, sha256_of
 
 NAMES = ("digits", "inception", "pixels")
+_WANTED = "It has to turn float32 samples (N, …) in [-1, 1] into finite features (N, D)."
 
 
 class Outputs(NamedTuple):
@@ -28,16 +28,16 @@ class Outputs(NamedTuple):
 class Extractor:
     """Samples (N, *shape), float32 in [-1, 1], on any device → features (N, D) on the extractor's device.
 
-    `label` is what its distance is called: only Inception's, with the published weights, may be called FID.
-    `class_names` are empty when it is no classifier, or one of classes that mean nothing to the data.
+    `label` names its distance: only that of Inception with the published weights is called FID.
+    `class_names` are empty for an extractor that is no classifier, or whose classes mean nothing to the data.
     """
 
     name: str
     version: str = "1"
-    sha256: str = ""  # of its weights; "" when it has none
+    sha256: str = ""  # of its weights; "" without weights
     dimension: int
     class_names: tuple[str, ...] = ()
-    score: ClassVar[str] = ""  # what its Inception Score is called; "" when it has no probabilities
+    score: ClassVar[str] = ""  # name of its Inception Score; "" without probabilities
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -66,9 +66,9 @@ class Extractor:
 
 
 class Pixels(Extractor):
-    """Averages over at most 64 cells (8×8, 64 or 4×4×4) of each channel: needs no weights, serves any shape.
+    """Averages over at most 64 cells (8×8, 64 or 4×4×4) of each channel: no weights, any shape.
 
-    A cheap sign of progress: it sees layout and brightness, nothing finer.
+    A cheap sign of progress that sees layout and brightness only.
     """
 
     name = "pixels"
@@ -88,28 +88,75 @@ class Pixels(Extractor):
         return Outputs(samples.flatten(1))
 
 
+class Scripted(Extractor):
+    """A TorchScript module: samples (N, *shape) → features (N, D). Opening such a file runs code that is in it."""
+
+    def __init__(self, path: Path, spec: SampleSpec, device: torch.device) -> None:
+        super().__init__(device)
+        self.name = path.name
+        self.path = path
+        regular_size(path)
+        try:
+            self.module: Any = torch.jit.load(path, map_location="cpu").eval().to(device)  # type: ignore[no-untyped-call]
+        except (RuntimeError, ValueError) as error:
+            raise GantoolError(
+                f"{path} can't be opened as TorchScript: {_last_line(error)}",
+                'Save it from Python: torch.jit.trace(module, example).save("extractor.pt")',
+            ) from error
+        self.sha256 = sha256_of(path)
+        self.dimension = 0  # unknown until the first pass
+        self.dimension = self.features(torch.zeros(2, *spec.shape)).shape[1]
+
+    def _outputs(self, samples: Tensor) -> Outputs:
+        try:
+            features = self.module(samples)
+        except (RuntimeError, torch.jit.Error) as error:
+            shape = "×".join(map(str, samples.shape))
+            raise GantoolError(
+                f"The extractor {self.path} fails on samples of {shape}: {_last_line(error)}", _WANTED
+            ) from error
+        return Outputs(self._checked(features, len(samples)))
+
+    def _checked(self, features: object, rows: int) -> Tensor:
+        if not isinstance(features, Tensor):
+            raise GantoolError(f"The extractor {self.path} gives no tensor but {type(features).__name__}.", _WANTED)
+        if features.dim() != 2 or len(features) != rows or self.dimension not in (0, features.shape[1]):
+            raise GantoolError(f"The extractor {self.path} gives {tuple(features.shape)} for {rows} samples.", _WANTED)
+        features = features.float()
+        if not features.isfinite().all():
+            raise GantoolError(f"The extractor {self.path} gives NaN or infinity.", _WANTED)
+        return features
+
+
+def _last_line(error: Exception) -> str:
+    """The last line that is not empty: TorchScript puts its own traceback before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{(lines[-1] if lines else type(error).__name__)[:200].rstrip('.')}."
+
+
 def load_extractor(
     name: str, spec: SampleSpec, device: torch.device, inception_weights: Path | None = None
 ) -> Extractor:
-    """The extractor `name` (of NAMES), or a user's TorchScript file of that path, for samples of `spec`.
+    """The extractor `name` (one of NAMES, or the path of a TorchScript file) for samples of `spec`.
 
-    `inception_weights`: the file for `inception`; None: where torch.hub keeps it. Nothing is ever downloaded.
-    GantoolError when there is none of that name, its package or weights are missing, or the samples don't fit.
+    `inception_weights`: the file for `inception`; None: where torch.hub keeps it. Nothing is downloaded.
+    GantoolError for an unknown name, missing package or weights, or samples that it does not take.
     """
-    makers: dict[str, Callable[[], Extractor]] = {
-        "digits": lambda: _digits(spec, device),
-        "inception": lambda: _inception(spec, device, inception_weights),
-        "pixels": lambda: Pixels(spec, device),
-    }
     if inception_weights is not None and name != "inception":
         raise GantoolError(
             f"--inception-weights {inception_weights} is for the extractor inception, not for {name!r}.",
             "Add --extractor inception.",
         )
-    if name in makers:
-        return makers[name]()
-    from gantool.metrics.scripted import Scripted
+    if name == "digits":
+        from gantool.metrics.digits import Digits
 
+        return Digits(spec, device)
+    if name == "inception":
+        from gantool.metrics.inception import Inception
+
+        return Inception(spec, device, inception_weights)
+    if name == "pixels":
+        return Pixels(spec, device)
     path = Path(name)
     if not path.suffix and not path.exists():
         raise GantoolError(
@@ -124,26 +171,9 @@ def default_extractor(data: Dataset) -> str:
 
 
 def require_image(name: str, spec: SampleSpec) -> None:
-    """GantoolError when samples of `spec` are no images of 1 or 3 channels, which extractor `name` takes."""
+    """GantoolError unless samples of `spec` are images of 1 or 3 channels, as the extractor `name` takes."""
     if not spec.is_image or spec.channels not in (1, 3):
         raise GantoolError(
             f"The extractor {name!r} takes images of 1 or 3 channels; the samples are {spec}.",
             "Use --extractor pixels, or the path of your own TorchScript file.",
         )
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digits(spec: SampleSpec, device: torch.device) -> Extractor:
-    from gantool.metrics.digits import Digits
-
-    return Digits(spec, device)
-
-
-def _inception(spec: SampleSpec, device: torch.device, weights: Path | None) -> Extractor:
-    from gantool.metrics.inception import Inception
-
-    return Inception(spec, device, weights)

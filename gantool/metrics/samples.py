@@ -1,4 +1,4 @@
-"""Samples on their way into an extractor: which rows, in what range, a batch at a time."""
+"""Prepare samples for an extractor: pick rows, scale to [-1, 1], run in batches."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def uniform(shape: tuple[int, ...], seed: int) -> Callable[[int, int], np.ndarra
 def as_samples(samples: np.ndarray | Tensor) -> Tensor:
     """uint8 0…255, or floats in [-1, 1] → float32 in [-1, 1]; images (N, C, H, W) are rounded to 8 bits.
 
-    Reals are stored in 8 bits and fakes are looked at in 8 bits: left finer, the rounding alone would be a difference.
+    Reals are stored in 8 bits, so unrounded fakes would differ by the rounding alone.
     """
-    # contiguous: torch takes no array that runs backwards
+    # contiguous, because torch takes no negative strides
     values = samples if isinstance(samples, Tensor) else torch.from_numpy(np.ascontiguousarray(samples))
     if values.dtype != torch.uint8:
         values = values.float()
@@ -48,7 +48,7 @@ def as_samples(samples: np.ndarray | Tensor) -> Tensor:
             raise GantoolError("The samples hold NaN or infinity: they have no distance to anything.")
         if values.dim() != 4:
             return values
-        values = values.mul(127.5).add(128).clamp(0, 255).floor()  # as `latents.pixels`: a run's are a file's
+        values = values.mul(127.5).add(128).clamp(0, 255).floor()  # as `latents.pixels`
     return values.float().mul(1 / 127.5).sub(1)
 
 

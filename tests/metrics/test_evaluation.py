@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from support.trainings import dataset
 
 from gantool import data
 from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.metrics.evaluation import Classes, Evaluation, evaluate
-from gantool.metrics.extractors import load_extractor
-from gantool.metrics.memory import neighbours_picture
-from gantool.metrics.report import as_json
 from gantool.metrics.samples import halves
 
-CPU = torch.device("cpu")
 COUNT = 400
 
 
@@ -31,8 +28,9 @@ def digits() -> Dataset:
 
 
 def judge(images: np.ndarray, reals: Dataset, extractor: str = "digits", **given: Any) -> Evaluation:
-    measure = load_extractor(extractor, reals.spec, CPU)
-    return evaluate(lambda start, n: images[start : start + n], len(images), reals, measure, **given)
+    return evaluate(
+        lambda start, n: images[start : start + n], reals, samples=len(images), extractor=extractor, **given
+    )
 
 
 def value(found: Evaluation, key: str) -> float:
@@ -100,12 +98,10 @@ def test_classes() -> None:
 
 
 def test_the_same_call_gives_the_same_figures(digits: Dataset, collapsed: Evaluation) -> None:
-    measure = load_extractor("digits", digits.spec, CPU)
     again = judge(digits.images[np.arange(COUNT) % 3], digits)
-    one, two = (as_json(found, {}, digits, measure, found.notes) for found in (collapsed, again))
-    assert one == two
-    other = as_json(judge(digits.images[np.arange(COUNT) % 3], digits, seed=1), {}, digits, measure, ())
-    assert other["figures"]["kernel_distance"] != one["figures"]["kernel_distance"]
+    assert collapsed.to_json() == again.to_json()
+    other = judge(digits.images[np.arange(COUNT) % 3], digits, seed=1)
+    assert value(other, "kernel_distance") != value(again, "kernel_distance")
 
 
 def test_batches_change_no_digit_that_is_told(digits: Dataset, collapsed: Evaluation) -> None:
@@ -150,11 +146,11 @@ def test_samples_of_any_shape_and_their_picture(shape: tuple[int, ...]) -> None:
         "diversity",
     }
     assert found.memorisation.pixels.ratio == 0
-    assert neighbours_picture(found.memorisation, reals.images).width > 0
+    assert found.picture().width > 0
 
 
 def test_the_picture_shows_each_fake_beside_its_nearest(digits: Dataset, copied: Evaluation) -> None:
-    picture = np.asarray(neighbours_picture(copied.memorisation, digits.images))
+    picture = np.asarray(copied.picture())
     tile, scale = 28 + 2, 2  # enlarged twice, with a gap of 2
     assert picture.shape == ((12 * tile + 2) * scale, (11 * tile + 2) * scale)
 
@@ -184,10 +180,7 @@ def test_duplicates_in_the_data_leave_no_yardstick() -> None:
     reals = Dataset("same", "same", {"images": image.repeat(30, 0)})
     found = judge(dataset(30).images, reals, "pixels")
     assert found.memorisation.pixels.ratio is None
-    assert (
-        as_json(found, {}, reals, load_extractor("pixels", reals.spec, CPU), ())["memorisation"]["pixels"]["ratio"]
-        is None
-    )
+    assert found.to_json()["memorisation"]["pixels"]["ratio"] is None
 
 
 def test_progress_is_told(digits: Dataset) -> None:
@@ -224,3 +217,27 @@ def test_rows_for_neighbours_are_picked_from_data_sorted_by_class(
     assert value(found, "precision") > 0.7
     assert value(found, "coverage") > 0.8
     assert value(found, "diversity") == pytest.approx(1, abs=0.08)
+
+
+def test_defaults_take_all_reals_and_the_extractor_of_the_data() -> None:
+    reals = dataset(30)
+    found = evaluate(lambda start, n: reals.images[start : start + n], reals)
+    assert (found.fakes, found.reals, found.extractor.name) == (30, 30, "pixels")
+    half = evaluate(lambda start, n: reals.images[start : start + n], reals, against=np.arange(15, 30))
+    assert (half.fakes, half.reals, half.memorisation.pixels.among) == (15, 15, 15)
+
+
+@pytest.mark.parametrize(
+    ("output", "names"),
+    [("new", ("new/evaluation.json", "new/neighbours.png")), ("a.png", ("a.json", "a.png"))],
+)
+def test_what_is_saved_is_what_to_json_gives(tmp_path: Path, output: str, names: tuple[str, str]) -> None:
+    reals = dataset(30)
+    subject, notes = {"kind": "file", "path": "g.onnx", "step": 3}, ("a note",)
+    found = evaluate(lambda start, n: reals.images[start : start + n], reals, subject=subject, notes=notes)
+    files = found.save(tmp_path / output)
+    assert list(files.values()) == [str(tmp_path / name) for name in names]
+    saved = json.loads((tmp_path / names[0]).read_text())
+    assert saved == found.to_json() | {"files": files}
+    assert (saved["subject"], saved["notes"][0]) == (subject, "a note")
+    assert (tmp_path / names[1]).read_bytes().startswith(b"\x89PNG")

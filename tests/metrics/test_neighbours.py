@@ -72,14 +72,6 @@ def test_a_collapse_is_precise_and_covers_nothing() -> None:
     assert found.fake_spread < 0.01 * found.real_spread
 
 
-def test_half_of_the_modes() -> None:
-    real = torch.cat([cloud(0, 200), cloud(1, 200) + 100])
-    found = manifolds(real, cloud(2, 400))
-    assert found.precision > 0.9
-    assert 0.4 < found.recall <= 0.5
-    assert 0.4 < found.coverage <= 0.5
-
-
 def test_progress_is_told() -> None:
     told: list[int] = []
     manifolds(cloud(0, 20), cloud(1, 30), 100, told.append)

@@ -1,6 +1,8 @@
-"""The Fréchet distance: closed forms, symmetry, invariances, and the same as torchmetrics."""
+"""Distances between distributions: closed forms, symmetry, torchmetrics, and equal figures for equal seeds."""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pytest
@@ -12,11 +14,18 @@ from torch import Tensor
 
 from gantool import data
 from gantool.errors import GantoolError
-from gantool.metrics import library
+from gantool.metrics.distances import (
+    SUBSETS,
+    FrechetReference,
+    Moments,
+    between,
+    classifier_score,
+    frechet_distance,
+    kernel_distance,
+)
+from gantool.metrics.evaluation import evaluate
 from gantool.metrics.extractors import load_extractor
-from gantool.metrics.frechet import FrechetReference, Moments, between, frechet_distance
 from gantool.metrics.samples import as_samples, gather, halves, uniform
-from gantool.plugin.architecture import SampleSpec
 
 CPU = torch.device("cpu")
 SEEDS = st.integers(0, 2**32 - 1)
@@ -61,9 +70,20 @@ def test_rotations_and_orders_change_nothing(one: int, two: int) -> None:
 @settings(max_examples=20)
 def test_it_is_what_torchmetrics_computes(one: int, two: int, rows: int) -> None:
     """With fewer rows than features, too, where the covariances are singular."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    class Features(torch.nn.Module):
+        num_features = 5
+
+        def forward(self, features: Tensor) -> Tensor:
+            return features
+
     a, b = features(one), features(two, rows)
+    metric = FrechetInceptionDistance(Features())
+    metric.update(a, real=True)
+    metric.update(b, real=False)
     # torchmetrics takes the root of the eigenvalues of a product: half of the digits where one is 0
-    assert frechet_distance(a, b) == pytest.approx(library.frechet(a, b), rel=1e-5, abs=1e-5)
+    assert frechet_distance(a, b) == pytest.approx(float(metric.compute()), rel=1e-5, abs=1e-5)
 
 
 def test_one_sample_has_no_covariance() -> None:
@@ -116,14 +136,53 @@ def test_a_reference_is_the_distance_to_its_reals() -> None:
     assert FrechetReference(extractor, reals, 300).count == 80
 
 
-def test_a_reference_of_samples_that_are_no_images() -> None:
-    reals = dataset(40, (1, 512))
-    reference = FrechetReference(load_extractor("pixels", SampleSpec((1, 512)), CPU), reals)
-    assert reference.distance(torch.zeros(20, 1, 512)) > 0
-
-
 def test_samples_that_are_not_finite() -> None:
     reals = dataset(40)
     reference = FrechetReference(load_extractor("pixels", reals.spec, CPU), reals)
     with pytest.raises(GantoolError, match="NaN or infinity"):
         reference.distance(torch.full((20, 1, 16, 16), np.nan))
+
+
+def test_kernel_distance_is_the_unbiased_estimate() -> None:
+    """MMD² with the kernel (x·y / D + 1)³ (Gretton et al. 2012, JMLR 13); subsets of half the samples vary about it."""
+    stream = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 6, generator=stream, dtype=torch.float64)
+    y = torch.randn(40, 6, generator=stream, dtype=torch.float64) + 1
+
+    def k(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a @ b.T / 6 + 1) ** 3
+
+    def off(square: torch.Tensor) -> float:
+        return float((square.sum() - square.trace()) / (40 * 39))
+
+    mean, deviation = kernel_distance(x, y, 0)
+    wanted = off(k(x, x)) + off(k(y, y)) - 2 * float(k(x, y).mean())
+    assert 0 < deviation < wanted
+    assert mean == pytest.approx(wanted, abs=3 * deviation / SUBSETS**0.5)
+
+
+def test_score_of_one_class_and_of_all() -> None:
+    same = torch.eye(4)[:1].repeat(100, 1)
+    assert classifier_score(same, 0)[0] == pytest.approx(1)
+    unsure = torch.full((100, 4), 0.25)
+    assert classifier_score(unsure, 0)[0] == pytest.approx(1)
+    each = torch.eye(4).repeat(250, 1)
+    mean, deviation = classifier_score(each, 0)
+    assert mean == pytest.approx(4, rel=0.05)
+    assert deviation < 0.1
+
+
+def test_a_seed_decides_and_the_default_stream_is_left_alone() -> None:
+    a, b = torch.rand(1500, 3), torch.rand(1500, 3)
+    p = torch.rand(200, 5).softmax(1)
+    before = torch.get_rng_state()
+    assert kernel_distance(a, b, 1) == kernel_distance(a, b, 1) != kernel_distance(a, b, 2)
+    assert classifier_score(p, 1) == classifier_score(p, 1) != classifier_score(p, 2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_without_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    reals = dataset(20)
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    with pytest.raises(GantoolError, match=r"needs torchmetrics.*pip install 'gantool\[evaluate\]'"):
+        evaluate(lambda start, n: reals.images[start : start + n], reals)
