@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gantool.errors import GantoolError
+from gantool.errors import ArgumentError, GantoolError
 
 RNG_NAME = "squares32-table16/1"
 
@@ -43,7 +43,7 @@ def key_from_seed(seed: int) -> np.uint64:
     """
     number = operator.index(seed)
     if not -(2**63) <= number < 2**63:
-        raise GantoolError(f"seed {number} does not fit 64 bits.", "Take one from -2**63 to 2**63 - 1.")
+        raise ArgumentError(f"seed {number} does not fit 64 bits.", "Take one from -2**63 to 2**63 - 1.")
     mask = 2**64 - 1
 
     def swap(x: int) -> int:
@@ -66,7 +66,7 @@ def integers(seed: int, index: ArrayLike, count: int) -> NDArray[np.uint32]:
     Raises GantoolError unless 0 ≤ index < 2**47 and 0 ≤ count ≤ 65536.
     """
     if not 0 <= count <= STRIDE:
-        raise GantoolError(f"{count} numbers an index were asked for.", f"An index has {STRIDE} of them.")
+        raise ArgumentError(f"{count} numbers an index were asked for.", f"An index has {STRIDE} of them.")
     rows = check_index(index)
     out = np.empty((len(rows), count), np.uint32)
     for block, bits in _draws(seed, rows, count):
@@ -107,10 +107,10 @@ def check_index(index: ArrayLike) -> NDArray[np.int64]:
     """Numbers of images as int64 (n,); GantoolError for another shape, other numbers, or one out of range."""
     rows: NDArray[Any] = np.asarray(index)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-        raise GantoolError(f"index is {rows.dtype} of shape {rows.shape}.", "Give integers of shape (n,).")
+        raise ArgumentError(f"index is {rows.dtype} of shape {rows.shape}.", "Give integers of shape (n,).")
     if rows.size and (int(rows.min()) < 0 or int(rows.max()) >= MAX_INDEX):
         wrong = int(rows.min()) if int(rows.min()) < 0 else int(rows.max())
-        raise GantoolError(f"index {wrong} is out of range.", "Take one from 0 to 2**47 - 1.")
+        raise ArgumentError(f"index {wrong} is out of range.", "Take one from 0 to 2**47 - 1.")
     return rows.astype(np.int64, copy=False)
 
 

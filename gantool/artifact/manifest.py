@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import ArgumentError, GantoolError, excerpt
 from gantool.system.files import parse_json, write_bytes
 
 SCHEMA = 2
@@ -162,7 +162,7 @@ class Manifest:
         by_lower = {} if stripped.isdigit() else {name.casefold(): name for name in names}
         similar = difflib.get_close_matches(stripped.casefold(), by_lower, n=1)
         suggestion = f"Did you mean {excerpt(by_lower[similar[0]])!r}? " if similar else ""
-        raise GantoolError(
+        raise ArgumentError(
             f"There is no class {excerpt(text)!r}: the classes are {self.list_classes()}.",
             f"{suggestion}Give a class's number" + (" or its name." if names else "."),
         )
@@ -178,10 +178,10 @@ class Manifest:
             return [self.class_number(text)]
         return [self.class_number(part) for part in text.split(",")]
 
-    def takes_no_labels(self, origin: object) -> GantoolError:
+    def takes_no_labels(self, origin: object) -> ArgumentError:
         """The error for a label given to a generator that takes none."""
         inputs = excerpt(", ".join(item.name for item in self.inputs), 300)
-        return GantoolError(
+        return ArgumentError(
             f"{origin} takes no labels: its inputs are {inputs}.",
             "Train a generator that does, on data with labels, and export it: gantool train cgan --data FOLDER "
             "(a sub-folder a class).",

@@ -1,4 +1,4 @@
-"""What a plugin author declares: the shape of a sample, the inputs of a game, a recipe, an architecture. No torch."""
+"""What a plugin declares: the shape of a sample, the inputs of a game, a recipe, an architecture. No torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ Role = Literal["generator", "discriminator"]
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """What one sample is, without its batch: its shape, and how many classes the data tells apart.
+    """The shape of one sample, without the batch, and the number of classes of the data (0 without labels).
 
-    Shapes: image (C, H, W), audio (C, T), volume (C, D, H, W). Inside the tool samples are float32 in [-1, 1].
-    `classes`: 0 when the data has no labels.
+    Image (C, H, W), audio (C, T) or volume (C, D, H, W). Inside gantool samples are float32 in [-1, 1].
     """
 
     shape: tuple[int, ...]
@@ -55,13 +54,13 @@ class SampleSpec:
 
 @dataclass(frozen=True)
 class Input:
-    """One named tensor that the loop draws into a batch, and, for the generator's own, one input of the artifact.
+    """One named tensor of a batch, drawn by the loop; the generator's own are also the inputs of the exported file.
 
     - `normal`: float32 (N, *shape), standard normal: a latent or noise.
-    - `label`: int64 (N,), uniform over `classes`; with `like_data` as often as the data's labels have each class.
-    - `data`: rows of the data set's `array`, in the epoch's order. All `data` inputs of one batch that name the same
-      `label` (or none) share their rows, so paired arrays stay paired; a `label` draws from that class alone, which
-      is how two unpaired domains are told apart.
+    - `label`: int64 (N,), uniform over `classes`, or with `like_data` with the frequencies of the data's labels.
+    - `data`: rows of the data set's `array`, in the epoch's order. With `label` only rows of that class, which is how
+      two unpaired domains are drawn. The `data` inputs of a batch that name the same `label` (or none) get the same
+      rows, so paired arrays stay paired.
     """
 
     name: str
@@ -83,7 +82,7 @@ class Input:
 
 
 class ObjectiveOptions(BaseModel, frozen=True, extra="forbid"):
-    """Options of architectures whose discriminator gives a logit: inherit, call `gantool.plugin.objectives.make`."""
+    """Options --objective and --label-smoothing: inherit them, and call `gantool.plugin.objectives.make` in `build`."""
 
     objective: Literal["nonsaturating", "lsgan", "hinge"] = Field("nonsaturating", description="pair of losses")
     label_smoothing: float = Field(
@@ -140,8 +139,8 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 class Architecture:
     """What a plugin provides: a name, its options, its recipe, and how to build the game.
 
-    `build(config, spec)` imports torch inside, and raises GantoolError for a sample spec it can't serve. `recipe` may
-    be a function of the config when an option changes it. `examples` are the sample specs that
+    `build(config, spec)` imports torch inside, and raises GantoolError for a sample spec that it can't serve. `recipe`:
+    a Recipe, or a function of the config that returns one. `examples`: the sample specs that
     `gantool.testing.check_architecture` tries.
     """
 

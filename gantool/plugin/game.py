@@ -1,4 +1,4 @@
-"""The adversarial game: players that each minimise a loss of their own, and the module that is exported."""
+"""The adversarial game: players, each with a loss of its own, and the generator that is exported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Batch = Mapping[str, Tensor]
 class Loss:
     """What a player's loss function returns: scalar terms, whose sum is minimised, and scalar measures.
 
-    Both are logged under the player's name; measures (an accuracy, a distance) are not minimised.
+    Both are logged under the player's name; measures (an accuracy, a distance) are only logged.
     """
 
     terms: Mapping[str, Tensor]
@@ -31,11 +31,10 @@ class Player:
     """One side of a game: it owns `modules` and minimises `loss`.
 
     `loss(batch)` gets the inputs named in `draws`, freshly drawn; it never samples, zeroes, steps or reads a value
-    back. While a player moves, the parameters of all others are frozen by the loop, so a loss needs no `detach`.
-    `steps`: moves an iteration (None: the recipe's, for a discriminator; 1 for a generator). `every`: move in every
+    back. While a player moves, the loop freezes the parameters of all others, so a loss needs no `detach`.
+    `steps`: moves an iteration (None: the recipe's for a discriminator, 1 for a generator). `every`: move in every
     n-th iteration only (lazy regularisers). `after_step`: run without gradients after each move (weight clipping).
-    `reuses`: those of `draws` that are taken as another player got them last in the same iteration (the very tensors),
-    and drawn only if none did.
+    `reuses`: those of `draws` for which it gets the previous player's tensors of the same iteration, if there are any.
     """
 
     name: str
@@ -60,10 +59,10 @@ class Player:
 class Game:
     """A generator and the players that train it.
 
-    `inputs`: what the generator takes, in call order; they become the artifact's inputs. `data`: what else a batch
-    can hold (the reals). `output`: the sample that the generator makes. `together(batch)`: the losses of all players,
-    by name, from one pass and at the same weights, for a recipe that asks for simultaneous updates; the batch holds the
-    draws of all. None: the players can only alternate.
+    `inputs`: what the generator takes, in call order; they become the inputs of the exported files. `data`: what else a
+    batch can hold (the reals). `output`: the sample that the generator makes. `together(batch)`: for recipes with
+    simultaneous updates, the losses of all players by name, from one pass at the same weights; its batch holds what all
+    players draw. None: the players can only alternate.
     """
 
     generator: nn.Module
@@ -117,12 +116,12 @@ def two_player(
     `penalty`: weight of the gradient penalty (Gulrajani et al. 2017); `clip`: bound of the discriminator's weights
     after each of its steps (Arjovsky et al. 2017); 0 turns either off.
 
-    `classes`: of a conditional game, 0: none. Then both networks take a label (N,) int64 as their second argument:
-    reals are judged by their own, fakes by the one they were made for. The data must have labels. Fakes have each
-    class as often as the data does: where the two differ, log q(y) - log p(y) is a part of the best discriminator's
-    score (Miyato & Koyama 2018, section 3) that tells reals from fakes by their label alone, which no generator can
-    mend; with a hinge loss it pins the score of rare classes where there is no gradient. StyleGAN2-ADA (Karras et al.
-    2020) draws its labels so, too. A class of few samples is then trained as seldom as it comes.
+    `classes`: the number of classes of a conditional game, 0 for none. With classes both networks take a label (N,)
+    int64 as their second argument: that of the real, or the one that the fake was made for. The data must have labels.
+    Fakes have each class as often as the data does, as in StyleGAN2-ADA (Karras et al. 2020). If the frequencies
+    differed, the best discriminator's score would contain log q(y) - log p(y) (Miyato & Koyama 2018, section 3): it
+    could tell fakes by their label alone, which no generator can change, and a hinge loss would give rare classes no
+    gradient. So a rare class is also trained rarely.
     """
     separate = _has_batch_statistics(discriminator)
     fakes = _Fakes(generator)
@@ -131,37 +130,37 @@ def two_player(
     if classes:
         inputs += (Input("label", (), "label", classes, like_data=True),)
         data += (Input("real_label", (), "data", array="labels"),)
-    taken, given = tuple(i.name for i in inputs), tuple(i.name for i in data)
+    of_fakes, of_reals = tuple(i.name for i in inputs), tuple(i.name for i in data)
 
     def scores(batch: Batch, fake: Tensor) -> tuple[Tensor, Tensor]:
-        reals, made = _of(batch, given), (fake, *_of(batch, taken[1:]))
-        if separate:  # batch statistics of reals and fakes must not mix: another algorithm
-            return discriminator(*reals), discriminator(*made)
-        pairs = (torch.cat(pair) for pair in zip(reals, made, strict=True))
+        reals, others = _of(batch, of_reals), (fake, *_of(batch, of_fakes[1:]))
+        if separate:  # mixed batch statistics would be another algorithm
+            return discriminator(*reals), discriminator(*others)
+        pairs = (torch.cat(pair) for pair in zip(reals, others, strict=True))
         scores_real, scores_fake = discriminator(*pairs).split(len(fake))  # the same in one pass
         return scores_real, scores_fake
 
-    def judged(batch: Batch, fake: Tensor, scores_real: Tensor, scores_fake: Tensor) -> Loss:
+    def loss_of_scores(batch: Batch, fake: Tensor, scores_real: Tensor, scores_fake: Tensor) -> Loss:
         terms, measures = objective.discriminator(scores_real, scores_fake)
         if penalty:
-            real, *label = _of(batch, given)
+            real, *label = _of(batch, of_reals)
             slope = gradient_penalty(lambda samples: discriminator(samples, *label), real, fake)
             terms["gradient_penalty"] = penalty * slope
         return Loss(terms, measures)
 
     def discriminator_loss(batch: Batch) -> Loss:
-        fake = fakes.make(_of(batch, taken))
-        return judged(batch, fake, *scores(batch, fake))
+        fake = fakes.make(_of(batch, of_fakes))
+        return loss_of_scores(batch, fake, *scores(batch, fake))
 
     def generator_loss(batch: Batch) -> Loss:
-        latents = _of(batch, taken)
+        latents = _of(batch, of_fakes)
         return Loss({"adversarial": objective.generator(discriminator(fakes.take(latents), *latents[1:]))})
 
     def together(batch: Batch) -> dict[str, Loss]:
-        fake = generator(*_of(batch, taken))
+        fake = generator(*_of(batch, of_fakes))
         scores_real, scores_fake = scores(batch, fake)
         return {
-            "discriminator": judged(batch, fake.detach(), scores_real, scores_fake),
+            "discriminator": loss_of_scores(batch, fake.detach(), scores_real, scores_fake),
             "generator": Loss({"adversarial": objective.generator(scores_fake)}),
         }
 
@@ -177,10 +176,10 @@ def two_player(
                 "discriminator",
                 {"discriminator": discriminator},
                 discriminator_loss,
-                draws=(*given, *taken),
+                draws=(*of_reals, *of_fakes),
                 after_step=clip_weights if clip else None,
             ),
-            Player("generator", "generator", {"generator": generator}, generator_loss, draws=taken, reuses=taken),
+            Player("generator", "generator", {"generator": generator}, generator_loss, of_fakes, reuses=of_fakes),
         ),
         inputs=inputs,
         data=data,
@@ -201,9 +200,9 @@ def taking_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 
 class _Fakes:
-    """The samples of one iteration: made once, judged in the discriminator's turn, improved in the generator's.
+    """The fakes of one iteration, made once: the discriminator's turn makes them, the generator's turn reuses them.
 
-    As in the loop of the DCGAN tutorial: both turns see the same latents, and the generator doesn't change in between.
+    This is the loop of the DCGAN tutorial: both turns have the same latents and the same generator weights.
     """
 
     def __init__(self, generator: nn.Module) -> None:
@@ -211,8 +210,8 @@ class _Fakes:
         self._kept: tuple[tuple[Tensor, ...], Tensor] | None = None
 
     def make(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Samples that take no gradient; how they were made is kept for `take`."""
-        if torch.compiler.is_compiling():  # a compiled turn can't leave a graph behind
+        """Samples without gradient; their graph is kept for `take`."""
+        if torch.compiler.is_compiling():  # no graph outlives a compiled turn
             with torch.no_grad():
                 return self.generator(*inputs)  # type: ignore[no-any-return]
         with taking_gradients(self.generator.parameters()):
@@ -221,7 +220,7 @@ class _Fakes:
         return fake.detach()  # type: ignore[no-any-return]
 
     def take(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Samples that the generator's gradient flows through: those of `make` when made of these very inputs."""
+        """Samples with gradient: those of `make` if they were made from these very tensors."""
         kept, self._kept = self._kept, None
         same = kept is not None and all(one is two for one, two in zip(kept[0], inputs, strict=True))
         return kept[1] if kept and same else self.generator(*inputs)

@@ -1,4 +1,4 @@
-"""Objectives: the pair of losses of a two-player game, on raw scores (logits). Each cites its paper.
+"""Objectives: the pair of losses of a two-player game, computed from raw scores (logits); and the gradient penalty.
 
 Scores are float (N,); losses are scalar means over the batch.
 """
@@ -105,7 +105,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     """Mean of (‖∇D(x̂)‖₂ - 1)² at points between reals and fakes (Gulrajani et al. 2017, arXiv:1704.00028)."""
     mix = torch.rand((len(real),) + (1,) * (real.dim() - 1), device=real.device, dtype=real.dtype)
     between = fake + mix * (real - fake)
-    if torch.compiler.is_compiling():  # AOTAutograd has no double backward, but traces this
+    if torch.compiler.is_compiling():  # AOTAutograd has no double backward, but can trace this
         gradient = torch.func.grad(lambda images: critic(images).sum())(between)
     else:
         between.requires_grad_()

@@ -1,7 +1,7 @@
-"""Discovery: what is installed under the entry-point group `gantool`, and what is wrong with it.
+"""Find the plugins installed under the entry-point group `gantool`.
 
-One path for everybody: first-party plugins are entry points like any other. A plugin that fails is reported with its
-cause and breaks nothing else.
+First-party plugins are entry points like any other. A plugin that fails is listed with its cause and breaks nothing
+else.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from gantool.plugin.options import options_of
 
 GROUP = "gantool"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_DATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # no dot: it is never taken for a file's name
+_DATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # without a dot, so that it is never taken for a file name
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One architecture or data set, or one entry point that could not provide any (`error` says why)."""
+    """One architecture or data set, or one entry point that provides none (`error` says why)."""
 
     name: str
     distribution: str
@@ -47,16 +47,16 @@ def discover() -> tuple[Plugin, ...]:
 
 
 def architecture_names() -> list[str]:
-    """Names that `gantool train` offers: sound and unclaimed by a second distribution."""
+    """Names that `gantool train` offers: those of working plugins that no other distribution claims."""
     names = [plugin.name for plugin in discover() if plugin.architecture]
     return sorted(name for name in set(names) if names.count(name) == 1)
 
 
 def find(name: str) -> Plugin:
-    """The plugin that provides architecture `name`; GantoolError when none, a broken one, or two do."""
+    """The plugin that provides architecture `name`; GantoolError when there is none, it is broken, or two claim it."""
     claims = [plugin for plugin in discover() if plugin.name == name and not plugin.dataset]
     if claims:
-        return _only(claims, [plugin for plugin in claims if plugin.architecture], "architecture")
+        return _only(claims, "architecture")
     names = architecture_names()
     close = difflib.get_close_matches(name, names, n=1)
     raise GantoolError(
@@ -66,23 +66,23 @@ def find(name: str) -> Plugin:
 
 
 def find_dataset(name: str) -> Plugin | None:
-    """The plugin that provides data set `name`, None when there is none; GantoolError when it is broken, or two do."""
+    """The plugin that provides data set `name`, or None; GantoolError when it is broken, or two claim it."""
     claims = [plugin for plugin in discover() if plugin.name == name and not plugin.architecture]
-    return _only(claims, [plugin for plugin in claims if plugin.dataset], "data set") if claims else None
+    return _only(claims, "data set") if claims else None
 
 
-def _only(claims: list[Plugin], sound: list[Plugin], kind: str) -> Plugin:
-    """The one of `sound`; GantoolError when there are more, or none but broken ones among `claims`."""
-    name = claims[0].name
-    if len(sound) > 1:
-        owners = " and ".join(f"{plugin.distribution} {plugin.version}" for plugin in sound)
-        own = __name__.partition(".")[0]  # its own distribution is not what a user should take away
-        other = next((p.distribution for p in reversed(sound) if p.distribution != own), own)
+def _only(claims: list[Plugin], kind: str) -> Plugin:
+    """The only working plugin of `claims`; GantoolError when there are several, or all are broken."""
+    name, working = claims[0].name, [plugin for plugin in claims if not plugin.error]
+    if len(working) > 1:
+        owners = " and ".join(f"{plugin.distribution} {plugin.version}" for plugin in working)
+        own = __name__.partition(".")[0]  # gantool itself is not what a user should uninstall
+        other = next((p.distribution for p in reversed(working) if p.distribution != own), own)
         raise GantoolError(
             f"Two plugins claim the {kind} {name!r}: {owners}.", f"Uninstall one of them: pip uninstall {other}"
         )
-    if sound:
-        return sound[0]
+    if working:
+        return working[0]
     raise GantoolError(
         f"The plugin {name!r} of {claims[0].distribution} {claims[0].version} is broken: {claims[0].error}",
         "Mend or uninstall it; `gantool plugins` lists every plugin with its state.",
@@ -97,12 +97,12 @@ def _load(entry: EntryPoint) -> list[Plugin]:
         return Plugin(name, distribution, version, error=why)
 
     try:
-        # a manager each: provenance is kept, and one plugin's misspelt hook can't be blamed on another
+        # one manager for each plugin tells whose hook is misspelt, and where each result came from
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(hookspecs)
         manager.register(entry.load(), entry.name)
         manager.check_pending()
-    except Exception as error:  # noqa: BLE001 - whatever a third party's import raises must not break the others
+    except Exception as error:  # noqa: BLE001 - whatever an import raises must not break other plugins
         return [broken(entry.name, f"{type(error).__name__}: {error}")]
     except SystemExit as error:
         return [broken(entry.name, f"it tried to exit with {error.code!r} when imported")]
@@ -110,7 +110,7 @@ def _load(entry: EntryPoint) -> list[Plugin]:
     for hook, check in ((manager.hook.gantool_architectures, _architecture), (manager.hook.gantool_datasets, _dataset)):
         try:
             items = [item for result in hook() for item in result]
-        except Exception as error:  # noqa: BLE001 - one hook that raises leaves what the other one gives
+        except Exception as error:  # noqa: BLE001 - a hook that raises must not hide what the other hook returns
             loaded.append(broken(entry.name, f"{type(error).__name__}: {error}"))
             continue
         except SystemExit as error:
@@ -123,7 +123,7 @@ def _load(entry: EntryPoint) -> list[Plugin]:
                 loaded.append(broken(entry.name, str(error)))
             except GantoolError as error:
                 loaded.append(broken(item.name, str(error)))
-            except Exception as error:  # noqa: BLE001 - a config's validators and recipe are third-party code too
+            except Exception as error:  # noqa: BLE001 - a config's validators and recipe are third-party code
                 loaded.append(broken(item.name, f"{type(error).__name__}: {error}"))
     if not loaded:
         why = f"{entry.value} implements no hook gantool_architectures() or gantool_datasets() that returns something"
@@ -132,7 +132,7 @@ def _load(entry: EntryPoint) -> list[Plugin]:
 
 
 class _NotDeclaredError(GantoolError):
-    """What a hook returned has not even a name to list it under."""
+    """A hook returned something without a valid name."""
 
 
 def _architecture(item: object, distribution: str, version: str) -> Plugin:

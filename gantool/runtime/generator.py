@@ -17,7 +17,7 @@ import onnxruntime as ort
 from numpy.typing import ArrayLike, DTypeLike
 
 from gantool.artifact import latents, onnxfile
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import ArgumentError, GantoolError, excerpt
 from gantool.runtime import scheduling
 from gantool.runtime.inputs import (
     Labels,
@@ -93,7 +93,7 @@ class Generator:
         try:
             self.path = Path(path)
         except TypeError as error:
-            raise GantoolError(f"{path!r:.100} is no path.", "Give the path of an exported .onnx file.") from error
+            raise ArgumentError(f"{path!r:.100} is no path.", "Give the path of an exported .onnx file.") from error
         self.provider = provider
         data = onnxfile.read_bytes(self.path)
         file = onnxfile.parse(data, self.path)
@@ -183,7 +183,7 @@ class Generator:
         if part is None:
             part = max(1, min(MAX_PART, PART_BYTES // (math.prod(self.shape) * (1 if self._image else 4))))
         elif (part := whole("part", part)) < 1:
-            raise GantoolError(f"Parts of {part} images were asked for.", "Give 1 or more.")
+            raise ArgumentError(f"Parts of {part} images were asked for.", "Give 1 or more.")
         return self._stream(n, seed, first, checked, part)
 
     def _stream(
@@ -230,10 +230,7 @@ class Generator:
         if len(self.manifest.latents) != 1:
             raise GantoolError(f"{self.path} takes {self._input_names()}, not one latent.", "Use .run(inputs).")
         item = self.manifest.latents[0]
-        array = np.asarray(z)
-        if array.ndim < 2 or array.shape[1:] != item.shape or array.dtype.kind != "f":
-            wanted = ", ".join(map(str, ("n", *item.shape)))
-            raise GantoolError(f"The latents are {array.dtype} {array.shape}; wanted: float32 ({wanted}).")
+        array = graph_input(item, z)
         checked = parse_labels(labels, len(array), self.manifest, self.path)
         return self.run({item.name: array, **self._labels_of(np.arange(len(array)), checked)})
 
@@ -244,13 +241,13 @@ class Generator:
         """
         if set(inputs) != {i.name for i in self.manifest.inputs}:
             given = ", ".join(sorted(map(str, inputs)))
-            raise GantoolError(f"{self.path} takes {self._input_names()}; given were {excerpt(given, 300)}.")
+            raise ArgumentError(f"{self.path} takes {self._input_names()}; given were {excerpt(given, 300)}.")
         arrays = {i.name: graph_input(i, inputs[i.name]) for i in self.manifest.inputs}
         counts = {name: len(array) for name, array in arrays.items() if name not in self._seeds}
         count = max(counts.values(), default=0)
         if set(counts.values()) != {count}:
             lengths = ", ".join(f"{k} {v}" for k, v in counts.items()) or "there are none"
-            raise GantoolError(f"The inputs have different lengths: {excerpt(lengths, 300)}.")
+            raise ArgumentError(f"The inputs have different lengths: {excerpt(lengths, 300)}.")
 
         def call(start: int, stop: int, session: ort.InferenceSession, into: np.ndarray | None) -> np.ndarray:
             feeds = {k: a if k in self._seeds else a[start:stop] for k, a in arrays.items()}
@@ -298,7 +295,7 @@ class Generator:
             rows = latents.check_index(index)
             n, seed, _ = check_request(len(rows), seed, 0)
         else:
-            raise GantoolError("`index` was given together with `n` or `first`.", "Give one or the other.")
+            raise ArgumentError("`index` was given together with `n` or `first`.", "Give one or the other.")
         if self._shapes is None:
             self._shapes = self._drawn_inputs()
         checked = None if labels is None else parse_labels(labels, n, self.manifest, self.path)

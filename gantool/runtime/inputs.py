@@ -14,7 +14,7 @@ import onnxruntime as ort
 from gantool.artifact import latents
 from gantool.artifact.manifest import Golden, InputInfo, Manifest
 from gantool.artifact.onnxfile import OnnxFile
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import ArgumentError, GantoolError, excerpt
 from gantool.runtime.session import Value, signature
 
 Labels = int | str | Sequence[int | str] | np.ndarray | None
@@ -29,9 +29,9 @@ def check_request(n: Any, seed: Any, first: Any) -> tuple[int, int, int]:
     if not type(n) is type(seed) is type(first) is int:
         n, seed, first = whole("n", n), whole("seed", seed), whole("first", first)
     if n < 0:
-        raise GantoolError(f"{n} images were asked for.", "Give 0 or more.")
+        raise ArgumentError(f"{n} images were asked for.", "Give 0 or more.")
     if not 0 <= first <= latents.MAX_INDEX - n:
-        raise GantoolError(
+        raise ArgumentError(
             f"There is no image {first + n - 1 if first >= 0 else first}.", "They run from 0 to 2**47 - 1."
         )
     if not -(2**63) <= seed < 2**63:
@@ -44,7 +44,7 @@ def whole(name: str, value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError as error:
-        raise GantoolError(f"{name} is {value!r:.100}: not a whole number.") from error
+        raise ArgumentError(f"{name} is {value!r:.100}: not a whole number.") from error
 
 
 def graph_input(item: InputInfo, given: Any) -> np.ndarray:
@@ -56,7 +56,7 @@ def graph_input(item: InputInfo, given: Any) -> np.ndarray:
         hint = ""
         if item.dtype == "float32" and array.dtype == np.uint8:
             hint = "Scale a picture of bytes to [-1, 1] first: picture / 127.5 - 1."
-        raise GantoolError(f"{item.name} is {array.dtype} {array.shape}; wanted: {item.dtype} ({wanted}).", hint)
+        raise ArgumentError(f"{item.name} is {array.dtype} {array.shape}; wanted: {item.dtype} ({wanted}).", hint)
     if item.distribution == "label":
         check_labels(array, item.classes)
     elif item.distribution == "index":
@@ -82,14 +82,14 @@ def parse_labels(given: Labels, count: int, manifest: Manifest, origin: Path) ->
         numbers = {name: manifest.class_number(name) for name in dict.fromkeys(names)}
         values = np.array([numbers[name] for name in names], np.int64).reshape(values.shape)
     if values.shape not in ((), (count,)) or (values.size and values.dtype.kind not in "iu"):
-        raise GantoolError(f"The labels are {values.dtype} {values.shape}; wanted: one whole number, or {count}.")
+        raise ArgumentError(f"The labels are {values.dtype} {values.shape}; wanted: one whole number, or {count}.")
     check_labels(values, manifest.classes)
     return values.astype(np.int64) if values.shape else int(values)
 
 
 def check_labels(labels: np.ndarray, classes: int) -> None:
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise GantoolError(f"The labels run from {labels.min()} to {labels.max()}; there are {classes} classes.")
+        raise ArgumentError(f"The labels run from {labels.min()} to {labels.max()}; there are {classes} classes.")
 
 
 def check_signature(session: ort.InferenceSession, path: Path, manifest: Manifest) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import ArgumentError, GantoolError, excerpt
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -60,7 +60,7 @@ def open_session(
     meanwhile. On the CPU that costs 0.3 ms a megabyte, and 1.7 times the file's size in memory while it opens.
     """
     if provider not in PROVIDERS:
-        raise GantoolError(f"There is no provider {provider!r}.", f"Use one of {', '.join(PROVIDERS)}.")
+        raise ArgumentError(f"There is no provider {provider!r}.", f"Use one of {', '.join(PROVIDERS)}.")
     wanted = PROVIDERS[provider]
     if wanted not in ort.get_available_providers():
         have = ", ".join(name for name, full in PROVIDERS.items() if full in ort.get_available_providers())
@@ -71,7 +71,7 @@ def open_session(
             else f"It has: {have}.",
         )
     if threads is not None and threads < 1:
-        raise GantoolError(f"{threads} threads were asked for.", "Give 1 or more.")
+        raise ArgumentError(f"{threads} threads were asked for.", "Give 1 or more.")
     options = ort.SessionOptions()
     # otherwise unchecked bytes that look like ORT's own format would be opened as that
     options.add_session_config_entry("session.load_model_format", "ONNX")

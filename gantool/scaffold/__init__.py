@@ -1,4 +1,4 @@
-"""A new plugin: a whole package that trains, exports and passes its own test as it is written."""
+"""Write a new plugin: a whole package that trains, exports and passes its own tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gantool.errors import GantoolError, excerpt
 from gantool.plugin.registry import discover
 from gantool.system.files import replacing_folder
 
-MAX_NAME = 32  # so that no line of the templates outgrows its length
+MAX_NAME = 32  # keeps the lines of the templates within their length
 # from `gantool train`: recognisable digits in about two minutes of one CPU core
 STEPS = 3_000
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -27,7 +27,7 @@ _PLACEHOLDER = re.compile(r"%%\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Names:
-    """What a plugin's parts are called, from `name`: what `gantool train` takes."""
+    """The names of a plugin's parts, from `name`, which `gantool train` takes."""
 
     name: str
 
@@ -47,11 +47,11 @@ class Names:
 
     @property
     def prefix(self) -> str:
-        """What its classes begin with: MyGan."""
+        """What its class names begin with: MyGan."""
         return "".join(part.capitalize() for part in self.name.split("-"))
 
     def files(self) -> dict[str, tuple[str, str]]:
-        """Path in the new folder → (its template, "" for an empty file; what it is for)."""
+        """Path in the new folder → (template, "" for an empty file; what the file is for)."""
         return {
             "pyproject.toml": ("pyproject.toml.in", "the entry point by which gantool finds it"),
             f"src/{self.package}/__init__.py": ("init.py.in", "options, recipe, the game"),
@@ -64,10 +64,10 @@ class Names:
 
 
 def create(name: str, parent: Path, author: str = "") -> Path:
-    """Write the package of a new architecture `name` to `parent`/gantool-`name`, whole or not at all; its folder.
+    """Write the package of a new architecture `name` to `parent`/gantool-`name`, atomically; returns its folder.
 
-    `author`: "Name", "Name <address>" or "" for none. GantoolError for a name that no package can have, or that an
-    installed plugin, distribution or module has; for a folder that is there; for a text that is no author.
+    `author`: "Name", "Name <address>" or "" for none. GantoolError for an invalid or taken name, for a folder that
+    exists, and for an invalid author.
     """
     names = checked(name)
     authors = _authors(author)
@@ -93,7 +93,7 @@ def create(name: str, parent: Path, author: str = "") -> Path:
 
 
 def checked(name: str) -> Names:
-    """The names of a new plugin; GantoolError for one that can't be had, with one that can where it is near."""
+    """The names of a new plugin; GantoolError for an invalid or taken name, which suggests a valid one."""
     if name.lower().startswith(("gantool-", "gantool_")):
         raise GantoolError(
             f"The package is called gantool-{excerpt(name[8:])} anyway.",
@@ -107,16 +107,16 @@ def checked(name: str) -> Names:
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name == "gantool":
         raise GantoolError(f"{name!r} is a word with a meaning of its own.", f"Take another name: {name}-gan.")
     names = Names(name)
-    owner = _owner(names)
-    if owner:
+    taken = _taken_by(names)
+    if taken:
         raise GantoolError(
-            f"{name!r} is taken: {owner}.", "Take another name; `gantool plugins` lists what is installed."
+            f"{name!r} is taken: {taken}.", "Take another name; `gantool plugins` lists what is installed."
         )
     return names
 
 
-def _owner(names: Names) -> str:
-    """What has one of the names already; "" for nobody."""
+def _taken_by(names: Names) -> str:
+    """What has taken one of the names; "" when they are free."""
     for plugin in discover():
         if plugin.name == names.name and not plugin.dataset:
             return f"the plugin {plugin.name} of {plugin.distribution} {plugin.version} is installed"
@@ -130,20 +130,20 @@ def _owner(names: Names) -> str:
 
 
 def _near(name: str) -> str:
-    """The nearest text that is a name."""
+    """The valid name that is most like `name`."""
     words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", name).lower())
     near = "-".join(words).lstrip("0123456789-")[:MAX_NAME].rstrip("-")
     return near if near and not keyword.iskeyword(near) else "my-gan"
 
 
 def _authors(author: str) -> str:
-    """The line of pyproject.toml, its end included; "" without an author."""
+    """The authors' line of pyproject.toml with its newline; "" without an author."""
     if not author:
         return ""
     found = re.fullmatch(r"\s*([^<>]*?)\s*(?:<([^<>\s]+@[^<>\s]+)>)?\s*", author)
     if not found or not author.isprintable() or not any(found.groups()):
         raise GantoolError(f"'{excerpt(author)}' is no author.", "Write --author 'Name' or 'Name <name@example.org>'.")
-    # a text of JSON without control characters is one of TOML
+    # a JSON string without control characters is also a TOML string
     parts = [
         f"{k} = {json.dumps(v, ensure_ascii=False)}"
         for k, v in zip(("name", "email"), found.groups(), strict=True)

@@ -1,4 +1,4 @@
-"""The conformance kit for plugin authors: call `check_architecture` in a test of yours."""
+"""Conformance tests for plugin authors: call `check_architecture` in a test of yours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 8
 
 
 def synthetic(spec: SampleSpec, rows: int = ROWS) -> Dataset:
-    """Smooth random samples of a spec, with labels when it has classes: enough to step on, nothing to learn."""
+    """Smooth random samples of a spec, with labels when it has classes: enough for a few steps."""
     rows = max(rows, spec.classes)
     random = np.random.default_rng(0)
     axes = np.meshgrid(*(np.linspace(0, 2 * math.pi, side) for side in spec.sides), indexing="ij")
@@ -43,13 +43,18 @@ def check_architecture(
 ) -> None:
     """Raise AssertionError (or the GantoolError that a user would see) unless `architecture` keeps its contract.
 
-    For each of its `examples`: the game builds; samples have the declared shape, lie in [-1, 1], and depend on all of
-    their own inputs and on nothing else; every player's loss is finite, leaves its batch as it was, waits for no
-    device, and its gradients reach the player's parameters and nobody's outside the game; three steps of the shared
-    loop move every player and stay finite; a saved state goes on exactly; and (`artifacts`) the generator exports to
-    every format that fits it, verified, and the runtime makes equal images from each ONNX file.
+    For each of its `examples` it checks that
 
-    `config`: instead of the default one. `data(spec)`: the data of an example, for games that draw other arrays than
+    - the game builds;
+    - samples have the declared shape, lie in [-1, 1], and depend on all of their inputs and on nothing else;
+    - every player's loss is finite, leaves its batch unchanged and never waits for the device, and its gradients reach
+      the player's parameters and none outside the game;
+    - three steps of the shared loop move every player and stay finite;
+    - a run resumed from a saved state continues exactly;
+    - with `artifacts`, the last example's generator exports to every format that fits it, verified, and the runtime
+      makes equal images from each ONNX file.
+
+    `config`: used in place of the default. `data(spec)`: the data of an example, for games that draw other arrays than
     images and labels. Each message names the example and the player, and says what to do.
     """
     options_of(architecture)

@@ -15,7 +15,7 @@ from gantool.training.state import State
 
 
 def check_files(state: State, data: Dataset, name: str) -> None:
-    """Write all files of the state's generator to a temporary folder; GantoolError where torch or a check says no."""
+    """Export the state's generator to every format; GantoolError where torch or a verification fails."""
     source = exporting.from_game(
         state.game,
         architecture={"name": name, "plugin": "", "plugin_version": "", "config": {}},

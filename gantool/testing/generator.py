@@ -1,4 +1,4 @@
-"""Checks of the generator: its samples, and what they depend on."""
+"""Check the generator: its samples, and what they depend on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gantool.exporting.verify import MAX_FLOAT
 from gantool.testing.watching import READ, NoReads, ValueReadError, unchanged
 from gantool.training.state import State
 
-COUNT = 3  # samples; odd, so that a batch of two folded into the shape shows
+COUNT = 3  # samples: an odd number shows a batch size folded into the shape
 
 
 def check_samples(state: State, what: str) -> None:
-    """COUNT samples: shape, type, range; nothing in them random, in place, read back or shared across the batch."""
+    """Check samples: shape, dtype, range; nothing random, changed in place, read back or mixed across the batch."""
     game = state.game
     assert game.inputs, f"{what}: the game declares no inputs of its generator: Game(inputs=(Input(…),))"
     inputs = {item.name: tensor for item, tensor in zip(game.inputs, state.fixed_inputs(COUNT), strict=True)}
@@ -75,7 +75,7 @@ def _sampled(state: State, inputs: dict[str, Tensor], what: str) -> tuple[nn.Mod
 
 
 def check_inputs_matter(state: State, what: str) -> None:
-    """After some steps another value of any input makes other samples."""
+    """Check that, after some steps, another value of any input makes other samples."""
     inputs = {item.name: tensor for item, tensor in zip(state.game.inputs, state.fixed_inputs(2 * COUNT), strict=True)}
     generator = state.sampling_generator()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Checks of the players: their losses, their gradients, their steps, and what a checkpoint keeps of them."""
+"""Check the players: their losses, gradients and steps, and that a checkpoint holds all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMED = 3  # parameters that a message lists
 
 
 def check_players(game: Game, what: str) -> None:
-    """There is something to train, and every player has some of it."""
+    """Check that there are players, and that each has trainable parameters."""
     assert game.players, f"{what}: the game has no players: Game(players=(Player(…), …))"
     for player in game.players:
         assert player.parameters(), (
@@ -27,7 +27,7 @@ def check_players(game: Game, what: str) -> None:
 
 
 def check_gradients(state: State, what: str) -> None:
-    """Every player's loss: scalars, finite, of its own parameters alone; and each parameter is reached by some loss."""
+    """Check every player's loss: finite scalars that depend on its own parameters alone; some loss reaches each one."""
     reached: set[int] = set()
     for mover in state.movers:
         name = f"{what}: player {mover.player.name}"
@@ -38,7 +38,7 @@ def check_gradients(state: State, what: str) -> None:
                 f"{name}: no term depends on its parameters: take detach() and torch.no_grad() out of the loss, "
                 "the loop freezes the others' parameters itself"
             )
-            _check_strangers(mover, summed, name)
+            _check_foreign(mover, summed, name)
             summed.backward()  # type: ignore[no-untyped-call]
             reached |= {id(p) for p in mover.parameters if p.grad is not None}
             finite = all(bool(p.grad.isfinite().all()) for p in mover.parameters if p.grad is not None)
@@ -56,9 +56,7 @@ def _loss(state: State, mover: Mover, name: str) -> Loss:
             f"{name}: the loss waits for the device: {READ}. Return tensors; the loop reads them, once a tick"
         ):
             loss = mover.player.loss(batch)
-    assert isinstance(loss, Loss), (
-        f"{name} returns a {type(loss).__name__}: return gantool.plugin.game.Loss({{name: term}})"
-    )
+    assert isinstance(loss, Loss), f"{name} returns a {type(loss).__name__}: return gantool.plugin.Loss({{name: term}})"
     assert loss.terms, f"{name} returns no loss term: Loss({{'adversarial': …}})"
     _check_values(loss, name)
     return loss
@@ -74,12 +72,13 @@ def _check_values(loss: Loss, name: str) -> None:
         )
 
 
-def _check_strangers(mover: Mover, loss: Tensor, name: str) -> None:
-    """No parameter in the loss's graph may be nobody's: everybody else's are frozen in this turn."""
+def _check_foreign(mover: Mover, loss: Tensor, name: str) -> None:
+    """Check that no parameter in the loss's graph belongs to no player: those of other players are frozen."""
     own = {id(parameter) for parameter in mover.parameters}
-    strangers = [tensor for tensor in _leaves(loss) if isinstance(tensor, nn.Parameter) and id(tensor) not in own]
-    assert not strangers, (
-        f"{name}: its loss uses {len(strangers)} parameters (shapes {_few([str(tuple(p.shape)) for p in strangers])}) "
+    foreign = [tensor for tensor in _leaves(loss) if isinstance(tensor, nn.Parameter) and id(tensor) not in own]
+    shapes = [str(tuple(parameter.shape)) for parameter in foreign]
+    assert not foreign, (
+        f"{name}: its loss uses {len(foreign)} parameters (shapes {_first(shapes)}) "
         "of a module that is in no player's modules: it would neither be trained nor saved. Add it to modules, "
         "or freeze it with requires_grad_(False) when it is meant to stay as it is"
     )
@@ -99,7 +98,7 @@ def _leaves(loss: Tensor) -> Iterator[Tensor]:
 
 
 def _check_reached(mover: Mover, reached: set[int], name: str) -> None:
-    """By any player's loss: a lazy regulariser shares its network with a main player, and need not reach all of it."""
+    """Check that some player's loss reaches each parameter; a lazy regulariser need not reach all of its network."""
     called = {
         id(parameter): f"{key}.{path}"
         for key, module in mover.player.modules.items()
@@ -107,17 +106,17 @@ def _check_reached(mover: Mover, reached: set[int], name: str) -> None:
     }
     unreached = [called[id(p)] for p in mover.parameters if id(p) not in reached]
     assert not unreached, (
-        f"{name}: no gradient reaches {len(unreached)} of its {len(mover.parameters)} parameters ({_few(unreached)}): "
-        "use them in the forward, or take them out"
+        f"{name}: no gradient reaches {len(unreached)} of its {len(mover.parameters)} parameters "
+        f"({_first(unreached)}): use them in the forward, or take them out"
     )
 
 
-def _few(texts: list[str]) -> str:
+def _first(texts: list[str]) -> str:
     return ", ".join(texts[:NAMED]) + (", …" if len(texts) > NAMED else "")
 
 
 def check_together(state: State, what: str) -> None:
-    """The losses for simultaneous updates, when there are some, have the terms that alternating ones have."""
+    """Check the losses for simultaneous updates, if there are any: one for each player, finite scalars."""
     game = state.game
     if game.together is None:
         return
@@ -133,7 +132,7 @@ def check_together(state: State, what: str) -> None:
 
 
 def check_steps(state: State, what: str) -> None:
-    """Iterations of the shared loop move every player, to finite weights."""
+    """Check that iterations of the shared loop move every player, to finite weights."""
     before = {m.player.name: [p.detach().clone() for p in m.parameters] for m in state.movers}
     for _ in range(max(3, *(m.player.every for m in state.movers))):
         iterate(state)
@@ -151,12 +150,12 @@ def check_steps(state: State, what: str) -> None:
 
 
 def check_resume(state: State, other: State, what: str) -> None:
-    """Another game that loads this one's checkpoint makes the same next step, bit by bit."""
+    """Check that another game that loads this one's checkpoint makes the same next step, bit by bit."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.pt"
         torch.save(state.state_dict(), path)
         other.load_state_dict(torch.load(path, weights_only=True))
-    # the CPU's random stream is one for the process: give both the same
+    # the process has one random stream on the CPU: start both from the same state
     stream = torch.get_rng_state()
     iterate(state)
     torch.set_rng_state(stream)

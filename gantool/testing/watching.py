@@ -1,4 +1,4 @@
-"""What third-party code must not do with tensors, noticed while it runs."""
+"""Notice what third-party code must not do with tensors while it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ READ = "it reads a value back: .item(), float(), bool() or an `if` on a tensor"
 
 
 class ValueReadError(AssertionError):
-    """Its traceback ends at the line that reads."""
+    """A value was read back; the traceback ends at that line."""
 
 
 class NoReads(TorchDispatchMode):  # type: ignore[no-untyped-call]

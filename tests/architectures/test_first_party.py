@@ -1,4 +1,4 @@
-"""What the three first-party architectures promise beyond the common contract."""
+"""What mlp, dcgan and wgan promise beyond the common contract."""
 
 from __future__ import annotations
 

@@ -14,11 +14,10 @@ from support.commands import gantool
 from support.distributions import make_distribution
 from support.trainings import dataset, run_until, save_npz, start
 
-from gantool import data, exporting
+from gantool import data
 from gantool.artifact import inspection
 from gantool.errors import GantoolError
-from gantool.plugin.architecture import Architecture, SampleSpec
-from gantool.plugin.game import Game
+from gantool.plugin.architecture import Architecture
 from gantool.plugin.registry import Plugin
 from gantool.runtime import Generator
 from gantool.testing import check_architecture
@@ -28,11 +27,6 @@ from gantool.training.step import iterate
 
 (CYCLEGAN,) = tiny_cyclegan.gantool_architectures()
 (CGAN,) = tiny_cgan.gantool_architectures()
-
-
-def _source(game: Game) -> exporting.Source:
-    about = {"name": "tiny", "plugin": "tests", "plugin_version": "1", "config": {}}
-    return exporting.from_game(game, architecture=about, training={}, data={}, dataset=dataset(shape=game.output.shape))
 
 
 @pytest.mark.parametrize("architecture", [CYCLEGAN, CGAN], ids=lambda a: a.name)
@@ -111,19 +105,6 @@ def test_sample_grids_of_a_translator_show_each_image_beside_its_translation(tmp
     source = state.fixed_inputs(1)[0][0, 0].numpy()
     shown = pixels[gap : gap + side, gap : gap + side]
     assert np.abs(shown - (source + 1) * 127.5).max() <= 1
-
-
-def test_a_conditional_gan_samples_the_class_asked_for_alike_from_both_files(tmp_path: Path) -> None:
-    game = CGAN.build(CGAN.config(), SampleSpec((1, 8, 8), classes=3))
-    made = exporting.write(_source(game), ["onnx", "onnx-seeded"], tmp_path)
-    plain, seeded = (Generator(item.path) for item in made)
-    for labels in (2, [0, 1, 2, 0, 1], None):
-        assert np.array_equal(plain.sample(5, seed=3, labels=labels), seeded.sample(5, seed=3, labels=labels))
-    # the label is heard, and without one the classes come in turn
-    assert not np.array_equal(plain.sample(5, seed=3, labels=0), plain.sample(5, seed=3, labels=1))
-    assert np.array_equal(plain.sample(5, seed=3), plain.sample(5, seed=3, labels=[0, 1, 2, 0, 1]))
-    with pytest.raises(GantoolError, match="there are 3 classes"):
-        seeded.sample(5, labels=3)
 
 
 def test_the_labels_of_a_conditional_gan_belong_to_its_images() -> None:

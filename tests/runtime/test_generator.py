@@ -132,9 +132,11 @@ def test_what_can_not_be_asked_of_either_file(both: list[Generator], asked: dict
     ],
 )
 def test_images_and_latents_refuse_the_same(both: list[Generator], asked: dict[str, Any], message: str) -> None:
+    """As a GantoolError that is also a ValueError."""
     for ask in (both[0].sample, both[1].sample, both[0].latents):
-        with pytest.raises(GantoolError, match=message):
+        with pytest.raises(GantoolError, match=message) as error:
             ask(**asked)
+        assert isinstance(error.value, ValueError)
 
 
 def test_integers_of_numpy_are_whole_numbers(both: list[Generator]) -> None:

@@ -1,4 +1,4 @@
-"""gantool.artifact.inspection.inspect: every kind of exported file, changed ones, and what is none."""
+"""gantool.artifact.inspection.inspect: every kind of exported file, changed ones, and other files."""
 
 from __future__ import annotations
 
