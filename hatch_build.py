@@ -29,7 +29,7 @@ INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7Q
 REGISTRY = os.environ.get("npm_config_registry") or "https://registry.npmjs.org/"  # noqa: SIM112  npm's own name
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 MAX_BYTES = 100 * 2**20
-FOLDER = Path(__file__).parent / "gantool" / "export" / "app" / "assets"
+FOLDER = Path(__file__).parent / "gantool" / "exporting" / "app" / "assets"
 RECORD = "onnxruntime-web.json"  # the version, and the SHA-256 of each file
 
 LICENCE = """MIT License

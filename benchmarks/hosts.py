@@ -277,7 +277,7 @@ def versions(here: Hosts, names: Sequence[str]) -> dict[str, str]:
     try:
         if {"web", "playground"} & set(names):
             found["chromium"] = here.chromium.version
-            web = resources("gantool") / "export" / "app" / "assets" / "onnxruntime-web.json"
+            web = resources("gantool") / "exporting" / "app" / "assets" / "onnxruntime-web.json"
             found["onnxruntime-web"] = json.loads(web.read_text(encoding="utf-8"))["version"]
         if "node" in names:
             modules = hosts.node_modules("onnxruntime-node")

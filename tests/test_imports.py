@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,29 @@ def test_imports_point_one_way(module: str) -> None:
 def test_no_two_rooms_import_each_other() -> None:
     arrows = {(room(module), name) for module in MODULES if room(module) for name in ours(module)}
     assert not {(a, b) for a, b in arrows if a != b and (b, a) in arrows}
+
+
+def at_the_top(path: Path) -> set[str]:
+    """The modules of ours that a file imports when it is imported itself."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(names & MODULES.keys() or {node.module})
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found & MODULES.keys()
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    graphlib.TopologicalSorter({module: at_the_top(path) for module, path in MODULES.items()}).prepare()
 
 
 @pytest.mark.parametrize("package", LIGHT)

@@ -56,7 +56,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     written |= {p.relative_to(ROOT / "plugins").as_posix() for p in (ROOT / "plugins").rglob("*.py")}
     data = {"gantool/py.typed", "gantool/data/digits/mnist10k.npz", "gantool/data/digits/LICENSE.md"}
     # app kits: what they are made of, and onnxruntime-web where it was fetched
-    kit = ROOT / "gantool" / "export" / "app"
+    kit = ROOT / "gantool" / "exporting" / "app"
     data |= {
         p.relative_to(ROOT).as_posix() for p in [*kit.glob("assets/*"), *kit.glob("templates/**/*")] if p.is_file()
     }

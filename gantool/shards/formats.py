@@ -14,8 +14,7 @@ import numpy as np
 
 from gantool.artifact.pictures import png_info
 from gantool.artifact.provenance import Provenance
-from gantool.shards.maker import optional_library
-from gantool.shards.plan import Plan, Shard
+from gantool.shards.plan import Plan, Shard, optional_library
 
 # (number of the first image, images uint8 (n, H, W, C), labels or None)
 Parts = Iterator[tuple[int, np.ndarray, list[int] | None]]

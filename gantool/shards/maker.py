@@ -6,12 +6,11 @@ import hashlib
 import os
 from collections.abc import Callable
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gantool.errors import GantoolError
-from gantool.shards.plan import Plan, Shard
+from gantool.shards.plan import Plan, Shard, optional_library
 from gantool.shards.progress import Made
 from gantool.system.files import DISK_FULL
 
@@ -101,17 +100,6 @@ def versions(format: str) -> dict[str, str]:
     if format == "parquet":
         found["pyarrow"] = optional_library("pyarrow", "parquet", "The format parquet").__version__
     return found
-
-
-def optional_library(name: str, extra: str, purpose: str) -> Any:
-    """The module `name`; GantoolError with the line that installs it when it is missing or broken."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        missing = isinstance(error, ModuleNotFoundError) and error.name == package
-        why = "is not installed" if missing else f"can't be loaded: {error}"
-        raise GantoolError(f"{purpose} needs {package}, which {why}.", f"pip install 'gantool[{extra}]'") from error
 
 
 def manifest_digest(manifest: Manifest) -> str:

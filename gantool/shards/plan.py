@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any
 
 from gantool.errors import GantoolError
@@ -116,3 +117,14 @@ def choose_labels(labels: Sequence[int] | None, classes: int) -> tuple[int, ...]
     if wrong is not None:
         raise GantoolError(f"There is no class {wrong}: they run from 0 to {classes - 1}.")
     return tuple(labels)
+
+
+def optional_library(name: str, extra: str, purpose: str) -> Any:
+    """The module `name`; GantoolError with the line that installs it when it is missing or broken."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        missing = isinstance(error, ModuleNotFoundError) and error.name == package
+        why = "is not installed" if missing else f"can't be loaded: {error}"
+        raise GantoolError(f"{purpose} needs {package}, which {why}.", f"pip install 'gantool[{extra}]'") from error

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from gantool.errors import GantoolError, excerpt
-from gantool.shards.maker import Maker, optional_library, write_error
-from gantool.shards.plan import ON_GPU, Plan, Shard
+from gantool.shards.maker import Maker, write_error
+from gantool.shards.plan import ON_GPU, Plan, Shard, optional_library
 from gantool.shards.progress import MAX_RETRIES, Made, Report, Retries
 from gantool.system import files
 
