@@ -1,8 +1,8 @@
-"""DiffAugment: what a discriminator sees is augmented, reals and fakes alike, and gradients flow through it.
+"""DiffAugment: augments all that a discriminator sees, reals and fakes, and lets gradients through.
 
-Zhao et al. 2020, arXiv:2006.10738. The ranges, the order and the padding are those of the authors' code
-(https://github.com/mit-han-lab/data-efficient-gans), whose zeros are grey: samples lie in [-1, 1]. There, too, a
-gradient penalty (R1) is of the discriminator with its augmentation, with respect to the image before it.
+Zhao et al. 2020, arXiv:2006.10738. Ranges, order and padding (zeros, which are grey) are those of the authors' code,
+https://github.com/mit-han-lab/data-efficient-gans. As there, a gradient penalty (R1) is of the discriminator with its
+augmentation, with respect to the image before it.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from gantool.plugin.game import Game
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """The policies in `color,translation,cutout` or a part of it, in that order; () for `none` and an empty text.
+    """The policies in a text such as `cutout,color`, in the order of POLICIES; () for `none` and "".
 
-    GantoolError names one that there is not.
+    GantoolError names an unknown one.
     """
-    asked = [] if text.strip() == "none" else [name.strip() for name in text.split(",") if name.strip()]
-    for name in asked:
+    names = [] if text.strip() == "none" else [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
         if name not in POLICIES:
             raise GantoolError(
                 f"There is no DiffAugment policy {name!r}.", f"Use some of {','.join(POLICIES)}, separated by commas."
             )
-    return tuple(name for name in POLICIES if name in asked)
+    return tuple(name for name in POLICIES if name in names)
 
 
 def attach(game: Game, policies: Sequence[str]) -> None:
-    """From now on the discriminators of `game` see augmented images, whenever one is called in training mode.
+    """Make the discriminators of `game` see augmented images whenever they are called in training mode.
 
-    Hooks on the modules of all players in the role of a discriminator do it, but for those that a generator uses: the
-    loss functions know nothing of it. GantoolError when the game has no images, or no discriminator.
+    It is done by hooks on the modules of all players in the role of a discriminator, except those that a generator
+    uses; loss functions need not know. GantoolError when the game has no images or no discriminator.
     """
     if not policies:
         return
@@ -64,9 +64,9 @@ def attach(game: Game, policies: Sequence[str]) -> None:
 
 
 class _Hook:
-    """Augments those arguments of a module's call that are images: (N, C, H, W) with the sides of a sample.
+    """Augments the arguments of a module's call that are images: (N, C, H, W) with the sides of a sample.
 
-    Several in one call belong together (a picture and what it was made of): they are moved and cut alike, as the
+    Several images of one call belong together (as a picture and what it was made of): they are augmented alike, as the
     channels of one image.
     """
 
@@ -99,12 +99,12 @@ class _Hook:
 
 
 def augment(images: Tensor, policies: Sequence[str]) -> Tensor:
-    """Images (N, C, H, W) around [-1, 1], each changed in its own random way; float32 at least.
+    """Augment images (N, C, H, W) around [-1, 1], each in its own random way; in float32 at least.
 
-    Draws from torch's default generator of the device, and reads nothing back: it can be captured in a CUDA graph,
-    compiled, and differentiated twice.
+    Draws from torch's default generator and never waits for the device: it can be captured in a CUDA graph, compiled,
+    and differentiated twice.
     """
-    if images.dtype in (torch.float16, torch.bfloat16):  # 8 bits would show which images were augmented in it
+    if images.dtype in (torch.float16, torch.bfloat16):  # their rounding would tell augmented images from others
         images = images.float()
     for name in policies:
         images = POLICIES[name](images)
@@ -112,7 +112,7 @@ def augment(images: Tensor, policies: Sequence[str]) -> Tensor:
 
 
 def _uniform(images: Tensor, low: float, high: float) -> Tensor:
-    """A number for each image, (N, 1, 1, 1)."""
+    """A random number for each image, (N, 1, 1, 1)."""
     drawn = torch.rand(len(images), 1, 1, 1, dtype=images.dtype, device=images.device)
     return drawn * (high - low) + low
 
@@ -120,7 +120,7 @@ def _uniform(images: Tensor, low: float, high: float) -> Tensor:
 def color(images: Tensor) -> Tensor:
     """Brightness by up to ±0.5, saturation times 0 to 2, contrast times 0.5 to 1.5."""
     images = images + _uniform(images, -0.5, 0.5)
-    if images.shape[1] > 1:  # one channel is its own mean
+    if images.shape[1] > 1:  # a single channel is grey
         grey = images.mean(1, keepdim=True)
         images = grey + (images - grey) * _uniform(images, 0.0, 2.0)
     mean = images.mean((1, 2, 3), keepdim=True)
@@ -128,7 +128,7 @@ def color(images: Tensor) -> Tensor:
 
 
 def translation(images: Tensor) -> Tensor:
-    """Moved by whole pixels, up to an eighth of the side each way; zeros come in."""
+    """Shift by whole pixels, by up to an eighth of the side each way; fill with zeros."""
     moved = images
     for axis in (2, 3):
         side = images.shape[axis]
@@ -141,7 +141,7 @@ def translation(images: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor) -> Tensor:
-    """A rectangle of half the sides becomes zero; its centre is anywhere in the image, so part may fall outside."""
+    """Zero a rectangle of half the sides. Its centre is anywhere in the image, so that a part may lie outside."""
     cut: Tensor | None = None
     for axis in (2, 3):
         side = images.shape[axis]
@@ -154,7 +154,7 @@ def cutout(images: Tensor) -> Tensor:
 
 
 def _whole(images: Tensor, low: int, high: int) -> Tensor:
-    """A whole number for each image, `low` to `high` inclusive: (N, 1, 1, 1)."""
+    """A random whole number for each image, `low` to `high` inclusive: (N, 1, 1, 1)."""
     return torch.randint(low, high + 1, (len(images), 1, 1, 1), device=images.device)
 
 

@@ -1,9 +1,9 @@
-"""Several processes that train one game: who they are, what they average, and how they end together.
+"""Several processes that train one game: how they meet, what they average, and how they end together.
 
-torchrun starts them and tells each its number. Each draws its part of the global batch; a player's gradients are
-averaged in one flat all-reduce before its optimizer steps (StyleGAN3's way: it fits several passes a step, double
-backward and CUDA graphs, which the DistributedDataParallel wrapper does not). Everything else that they say to each
-other happens at ticks, or about once a second. Process 0 leads: it alone touches the run's folder.
+torchrun starts them and gives each its rank. Each draws its part of the global batch; a player's gradients are averaged
+in one flat all-reduce before its optimizer steps (as in StyleGAN3: it allows several passes a step, double backward and
+CUDA graphs, which DistributedDataParallel does not). All other communication happens at ticks, or about once a second.
+Process 0 leads: it alone writes the run's folder.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ T = TypeVar("T")
 
 VARIABLE, TIMEOUT = "GANTOOL_TIMEOUT", 600.0  # seconds that a process waits for another
 AGREE = 1.0  # seconds between two agreements on whether to stop
-TEARDOWN = 10.0  # seconds that leaving a broken group may take
-LOCKED = 10.0  # seconds that a restarted process waits for the lock of the one before it
+TEARDOWN = 10.0  # seconds to leave a broken group; then the process is ended
+LOCKED = 10.0  # seconds that a restarted process waits for the run's lock, which its predecessor may still hold
 _RUN = "gantool/run"
 
 
 class Lost(GantoolError):
-    """Another process ended, hangs, or never came."""
+    """Another process ended, hangs, or never started."""
 
 
 class Group:
-    """One process alone, which leads itself: nothing is sent, nothing waited for."""
+    """A single process: it leads, sends nothing and waits for nothing."""
 
     rank = 0
     size = 1
@@ -51,11 +51,11 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def remember(self, run: Path) -> None:
-        """The run that this job began, for the processes that torchrun starts in the place of these."""
+        """Remember the run that this job began, for the processes that torchrun starts after a failure."""
         if self._memory is not None and self.leads:
             self._memory.set(_RUN, str(run.resolve()))
 
@@ -66,7 +66,7 @@ class Group:
         return Path(self._memory.get(_RUN).decode())
 
     def place(self, asked: str | None, last: str = "auto") -> str:
-        """The device of this process, for `pick_device`: what was `asked` for, or else what was `last` used."""
+        """The device of this process, for `pick_device`: the one `asked` for, else the one used `last`."""
         return asked or last
 
     def part(self, count: int) -> slice | None:
@@ -80,13 +80,13 @@ class Group:
         """Make `tensor` the sum over all processes."""
 
     def least(self, tensor: Tensor) -> None:
-        """Make `tensor` the least over all processes, value by value."""
+        """Make each value of `tensor` the smallest over all processes."""
 
     def copy(self, tensors: Iterable[Tensor]) -> None:
-        """Make `tensors` the leader's."""
+        """Copy the leader's `tensors` to all processes."""
 
     def lead(self, work: Callable[[], T]) -> T:
-        """What `work` gives the leader, who alone does it. If it raises there, the others end, too."""
+        """Do `work` in the leader only; all processes get its result. If it raises, the others end, too."""
         return work()
 
     def everyones(self, value: T) -> list[T]:
@@ -94,13 +94,13 @@ class Group:
         return [value]
 
     def check_same(self, what: str, value: str) -> None:
-        """GantoolError when the processes have not the same `value` of `what`."""
+        """GantoolError when `value` (of `what`) differs between the processes."""
 
     def check_weights(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
-        """GantoolError when the weights of player `name` are not the same everywhere."""
+        """GantoolError when the weights of player `name` differ between the processes."""
 
     def agreeing(self, asked: Callable[[], bool]) -> Callable[[], bool]:
-        """From "was this process asked to stop?" a function that says to all of them in the same step that one was."""
+        """A function that tells all processes in the same step that one of them was `asked` to stop."""
         return asked
 
 
@@ -108,13 +108,13 @@ ALONE = Group()
 
 
 class Torchrun(Group):
-    """One of several processes."""
+    """One of several processes. They talk through torch.distributed and torchrun's key-value store."""
 
     def __init__(self, store: Any, meeting: str, rank: int, size: int, timeout: float) -> None:
         super().__init__(store)
         self.rank, self.size, self.timeout = rank, size, timeout
         self._failures = f"gantool/{meeting}/failures"
-        # control goes over the CPU, gradients over what their device has
+        # gloo for values on the CPU, NCCL for gradients on GPUs
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         with self._waiting("to connect"):
             dist.init_process_group(
@@ -149,7 +149,7 @@ class Torchrun(Group):
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def average(self, parameters: Sequence[nn.Parameter]) -> None:
-        # a gradient can be missing here and not elsewhere; all processes have to send the same number of values
+        # all processes must send the same number of values, though a gradient may be missing in one
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         self._reduce(flat, dist.ReduceOp.SUM, "for gradients")
@@ -197,7 +197,7 @@ class Torchrun(Group):
                 )
 
     def check_weights(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
-        # they are equal bit by bit where all processors are of one kind; others may round otherwise, a little
+        # with a tolerance: processors of different kinds may round differently
         most = torch.stack(torch._foreach_norm([p.detach() for p in parameters])).double()
         least = most.clone()
         self._reduce(most, dist.ReduceOp.MAX, "at a tick")
@@ -205,12 +205,12 @@ class Torchrun(Group):
         if not torch.allclose(most, least, rtol=1e-4, atol=1e-6):
             raise GantoolError(
                 f"The weights of the {name} have drifted apart between the {self.size} processes.",
-                "Does the architecture draw random numbers of its own, or move players by what it sees?",
+                "Does the architecture draw random numbers of its own, or does what it does depend on the batch?",
             )
 
     def agreeing(self, asked: Callable[[], bool]) -> Callable[[], bool]:
-        # Not in every step: the processes would wait for each other on the host, and a flag beside the gradients
-        # would have to be read from the device. All compute the same stride from the slowest one's time.
+        # Not in every step: the processes would wait for each other. The stride follows the time of the slowest
+        # process, so that all have the same.
         stride, left, before = 1, 1, time.monotonic()
 
         def agreed() -> bool:
@@ -227,22 +227,22 @@ class Torchrun(Group):
 
         return agreed
 
-    def speaks(self) -> bool:
-        """Whether this process is the first to fail: it says why, and the others end quietly."""
+    def fails_first(self) -> bool:
+        """Whether this process is the first to fail: it prints why, and the others end quietly."""
         try:
             return self._memory is None or self._memory.add(self._failures, 1) == 1
         except RuntimeError:  # the process that kept the store is gone
             return True
 
-    def told(self) -> None:
-        """The first to fail has said why. Until then the others stay: torchrun kills all when one leaves."""
+    def release(self) -> None:
+        """Let the others end, after the error was printed. torchrun kills all processes when one leaves."""
         with suppress(RuntimeError):
-            self._memory.set(f"{self._failures}/told", "")
+            self._memory.set(f"{self._failures}/printed", "")
 
-    def hear(self) -> None:
-        """Wait until the first to fail has said why."""
+    def wait_for_release(self) -> None:
+        """Wait until the first to fail has printed why."""
         with suppress(RuntimeError):
-            self._memory.wait([f"{self._failures}/told"], timedelta(seconds=TEARDOWN / 2))
+            self._memory.wait([f"{self._failures}/printed"], timedelta(seconds=TEARDOWN / 2))
 
     def _reduce(self, tensor: Tensor, by: Any, why: str) -> None:
         with self._waiting(why):
@@ -252,12 +252,12 @@ class Torchrun(Group):
     def _waiting(self, why: str) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:  # all errors of torch.distributed are
+        except RuntimeError as error:  # the type of all errors of torch.distributed
             text = str(error).strip().partition("\n")[0][:200]
             if "timed out" in str(error).lower() or "timeout" in str(error).lower():
                 raise Lost(
-                    f"Process {self.rank} of {self.size} waited {self.timeout:g} s {why}, and another did not come: "
-                    f"it hangs, or its machine can't be reached ({text}).",
+                    f"Process {self.rank} of {self.size} waited {self.timeout:g} s {why} in vain: "
+                    f"another process hangs, or its machine can't be reached ({text}).",
                     f"See what the others did last. If one is only slow: {VARIABLE}=SECONDS waits longer.",
                 ) from error
             raise Lost(
@@ -269,10 +269,10 @@ class Torchrun(Group):
 
 @contextmanager
 def joined(tell: Callable[[Exception], object] = traceback.print_exception) -> Iterator[Group]:
-    """The processes that torchrun started, this one among them; ALONE without torchrun.
+    """The group of processes that torchrun started; ALONE without torchrun.
 
-    When one of them fails inside, all leave with exit status 1; the first to fail tells its error, the others nothing.
-    One process alone just raises.
+    When one of them fails inside, all leave with exit status 1. The first to fail prints its error by `tell`, the
+    others print nothing. A single process just raises.
     """
     group = _join()
     if not isinstance(group, Torchrun):
@@ -283,14 +283,14 @@ def joined(tell: Callable[[Exception], object] = traceback.print_exception) -> I
     try:
         yield group
     except Exception as error:
-        timer.start()  # what has lost its peers may wait for them forever
-        if not group.speaks():
-            group.hear()
+        timer.start()  # torch may wait forever for processes that are gone
+        if not group.fails_first():
+            group.wait_for_release()
             raise SystemExit(1) from None
         if isinstance(error, GantoolError) and not isinstance(error, Lost) and not group.leads:
             error.message += f" (process {group.rank} of {group.size}, on {socket.gethostname()})"
         tell(error)
-        group.told()
+        group.release()
         raise SystemExit(1) from error
     finally:
         dist.destroy_process_group()
@@ -307,14 +307,14 @@ def _join() -> Group:
         store = dist.TCPStore(  # type: ignore[attr-defined]
             address,
             port,
-            is_master=rank == 0 and not agent,  # torchrun keeps one, which outlives the processes
+            is_master=rank == 0 and not agent,  # torchrun has a store that outlives the processes
             timeout=timedelta(seconds=timeout),
             wait_for_workers=False,
             multi_tenant=True,
         )
     except RuntimeError as error:
         raise Lost(
-            f"Process {rank} of {size} did not reach {address}:{port} within {timeout:g} s, where the others meet.",
+            f"Process {rank} of {size} did not reach process 0 at {address}:{port} within {timeout:g} s.",
             "Is process 0 running, and does a firewall let that port through?",
         ) from error
     group = Torchrun(store, _meet(store, rank, size, timeout), rank, size, timeout) if size > 1 else Group(store)
@@ -323,10 +323,10 @@ def _join() -> Group:
 
 
 def _meet(store: Any, rank: int, size: int, timeout: float) -> str:
-    """Wait until all processes are there; gives this meeting a name that none before it in the same store had.
+    """Wait until all processes are there; returns a name for this meeting, for keys that no earlier one has used.
 
-    The store may remember processes that have died, so each says a word that no other ever said, and process 0 answers
-    until it has been understood.
+    The store may hold keys of processes that have died. So each process writes a random word of its own, and process 0
+    answers that word with its own, which names the meeting, until the process has read the answer.
     """
     word = secrets.token_hex(8)
     if rank:
@@ -335,7 +335,7 @@ def _meet(store: Any, rank: int, size: int, timeout: float) -> str:
             meeting: str = store.get(f"gantool/answer/{word}").decode()
         except RuntimeError as error:
             raise Lost(
-                f"Process {rank} of {size} waited {timeout:g} s for process 0, which never came.",
+                f"Process {rank} of {size} waited {timeout:g} s for process 0, which did not start.",
                 f"Start all {size} with the same command; {VARIABLE}=SECONDS waits longer.",
             ) from error
         store.set(f"gantool/{meeting}/here/{rank}", "")
@@ -348,7 +348,7 @@ def _meet(store: Any, rank: int, size: int, timeout: float) -> str:
         missing = [other for other in missing if not store.check([f"gantool/{word}/here/{other}"])]
         if missing and time.monotonic() > deadline:
             raise Lost(
-                f"Of {size} processes only {size - len(missing)} came within {timeout:g} s: "
+                f"Of {size} processes only {size - len(missing)} started within {timeout:g} s: "
                 f"{', '.join(map(str, missing))} missing.",
                 f"Start all {size} with the same command, and see why one ended; {VARIABLE}=SECONDS waits longer.",
             )

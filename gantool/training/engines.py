@@ -1,4 +1,4 @@
-"""How an iteration is computed. All engines do the arithmetic of `step.move`; `eager` is that function itself."""
+"""Engines: ways to compute an iteration. All do the arithmetic of `step.move`; `eager` is that function itself."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Engine(Protocol):
     """Runs the turns of one iteration, each on its batch."""
 
     name: str
-    capturable: bool  # optimizers keep all of their state on the device
+    capturable: bool  # optimizers must keep all of their state on the device
 
     def prepare(self, game: Game) -> None:
-        """Once, when the modules are on the device."""
+        """Called once, when the modules are on the device."""
 
     def run(self, state: State, turns: Sequence[Turn], batches: Sequence[dict[str, Tensor]]) -> None: ...
 
     def reset(self) -> None:
-        """Weights or optimizer states were replaced by other tensors."""
+        """Called when weights or optimizer states were replaced by other tensors."""
 
 
 def choose(name: str, device: torch.device) -> str:
-    """`auto` → `rewritten` on a CPU, which was measured; `graph` on CUDA, where small networks wait for launches."""
+    """Resolve `auto`: `rewritten` on a CPU, `graph` on CUDA. GantoolError when `device` can't have the engine."""
     if name not in get_args(Name):
         raise GantoolError(f"There is no engine {name!r}.", f"Use {', '.join(get_args(Name))}.")
     if name == "auto":
@@ -50,7 +50,7 @@ def choose(name: str, device: torch.device) -> str:
 
 
 def make(name: str, device: torch.device) -> Engine:
-    """The engine called `name`, or GantoolError when `device` can't have it."""
+    """The engine called `name`; GantoolError when `device` can't have it."""
     engines: dict[str, type[Engine]] = {
         "eager": Eager,
         "rewritten": Rewritten,
@@ -61,7 +61,7 @@ def make(name: str, device: torch.device) -> Engine:
 
 
 class Eager:
-    """Every operation as the modules have it."""
+    """Runs the modules as they are."""
 
     name = "eager"
     capturable = False
@@ -78,7 +78,7 @@ class Eager:
 
 
 class Rewritten(Eager):
-    """Eager, with thin convolutions as matrix products and cheaper dropout masks: for CPUs."""
+    """Eager, after convolutions of few channels became matrix products and dropout masks cheaper: for CPUs."""
 
     name = "rewritten"
 
@@ -88,7 +88,7 @@ class Rewritten(Eager):
 
 
 class Compiled(Eager):
-    """Every turn's losses and their gradients through torch.compile."""
+    """Compiles each turn's losses and their gradients by torch.compile."""
 
     name = "compiled"
 
@@ -107,20 +107,20 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class _Capture:
-    """A captured iteration: the graph, where it reads its batches, and the players in the order of their moves."""
+    """A captured iteration: its graph, the buffers that it reads its batches from, and the players that move."""
 
     graph: torch.cuda.CUDAGraph
-    places: list[dict[str, Tensor]]
+    buffers: list[dict[str, Tensor]]
     players: list[str]
 
 
 class Graph(Eager):
-    """A whole iteration in one CUDA graph, for networks whose kernels are shorter than their launches.
+    """Runs a whole iteration as one CUDA graph, for networks whose kernels take less time than their launches.
 
-    For each set of players that move together (`every`), the first iterations run eagerly on a side stream, as
-    capturing asks for (lazy states, the plans of cuDNN); they count. Then one is captured, and replayed on batches
-    copied in.
-    Random numbers inside come from torch's default CUDA generator, which a replay advances as the eager step would.
+    The first iterations of each set of turns (`every` makes several sets) run eagerly on a side stream, as capturing
+    needs it (lazy states, cuDNN's plans); they are normal iterations. Then one is captured, and replayed on batches
+    copied into its buffers. Random numbers in it come from torch's default CUDA generator, which a replay advances as
+    an eager step would.
     """
 
     name = "graph"
@@ -136,7 +136,7 @@ class Graph(Eager):
 
     def run(self, state: State, turns: Sequence[Turn], batches: Sequence[dict[str, Tensor]]) -> None:
         key = tuple(id(turn) for turn in turns)
-        with torch.cuda.device(state.device):  # streams and graphs are made on the current one
+        with torch.cuda.device(state.device):  # streams and graphs are made on the current device
             if self._runs.setdefault(key, 0) < WARM_UP:
                 self._runs[key] += 1
                 self._warm_up(state, turns, batches)
@@ -144,7 +144,7 @@ class Graph(Eager):
             if key not in self._captures:
                 self._captures[key] = self._capture(state, turns, batches)
             capture = self._captures[key]
-            _copy(batches, capture.places)
+            fill(capture.buffers, batches)
             capture.graph.replay()
         for player in capture.players:
             state.meter.count(player)
@@ -157,14 +157,14 @@ class Graph(Eager):
         torch.cuda.current_stream(state.device).wait_stream(aside)
 
     def _capture(self, state: State, turns: Sequence[Turn], batches: Sequence[dict[str, Tensor]]) -> _Capture:
-        places = _places(batches)
+        buffers = buffers_like(batches)
         graph = torch.cuda.CUDAGraph()
         try:
-            # other threads (NCCL's watchdog) may speak to the device meanwhile
+            # thread_local: other threads (NCCL's watchdog) may use the device meanwhile
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                super().run(state, turns, places)
+                super().run(state, turns, buffers)
         except RuntimeError as error:
-            # ending a capture that went wrong raises an error of its own, which hides why
+            # the end of a failed capture raises an error of its own; the first one says why
             cause: BaseException = error
             while cause.__context__ is not None:
                 cause = cause.__context__
@@ -174,12 +174,12 @@ class Graph(Eager):
             ) from error
         players = [mover.player.name for turn in turns for mover in turn.movers]
         for player in players:
-            state.meter.count(player, -1)  # capturing computed nothing
-        return _Capture(graph, places, players)
+            state.meter.count(player, -1)  # capturing computes nothing
+        return _Capture(graph, buffers, players)
 
 
-def _places(batches: Sequence[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-    """Tensors of their own in the shape of the batches; what is one tensor there is one here."""
+def buffers_like(batches: Sequence[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """New tensors in the shapes of the batches. A tensor that several batches share stays shared."""
     made: dict[int, Tensor] = {}
     return [
         {name: made.setdefault(id(tensor), torch.empty_like(tensor)) for name, tensor in batch.items()}
@@ -187,10 +187,12 @@ def _places(batches: Sequence[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
     ]
 
 
-def _copy(batches: Sequence[dict[str, Tensor]], places: Sequence[dict[str, Tensor]]) -> None:
-    done: set[int] = set()
-    for batch, place in zip(batches, places, strict=True):
-        for name, tensor in batch.items():
-            if id(tensor) not in done:
-                done.add(id(tensor))
-                place[name].copy_(tensor)
+def fill(buffers: Sequence[dict[str, Tensor]], batches: Sequence[dict[str, Tensor]]) -> None:
+    """Copy the batches into buffers made by `buffers_like`; each shared tensor once."""
+    pairs = {
+        id(tensor): (buffer[name], tensor)
+        for buffer, batch in zip(buffers, batches, strict=True)
+        for name, tensor in batch.items()
+    }
+    for target, tensor in pairs.values():
+        target.copy_(tensor)

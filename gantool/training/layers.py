@@ -1,7 +1,7 @@
-"""Layers in forms that a CPU computes faster: the same arithmetic, other kernels.
+"""Layers in forms that a CPU computes faster: the same arithmetic by other kernels.
 
-A layer keeps its parameters and its name in the state dict; only its class, and so its `forward`, changes. The timings
-behind the choices: benchmarks/layers.py.
+Only the class of a layer changes, and so its `forward`; its parameters and their names stay. Which layers gain was
+measured by benchmarks/layers.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-THIN = 4  # channels on the side of the image up to which the library's convolution loses to a matrix product
+THIN = 4  # up to so many channels on the side of the image a matrix product is faster than PyTorch's convolution
 
 
 def rewrite(module: nn.Module) -> None:
-    """Change those layers in `module` for which a faster form is known."""
+    """Replace the layers in `module` that have a faster form, in place."""
     for child in module.modules():
         faster = _faster(child)
         if faster:
@@ -40,7 +40,7 @@ def _faster(layer: nn.Module) -> type[nn.Module] | None:
 class ThinConv2d(nn.Conv2d):
     """A convolution of an image with few channels: its patches as rows, times the weights.
 
-    Only where the image's gradient is asked for, which is what the library is slow at.
+    Only when the image needs a gradient, which PyTorch is slow at.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class WholeConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if tuple(input.shape[2:]) != self.kernel_size:
             return super().forward(input)
-        # as the channels lie in memory, so that nothing is copied
+        # channels last, as in memory, so that nothing is copied
         rows, weight = (t.permute(0, 2, 3, 1).flatten(1) for t in (input, self.weight))
         return F.linear(rows, weight, self.bias)[:, :, None, None]
 
@@ -86,13 +86,13 @@ class ThinConvTranspose2d(nn.ConvTranspose2d):
 
 
 class ByteDropout(nn.Dropout):
-    """Dropout whose mask takes one random byte a value: keeps k/256 of them, k the nearest to 1 - p, unbiased."""
+    """Dropout with one random byte a value: keeps k/256 of the values, k/256 nearest to 1 - p, and scales by 256/k."""
 
     def forward(self, input: Tensor) -> Tensor:
         keep = round(256 * (1 - self.p))
         if not self.training or keep in (0, 256):
             return super().forward(input)
-        # PyTorch's generator makes 64 bits as fast as one Bernoulli draw
+        # PyTorch's generator makes 64 bits as fast as one Bernoulli value
         words = torch.empty(-(-input.numel() // 8), dtype=torch.int64, device=input.device).random_(-(2**63), None)
         bytes_ = words.view(torch.uint8)[: input.numel()].view(input.shape)
         return input * (bytes_ < keep).to(input.dtype).mul_(256 / keep)

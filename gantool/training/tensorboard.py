@@ -1,6 +1,6 @@
 """`--tensorboard`: scalars, sample grids and settings for TensorBoard, in the run's `tensorboard/`.
 
-A listener of the training like any other: the loop knows nothing of it, and nothing is imported unless asked for.
+It is a listener like any other: the loop does not know of it, and TensorBoard is imported only when wanted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def require() -> None:
 
 @contextmanager
 def listening(listener: Listener, run: RunDir, info: RunInfo) -> Iterator[Listener]:
-    """`listener`; when the run asks for TensorBoard, one that writes for it, too, and tells `listener` everything."""
+    """`listener`, or one that also writes for TensorBoard when the run wants it."""
     if not info.tensorboard:
         yield listener
         return
@@ -47,8 +47,8 @@ def listening(listener: Listener, run: RunDir, info: RunInfo) -> Iterator[Listen
 class _Board:
     def __init__(self, listener: Listener, run: RunDir, info: RunInfo) -> None:
         self.listener, self.run, self.step = listener, run, info.step
-        self.stepped = listener.stepped  # on the hot path: no call more than without a board
-        # what a killed run wrote after its last checkpoint is to be forgotten
+        self.stepped = listener.stepped  # on the hot path: no call in between
+        # TensorBoard forgets what a killed run wrote after its last checkpoint
         self.writer = self._open(info.step + 1 if info.step else None)
         self._write_settings(info)
 
@@ -57,7 +57,7 @@ class _Board:
 
         step = int(record["step"])
         with self.run.writing():
-            if step <= self.step:  # the run was taken back to a checkpoint
+            if step <= self.step:  # after a rollback
                 self.writer.close()
                 self.writer = self._open(step)
             for name, value in record.items():
@@ -81,7 +81,7 @@ class _Board:
             return SummaryWriter(str(self.run.path / FOLDER), purge_step=purge_step)
 
     def _write_settings(self, info: RunInfo) -> None:
-        """Config and recipe as hyperparameters, in the same file (`add_hparams` would make a run of its own)."""
+        """Write config and recipe as hyperparameters, to the same file (`add_hparams` would make another run)."""
         from torch.utils.tensorboard.summary import hparams
 
         settings: dict[str, Any] = {"architecture": info.architecture, "data": info.data.name, "seed": info.seed}

@@ -20,7 +20,6 @@ from support.ranks import Ranks, only_run
 from support.trainings import TinyDiscriminator, TinyGenerator, different, flat, plugin, run_until, save_npz, tiny_game
 from torch import Tensor, nn
 
-from gantool.cli import training
 from gantool.errors import GantoolError
 from gantool.plugin import objectives
 from gantool.plugin.architecture import SampleSpec
@@ -208,8 +207,8 @@ def test_nan_in_one_process_takes_all_back(tmp_path: Path) -> None:
 
 def test_a_process_that_never_comes_is_named(tmp_path: Path) -> None:
     for absent, message in (
-        (1, "Of 2 processes only 1 came within 2 s: 1 missing."),
-        (0, "Process 1 of 2 did not reach 127.0.0.1:"),
+        (1, "Of 2 processes only 1 started within 2 s: 1 missing."),
+        (0, "Process 1 of 2 did not reach process 0 at 127.0.0.1:"),
     ):
         began = time.monotonic()
         started = Ranks(2, tmp_path, ranks.gantool, *options(tmp_path), absent=absent, GANTOOL_TIMEOUT="2")
@@ -297,18 +296,18 @@ def test_a_restarted_job_goes_on_with_the_run_it_began_also_one_without_a_tick(
     save_npz(tmp_path / "noise.npz")
     given = {**SMALL, "data": "noise.npz", "device": "cpu", "tick": 20}
     torchruns = Group(torch.distributed.HashStore())
-    first = training._open("mlp", given, torchruns)
+    first = session.open_session("mlp", given, group=torchruns)
     metrics_log.append(first.run, {"step": 20})  # killed before the checkpoint of this tick
     name = first.run.name
     del first  # and its lock
-    second = training._open("mlp", given, torchruns)
+    second = session.open_session("mlp", given, group=torchruns)
     assert (second.run.name, second.state.step) == (name, 0)
     assert run_until(second, stop=20) == "interrupted"
     assert [record["step"] for record in metrics_log.read_metrics(second.run)] == [20]
     del second
-    third = training._open("mlp", given, torchruns)
+    third = session.open_session("mlp", given, group=torchruns)
     assert (third.run.name, third.state.step) == (name, 20)
-    assert training._open("mlp", given, Group(torch.distributed.HashStore())).run.number == 2  # another job
+    assert session.open_session("mlp", given, group=Group(torch.distributed.HashStore())).run.number == 2  # another job
 
 
 def _worker(torchrun: int, rank: int) -> int:

@@ -166,12 +166,12 @@ def test_a_checkpoint_of_another_kind_of_device_takes_this_ones_optimizer_settin
     iterate(opened.state)  # torch refuses capturable optimizers on a CPU
 
 
-def test_a_tensor_shared_by_batches_lies_in_one_place() -> None:
+def test_a_tensor_shared_by_batches_has_one_buffer() -> None:
     z, real = torch.arange(3.0), torch.arange(4.0)
     batches = [{"real": real, "z": z}, {"z": z}]
-    places = engines._places(batches)
-    assert places[0]["z"] is places[1]["z"]
-    assert places[0]["z"] is not z
-    engines._copy(batches, places)
-    assert torch.equal(places[1]["z"], z)
-    assert torch.equal(places[0]["real"], real)
+    buffers = engines.buffers_like(batches)
+    assert buffers[0]["z"] is buffers[1]["z"]
+    assert buffers[0]["z"] is not z
+    engines.fill(buffers, batches)
+    assert torch.equal(buffers[1]["z"], z)
+    assert torch.equal(buffers[0]["real"], real)
