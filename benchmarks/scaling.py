@@ -143,7 +143,7 @@ def main() -> None:
                 *(f"{milliseconds(work.sending(devices, link))} ms" for link in LINKS),
             ]
         )
-    print(f"An iteration on {devices} devices: what each sends, and for how long.\n\n{table(rows)}\n")
+    print(f"An iteration on {devices} devices: what each device sends, and how long that takes.\n\n{table(rows)}\n")
 
     rows = [["case", "batch a device", "computing", *(link.name for link in LINKS)]]
     for case, work in works.items():
@@ -151,7 +151,8 @@ def main() -> None:
             alone = work.computing(batch, speed)
             efficiency = [alone * work.rate(batch, devices, link, speed) for link in LINKS]
             rows.append([case, str(batch), f"{milliseconds(alone)} ms", *(f"{e:.0%}" for e in efficiency)])
-    print(f"Efficiency on {devices} devices (images/s against {devices} times one).\n\n{table(rows)}\n")
+    print(f"Efficiency on {devices} devices (images/s, compared with {devices} times those of one device).")
+    print(f"\n{table(rows)}\n")
 
     rows = [["case", *(link.name for link in LINKS)]]
     for case, work in works.items():
@@ -166,8 +167,9 @@ def main() -> None:
             cells.append(f"{least:,.0f}; {most}")
         rows.append([case, *cells])
     print(
-        f"Where it stops paying: the least batch a device for {ENOUGH:.0%} efficiency on {devices}; the most devices "
-        f"for a global batch of {arguments.batch} (until doubling them gains less than {PAYS:g} times)."
+        f"Limits: the smallest batch a device for {ENOUGH:.0%} efficiency on {devices} devices; and the most devices "
+        f"for a global batch of {arguments.batch} (more are too many when twice as many devices are less than "
+        f"{PAYS:g} times as fast)."
         f"\n\n{table(rows)}"
     )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,9 @@ from support.inprocess import runner
 from support.trainings import (
     SMALL,
     TinyDiscriminator,
+    TinyGenerator,
     dataset,
     different,
-    in_float64,
-    plugin,
     run_until,
     save_npz,
     start,
@@ -43,7 +40,6 @@ from gantool.training.step import iterate
 
 ALL = "color,translation,cutout"
 CPU = torch.device("cpu")
-compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler; there is no g++")
 
 
 def pictures(count: int = 2000, channels: int = 3, high: int = 8, wide: int = 16) -> Tensor:
@@ -220,14 +216,28 @@ def test_what_comes_in_one_call_is_changed_alike_and_labels_are_left_alone() -> 
 
 
 def test_a_module_that_a_generator_uses_is_left_alone() -> None:
-    """A discriminator-role player may own a part of the generator; what makes samples must see them as they are."""
-    game = tiny_game(SampleSpec((1, 8, 8)))
+    """A discriminator-role player may own a part of the generator, whose samples must stay as they are."""
+
+    class Refining(TinyGenerator):
+        def __init__(self, spec: SampleSpec) -> None:
+            super().__init__(spec)
+            self.refine = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, z: Tensor) -> Tensor:
+            return self.refine(super().forward(z))
+
+    spec = SampleSpec((1, 8, 8))
+    generator = Refining(spec)
+    game = tiny_game(spec, generator)
     judge, maker = game.players
-    shared = Player("judge", judge.role, {**judge.modules, "shared": game.generator.linear}, judge.loss, judge.draws)  # type: ignore[dict-item]
-    augment.attach(Game(game.generator, (shared, maker), game.inputs, game.data, game.output), ["color"])
-    assert not game.generator._forward_pre_hooks
-    assert not game.generator.linear._forward_pre_hooks
-    assert all(module._forward_pre_hooks for module in judge.modules.values())
+    owner = Player("judge", judge.role, {**judge.modules, "shared": generator.refine}, judge.loss, judge.draws)
+    z = torch.randn(4, 4)
+    images = generator(z)
+    (scoring,) = judge.modules.values()
+    scores = scoring(images)
+    augment.attach(Game(generator, (owner, maker), game.inputs, game.data, game.output), ["color"])
+    assert torch.equal(generator(z), images)
+    assert not torch.equal(scoring(images), scores)
 
 
 def test_samples_that_are_no_images_and_games_without_a_discriminator_are_refused() -> None:
@@ -254,22 +264,20 @@ def _found(name: str) -> Architecture:
     return found
 
 
-def _state(name: str, engine: str = "eager", double: bool = False, data: Dataset | None = None, **given: Any) -> State:
+def _state(name: str, data: Dataset, **given: Any) -> State:
     architecture = _found(name)
-    config, recipe = resolve(architecture, {"batch_size": 6, **SMALL.get(name, {}), **given})
-    data = data or dataset(shape=(3, 16, 16))
-    state = State(
-        architecture, config, recipe, data, seed=0, device=CPU, precision="fp32", engine=engine,
-        diffaugment=augment.parse(ALL),
-    )  # fmt: skip
-    return in_float64(state) if double else state
+    config, recipe = resolve(architecture, {"batch_size": 6, **SMALL.get(name, {})})
+    policies = augment.parse(ALL)
+    return State(
+        architecture, config, recipe, data, seed=0, device=CPU, diffaugment=policies, **{"precision": "fp32", **given}
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_architecture_trains_with_it(name: str) -> None:
     images = [spec for spec in _found(name).examples if spec.is_image]
     for spec in images:
-        state = _state(name, data=synthetic(spec))
+        state = _state(name, synthetic(spec))
         before = {m.player.name: [p.detach().clone() for p in m.parameters] for m in state.movers}
         for _ in range(3):
             iterate(state)
@@ -278,57 +286,11 @@ def test_every_architecture_trains_with_it(name: str) -> None:
         for mover in state.movers:
             pairs = zip(before[mover.player.name], mover.parameters, strict=True)
             assert any(not torch.equal(old, new) for old, new in pairs)
-        assert not any(
-            module._forward_pre_hooks
-            for player in state.game.players
-            if player.role == "generator"
-            for whole in player.modules.values()
-            for module in whole.modules()
-        )
     assert images or not any(spec.is_image for spec in _found(name).examples)
 
 
-CASES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in NAMES),
-    ("mlp", {"updates": "simultaneous"}),
-    ("wgan", {"loss": "clip"}),
-]
-IDS = ["-".join([name, *map(str, given.values())]) for name, given in CASES]
-
-
-def _weights(state: State, steps: int) -> dict[str, Tensor]:
-    for _ in range(steps):
-        iterate(state)
-    return {f"{n}.{key}": t for n, m in state.game.modules().items() for key, t in m.state_dict().items()}
-
-
-@pytest.mark.parametrize(("name", "given"), CASES, ids=IDS)
-def test_rewritten_is_eager_to_rounding(name: str, given: dict[str, Any]) -> None:
-    eager, rewritten = (_weights(_state(name, engine, True, **given), 4) for engine in ("eager", "rewritten"))
-    assert eager.keys() == rewritten.keys()
-    for key, value in eager.items():
-        torch.testing.assert_close(rewritten[key], value, rtol=1e-8, atol=1e-8, msg=lambda m, k=key: f"{k}: {m}")
-
-
-@compiler
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlp", "dcgan", "wgan"])
-def test_compiled_is_eager_to_rounding(name: str) -> None:
-    torch.compiler.reset()
-    # compiled code draws random numbers of its own, unless told to draw eager's
-    with torch._inductor.config.patch(fallback_random=True):
-        eager, compiled = (_weights(_state(name, engine, True), 4) for engine in ("eager", "compiled"))
-    for key, value in eager.items():
-        if "running" not in key and "num_batches" not in key:  # a compiled turn makes its fakes anew
-            torch.testing.assert_close(compiled[key], value, rtol=1e-8, atol=1e-8)
-
-
 def test_bf16_trains_with_it() -> None:
-    architecture = _found("dcgan")
-    config, recipe = resolve(architecture, {"batch_size": 6, **SMALL["dcgan"]})
-    state = State(
-        architecture, config, recipe, dataset(), seed=0, device=CPU, precision="bf16", diffaugment=augment.parse(ALL)
-    )
+    state = _state("dcgan", dataset(), precision="bf16")
     for _ in range(3):
         iterate(state)
     state.meter.read()
@@ -359,7 +321,6 @@ def test_the_export_of_an_augmented_run_is_that_of_its_weights(tmp_path: Path) -
     opened = start("dcgan", tmp_path, diffaugment=ALL, steps=20)
     run_until(opened)
     source = exporting.source_of(opened.run)
-    assert not any(m._forward_pre_hooks for m in source.generator.modules())
     inputs = opened.state.fixed_inputs(4)
     with torch.no_grad():
         torch.testing.assert_close(source.generator(*inputs), opened.state.sampling_generator()(*inputs))
@@ -407,9 +368,6 @@ def test_the_command_tells_keeps_and_compares_what_is_done_to_images(
     assert "resumed at step 3 of" in output
 
 
-Build = Callable[[SampleSpec], Game]
-
-
 def test_a_penalty_is_of_the_discriminator_with_its_augmentation() -> None:
     """As the authors' R1 is: with respect to the image before it was augmented."""
     norms: list[Tensor] = []
@@ -442,4 +400,3 @@ def test_a_penalty_is_of_the_discriminator_with_its_augmentation() -> None:
     assert state.broken_weights() is None
     assert float(critic.weight.detach()) != 1
     assert bool((norms[0] < 256).all())  # where it was cut out, nothing matters
-    assert plugin(build).architecture is not None

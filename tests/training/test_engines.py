@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from support import tiny_cgan, tiny_cyclegan
 from support.trainings import SMALL, dataset, different, in_float64, needs_cuda, run_until, start
 from torch import Tensor
 
 from gantool.errors import GantoolError
 from gantool.plugin import registry
-from gantool.plugin.architecture import Architecture
 from gantool.plugin.options import resolve
 from gantool.run import checkpoint
 from gantool.training import engines, session
@@ -24,12 +24,18 @@ CPU = torch.device("cpu")
 compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler; there is no g++")
 
 
-def _state(architecture: Architecture, engine: str, device: torch.device = CPU, **given: Any) -> State:
-    """A small training in float64 without dropout."""
-    small = SMALL.get(architecture.name, {})
-    config, recipe = resolve(architecture, {"batch_size": 6, **small, **given})
+THIRD = {"tiny-cgan": tiny_cgan, "tiny-cyclegan": tiny_cyclegan}
+AUGMENTED = ("color", "translation", "cutout")
+
+
+def _state(name: str, engine: str, device: torch.device = CPU, **given: Any) -> State:
+    """A small training in float64 without dropout. `given`: config, recipe, and `diffaugment`."""
+    found = THIRD[name].gantool_architectures()[0] if name in THIRD else registry.find(name).architecture
+    policies = given.pop("diffaugment", ())
+    config, recipe = resolve(found, {"batch_size": 6, **SMALL.get(name, {}), **given})
+    data = dataset(shape=(3, 16, 16) if policies else (1, 16, 16))
     return in_float64(
-        State(architecture, config, recipe, dataset(), seed=0, device=device, precision="fp32", engine=engine)
+        State(found, config, recipe, data, seed=0, device=device, precision="fp32", engine=engine, diffaugment=policies)
     )
 
 
@@ -49,7 +55,7 @@ def _assert_same(one: dict[str, Tensor], two: dict[str, Tensor], tolerance: floa
         )
 
 
-CASES = [
+CASES: list[tuple[str, dict[str, Any]]] = [
     ("mlp", {}),
     ("mlp", {"updates": "simultaneous"}),
     ("dcgan", {}),
@@ -61,40 +67,46 @@ CASES = [
     ("wgan", {}),
     ("wgan", {"loss": "clip"}),
 ]
-IDS = ["-".join([name, *map(str, given.values())]) for name, given in CASES]
+WITH_DIFFAUGMENT = [
+    (name, {**given, "diffaugment": AUGMENTED})
+    for name, given in (
+        *((name, {}) for name in (*registry.architecture_names(), *THIRD)),
+        ("mlp", {"updates": "simultaneous"}),
+        ("wgan", {"loss": "clip"}),
+    )
+]
+COMPILED = [case for case in WITH_DIFFAUGMENT if case[0] in ("mlp", "dcgan", "wgan") and len(case[1]) == 1]
 
 
-def _found(name: str) -> Architecture:
-    architecture = registry.find(name).architecture
-    assert architecture is not None
-    return architecture
+def _id(value: Any) -> str:
+    return value if isinstance(value, str) else " ".join(map(str, value.values())) or "default"
 
 
-@pytest.mark.parametrize(("name", "given"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "given"), CASES + WITH_DIFFAUGMENT, ids=_id)
 def test_rewritten_is_eager_to_rounding(name: str, given: dict[str, Any]) -> None:
-    eager, rewritten = (_weights(_state(_found(name), engine, **given), 5) for engine in ("eager", "rewritten"))
+    eager, rewritten = (_weights(_state(name, engine, **given), 5) for engine in ("eager", "rewritten"))
     _assert_same(eager, rewritten, 1e-8)
 
 
 @compiler
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "given"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "given"), CASES + COMPILED, ids=_id)
 def test_compiled_is_eager_to_rounding(name: str, given: dict[str, Any]) -> None:
     torch.compiler.reset()
     # compiled code draws random numbers of its own, unless told to draw eager's
     with torch._inductor.config.patch(fallback_random=True):
-        eager, compiled = (_weights(_state(_found(name), engine, **given), 4) for engine in ("eager", "compiled"))
-    # a compiled turn makes its fakes anew, so that batch statistics are seen twice: the same weights, other buffers
+        eager, compiled = (_weights(_state(name, engine, **given), 4) for engine in ("eager", "compiled"))
+    # a compiled turn makes its fakes anew, so that buffers see them twice: only the weights are the same
     kept = [key for key in eager if "running" not in key and "num_batches" not in key]
     _assert_same({k: eager[k] for k in kept}, {k: compiled[k] for k in kept}, 1e-8)
 
 
 @needs_cuda
 @pytest.mark.gpu
-@pytest.mark.parametrize(("name", "given"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "given"), CASES, ids=_id)
 def test_graph_is_eager_to_rounding(name: str, given: dict[str, Any]) -> None:
     cuda = torch.device("cuda")
-    eager, graph = (_weights(_state(_found(name), engine, cuda, **given), 12) for engine in ("eager", "graph"))
+    eager, graph = (_weights(_state(name, engine, cuda, **given), 12) for engine in ("eager", "graph"))
     _assert_same(eager, graph, 1e-8)
 
 
@@ -127,15 +139,14 @@ def test_auto_is_rewritten_on_a_cpu_and_a_graph_on_cuda() -> None:
     assert engines.make("auto", CPU).name == "rewritten"
 
 
-def test_an_engine_that_does_not_exist_is_named() -> None:
-    with pytest.raises(GantoolError, match="no engine 'fast'") as caught:
-        engines.make("fast", CPU)
-    assert "rewritten" in caught.value.hint
-
-
-def test_graph_needs_cuda() -> None:
-    with pytest.raises(GantoolError, match="'graph' captures CUDA graphs"):
-        engines.make("graph", CPU)
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [("fast", "no engine 'fast'", "rewritten"), ("graph", "'graph' captures CUDA graphs", "--engine auto")],
+)
+def test_an_engine_that_can_not_be_had_is_named(name: str, message: str, hint: str) -> None:
+    with pytest.raises(GantoolError, match=message) as caught:
+        engines.make(name, CPU)
+    assert hint in caught.value.hint
 
 
 def test_compiled_needs_a_compiler_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
