@@ -103,7 +103,13 @@ def test_the_app_kit(tour: Path) -> None:
     shell("python generator.py --self-test", tour / "kit" / "python")
 
 
-@pytest.mark.parametrize("number", [0, 1])
+def test_the_python_api(tmp_path: Path) -> None:
+    code = blocks("python")[0].replace("steps=2000", "steps=60, tick=30")
+    (tmp_path / "api.py").write_text(f"{code}\nassert images.shape == (16, 28, 28, 1)\n")
+    shell("python api.py", tmp_path)
+
+
+@pytest.mark.parametrize("number", [1, 2])
 def test_the_python_blocks(tour: Path, number: int) -> None:
     code = blocks("python")[number]
     script = tour / "runs" / "0001-mlp-digits" / "export" / f"block{number}.py"
@@ -112,12 +118,12 @@ def test_the_python_blocks(tour: Path, number: int) -> None:
 
 
 def test_embedding_takes_twelve_lines() -> None:
-    lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    lines = [line for line in blocks("python")[1].splitlines() if line.strip()]
     assert len(lines) <= 12
 
 
 def test_the_plugin(tmp_path: Path) -> None:
-    source, project = blocks("python")[2], tomllib.loads(blocks("toml")[0])["project"]
+    source, project = blocks("python")[3], tomllib.loads(blocks("toml")[0])["project"]
     entry_points = project["entry-points"]["gantool"]
     make_distribution(tmp_path, project["name"], project["version"], source, entry_points)
     command = next(c for c in re.findall(r"`(gantool train tiny[^`]*)`", README))
