@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gantool.errors import GantoolError, excerpt
-from gantool.system.terminal import Progress, console, megabytes, print_json, print_table, progress
+from gantool.system.terminal import console, megabytes, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from gantool.data.catalog import Entry
@@ -275,7 +275,7 @@ def fetch(
     known = fetching.find(name)
     with progress("B", every=5.0) as bar:
         try:
-            folder, made = fetching.fetch(name, _Download(bar), mirrors=mirror or (), cache=cache, force=force)
+            folder, made = fetching.fetch(name, bar, mirrors=mirror or (), cache=cache, force=force)
         except KeyboardInterrupt:
             bar.note("interrupted; the same command continues")
             raise typer.Exit(130) from None
@@ -299,24 +299,6 @@ def fetch(
         f"Licence: {known.licence}\n"
         f"Next: gantool train dcgan --data {shlex.quote(data)} --size 32"
     )
-
-
-class _Download:
-    """Shows the progress of a download."""
-
-    def __init__(self, bar: Progress) -> None:
-        self.bar = bar
-
-    def began(self, name: str, total: int) -> None:
-        self.bar.start(name, total)
-        if not self.bar.live:
-            self.bar.note(f"{name}: {megabytes(total)}")
-
-    def reached(self, count: int) -> None:
-        self.bar.update(count)
-
-    def noted(self, text: str) -> None:
-        self.bar.note(text)
 
 
 def _pixels(shape: tuple[int, ...] | None) -> str:

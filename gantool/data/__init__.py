@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from gantool.data.dataset import Dataset
+from gantool.data.dataset import Dataset, check_size
 from gantool.errors import GantoolError
 
 __all__ = ["Dataset", "load"]
@@ -25,15 +26,17 @@ def load(source: str, size: int | None = None) -> Dataset:
     such thing, or it can't be used.
     """
     if size is not None:
-        from gantool.data.dataset import check_size
-
         check_size(size)
     path = Path(source)
-    exists = bool(source) and _exists(path)
+    exists = bool(source) and os.path.exists(path)  # noqa: PTH110 — never raises, as Path's does
     if is_bare(source):
-        from gantool.data.catalog import load_named
+        from gantool.data.catalog import load_named, names
 
-        named = load_named(source, size, path if exists else None)
+        # a broken plugin does not go before a path
+        named = None if exists and source not in names() else load_named(source, size)
+        if named is not None and exists:
+            note = f"this is the data set {source!r}; give ./{source} for the file or folder of that name"
+            named = replace(named, notes=(*named.notes, note))
         if named is not None:
             return named
     if not exists:
@@ -56,19 +59,13 @@ def load(source: str, size: int | None = None) -> Dataset:
 
     if is_idx_name(path.name):
         return load_idx(path, size)
-    raise GantoolError(f"{path} is a file of a kind that gantool does not read.", _how_to_convert(path) or ACCEPTED)
+    hint = f"Pack it: gantool data pack {path} -o {path.stem}" if path.suffix.lower() == ".npy" else ACCEPTED
+    raise GantoolError(f"{path} is a file of a kind that gantool does not read.", hint)
 
 
 def is_bare(source: str) -> bool:
     """Whether `source` may be the name of a data set: no separator of folders, no suffix."""
     return bool(source) and os.sep not in source and "/" not in source and not Path(source).suffix
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name too long, a folder that may not be searched, a null byte
-        return False
 
 
 def _unknown(source: str) -> GantoolError:
@@ -79,30 +76,3 @@ def _unknown(source: str) -> GantoolError:
     near = difflib.get_close_matches(source.lower(), names(), n=1)
     meant = f"Did you mean `{near[0]}`? " if near else ""
     return GantoolError(f"There is no data set, file or folder {source!r}.", meant + ACCEPTED)
-
-
-def _how_to_convert(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return _how_to_pack(path)
-    from gantool.data.image_files import SUFFIXES
-
-    if suffix in SUFFIXES:
-        return f"Give the folder that holds the images: {path.parent}{os.sep}"
-    if suffix in (".zip", ".tar", ".tgz", ".gz", ".7z", ".xz", ".bz2"):
-        return "Unpack it and give the folder of images."
-    return ""
-
-
-def _how_to_pack(path: Path) -> str:
-    from gantool.data.images import check_images
-    from gantool.data.readers.npy import open_npy
-
-    try:
-        array = open_npy(path)
-        check_images(array.shape, array.dtype, "it")
-    except GantoolError as error:
-        return f"`gantool data pack` takes .npy files of images, but {error.message}"
-    if array.dtype != "uint8":
-        return f"Save it as .npz: np.savez('{path.stem}.npz', images=np.load('{path.name}'))"
-    return f"Type: gantool data pack {path} -o {path.stem}; then give --data {path.stem}."

@@ -167,28 +167,21 @@ def is_fetched(name: str, cache: Path | None = None) -> bool:
 # loading
 
 
-def load_named(name: str, size: int | None, path: Path | None) -> Dataset | None:
+def load_named(name: str, size: int | None) -> Dataset | None:
     """The data set called `name`; None when there is none.
 
-    `path`: a file or folder of that name, when one exists. A named set goes before it (a note says so), a broken
-    plugin does not. GantoolError when the set is not fetched yet, its plugin is broken, or two plugins claim it.
+    GantoolError when the set is not fetched yet, its plugin is broken, or two plugins claim it.
     """
     if name == DIGITS:
-        data, which = _load_digits(size), "the built-in digits"
-    elif name in FETCHABLE:
-        data, which = _load_fetched(name, size, path), f"the fetched {name}"
-    else:
-        if path and name not in names():
-            return None
-        plugin = registry.find_dataset(name)
-        if plugin is None:
-            return None
-        from gantool.data.third_party import load_of_plugin
+        return _load_digits(size)
+    if name in FETCHABLE:
+        return _load_fetched(name, size)
+    plugin = registry.find_dataset(name)
+    if plugin is None:
+        return None
+    from gantool.data.third_party import load_of_plugin
 
-        data, which = load_of_plugin(plugin, size), f"the data set of {plugin.distribution}"
-    if path:
-        data = replace(data, notes=(*data.notes, f"this is {which}; give ./{path} for the {_kind(path)} of that name"))
-    return data
+    return load_of_plugin(plugin, size)
 
 
 def _load_digits(size: int | None) -> Dataset:
@@ -200,14 +193,13 @@ def _load_digits(size: int | None) -> Dataset:
     return replace(data, name=DIGITS, source=DIGITS, class_names=TEN, licence=DIGITS_LICENCE)
 
 
-def _load_fetched(name: str, size: int | None, path: Path | None) -> Dataset:
+def _load_fetched(name: str, size: int | None) -> Dataset:
     folder = pack_folder(name)
     if not is_fetched(name):
-        other = f" (or give ./{path} for the {_kind(path)} of that name)" if path else ""
         raise GantoolError(
             f"The data set {name!r} is not in the cache, {folder.parent}; "
             f"it takes a download of {FETCHABLE[name].size / 1e6:.0f} MB.",
-            f"Type: gantool data fetch {name}{other}",
+            f"Type: gantool data fetch {name} (or give ./{name} for a folder of that name)",
         )
     from gantool.data.pack.format import load_pack
 
@@ -216,10 +208,6 @@ def _load_fetched(name: str, size: int | None, path: Path | None) -> Dataset:
     except GantoolError as error:
         raise GantoolError(error.message, f"Fetch it again: gantool data fetch {name} --force") from error
     return replace(data if size is None else load_pack(folder, size), name=name, source=name)
-
-
-def _kind(path: Path) -> str:
-    return "folder" if path.is_dir() else "file"
 
 
 # the list

@@ -10,20 +10,21 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import socket
-import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
 from gantool import __version__
 from gantool.data.catalog import RemoteFile
 from gantool.errors import GantoolError, excerpt
-from gantool.system.files import sha256_of
+from gantool.system.files import sha256_of, writing
+
+if TYPE_CHECKING:
+    from gantool.system.terminal import Progress
 
 TIMEOUT = 30.0  # seconds without a byte
 MIN_RATE = 1024  # bytes a second, averaged over TIMEOUT seconds: a slower attempt counts as fruitless
@@ -32,15 +33,8 @@ MAX_FRUITLESS = 3  # attempts in a row that bring nothing, before the next mirro
 MAX_ATTEMPTS = 200  # at one mirror
 _CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes (\d+)-")
+OTHER_CACHE = "Free space, or name another folder: --cache DIR (GANTOOL_CACHE=DIR for every command)."
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses worth another attempt
-
-
-class Progress(Protocol):
-    """Callbacks of a download."""
-
-    def began(self, name: str, total: int) -> None: ...
-    def reached(self, count: int) -> None: ...
-    def noted(self, text: str) -> None: ...
 
 
 class _SlowError(OSError):
@@ -71,21 +65,24 @@ def download(file: RemoteFile, mirrors: Iterable[str], folder: Path, progress: P
     with each mirror, when none has it; then no wrong file is left in `folder`.
     """
     final, part = folder / file.name, folder / f"{file.name}.part"
-    _on_disk(folder.mkdir, folder, parents=True, exist_ok=True)
+    with writing(folder, OTHER_CACHE):
+        folder.mkdir(parents=True, exist_ok=True)
     if final.is_file():
         if sha256_of(final) == file.sha256:
             return final
         final.unlink()
-    progress.began(file.name, file.size)
+    progress.note(f"downloading {file.name}, {file.size / 1e6:.1f} MB")
+    progress.start(file.name, file.size)
     refused = []
     for mirror in mirrors:
         try:
             _complete(f"{mirror.rstrip('/')}/{file.name}", file, part, progress)
         except _RefusedError as error:
             refused.append(f"{mirror}: {error}")
-            progress.noted(refused[-1])
+            progress.note(refused[-1])
             continue
-        _on_disk(part.replace, part, final)
+        with writing(final, OTHER_CACHE):
+            part.replace(final)
         return final
     raise GantoolError(
         f"{file.name} could not be downloaded. {'; '.join(refused)}.",
@@ -112,7 +109,7 @@ def _complete(url: str, file: RemoteFile, part: Path, progress: Progress) -> Non
             part.unlink()
             if not resumed:
                 raise _RefusedError(f"its {file.name} has the wrong SHA-256 {found}, expected {file.sha256}")
-            progress.noted(f"what was there of {file.name} was wrong; from the start")
+            progress.note(f"what was there of {file.name} was wrong; from the start")
             resumed, most, fruitless = False, 0, 0
             continue
         fruitless = 0 if have > most and not slow else fruitless + 1
@@ -129,14 +126,16 @@ def _attempt(url: str, file: RemoteFile, part: Path, progress: Progress) -> str:
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        with _opener().open(request, timeout=TIMEOUT) as response:
+        with urllib.request.build_opener(_NoFtp).open(request, timeout=TIMEOUT) as response:
             resumes = response.status == 206
             if resumes:
                 span = _RANGE.match(response.headers.get("Content-Range", ""))
                 if not span or int(span[1]) != have:
                     part.unlink()  # so that the next request is for the whole file
                     return "it sent another range than it was asked for"
-            with _on_disk(part.open, part, "ab" if resumes else "wb", buffering=0) as stream:
+            with writing(part, OTHER_CACHE):  # an error of the disk, not of the mirror: no other one is tried
+                stream = part.open("ab" if resumes else "wb", buffering=0)
+            with stream:
                 _copy(response, stream, file.size, part, progress)
     except urllib.error.HTTPError as error:
         error.close()
@@ -152,35 +151,28 @@ def _attempt(url: str, file: RemoteFile, part: Path, progress: Progress) -> str:
 def _copy(response: http.client.HTTPResponse, stream: BinaryIO, limit: int, part: Path, progress: Progress) -> None:
     """Copy until the response ends, or `stream`, which is unbuffered, has `limit` bytes."""
     have = stream.tell()
-    progress.reached(have)
+    progress.update(have)
     began, before = time.monotonic(), have
     while have < limit and (piece := response.read1(min(_CHUNK, limit - have))):
         while piece:
-            count = _on_disk(stream.write, part, piece)
+            with writing(part, OTHER_CACHE):
+                count = stream.write(piece)
             have, piece = have + count, piece[count:]
-        progress.reached(have)
+        progress.update(have)
         if have < limit and (passed := time.monotonic() - began) >= TIMEOUT:
             if have - before < MIN_RATE * passed:
                 raise _SlowError(f"it sent only {have - before:,} bytes in {passed:.1f} s")
             began, before = time.monotonic(), have
     if have == limit:
-        _on_disk(os.fsync, part, stream.fileno())
+        with writing(part, OTHER_CACHE):
+            os.fsync(stream.fileno())
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """An opener for http and https alone: urllib's own follows redirects to ftp, too."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
-    return opener
+class _NoFtp(urllib.request.FTPHandler):
+    """Refuses what urllib follows redirects to, besides http and https."""
+
+    def ftp_open(self, req: urllib.request.Request) -> NoReturn:
+        raise _RefusedError(f"it redirects to {excerpt(req.full_url)}, which is not allowed")
 
 
 def _reason(error: Exception) -> str:
@@ -189,21 +181,8 @@ def _reason(error: Exception) -> str:
         return f"it answers {error.code} {excerpt(str(error.reason))}".rstrip()
     if isinstance(reason, TimeoutError):
         return f"it sent nothing for {TIMEOUT:g} s"
-    if isinstance(reason, socket.gaierror | ssl.SSLError):  # another attempt would not help
-        raise _RefusedError(excerpt(str(reason))) from error
     return excerpt(str(reason) or type(reason).__name__)
 
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
-
-
-def _on_disk(function: Any, path: Path, *arguments: Any, **named: Any) -> Any:
-    """Call what touches the disk: its OSError is not the mirror's, so no other mirror is tried."""
-    try:
-        return function(*arguments, **named)
-    except OSError as error:
-        raise GantoolError(
-            f"{path} can't be written: {error.strerror or error}.",
-            "Free space, or name another folder: --cache DIR (GANTOOL_CACHE=DIR for every command).",
-        ) from error

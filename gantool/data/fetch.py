@@ -8,21 +8,16 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gantool.data.catalog import (
-    FETCHABLE,
-    FetchableSet,
-    cache_folder,
-    downloads_folder,
-    is_fetched,
-    pack_folder,
-)
-from gantool.data.download import Progress, check_mirror, download
+from gantool.data.catalog import FETCHABLE, FetchableSet, cache_folder, downloads_folder, is_fetched, pack_folder
+from gantool.data.download import OTHER_CACHE, check_mirror, download
 from gantool.errors import GantoolError
 from gantool.system import locking
-from gantool.system.files import replace_together
+from gantool.system.files import replace_together, writing
 
-_OTHER_CACHE = "Free space, or name another folder: --cache DIR (GANTOOL_CACHE=DIR for every command)."
+if TYPE_CHECKING:
+    from gantool.system.terminal import Progress
 
 
 def find(name: str) -> FetchableSet:
@@ -64,7 +59,7 @@ def fetch(
             shutil.rmtree(downloads, ignore_errors=True)
         for file in wanted.files:
             download(file, mirrors or wanted.mirrors, downloads, progress)
-        progress.noted(f"packing {wanted.count:,} images")
+        progress.note(f"packing {wanted.count:,} images")
         _pack(wanted, downloads, folder)
         shutil.rmtree(downloads, ignore_errors=True)
     return folder, True
@@ -84,27 +79,23 @@ def _pack(wanted: FetchableSet, downloads: Path, folder: Path) -> None:
     )
     work = downloads / "pack"
     shutil.rmtree(work, ignore_errors=True)
-    try:
-        save(data, work / "new")
+    save(data, work / "new")
+    with writing(folder, OTHER_CACHE):
         (work / "old").mkdir()
         replace_together({work / "new": folder}, work / "old")
-    except OSError as error:
-        raise GantoolError(f"{folder} can't be written: {error}.", _OTHER_CACHE) from error
 
 
 @contextlib.contextmanager
 def _locked(folder: Path, progress: Progress) -> Iterator[None]:
     """Hold the lock of this set."""
     path = folder.parent / f".{folder.name}.lock"
-    try:
+    with writing(folder.parent, OTHER_CACHE):
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock = locking.acquire(path)
         except locking.Busy as busy:
-            progress.noted(f"another gantool ({busy.holder}) is fetching {folder.name}; waiting for it")
+            progress.note(f"another gantool ({busy.holder}) is fetching {folder.name}; waiting for it")
             lock = locking.acquire(path, wait=None)
-    except OSError as error:
-        raise GantoolError(f"The cache {folder.parent} can't be written: {error}.", _OTHER_CACHE) from error
     try:
         yield
     finally:

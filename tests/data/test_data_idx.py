@@ -92,16 +92,9 @@ def test_labels_file_of_images(tmp_path: Path) -> None:
         load(write(tmp_path / "train-images-idx3-ubyte", idx(IMAGES)))
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("train-labels-idx1-ubyte", "Give the file of images, .*train-images-idx3-ubyte;"),
-        ("a.idx", "Give the file of images "),
-    ],
-)
-def test_labels_instead_of_images(tmp_path: Path, name: str, hint: str) -> None:
-    with pytest.raises(GantoolError, match=f"{name} holds labels, not images. {hint}"):
-        load(write(tmp_path / name, idx(LABELS)))
+def test_labels_instead_of_images(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match=r"a\.idx holds labels, not images. Give the file of images"):
+        load(write(tmp_path / "a.idx", idx(LABELS)))
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -110,13 +103,14 @@ def test_labels_instead_of_images(tmp_path: Path, name: str, hint: str) -> None:
     [
         (b"", "is damaged or cut short: it ends after 0 of 4 bytes"),
         (idx(IMAGES)[:9], "is damaged or cut short: it ends after 5 of 12 bytes"),
-        (idx(IMAGES)[:-1], "is damaged or cut short: (it ends after 209 of 210|its header declares)"),
+        (idx(IMAGES)[:-1], "is damaged or cut short: it ends after 209 of 210"),
         (idx(IMAGES) + b"x", r"goes on after the 210 bytes that its header declares \(shape \(6, 5, 7\)\)"),
         (b"<!DOCTYPE html>", "starts with 0x3C21444F; an IDX file of images starts with 0x00000803"),
         (struct.pack(">4I", 0xD03, 1, 4, 4) + bytes(64), "starts with 0x00000D03"),
         (struct.pack(">4I", 0x803, 0, 4, 4), r"has 0 rows \(shape \(0, 4, 4\)\)"),
         (struct.pack(">4I", 0x803, 1, 2, 4) + bytes(8), "is 4×2 pixels; each side needs at least 4"),
-        (struct.pack(">4I", 0x803, 2**31, 2**20, 2**20), "declares 2,361,183,241,434,822,606,848 bytes"),
+        (struct.pack(">4I", 0x803, 2**10, 2**10, 2**10), "it ends after 0 of 1,073,741,824 bytes"),
+        (struct.pack(">4I", 0x803, 2**31, 2**20, 2**20), "what it declares would take 2,199,023,255,552.0 GiB"),
     ],
 )
 def test_bad_files(tmp_path: Path, data: bytes, message: str, suffix: str) -> None:

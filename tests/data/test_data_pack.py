@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gantool.data import Dataset, load
-from gantool.data.pack import format as packs
 from gantool.data.pack.build import BrokenFiles, Options, broken_files, pack
 from gantool.data.pack.format import load_pack, save, verify
 from gantool.errors import GantoolError
@@ -159,15 +158,6 @@ def test_another_size_is_made_in_memory(whole: Path) -> None:
     assert load(str(whole), 8).fingerprint == load(str(whole)).fingerprint
 
 
-def test_another_size_of_too_much_is_to_be_packed_again(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "RESIZED_BYTES", 6 * 4 * 16 * 16 - 1)
-    load(str(whole), 8)
-    with pytest.raises(
-        GantoolError, match=r"is packed at 8×8; at 16×16 it .* gantool data pack .*pack -o pack-16 --size 16"
-    ):
-        load(str(whole), 16)
-
-
 def broken_set(folder: Path, count: int) -> Path:
     pictures(folder, ["a.png", "z.png"])
     for i in range(count):
@@ -301,7 +291,7 @@ def test_arrays_that_are_cut_short_or_too_long(copy: Path) -> None:
     for change in (-1, 1):
         broken = Path(shutil.copytree(copy, copy.with_name(f"pack{change}")))
         cut(broken, "images.npy", change)
-        with pytest.raises(GantoolError, match=r"images.npy is damaged, or no .npy file: it has \d,\d+ bytes, where"):
+        with pytest.raises(GantoolError, match=r"images.npy is damaged, or no .npy file: its header"):
             load(str(broken))
     (copy / "labels.npy").unlink()
     with pytest.raises(GantoolError, match=r"labels.npy can't be read: No such file"):

@@ -7,7 +7,6 @@ which describes them; `files.jsonl`, a line a row, when they came from files: `{
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,6 @@ from gantool.system.files import read_json, reading, replacing_folder, sha256_of
 
 PACK = "pack.json"
 VERSION = 1
-RESIZED_BYTES = 2**31  # a pack that takes more when it is resized in memory has to be packed again
 FIRST_BROKEN = 20  # broken files that pack.json names; broken.jsonl names all
 _PACK_AGAIN = "Pack it again: gantool data pack SOURCE -o PACK"
 
@@ -73,15 +71,14 @@ def is_pack(path: Path) -> bool:
 def load_pack(path: Path, size: int | None = None) -> Dataset:
     """The pack `path`; its arrays are read-only memory maps: only `pack.json` and labels are read.
 
-    With another `size` than it was packed at, the images are resized in memory, up to `RESIZED_BYTES`. GantoolError
-    for a file that is missing, cut short, or not what `pack.json` says.
+    With another `size` than it was packed at, the images are resized in memory. GantoolError for a file that is
+    missing, cut short, or not what `pack.json` says.
     """
     description = read_description(path)
     arrays = _open_arrays(path, description)
     fingerprint = description.fingerprint
     sides = arrays["images"].shape[2:]
     if size is not None and sides != (size, size):
-        _check_resizable(path, arrays, size)
         for name, array in arrays.items():
             if is_paired(array, sides):
                 arrays[name] = resize(array, size, f"{path}: {name}")
@@ -207,15 +204,3 @@ def _open_arrays(path: Path, description: Description) -> dict[str, np.ndarray]:
     if low < 0 or high >= classes:
         raise wrong(f"`labels` run from {low} to {high}, and there are {classes:,} classes")
     return arrays
-
-
-def _check_resizable(path: Path, arrays: dict[str, np.ndarray], size: int) -> None:
-    images = arrays["images"]
-    pictures = [array for array in arrays.values() if is_paired(array, images.shape[2:])]
-    needed = sum(math.prod(array.shape[:2]) * size * size * array.itemsize for array in pictures)
-    if needed > RESIZED_BYTES:
-        raise GantoolError(
-            f"{path} is packed at {images.shape[3]}×{images.shape[2]}; at {size}×{size} it would take "
-            f"{needed / 2**30:,.1f} GiB of memory.",
-            f"Pack it again at that size: gantool data pack {path} -o {path.name}-{size} --size {size}",
-        )

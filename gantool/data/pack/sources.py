@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +90,8 @@ def open_source(source: str, options: Options) -> ArraySource | FolderSource:
 
 def _plan(options: Options, **source: str) -> dict[str, Any]:
     """Fingerprint of options and inputs: a call with an equal plan continues an interrupted pack."""
-    return {
-        "size": options.size,
-        "channels": options.channels,
-        "fit": options.fit,
-        "background": options.background,
-        "labels": options.labels,
-        "licence": options.licence,
-        "pillow": PIL.__version__,  # another version may decode other pixels
-        "gantool": __version__,
-        **source,
-    }
+    versions = {"pillow": PIL.__version__, "gantool": __version__}  # another version may decode other pixels
+    return {**asdict(replace(options, skip_broken=False)), **versions, **source}
 
 
 class ArraySource:

@@ -6,7 +6,6 @@ from typing import IO
 
 import numpy as np
 
-DEFLATE_RATIO = 1032  # deflate's greatest expansion: a header that declares more is wrong
 _CHUNK = 4 * 2**20
 
 

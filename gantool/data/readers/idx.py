@@ -14,17 +14,16 @@ import numpy as np
 
 from gantool.data.dataset import Dataset, as_labels, check_bytes
 from gantool.data.images import channels_first, check_images, resize
-from gantool.data.readers import DEFLATE_RATIO, read_exactly
+from gantool.data.readers import read_exactly
 from gantool.errors import GantoolError
 
 LABELS, IMAGES = 0x00000801, 0x00000803  # two zero bytes, 08 for uint8, the number of axes
 _GZIP = b"\x1f\x8b"
-_NAME = re.compile(r"(-ubyte|\.idx)(\.gz)?$", re.IGNORECASE)
-_TAIL = re.compile(r"([-.]idx\d?-ubyte|-ubyte|\.idx)(\.gz)?$", re.IGNORECASE)
+_SUFFIX = re.compile(r"([-.]idx\d?-ubyte|-ubyte|\.idx)(\.gz)?$", re.IGNORECASE)
 
 
 def is_idx_name(name: str) -> bool:
-    return _NAME.search(name) is not None
+    return _SUFFIX.search(name) is not None
 
 
 def load_idx(path: Path, size: int | None = None) -> Dataset:
@@ -35,22 +34,24 @@ def load_idx(path: Path, size: int | None = None) -> Dataset:
     another type, or the two don't fit together.
     """
     where = str(path)
-    array = read_idx(path)
+    array = _read(path)
     if array.ndim == 1:
-        raise GantoolError(f"{path} holds labels, not images.", _name_the_images(path))
+        raise GantoolError(
+            f"{path} holds labels, not images.",
+            "Give the file of images (…-images-idx3-ubyte); the labels beside it are found by themselves.",
+        )
     check_images(array.shape, array.dtype, where)
     arrays = {"images": resize(channels_first(array), size, where)}
     notes: tuple[str, ...] = ()
-    labels_path = labels_beside(path)
+    labels_path = _labels_beside(path)
     if labels_path is None:
         notes = (f"{path.name}: no file of labels lies beside it, so the images have none",)
     else:
-        labels = read_idx(labels_path)
-        arrays["labels"] = as_labels(labels, len(array), str(labels_path))
-    return Dataset(_TAIL.sub("", path.name) or path.name, where, arrays, notes=notes)
+        arrays["labels"] = as_labels(_read(labels_path), len(array), str(labels_path))
+    return Dataset(_SUFFIX.sub("", path.name) or path.name, where, arrays, notes=notes)
 
 
-def labels_beside(path: Path) -> Path | None:
+def _labels_beside(path: Path) -> Path | None:
     """The file of labels that belongs to the file of images `path`, by its name; None when there is none."""
     if "images" not in path.name:
         return None
@@ -60,7 +61,7 @@ def labels_beside(path: Path) -> Path | None:
     return next((each for each in found if each.is_file()), None)
 
 
-def read_idx(path: Path) -> np.ndarray:
+def _read(path: Path) -> np.ndarray:
     """uint8 (N,) from a file of labels, (N, H, W) from one of images; gzip or not is seen from the content.
 
     Reads one byte more than the header declares, at most. GantoolError when the file is not exactly that.
@@ -69,12 +70,11 @@ def read_idx(path: Path) -> np.ndarray:
         with path.open("rb") as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
-            capacity = path.stat().st_size * (DEFLATE_RATIO if packed else 1)
             if not packed:
-                return _parse(file, capacity, path)
+                return _parse(file, path)
             with gzip.open(file) as stream:
-                return _parse(cast(IO[bytes], stream), capacity, path)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                return _parse(cast(IO[bytes], stream), path)
+    except (EOFError, zlib.error, gzip.BadGzipFile, MemoryError) as error:
         raise GantoolError(f"{path} is damaged or cut short: {error}.", "Download or write it again.") from error
     except OSError as error:
         raise GantoolError(
@@ -82,7 +82,7 @@ def read_idx(path: Path) -> np.ndarray:
         ) from error
 
 
-def _parse(stream: IO[bytes], capacity: int, path: Path) -> np.ndarray:
+def _parse(stream: IO[bytes], path: Path) -> np.ndarray:
     magic = int(struct.unpack(">I", read_exactly(stream, 4).tobytes())[0])
     if magic not in (LABELS, IMAGES):
         raise GantoolError(
@@ -92,12 +92,6 @@ def _parse(stream: IO[bytes], capacity: int, path: Path) -> np.ndarray:
     axes = magic & 0xFF
     shape = struct.unpack(f">{axes}I", read_exactly(stream, 4 * axes).tobytes())
     count = math.prod(shape)
-    if count > capacity:
-        raise GantoolError(
-            f"{path} is damaged or cut short: its header declares {count:,} bytes (shape {shape}), "
-            "more than the file can hold.",
-            "Download or write it again.",
-        )
     check_bytes(count, f"{path}: what it declares")
     data = read_exactly(stream, count)
     if stream.read(1):
@@ -106,10 +100,3 @@ def _parse(stream: IO[bytes], capacity: int, path: Path) -> np.ndarray:
             "Download or write it again.",
         )
     return data.reshape(shape)
-
-
-def _name_the_images(path: Path) -> str:
-    name = path.name.replace("labels", "images").replace("idx1", "idx3")
-    if name != path.name:
-        return f"Give the file of images, {path.with_name(name)}; the labels beside it are found by themselves."
-    return "Give the file of images (…-images-idx3-ubyte); the labels beside it are found by themselves."

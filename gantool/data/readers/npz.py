@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from gantool.data.dataset import Dataset, as_labels
+from gantool.data.dataset import Dataset, as_labels, check_bytes
 from gantool.data.images import as_float32, as_images, check_images, resize, sides_of
-from gantool.data.readers.npy import Archive, Member
+from gantool.data.readers.npy import DAMAGE, read_member
 from gantool.errors import GantoolError
 
 
@@ -25,70 +28,68 @@ def load_npz(path: Path, size: int | None = None) -> Dataset:
     With `size` the images are centre-cropped and resized to it. GantoolError when the file is damaged, or has no such
     arrays.
     """
-    with Archive(path) as archive:
-        images = archive.members.get("images")
-        if images is None:
-            found = ", ".join(sorted(archive.members)) or "none"
+    arrays: dict[str, np.ndarray] = {}
+    notes: list[str] = []
+
+    def images_of(array: np.ndarray, name: str) -> np.ndarray:
+        check_images(array.shape, array.dtype, _where(path, name))
+        images, note = as_images(array, _where(path, name))
+        if note:
+            notes.append(f"`{name}`: {note}")
+        return resize(images, size, _where(path, name))
+
+    with _damage(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        entries = archive.infolist()
+        check_bytes(sum(entry.file_size for entry in entries), f"{path}: what it declares")
+        members = {entry.filename[:-4]: entry for entry in entries if entry.filename.endswith(".npy")}
+        if "images" not in members:
             raise GantoolError(
-                f"{path} has no array named `images`; its arrays: {found}.",
+                f"{path} has no array named `images`; its arrays: {', '.join(sorted(members)) or 'none'}.",
                 f'Save it as np.savez_compressed("{path.name}", images=…, labels=…).',
             )
-        reader = _Reader(path, archive, size, images)
-        arrays = {"images": reader.image("images")}
-        if "labels" in archive.members:
-            arrays["labels"] = reader.labels()
-        for name in archive.members:
-            if name not in arrays and (extra := reader.extra(name)) is not None:
-                arrays[name] = extra
-        notes = reader.notes
-        if archive.others:
-            notes.append(f"{path.name}: {len(archive.others)} entries that are no arrays were ignored")
+        for name in sorted(members, key=lambda name: name != "images"):  # the first; the others in their order
+            with _damage(path, name):
+                array = read_member(archive, members[name])
+            kind = array.dtype.kind
+            if name == "images":
+                arrays[name] = images_of(array, name)
+                rows, sides = len(array), sides_of(array.shape)
+            elif name == "labels":
+                arrays[name] = as_labels(array, rows, _where(path, name))
+            elif kind not in "iuf":
+                notes.append(f"array `{name}` was ignored: dtype {array.dtype} is not numeric")
+            elif array.shape[:1] != (rows,):
+                notes.append(f"array `{name}` was ignored: shape {array.shape} has not {rows} rows")
+            elif sides_of(array.shape) == sides and (array.dtype == np.uint8 or kind == "f"):
+                arrays[name] = images_of(array, name)
+            elif sides_of(array.shape) == sides and size is not None and sides != (size, size):
+                raise GantoolError(
+                    f"{_where(path, name)} has the images' sides but dtype {array.dtype}, which can't be resized.",
+                    f"Convert it to uint8, resize it yourself, or leave out --size {size}.",
+                )
+            else:
+                arrays[name] = as_float32(array, _where(path, name)) if kind == "f" else np.ascontiguousarray(array)
+    if len(members) < len(entries):
+        notes.append(f"{path.name}: {len(entries) - len(members)} entries that are no arrays were ignored")
     return Dataset(path.stem, str(path), arrays, notes=tuple(notes))
 
 
-class _Reader:
-    """Reads one array after the other, and checks each against the images'."""
+def _where(path: Path, name: str) -> str:
+    return f"{path}: array `{name}`"
 
-    def __init__(self, path: Path, archive: Archive, size: int | None, images: Member) -> None:
-        self.path, self.archive, self.size = path, archive, size
-        check_images(images.shape, images.dtype, self._where("images"))
-        self.rows = images.shape[0]
-        self.sides = sides_of(images.shape)
-        self.notes: list[str] = []
 
-    def image(self, name: str) -> np.ndarray:
-        images, note = as_images(self.archive.read(name), self._where(name))
-        if note:
-            self.notes.append(f"`{name}`: {note}")
-        return resize(images, self.size, self._where(name))
-
-    def labels(self) -> np.ndarray:
-        member, where = self.archive.members["labels"], self._where("labels")
-        # checked before they are read: a stand-in of that dtype and shape, which takes no memory, raises
-        if member.dtype.kind not in "iu" or member.shape != (self.rows,):
-            as_labels(np.broadcast_to(np.zeros((), member.dtype), member.shape), self.rows, where)
-        return as_labels(self.archive.read("labels"), self.rows, where)
-
-    def extra(self, name: str) -> np.ndarray | None:
-        member = self.archive.members[name]
-        kind = member.dtype.kind
-        if kind not in "iuf":
-            self.notes.append(f"array `{name}` was ignored: dtype {member.dtype} is not numeric")
-            return None
-        if member.shape[:1] != (self.rows,):
-            self.notes.append(f"array `{name}` was ignored: shape {member.shape} has not {self.rows} rows")
-            return None
-        if sides_of(member.shape) == self.sides:
-            if member.dtype == np.uint8 or kind == "f":
-                check_images(member.shape, member.dtype, self._where(name))
-                return self.image(name)
-            if self.size is not None and self.sides != (self.size, self.size):
-                raise GantoolError(
-                    f"{self._where(name)} has the images' sides but dtype {member.dtype}, which can't be resized.",
-                    f"Convert it to uint8, resize it yourself, or leave out --size {self.size}.",
-                )
-        array = self.archive.read(name)
-        return as_float32(array, self._where(name)) if kind == "f" else np.ascontiguousarray(array)
-
-    def _where(self, name: str) -> str:
-        return f"{self.path}: array `{name}`"
+@contextmanager
+def _damage(path: Path, name: str = "") -> Iterator[None]:
+    """Turn what numpy and zipfile raise on damaged bytes into a GantoolError."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError) as error:
+        raise GantoolError(f"{path} can't be read: {error.strerror}.", "Check the path and its permissions.") from error
+    except DAMAGE as error:
+        where = f"array `{name}`: " if name else ""
+        raise GantoolError(
+            f"{path} is damaged or no .npz file: {where}{error}.",
+            'Save it anew with np.savez_compressed("data.npz", images=…), or download it again.',
+        ) from error
