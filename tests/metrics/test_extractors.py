@@ -77,11 +77,6 @@ def test_digits_takes_any_size_and_colour(digits: Extractor) -> None:
         assert (outputs.probabilities.argmax(1) == labels).float().mean() > 0.9
 
 
-def test_grey_of_three_channels_is_the_grey_itself(digits: Extractor) -> None:
-    images = as_samples(data.load("digits").images[:5])
-    torch.testing.assert_close(digits.features(images.expand(-1, 3, -1, -1)), digits.features(images))
-
-
 def test_loading_draws_nothing_from_the_default_stream() -> None:
     """The training loop loads extractors: its random numbers must not depend on it."""
     before = torch.get_rng_state()
@@ -140,11 +135,6 @@ def test_pixels_are_means_of_cells() -> None:
     features = Pixels(SampleSpec((1, 16, 16)), CPU).features(image).view(8, 8)
     expected = image.view(8, 2, 8, 2).mean((1, 3))
     torch.testing.assert_close(features, expected)
-
-
-def test_small_samples_are_their_own_features() -> None:
-    samples = torch.rand(4, 2, 3, 5)
-    torch.testing.assert_close(Pixels(SampleSpec((2, 3, 5)), CPU).features(samples), samples.flatten(1))
 
 
 def test_the_default_follows_the_data(tmp_path: Path) -> None:

@@ -76,23 +76,11 @@ def test_both_files_give_equal_images_however_many(plain: Generator, seeded: Gen
     np.testing.assert_array_equal(images, seeded.sample(n, seed=3, first=first))
 
 
-def test_an_image_does_not_depend_on_its_neighbours(both: list[Generator]) -> None:
-    for generator in both:
-        together = generator.sample(130, seed=5)
-        alone = [generator.sample(1, seed=5, first=number)[0] for number in (0, 1, 63, 64, 129)]
-        np.testing.assert_array_equal(together[[0, 1, 63, 64, 129]], alone)
-
-
 @pytest.mark.parametrize("seed", [-1, -(2**63), 2**63 - 1, 2**40])
 def test_any_64_bit_seed_will_do(plain: Generator, seeded: Generator, seed: int) -> None:
     images = plain.sample(4, seed)
     np.testing.assert_array_equal(images, seeded.sample(4, seed))
     assert (images != plain.sample(4, seed + 1 if seed < 0 else seed - 1)).any()
-
-
-def test_the_last_image_there_is(plain: Generator, seeded: Generator) -> None:
-    last = 2**47 - 1
-    np.testing.assert_array_equal(plain.sample(1, 0, last), seeded.sample(1, 0, last))
 
 
 def test_no_image_at_all(both: list[Generator]) -> None:
@@ -102,24 +90,7 @@ def test_no_image_at_all(both: list[Generator]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"n": -1}, "-1 images were asked for"),
-        ({"n": 1, "seed": 2**63}, "seed 9223372036854775808 does not fit 64 bits"),
-        ({"n": 1, "seed": -(2**63) - 1}, "does not fit 64 bits"),
-        ({"n": 1, "first": -1}, "no image -1"),
-        ({"n": 2, "first": 2**47 - 1}, f"no image {2**47}"),
-        ({"n": 1, "labels": 0}, "takes no labels"),
-    ],
-)
-def test_what_can_not_be_asked_of_either_file(both: list[Generator], asked: dict[str, int], message: str) -> None:
-    for generator in both:
-        with pytest.raises(GantoolError, match=message):
-            generator.sample(**asked)
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
+    ("arguments", "message"),
     [
         ({"n": 1.5}, "n is 1.5: not a whole number"),
         ({"n": None}, "n is None"),
@@ -128,14 +99,16 @@ def test_what_can_not_be_asked_of_either_file(both: list[Generator], asked: dict
         ({"n": 1, "first": 0.0}, "first is 0.0"),
         ({"n": -3}, "-3 images were asked for"),
         ({"n": 2, "first": -1}, "no image -1"),
-        ({"n": 0, "seed": 2**63}, "does not fit 64 bits"),
+        ({"n": 2, "first": 2**47 - 1}, f"no image {2**47}"),
+        ({"n": 0, "seed": 2**63}, "seed 9223372036854775808 does not fit 64 bits"),
+        ({"n": 1, "seed": -(2**63) - 1}, "does not fit 64 bits"),
     ],
 )
-def test_images_and_latents_refuse_the_same(both: list[Generator], asked: dict[str, Any], message: str) -> None:
+def test_images_and_latents_refuse_the_same(both: list[Generator], arguments: dict[str, Any], message: str) -> None:
     """As a GantoolError that is also a ValueError."""
     for ask in (both[0].sample, both[1].sample, both[0].latents):
         with pytest.raises(GantoolError, match=message) as error:
-            ask(**asked)
+            ask(**arguments)
         assert isinstance(error.value, ValueError)
 
 
@@ -176,7 +149,7 @@ def test_labels_of_images_by_their_numbers(conditional: list[Generator]) -> None
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("arguments", "message"),
     [
         ({"index": [0, -1]}, "index -1 is out of range"),
         ({"index": [2**47]}, f"index {2**47} is out of range"),
@@ -189,10 +162,10 @@ def test_labels_of_images_by_their_numbers(conditional: list[Generator]) -> None
         ({"index": [1], "labels": [0, 1]}, "takes no labels"),
     ],
 )
-def test_numbers_that_are_refused(both: list[Generator], asked: dict[str, Any], message: str) -> None:
+def test_numbers_that_are_refused(both: list[Generator], arguments: dict[str, Any], message: str) -> None:
     for generator in both:
         with pytest.raises(GantoolError, match=message):
-            generator.sample(**asked)
+            generator.sample(**arguments)
 
 
 # labels
@@ -724,7 +697,7 @@ def test_parts_are_of_bounded_size(plain: Generator, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("arguments", "message"),
     [
         ({"n": -1}, "-1 images"),
         ({"n": 1.5}, "not a whole number"),
@@ -735,9 +708,9 @@ def test_parts_are_of_bounded_size(plain: Generator, monkeypatch: pytest.MonkeyP
         ({"n": 2, "part": "x"}, "part is 'x'"),
     ],
 )
-def test_a_stream_refuses_at_once(conditional: list[Generator], asked: dict[str, Any], message: str) -> None:
+def test_a_stream_refuses_at_once(conditional: list[Generator], arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(GantoolError, match=message):
-        conditional[1].stream(**asked)
+        conditional[1].stream(**arguments)
 
 
 def test_a_stream_that_fails_says_so(plain: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -821,18 +794,7 @@ def other_pixel(by: int) -> Callable[[Manifest], Manifest]:
     return change
 
 
-def test_the_self_test_allows_one_level_and_says_so(plain: Generator, tmp_path: Path) -> None:
-    test = Generator(described_as(plain.path, tmp_path / "g.onnx", other_pixel(1))).self_test()
-    assert (test.exact, test.worst) == (False, 1)
-
-
-def test_the_self_test_finds_other_images(plain: Generator, tmp_path: Path) -> None:
-    generator = Generator(described_as(plain.path, tmp_path / "g.onnx", other_pixel(2)))
-    with pytest.raises(GantoolError, match=r"makes other images here .*by up to 2 levels"):
-        generator.self_test()
-
-
-@pytest.mark.parametrize("tolerance", [0, 3])
+@pytest.mark.parametrize("tolerance", [0, 1, 3])
 def test_the_self_test_allows_what_the_manifest_says(plain: Generator, tmp_path: Path, tolerance: int) -> None:
     def off(by: int) -> Generator:
         def change(described: Manifest) -> Manifest:
@@ -840,7 +802,8 @@ def test_the_self_test_allows_what_the_manifest_says(plain: Generator, tmp_path:
 
         return Generator(described_as(plain.path, tmp_path / f"{by}.onnx", change))
 
-    assert off(tolerance).self_test().worst == tolerance
+    test = off(tolerance).self_test()
+    assert (test.exact, test.worst) == (False, tolerance)
     with pytest.raises(GantoolError, match=f"by up to {tolerance + 1} levels"):
         off(tolerance + 1).self_test()
 
