@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,11 +95,12 @@ class Evaluation:
         """The most suspicious fakes, a row each, beside their nearest reals by features and by pixels."""
         return neighbours_picture(self.memorisation, self.data.images)
 
-    def save(self, output: Path) -> dict[str, str]:
+    def save(self, output: str | PathLike[str]) -> dict[str, str]:
         """Write evaluation.json and neighbours.png to the folder `output`; their paths.
 
         An `output` that ends in .png is the picture, with its .json beside it.
         """
+        output = Path(output)
         picture = output if output.suffix.lower() == ".png" else output / "neighbours.png"
         listing = output.with_suffix(".json") if picture == output else output / "evaluation.json"
         files = {"evaluation": str(listing), "neighbours": str(picture)}

@@ -235,7 +235,7 @@ def test_what_is_saved_is_what_to_json_gives(tmp_path: Path, output: str, names:
     reals = dataset(30)
     subject, notes = {"kind": "file", "path": "g.onnx", "step": 3}, ("a note",)
     found = evaluate(lambda start, n: reals.images[start : start + n], reals, subject=subject, notes=notes)
-    files = found.save(tmp_path / output)
+    files = found.save(str(tmp_path / output))
     assert list(files.values()) == [str(tmp_path / name) for name in names]
     saved = json.loads((tmp_path / names[0]).read_text())
     assert saved == found.to_json() | {"files": files}
