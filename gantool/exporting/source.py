@@ -27,7 +27,7 @@ from gantool.run import best, checkpoint
 from gantool.run.rundir import RunDir
 from gantool.system.files import sha256_of
 from gantool.training.sampler import Sampler, class_ends, noise
-from gantool.training.session import described, misfit
+from gantool.training.session import definition_of, misfit
 from gantool.training.state import ready
 
 MAX_FIXED = 1024  # a fixed batch is computed whole, however few images are asked for, in every check too
@@ -100,7 +100,7 @@ class Artifact:
 def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step: str | None = None) -> Source:
     """The generator of a run's newest sound checkpoint (or that of `step`) on the CPU, its BatchNorm ready."""
     info = run.read()
-    plugin, recipe, config = described(info)
+    plugin, recipe, config = definition_of(info)
     assert plugin.architecture is not None
     if step is None:
         path, state, notes = checkpoint.load_newest(run)

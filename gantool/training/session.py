@@ -173,7 +173,7 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
     found out. GantoolError when another process trains the run. Only the leader of `group` needs the run's folder.
     """
     info = group.lead(run.read)
-    plugin, recipe, config = described(info)
+    plugin, recipe, config = definition_of(info)
     assert plugin.architecture is not None
     known = all_options(plugin.architecture)
     changes = parse(known, changes)
@@ -274,8 +274,8 @@ def unfinished(plugin: Plugin, given: Mapping[str, Any], options: TrainOptions) 
     return None
 
 
-def described(info: RunInfo) -> tuple[Plugin, Recipe, Any]:
-    """Plugin, recipe and config of a run's description."""
+def definition_of(info: RunInfo) -> tuple[Plugin, Recipe, Any]:
+    """The plugin, recipe and config that a run was made with."""
     plugin = _plugin_of(info)
     architecture: Architecture | None = plugin.architecture
     assert architecture is not None

@@ -166,7 +166,7 @@ def test_an_architecture_that_is_broken_keeps_its_own_error(tmp_path: Path, monk
     info = start("mlp", tmp_path).info
     monkeypatch.setattr(registry, "discover", lambda: [registry.Plugin("mlp", "gantool", "0", error="no such module")])
     with pytest.raises(GantoolError, match="is broken: no such module") as caught:
-        session.described(info)
+        session.definition_of(info)
     assert "pip install" not in caught.value.hint
 
 
