@@ -18,7 +18,7 @@ from gantool.plugin.game import Batch, Game, Loss, Player
 from gantool.plugin.registry import Plugin
 from gantool.run import best, checkpoint, metrics_log
 from gantool.run.rundir import RunDir
-from gantool.training import session
+from gantool.training import loop, session
 
 # the generator's measure in ticks of 5 steps: 3, 1, 4, 1, 5, 9, 2, 6
 VALUES = (3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0)
@@ -67,15 +67,15 @@ def _steps(run: RunDir) -> list[int]:
     return [run.step_of(path) for path in run.checkpoints()]
 
 
-def _start(scored: Plugin, folder: Path, goal: str | None = f"{KEY}:max", **given: Any) -> session.Session:
+def _start(scored: Plugin, folder: Path, goal: str = f"{KEY}:max", **given: Any) -> session.Session:
     return start(scored, folder, **{"tick": 5, "keep": 1, "keep_best": goal, **given})
 
 
 @pytest.mark.parametrize(
     ("goal", "wanted"),
-    [(f"{KEY}:max", [30, 40]), (f"{KEY}:min", [10, 40]), (None, [40]), ("none", [40])],
+    [(f"{KEY}:max", [30, 40]), (f"{KEY}:min", [10, 40]), ("", [40]), ("none", [40])],
 )
-def test_the_best_stays_beside_the_newest(goal: str | None, wanted: list[int], scored: Plugin, tmp_path: Path) -> None:
+def test_the_best_stays_beside_the_newest(goal: str, wanted: list[int], scored: Plugin, tmp_path: Path) -> None:
     opened = _start(scored, tmp_path, goal)
     run_until(opened)
     assert _steps(opened.run) == wanted  # of two equals, the first
@@ -89,8 +89,6 @@ def test_at_every_moment_only_the_best_so_far_is_kept(scored: Plugin, tmp_path: 
     class Looking(Silent):
         def ticked(self, record: dict[str, float]) -> None:
             seen.append(_steps(opened.run))
-
-    from gantool.training import loop
 
     loop.train(opened.state, opened.run, opened.info, Looking())
     assert seen == [[5], [5, 10], [15], [15, 20], [25], [30], [30, 35], [30, 40]]
@@ -198,7 +196,7 @@ def test_a_player_that_has_not_moved_yet_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_it_can_be_changed_when_a_run_is_resumed(scored: Plugin, tmp_path: Path) -> None:
-    opened = _start(scored, tmp_path, None, keep=2)
+    opened = _start(scored, tmp_path, "", keep=2)
     run_until(opened, stop=15)
     assert _steps(opened.run) == [10, 15]
     run_until(session.resume(opened.run, keep_best=f"{KEY}:min", steps=25))

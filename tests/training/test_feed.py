@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from support.commands import TIMEOUT, environment
 from support.inprocess import runner
 from support.ranks import Ranks, only_run
 from support.trainings import (
-    Silent,
     TinyDiscriminator,
     different,
     nan_game,
+    plugin,
     run_until,
     save_npz,
     start,
@@ -41,8 +41,8 @@ from gantool.plugin.architecture import Input
 from gantool.plugin.registry import Plugin
 from gantool.plugin.train_options import Place
 from gantool.run import checkpoint
-from gantool.run.rundir import RunDir, list_runs
-from gantool.training import distributed, feed, loop, session
+from gantool.run.rundir import list_runs
+from gantool.training import feed, session
 from gantool.training.feed import Source, read_by_batch
 from gantool.training.sampler import Sampler
 from gantool.training.step import iterate
@@ -111,22 +111,15 @@ def test_the_batches_of_a_file_are_those_of_the_device(
     device, disk = (sampler(data, place, batch, flip=flip) for place in ("device", "disk"))
     assert disk.reads_ahead
     assert not device.reads_ahead
-    choose = np.random.default_rng(seed)
+    choose, drawn = np.random.default_rng(seed), []
     for _ in range(8):
         names = [name for name in NAMES if choose.random() < 0.6]
-        assert_same(device.draw(names), disk.draw(names))
+        drawn.append((device.draw(names), disk.draw(names)))
         assert (device.seen, device.epoch) == (disk.seen, disk.epoch)
+    for one, two in drawn:  # compared last: batches keep their values while others are read
+        assert_same(one, two)
     assert_same({n: device.first(device.inputs[n], 9) for n in ("real", "depth", "odd")},
                 {n: disk.first(disk.inputs[n], 9) for n in ("real", "depth", "odd")})  # fmt: skip
-    disk.close()
-
-
-def test_batches_keep_their_values_while_others_are_read(tmp_path: Path) -> None:
-    data = paired(tmp_path)
-    device, disk = sampler(data, "device"), sampler(data, "disk")
-    kept = [disk.draw(NAMES) for _ in range(3 * feed.AHEAD)]
-    for batch in kept:
-        assert_same(device.draw(NAMES), batch)
     disk.close()
 
 
@@ -239,25 +232,17 @@ def test_arrays_of_any_layout_are_read(place: Place, tmp_path: Path) -> None:
         source.close()
 
 
-def test_a_file_system_that_gives_less_than_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    array, whole = mapped(tmp_path), os.preadv
-    monkeypatch.setattr(os, "preadv", lambda file, memory, place: whole(file, (memory[0][:5],), place))
-    rows = np.array([3, 39, 3])
-    assert np.array_equal(Source(array).read(rows).numpy(), np.array(array)[rows])
-
-
-def test_what_was_written_into_a_private_mapping_is_what_is_read(tmp_path: Path) -> None:
-    mapped(tmp_path)
-    array = np.load(tmp_path / "images.npy", mmap_mode="c")
-    array[5] = 77
-    assert (Source(array).read(np.array([5])).numpy() == 77).all()
-
-
-def test_a_file_that_was_removed_is_read_while_it_is_mapped(tmp_path: Path) -> None:
-    array = mapped(tmp_path)
+def test_files_are_read_whatever_happens_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    array, rows = mapped(tmp_path), np.array([3, 39, 3])
     wanted = np.array(array)
-    (tmp_path / "images.npy").unlink()
-    rows = np.array([3, 39, 3])
+    private = np.load(tmp_path / "images.npy", mmap_mode="c")
+    private[3] = 77  # which is in no file
+    assert np.array_equal(Source(private).read(rows).numpy(), private[rows])
+    whole = os.preadv
+    with monkeypatch.context() as patch:  # a file system may give less than was asked for
+        patch.setattr(os, "preadv", lambda file, memory, place: whole(file, (memory[0][:5],), place))
+        assert np.array_equal(Source(array).read(rows).numpy(), wanted[rows])
+    (tmp_path / "images.npy").unlink()  # it is still mapped
     assert np.array_equal(Source(array).read(rows).numpy(), wanted[rows])
 
 
@@ -343,27 +328,20 @@ def test_a_run_stopped_on_one_and_resumed_on_the_other_is_bit_equal(name: str, f
     assert kept.info.data_on == ("disk" if first == "device" else "device")
 
 
-def test_unpaired_domains_from_disk_are_bit_equal(tmp_path: Path) -> None:
+def _unpaired() -> Plugin:
     """Two streams, and a generator that takes data: its grids and its batch statistics are of rows read at a tick."""
-    found = Plugin("tiny-cyclegan", "tests", "1", tiny_cyclegan.gantool_architectures()[0])
-    finals = []
-    for place in ("device", "disk"):
-        opened = start(found, tmp_path, data_on=place, **FIT)
-        run_until(opened)
-        finals.append(checkpoint.load(opened.run.checkpoint(40)))
-        samples = opened.run.sample(40).read_bytes()
-        assert samples
-    assert different(*finals) == []
+    return Plugin("tiny-cyclegan", "tests", "1", tiny_cyclegan.gantool_architectures()[0])
 
 
-def test_a_rollback_drops_what_was_read_ahead(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [_unpaired, lambda: nan_game(lambda move: move == 25)], ids=["unpaired", "rollback"])
+def test_a_run_from_disk_is_bit_equal(make: Callable[[], Plugin], tmp_path: Path) -> None:
+    """A rollback drops what was read ahead."""
     ends = []
     for place in ("device", "disk"):
-        opened = start(nan_game(lambda move: move == 25), tmp_path, data_on=place, on_nan="rollback", **FIT)
-        listener = Silent()
-        loop.train(opened.state, opened.run, opened.info, listener)
-        assert opened.info.rollbacks == 1
+        opened = start(make(), tmp_path, data_on=place, on_nan="rollback", **FIT)
+        run_until(opened)
         ends.append(checkpoint.load(opened.run.checkpoint(40)))
+    assert opened.info.rollbacks == (make is not _unpaired)
     assert different(*ends) == []
 
 
@@ -381,67 +359,33 @@ def test_each_of_two_processes_reads_its_own_part(tmp_path: Path) -> None:
     assert different(*finals) == []
 
 
-def test_a_process_reads_its_part_of_a_batch(tmp_path: Path) -> None:
-    class Second(distributed.Group):
-        def part(self, count: int) -> slice:
-            return slice(count // 2, count)
-
-    data = paired(tmp_path)
-    device, disk = (
-        Sampler({item.name: item for item in INPUTS}, data, 6, 3, CPU, Second(), place=p) for p in ("device", "disk")
-    )
-    whole = sampler(data, "device")
-    for _ in range(5):
-        full, one, two = (source.draw(NAMES) for source in (whole, device, disk))
-        assert_same(one, two)
-        assert_same({name: full[name][3:] for name in NAMES}, two)
-    disk.close()
-
-
-def test_the_command_says_where_data_is_and_that_it_can_change(
+def test_the_command_trains_on_a_pack_as_on_its_file_and_says_where_data_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    save_npz(Path("noise.npz"))
-    gantool = runner(monkeypatch, capsys)
-    tiny = ("--data", "noise.npz", "--widths", 8, "--batch-size", 8, "--device", "cpu", "--steps", 2)
-    code, output, errors = gantool("train", "mlp", *tiny, "--data-on", "disk")
-    assert code == 0, errors
-    assert "of noise (read batch by batch), cpu" in output
-    code, output, errors = gantool("train", "mlp", "--resume", 1, "--steps", 3, "--data-on", "auto")
-    assert code == 0, errors
-    assert "of noise, cpu" in output
-    (run,) = list_runs(Path("runs"))
-    assert run.read().data_on == "auto"
-    assert gantool("train", "mlp", *tiny, "--data-on", "tape")[0] == 2
-
-
-@pytest.mark.parametrize("place", ["auto", "disk"])
-def test_a_run_on_a_pack_is_that_on_the_file_it_was_made_of(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     format.save(data.load(str(save_npz(Path("noise.npz")))), Path("pack"))
     gantool = runner(monkeypatch, capsys)
     tiny = ("--widths", 8, "--batch-size", 8, "--device", "cpu", "--steps", 20)
-    for source, where in (("noise.npz", "device"), ("pack", place)):
+    for source, where in (("noise.npz", "device"), ("pack", "auto"), ("pack", "disk")):
         code, output, errors = gantool("train", "mlp", *tiny, "--data", source, "--data-on", where)
         assert code == 0, errors
-    assert ("read batch by batch" in output) == (place == "disk")
-    one, two = (checkpoint.load(run.checkpoint(20)) for run in list_runs(Path("runs")))
-    assert different(one, two) == []
+        assert ("of noise (read batch by batch), cpu" in output) == (where == "disk")
+    wanted, *others = (checkpoint.load(run.checkpoint(20)) for run in list_runs(Path("runs")))
+    assert all(different(wanted, other) == [] for other in others)
+    code, output, errors = gantool("train", "mlp", "--resume", 3, "--steps", 21, "--data-on", "auto")
+    assert code == 0, errors
+    assert "of noise, cpu" in output
+    assert list_runs(Path("runs"))[-1].read().data_on == "auto"
 
 
-def test_a_game_whose_discriminator_fails_leaves_no_thread(tmp_path: Path) -> None:
+def test_a_training_that_fails_leaves_no_thread(tmp_path: Path) -> None:
     class Broken(TinyDiscriminator):
         def forward(self, sample: torch.Tensor) -> torch.Tensor:
             raise KeyboardInterrupt
 
-    state = tiny_state(place="disk", build=lambda spec: tiny_game(spec, discriminator=Broken(spec)))
-    run = RunDir(tmp_path)
-    opened = start("mlp", tmp_path)
+    opened = start(plugin(lambda spec: tiny_game(spec, discriminator=Broken(spec))), tmp_path, data_on="disk")
     with pytest.raises(KeyboardInterrupt):
-        loop.train(state, run, opened.info, Silent())
+        run_until(opened)
     assert not _readers()
 
 

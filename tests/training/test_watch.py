@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support import tiny_cgan, tiny_cyclegan
-from support.trainings import Silent, TinyGenerator, dataset, nan_game, plugin, start, tiny_game, tiny_state
+from support.trainings import Silent, TinyGenerator, dataset, plugin, start, tiny_game, tiny_state
 from torch import Tensor
 
 from gantool.plugin import registry
@@ -48,7 +48,7 @@ def _records(*stretches: tuple[int, dict[str, Any]], tick: int = TICK) -> list[d
     return lines
 
 
-def _heard(watch: Watch, records: list[dict[str, Any]]) -> list[tuple[int, str]]:
+def _alarms_of(watch: Watch, records: list[dict[str, Any]]) -> list[tuple[int, str]]:
     return [(event["step"], event["alarm"]) for record in records for event in watch.judge(record)]
 
 
@@ -82,29 +82,26 @@ LOSING = {"loss.generator.adversarial": LOST + 5}
     ],
     ids=str,
 )
-def test_what_is_heard_of_a_sequence(
+def test_what_is_alarms_of_of_a_sequence(
     stretches: list[tuple[int, dict[str, Any]]], wanted: list[tuple[int, str]], tmp_path: Path
 ) -> None:
-    assert _heard(_watch(tmp_path), _records(*stretches)) == wanted
+    assert _alarms_of(_watch(tmp_path), _records(*stretches)) == wanted
 
 
-def test_a_critic_without_accuracies_is_meant_to_be_ahead(tmp_path: Path) -> None:
+def test_a_critic_without_accuracies_is_meant_to_be_ahead_and_short_ticks_need_as_many_steps(tmp_path: Path) -> None:
     critic = [{"step": TICK * (i + 1), **CRITIC} for i in range(12)]
-    assert _heard(_watch(tmp_path), critic) == []
-
-
-def test_short_ticks_need_as_many_steps(tmp_path: Path) -> None:
-    heard = _heard(_watch(tmp_path), _records((150, {**LOW, "change": 0.001}), tick=10))
-    assert heard == [(STEPS, "collapse")]
+    assert _alarms_of(_watch(tmp_path), critic) == []
+    short = _records((150, {**LOW, "change": 0.001}), tick=10)
+    assert _alarms_of(_watch(tmp_path), short) == [(STEPS, "collapse")]
 
 
 @pytest.mark.parametrize("kind", [LOW, BEATEN, LOSING, STILL], ids=str)
-def test_a_watch_that_begins_anywhere_hears_the_same(kind: dict[str, Any], tmp_path: Path) -> None:
+def test_a_watch_that_begins_anywhere_raises_the_same_alarms(kind: dict[str, Any], tmp_path: Path) -> None:
     records = _records((3, {}), (6, kind), (3, {}), (6, kind))
-    whole = _heard(_watch(tmp_path), records)
+    whole = _alarms_of(_watch(tmp_path), records)
     assert len(whole) == 2
     for cut in range(len(records)):
-        later = _heard(_watch(tmp_path, records[:cut]), records[cut:])
+        later = _alarms_of(_watch(tmp_path, records[:cut]), records[cut:])
         assert later == [event for event in whole if event[0] > TICK * cut]
 
 
@@ -146,19 +143,13 @@ def test_samples_of_any_shape_are_compared_with_reals(shape: tuple[int, ...], tm
     assert watch.measure(np.full((64, *shape), np.nan, np.float32)) == {}
 
 
-def test_reals_all_alike_are_no_measure(tmp_path: Path) -> None:
-    data = dataset()
-    data.images[:] = 7
-    watch = Watch(tiny_state(data), start("mlp", tmp_path).info, [], None)
-    assert watch.measure(np.zeros((64, 1, 16, 16), np.float32)) == {}
-
-
-def test_reals_are_of_all_classes_when_the_data_are_sorted(tmp_path: Path) -> None:
-    data = dataset(400)
-    data.images[:200], data.images[200:] = 0, 255
-    watch = Watch(tiny_state(data), start("mlp", tmp_path).info, [], None)
+def test_reals_are_of_all_classes_and_no_measure_when_all_are_alike(tmp_path: Path) -> None:
+    data, info = dataset(400), start("mlp", tmp_path).info
+    data.images[:200], data.images[200:] = 0, 255  # sorted by class
     halves = np.concatenate([np.full((32, 1, 16, 16), v, np.float32) for v in (-1, 1)])
-    assert watch.measure(halves)["diversity"] == pytest.approx(1, abs=0.1)
+    assert Watch(tiny_state(data), info, [], None).measure(halves)["diversity"] == pytest.approx(1, abs=0.1)
+    data.images[:] = 7
+    assert Watch(tiny_state(data), info, [], None).measure(halves) == {}
 
 
 def test_looking_at_reals_changes_nothing_that_training_draws(tmp_path: Path) -> None:
@@ -213,7 +204,7 @@ def test_a_constant_generator_is_told_once_and_logged(tmp_path: Path) -> None:
     assert len(metrics_log.read_metrics(opened.run)) == 6
 
 
-def test_a_generator_that_does_not_learn_stands_still_and_a_resume_hears_it_as_well(tmp_path: Path) -> None:
+def test_a_generator_that_does_not_learn_stands_still_also_after_a_resume(tmp_path: Path) -> None:
     rates = {"learning_rate": 1e-8, "discriminator_rate": 2e-4, "steps": 1250, "tick": TICK}
     whole = start("mlp", tmp_path, **rates)
     assert "samples have changed by 0.0" in _train(whole).notes[0]
@@ -245,11 +236,3 @@ def test_a_sound_training_is_quiet(tmp_path: Path) -> None:
     opened = _on_digits(tmp_path, learning_rate=5e-4)
     assert _train(opened).notes == []
     assert metrics_log.read_metrics(opened.run)[-1]["diversity"] > 0.15
-
-
-def test_a_rollback_forgets_what_was_seen_after_the_checkpoint(tmp_path: Path) -> None:
-    """The lines that it drops are dropped from the watch's memory, too: its change is measured from the checkpoint."""
-    opened = start(nan_game(lambda move: move == 25), tmp_path, tick=10, on_nan="rollback")
-    _train(opened)
-    assert [record["step"] for record in metrics_log.read_metrics(opened.run)] == [10, 20, 30, 40]
-    assert all(record["change"] > 0 for record in metrics_log.read_metrics(opened.run)[1:])
