@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from gantool.exporting import verify
 from gantool.exporting.onnx_files.write import write_onnx
 from gantool.exporting.source import Artifact, Options, Source
 from gantool.exporting.torch_files.write import WRITERS, write_torch
-from gantool.system.files import replace_together
+from gantool.system.files import replace_together, temporary_folder
 
 
 def write(
@@ -57,12 +56,8 @@ def _aside(folder: Path) -> Iterator[Path]:
     """A temporary folder beside the final place, so that files can be renamed into it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=".export-", dir=folder)
-    except OSError as error:
-        raise GantoolError(f"{folder} can't be written: {error.strerror}.", "Name another folder with -o.") from error
-    try:
-        with temporary as name:
-            yield Path(name)
+        with temporary_folder(folder, ".export-") as temporary:
+            yield temporary
     except OSError as error:
         raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder: -o") from error
 

@@ -15,8 +15,9 @@ import hashlib
 import json
 import math
 import os
+import secrets
+import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,13 +35,12 @@ _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2(2)
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on a clean exit fsync it and rename it over `path`, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    # named before it is made: a signal's exception may come in between
+    temporary = path.with_name(f".{path.name}.{secrets.token_urlsafe(6)}.tmp")
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
         _fsync(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for sharing
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -55,8 +55,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     final = folder.resolve()
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=final.parent) as name:
-            new, old = Path(name) / "new", Path(name) / "old"
+        with temporary_folder(final.parent, f".{final.name}.") as temporary:
+            new, old = temporary / "new", temporary / "old"
             new.mkdir()
             old.mkdir()
             yield new
@@ -65,6 +65,17 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             replace_together({new: final}, old)
     except OSError as error:
         raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder.") from error
+
+
+@contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Give a new folder in `parent`, which is removed at the end, whatever ends it but a kill."""
+    folder = parent / f"{prefix}{secrets.token_urlsafe(6)}"  # named before it is made, as in `replacing`
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def replace_together(moves: Mapping[Path, Path], old: Path) -> None:
@@ -216,9 +227,3 @@ def _refuse(constant: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     return value if math.isfinite(value) else _refuse(text)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
