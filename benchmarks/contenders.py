@@ -1,4 +1,4 @@
-"""The processes that benchmarks/throughput.py times: one way each to make images, a line of JSON in, one out.
+"""The processes that benchmarks/throughput.py times: one way each to make images, a line of JSON in, {"answer": …} out.
 
     {"batch", "seconds"}            → images a second, as numpy on the host
     {"batch", "seconds", "stay"}    → the same, but that images stay on the device
@@ -9,7 +9,6 @@ A request to start one, JSON on the command line: `way` and what that way needs;
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -24,9 +23,11 @@ from typing import Any
 import numpy as np
 
 from gantool.benching.timing import rate  # nothing else comes with it
+from gantool.system.subprocesses import JsonProcess, json_input, json_output
 
 GENERATORS = {"mlp 28": ("mlp", (1, 28, 28)), "dcgan 32": ("dcgan", (3, 32, 32)), "dcgan 64": ("dcgan", (3, 64, 64))}
 CHUNK = 64
+HANG = 1800  # seconds of one answer; only a hang takes as long
 STREAM_CHUNKS = (16, 64)  # images a request of OpenVINO's streams: the quicker at each batch counts
 
 
@@ -39,34 +40,22 @@ class Contender:
     stay: Callable[[int], object] | None = None
 
 
-class Worker:
-    """The other side's handle of one process."""
+class Worker(JsonProcess):
+    """The other side's handle of one process; `kill` ends it."""
 
     def __init__(self, **request: object) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, json.dumps(request)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        super().__init__([sys.executable, __file__, json.dumps(request)])
 
     def ask(self, **command: object) -> Any:
-        """The answer; RuntimeError when the process has ended."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        line = ""
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(command) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError("a contender's process ended; its error is above")
-        return json.loads(line)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        """The answer; RuntimeError when the process has ended or hangs."""
+        self.send(command)
+        try:
+            message = self.receive(HANG)
+        except TimeoutError:
+            raise RuntimeError(f"a contender's process was silent for {HANG} s.{self.stderr_tail()}") from None
+        if message is None:
+            raise RuntimeError(f"a contender's process {self.ending()}.{self.stderr_tail()}")
+        return message["answer"]
 
 
 def export(name: str, folder: Path, variants: tuple[str, ...] = ("int8",)) -> None:
@@ -310,8 +299,7 @@ def serve(request: dict[str, Any]) -> None:
     if "export" in request:
         _export(request["export"], Path(request["folder"]), request["variants"])
         return
-    pipe = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    send = json_output()
     way = request.pop("way")
     if way == "machine":
         answer = _machine(request)
@@ -324,9 +312,8 @@ def serve(request: dict[str, Any]) -> None:
             make = contender.stay if command.get("stay") else contender.sample
             return rate(make, command["batch"], command["seconds"], time.perf_counter)[0] if make else None
 
-    for line in sys.stdin:
-        pipe.write(json.dumps(answer(json.loads(line))) + "\n")
-        pipe.flush()
+    for command in json_input():
+        send({"answer": answer(command)})
 
 
 def _machine(request: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:

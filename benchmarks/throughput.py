@@ -176,7 +176,7 @@ def compare(
         return rows
     finally:
         for worker in (here_machine, *workers.values()):
-            worker.close()
+            worker.kill()
 
 
 def chosen(

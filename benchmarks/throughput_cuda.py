@@ -183,7 +183,7 @@ def contest(
             yield rows
     finally:
         for worker in workers.values():
-            worker.close()
+            worker.kill()
 
 
 def timed(

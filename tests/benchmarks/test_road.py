@@ -173,10 +173,7 @@ FORGETFUL = dedent(
     """A generator whose scale is an attribute of Python: no checkpoint has it, and a trace freezes it."""
     from pydantic import BaseModel
     from torch import nn
-    from gantool import objectives
-    from gantool.plugin.architecture import Architecture, SampleSpec
-    from gantool.plugin.game import two_player
-    from gantool.plugin.hookspecs import hookimpl
+    from gantool.plugin import Architecture, SampleSpec, hookimpl, objectives, two_player
 
     class Config(BaseModel):
         pass
