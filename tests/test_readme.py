@@ -122,12 +122,6 @@ def test_embedding_takes_twelve_lines() -> None:
     assert len(lines) <= 12
 
 
-def test_the_python_api(tmp_path: Path) -> None:
-    code = blocks("python")[2].replace("steps=2000", "steps=20, tick=10")
-    (tmp_path / "api.py").write_text(f"{code}\nassert images.shape == (16, 28, 28, 1)\n")
-    assert "step 20/20" in shell("python api.py", tmp_path)
-
-
 def test_the_plugin(tmp_path: Path) -> None:
     source, project = blocks("python")[3], tomllib.loads(blocks("toml")[0])["project"]
     entry_points = project["entry-points"]["gantool"]
