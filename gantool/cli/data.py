@@ -14,7 +14,6 @@ from gantool.errors import GantoolError, excerpt
 from gantool.system.terminal import console, megabytes, print_json, print_table, progress
 
 if TYPE_CHECKING:
-    from gantool.data.catalog import Entry
     from gantool.data.pack.build import Progress as Packed
     from gantool.data.pack.build import Summary
     from gantool.data.survey import Survey
@@ -224,12 +223,12 @@ def list_sets(cache: Cache = None, as_json: Json = False) -> None:
 
     entries = listing(cache)
     if as_json:
-        print_json([_entry_as_json(entry) for entry in entries])
+        print_json([asdict(entry) for entry in entries])
         return
     rows = [
         [
             entry.name,
-            "" if entry.count is None else f"{entry.count:,}",
+            "" if entry.images is None else f"{entry.images:,}",
             _pixels(entry.shape),
             "" if entry.classes is None else str(entry.classes),
             entry.licence,
@@ -240,21 +239,6 @@ def list_sets(cache: Cache = None, as_json: Json = False) -> None:
     print_table(["name", "images", "size", "classes", "licence", "state"], rows, right=(1, 2, 3), wrap=(4, 5))
     if any(entry.state == "to fetch" for entry in entries):
         console().print("Fetch one: gantool data fetch NAME. Train on one: gantool train ARCHITECTURE --data NAME")
-
-
-def _entry_as_json(entry: Entry) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "summary": entry.summary,
-        "images": entry.count,
-        "shape": list(entry.shape) if entry.shape else None,
-        "classes": entry.classes,
-        "licence": entry.licence,
-        "state": entry.state,
-        "detail": entry.detail,
-        "path": str(entry.path) if entry.path else None,
-        "download_bytes": entry.bytes,
-    }
 
 
 @app.command("fetch")

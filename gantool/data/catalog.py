@@ -219,14 +219,14 @@ class Entry:
 
     name: str
     summary: str
-    count: int | None
+    images: int | None
     shape: tuple[int, ...] | None
     classes: int | None
     licence: str
     state: Literal["built in", "in the cache", "to fetch", "plugin", "broken"]
     detail: str = ""
-    path: Path | None = None
-    bytes: int | None = None
+    path: str | None = None
+    download_bytes: int | None = None
 
 
 def names() -> list[str]:
@@ -254,7 +254,7 @@ def listing(cache: Path | None = None) -> list[Entry]:
         folder = pack_folder(each.name, cache)
         known = (each.name, each.summary, each.count, each.shape, len(each.class_names), each.licence)
         if is_fetched(each.name, cache):
-            entries.append(Entry(*known, "in the cache", str(folder), folder, each.size))
+            entries.append(Entry(*known, "in the cache", str(folder), str(folder), each.size))
         else:
             entries.append(Entry(*known, "to fetch", f"{each.size / 1e6:.0f} MB", None, each.size))
     for plugin in registry.discover():

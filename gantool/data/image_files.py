@@ -58,15 +58,6 @@ class Preparation:
     background: Colour = WHITE
 
 
-@dataclass(frozen=True)
-class Examined:
-    """An image file's format and mode in Pillow's words, and its upright pixels, uint8 (H, W[, 3])."""
-
-    format: str
-    mode: str
-    pixels: np.ndarray
-
-
 def colour(text: str) -> Colour:
     """Red, green and blue of a colour that Pillow knows: `white`, `#ff8800`, `hsl(0,100%,50%)` …"""
     try:
@@ -122,12 +113,15 @@ def decode(path: Path, how: Preparation, stream: IO[bytes] | None = None) -> np.
     return pixels[np.newaxis] if how.mode == "L" else pixels.transpose(2, 0, 1)
 
 
-def examine(path: Path, stream: IO[bytes]) -> Examined:
-    """Look at the image file `path`, whose bytes are `stream`. BrokenImage when it can't be decoded."""
+def examine(path: Path, stream: IO[bytes]) -> tuple[str, str, np.ndarray]:
+    """The format and mode of the image file `path` in Pillow's words, and its upright pixels, uint8 (H, W[, 3]).
+
+    `stream`: the file's bytes. BrokenImage when it can't be decoded.
+    """
     with _as_broken_image(path), Image.open(stream, formats=_formats()) as opened:
         name = "LA" if _raw_mode(opened) == "LA;16B" else opened.mode
         mode: Mode = "L" if name in GREY else "RGB"
-        return Examined(opened.format or "?", name, np.array(_upright(opened, mode)))
+        return opened.format or "?", name, np.array(_upright(opened, mode))
 
 
 @lru_cache

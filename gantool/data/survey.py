@@ -242,12 +242,11 @@ def _look(piece: tuple[Path, tuple[str, ...]]) -> list[_Look | str]:
     for name in names:
         path = folder / name
         try:
-            image = examine(path, io.BytesIO(read(path)))
+            file_format, mode, pixels = examine(path, io.BytesIO(read(path)))
         except BrokenImage as error:
             found.append(error.reason)
             continue
-        height, width = image.pixels.shape[:2]
-        found.append(_Look(image.format, image.mode, width, height, _digest(image.pixels), int(image.pixels.max())))
+        found.append(_Look(file_format, mode, pixels.shape[1], pixels.shape[0], _digest(pixels), int(pixels.max())))
     return found
 
 

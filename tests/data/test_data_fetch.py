@@ -164,18 +164,6 @@ def test_a_damaged_pack_is_to_be_fetched_again(mirror: Mirror) -> None:
     assert np.array_equal(load("mnist").images[:, 0], PIXELS)
 
 
-def test_it_trains_and_resumes(mirror: Mirror, cli: Run) -> None:
-    cli("data", "fetch", "mnist")
-    common = ("--batch-size", 8, "--tick", 1, "--device", "cpu")
-    code, _, err = cli("train", "mlp", "--data", "mnist", "--steps", 2, *common)
-    assert code == 0, err
-    described = json.loads(Path("runs/0001-mlp-mnist/run.json").read_text())
-    assert (described["data"]["source"], described["data"]["count"]) == ("mnist", ROWS)
-    code, out, err = cli("train", "mlp", "--resume", "1", "--steps", 3)
-    assert code == 0, err
-    assert "resumed at step 2 of 3" in out
-
-
 def test_no_such_set(cli: Run) -> None:
     code, _, err = cli("data", "fetch", "MNIST")
     assert code == 1
@@ -237,9 +225,8 @@ def test_what_lies_there_is_not_believed(mirror: Mirror, tmp_path: Path, extra: 
     assert np.array_equal(load("mnist").images[:, 0], PIXELS)
 
 
-@pytest.mark.parametrize("declared", [-20, 20, 10**15])
-def test_a_wrong_content_length(mirror: Mirror, declared: int) -> None:
-    mirror.plans[IMAGES] = [("length", max(1, len(FILES[IMAGES]) + declared))]
+def test_a_wrong_content_length(mirror: Mirror) -> None:
+    mirror.plans[IMAGES] = [("length", 10**15)]
     fetch("mnist", Notes())
     assert np.array_equal(load("mnist").images[:, 0], PIXELS)
 

@@ -385,13 +385,6 @@ def test_pad_of_grey(tmp_path: Path) -> None:
     assert image[0, :, 0].tolist() == [64, 64, 9, 9, 9, 9, 64, 64]
 
 
-def test_resizing_is_pillows_lanczos(tmp_path: Path) -> None:
-    image = Image.fromarray(RNG.integers(0, 256, (20, 20, 3), np.uint8))
-    put(tmp_path / "in" / "a.png", image)
-    expected = np.asarray(image.resize((8, 8), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
-    np.testing.assert_array_equal(packed(tmp_path / "in", size=8)[0], expected)
-
-
 def test_channels(tmp_path: Path) -> None:
     put(tmp_path / "in" / "a.png", Image.new("RGB", (4, 4), (200, 100, 50)))
     put(tmp_path / "in" / "b.png", Image.new("L", (4, 4), 7))
@@ -412,12 +405,6 @@ def test_a_bomb_is_a_broken_file(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(GantoolError, match=r"1 of 2 files can't be used:\n  a.png is too large an image: Image size"):
         pack(str(tmp_path / "in"), tmp_path / "out", Options(size=8, channels=channels), workers=1)
-
-
-@pytest.mark.parametrize(("text", "value"), [("white", 255), ("#f00", 76), ("hsl(0, 0%, 50%)", 127), ("rgb(9,9,9)", 9)])
-def test_colours(tmp_path: Path, text: str, value: int) -> None:
-    put(tmp_path / "in" / "a.png", Image.new("LA", (4, 4), (0, 0)))
-    assert pixel(tmp_path / "in", background=text, channels=1) == [pytest.approx(value, abs=1)]
 
 
 def test_no_colour(tmp_path: Path) -> None:

@@ -59,13 +59,6 @@ def test_fingerprint_is_stable_and_sensitive() -> None:
     assert len(prints) == 5
 
 
-def test_digits_resized() -> None:
-    data = load("digits", size=32)
-    assert data.images.shape == (10_000, 1, 32, 32)
-    assert data.images.dtype == np.uint8
-    assert data.fingerprint != DIGITS
-
-
 def test_name_of_built_in_wins_over_path(empty_here: Path) -> None:
     (empty_here / "digits").mkdir()
     Image.new("L", (8, 8)).save(empty_here / "digits" / "a.png")
@@ -85,8 +78,6 @@ def test_bare_name_of_a_folder(empty_here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        ("digit", "digits"),
-        ("Digits", "digits"),
         ("didgits", "digits"),
         ("MNIST", "mnist"),
         ("fashion", "fashion-mnist"),

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from gantool.data import Dataset, dataset, load
 from gantool.errors import GantoolError
@@ -265,25 +264,6 @@ def test_size_over_the_limit(save: Any) -> None:
 
 
 # ---- properties
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    images=hnp.arrays(st.sampled_from([np.uint8, np.float16, np.float32, np.float64]),
-                      st.tuples(*[st.integers(1, 3), *[st.integers(4, 6)] * 2]), elements=st.integers(0, 1)),
-    labels=st.lists(st.integers(0, 9), min_size=3, max_size=3), compress=st.booleans(),
-)  # fmt: skip
-def test_round_trip(
-    tmp_path_factory: pytest.TempPathFactory, images: np.ndarray, labels: list[int], compress: bool
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "round.npz"
-    labels = labels[: len(images)]
-    (np.savez_compressed if compress else np.savez)(path, images=images, labels=np.array(labels))
-    data = load(str(path))
-    expected = images if images.dtype == np.uint8 else images.astype(np.float32) * 2 - 1
-    np.testing.assert_array_equal(data.images, expected[:, None])
-    assert data.labels is not None
-    assert data.labels.tolist() == labels
 
 
 def _raw(compress: bool) -> bytes:

@@ -210,13 +210,6 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out*"))
 
 
-def test_an_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    with pytest.raises(GantoolError, match=r"in holds no images. Give a folder that holds PNG"):
-        pack(str(tmp_path / "in"), tmp_path / "out")
-    assert not list(tmp_path.glob("out*"))
-
-
 def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", ["a.png"])
     pictures(tmp_path / "out", ["mine.png"])
@@ -263,12 +256,6 @@ def test_options_that_make_no_sense(tmp_path: Path, options: dict[str, Any], mes
 def test_labels_are_for_folders(tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match=r"--labels folders is for a folder of image files, which digits is not"):
         pack("digits", tmp_path / "out", Options(labels="folders"))
-
-
-def test_labels_none(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "in", ["a/1.png", "b/1.png"])
-    pack(str(folder), tmp_path / "out", Options(labels="none"), workers=1)
-    assert load(str(tmp_path / "out")).labels is None
 
 
 def test_a_disk_without_room_is_told_up_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,13 +341,6 @@ def test_descriptions_that_contradict_the_arrays(copy: Path, values: dict[str, A
     change(copy, **values)
     with pytest.raises(GantoolError, match=message):
         load(str(copy))
-
-
-def test_verify_names_what_changed(copy: Path) -> None:
-    with (copy / "labels.npy").open("r+b") as file:
-        file.seek(128)
-        file.write(b"\1")
-    assert verify(copy) == ["labels.npy"]
 
 
 def test_verify_of_the_lists_and_the_fingerprint(tmp_path: Path) -> None:

@@ -16,11 +16,10 @@ from gantool.data.dataset import Dataset, check_bytes, check_sides
 from gantool.data.image_files import SUFFIXES, BrokenImage, Preparation, decode, is_grey, strict_decoding
 from gantool.data.images import darkness
 from gantool.data.readers.labels import DATASET_JSON, find_labels
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, excerpt
 from gantool.system.cores import usable_cores
 
 MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note recommends a pack
-MAX_KINDS = 5  # of ignored files, in a note
 
 
 def load_folder(path: Path, size: int | None = None) -> Dataset:
@@ -76,13 +75,12 @@ def find_images(path: Path) -> tuple[list[str], list[str]]:
                 others["pipe or device" if suffix in SUFFIXES else suffix or "without a suffix"] += 1
     notes = []
     if others:
-        commonest = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:MAX_KINDS]
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in commonest)
-        more = ", …" if len(others) > MAX_KINDS else ""
-        total = others.total()
-        notes.append(f"{total:,} {'file' if total == 1 else 'files'} ignored, not images: {kinds}{more}")
+        kinds = ", ".join(
+            f"{count} {suffix}" for suffix, count in sorted(others.items(), key=lambda item: (-item[1], item[0]))
+        )
+        notes.append(f"ignored, as they are not images: {excerpt(kinds)}")
     if links:
-        notes.append(f"{links} linked {'folder' if links == 1 else 'folders'} not followed")
+        notes.append(f"linked folders not followed: {links}")
     if not names:
         aside = f" ({'; '.join(notes)})" if notes else ""
         raise GantoolError(

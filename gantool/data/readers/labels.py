@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -124,52 +125,42 @@ def read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.n
 
     The header is `file,label`, in any order and case; other columns are ignored. A file is named relative to the
     folder of images, with `/` between folders, in any Unicode normalization. Class names are sorted, by value when all
-    are integers. GantoolError with the line for a file that is missing, unknown or named twice, and a label that is
-    empty.
+    are integers. GantoolError with the line for a file that is unknown or named twice, and a label that is empty; and
+    for a file that is missing.
     """
-    row_of = {name: row for row, name in enumerate(names)}
-    composed: dict[str, int] = {}
-    class_of: dict[str, int] = {}
-    labels = np.full(len(names), -1, np.int64)
-    lines = np.zeros(len(names), np.int64)
+    label_of = dict.fromkeys(names, "")
+    composed: dict[str, str] = {}
     for line, file, label in _rows(path):
-        file = file.removeprefix("./")
-        row = row_of.get(file)
-        if row is None:  # file systems and editors disagree on how to write é
-            composed = composed or {unicodedata.normalize("NFC", name): row for name, row in row_of.items()}
-            row = composed.get(unicodedata.normalize("NFC", file))
-        if row is None:
+        name = file.removeprefix("./")
+        if name not in label_of:  # file systems and editors disagree on how to write é
+            composed = composed or {unicodedata.normalize("NFC", each): each for each in names}
+            name = composed.get(unicodedata.normalize("NFC", name), "")
+        if not name:
             raise GantoolError(
                 f"{path}, line {line}: there is no image {excerpt(file)!r}.",
                 f"Name it relative to the folder of images, as {excerpt(names[0])!r} is, or take the line out.",
             )
-        if lines[row]:
+        if label_of[name]:
             raise GantoolError(
-                f"{path}, line {line}: {excerpt(file)!r} has a label already, in line {lines[row]}.",
-                "Take one of the two lines out.",
+                f"{path}, line {line}: {excerpt(file)!r} has a label already.", "Take one of the two lines out."
             )
         if not label:
             raise GantoolError(f"{path}, line {line}: {excerpt(file)!r} has an empty label.", "Write its class there.")
-        lines[row] = line
-        labels[row] = class_of.setdefault(label, len(class_of))
-        if len(class_of) > MAX_CLASSES:
-            raise GantoolError(
-                f"{path} has more than {MAX_CLASSES:,} different labels, the last in line {line}.",
-                "Give the column that holds the class, not an identifier, the name `label`.",
-            )
-    if not lines.any():
-        raise GantoolError(f"{path} has no line after its header.", f"Write a line a file: {excerpt(names[0])},cat")
-    missing = np.flatnonzero(lines == 0)
-    if len(missing):
-        more = f" and of {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        label_of[name] = sys.intern(label)
+    missing = [name for name in names if not label_of[name]]
+    if missing:
         raise GantoolError(
-            f"{path} has no label of {excerpt(names[int(missing[0])])!r}{more}.",
-            "Add a line for each image, or move those without one out of the folder.",
+            f"{path} has no label of {excerpt(missing[0])!r} ({len(missing):,} of {len(names):,} files lack one).",
+            "Write a line for each image, or move those without one out of the folder.",
         )
-    order = sorted_classes(class_of)
-    rank = np.empty(len(order), np.int64)
-    rank[[class_of[name] for name in order]] = np.arange(len(order))
-    return order, rank[labels]
+    classes = sorted_classes(set(label_of.values()))
+    if len(classes) > MAX_CLASSES:
+        raise GantoolError(
+            f"{path} has {len(classes):,} different labels; the most is {MAX_CLASSES:,}.",
+            "Give the column that holds the class, not an identifier, the name `label`.",
+        )
+    number = {name: label for label, name in enumerate(classes)}
+    return classes, np.fromiter((number[label_of[name]] for name in names), np.int64, len(names))
 
 
 def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
