@@ -10,13 +10,12 @@ from typing import Any, Literal
 from gantool.doctor import remedies
 from gantool.doctor.libraries import Wheel, runtimes
 from gantool.doctor.remedies import Fault
+from gantool.errors import excerpt
 
 NVIDIA = ("cuda", "tensorrt")
 WITHOUT_LATENTS = ("tensorrt", "openvino")  # some of their versions have no uint64, which seeded files need
 PROBES = ("Conv", "ConvTranspose", "Gemm", "latents")  # of probes.py, which imports numpy
 WORKS, UNUSABLE, NOT_INSTALLED, BROKEN, WRONG = "works", "not usable here", "not installed", "broken", "wrong values"
-
-MAX_TEXT = 200_000
 
 # what a library belongs to, by the start of its file's name without `lib`
 _PARTS = (
@@ -52,7 +51,6 @@ _SYMPTOMS = (
     ("cudnn", r"cuDNN is (?:not available|unavailable)|cuDNN library was not found"),
     ("gpu-unsupported", r"no kernel image is available|CUDNN_STATUS_ARCH_MISMATCH"),
     ("memory", r"CUDA failure 2\b|cudaErrorMemoryAllocation|CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED"),
-    ("fallback", r"fallback to CPU EP has been explicitly disabled"),
 )
 
 
@@ -71,11 +69,9 @@ class Causes:
 
 def find_causes(text: str) -> Causes:
     """The known causes in a log."""
-    text = text[-MAX_TEXT:]
     symptoms = tuple(kind for kind, pattern in _SYMPTOMS if re.search(pattern, text))
-    mismatched = tuple(
-        name for name in _found(_MISMATCHED, text) if part_of(name)
-    )  # not the library that looked for the symbol
+    # not the library that looked for the symbol
+    mismatched = tuple(name for name in _found(_MISMATCHED, text) if part_of(name))
     return Causes(_found(_MISSING, text), mismatched, symptoms)
 
 
@@ -85,17 +81,17 @@ def part_of(library: str) -> str:
     return next((part for part, names in _PARTS if stem.startswith(names)), "")
 
 
-def summary(text: str, limit: int = 300) -> str:
+def summary(text: str) -> str:
     """The most telling line of a message, without onnxruntime's source paths and signatures."""
     for pattern in (
         r"Failed to load library [^\n]{1,4000}? with error: ([^\n]+)",
         r"(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND) failure \d+: [^;\n]{1,200}",
         r"ONNXRuntimeError\] : \d+ : \w+ : ([^\n]+)",
     ):
-        if (found := re.search(pattern, text)) and (line := _short(found[found.re.groups], limit)):
-            return line
-    lines = filter(None, (_short(line, limit) for line in reversed(text.splitlines())))
-    return next(lines, "no message")
+        if found := re.search(pattern, text):
+            return excerpt(found[found.re.groups].strip(), 300)
+    lines = text.strip().splitlines()
+    return excerpt(lines[-1].strip(), 300) if lines else "no message"
 
 
 def _found(patterns: list[re.Pattern[str]], text: str) -> tuple[str, ...]:
@@ -103,20 +99,14 @@ def _found(patterns: list[re.Pattern[str]], text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for _, name in sorted(hits)))
 
 
-def _short(line: str, limit: int) -> str:
-    printable = "".join(character if character.isprintable() else " " for character in line).strip()
-    return printable if len(printable) <= limit else printable[: limit - 1] + "…"
-
-
 @dataclass
 class Outcome:
-    """What a child process reported. `failure`: how it ended, if not well; `crashed`: without a Python exception."""
+    """What a child process reported. `failure`: how it ended, if not well; there is no `result` then."""
 
     result: dict[str, Any] | None = None
     probes: list[dict[str, Any]] = field(default_factory=list)
     stderr: str = ""
     failure: str | None = None
-    crashed: bool = False
 
 
 class Machine:
@@ -126,7 +116,8 @@ class Machine:
     """
 
     def __init__(self, required: str | None, wheels: Sequence[Wheel]) -> None:
-        self.required, self.wheels = required, list(wheels)
+        self.required, self.wheels = required, wheels
+        self.runtime_wheels = [wheel.name for wheel in runtimes(wheels)]
         self.runtime: dict[str, Any] | None = None
         self.gpus: dict[str, Any] = {}
         self.faults: list[Fault] = []
@@ -142,7 +133,7 @@ class Machine:
 
     def judge(self, name: str, outcome: Outcome) -> tuple[str, str]:
         """The state of a provider and why. If it should work and does not, a fault is added to `faults`."""
-        status = {probe.get("name"): probe.get("status") for probe in outcome.probes}
+        status = {probe["name"]: probe["status"] for probe in outcome.probes}
         wrong = ", ".join(probe for probe in PROBES if status.get(probe) == "wrong")
         if wrong:
             self.faults.append(Fault(name, "fault", f"{name} computes {wrong} wrong.", **self._reinstall()))
@@ -161,36 +152,34 @@ class Machine:
         causes = find_causes(text)
         if name == "tensorrt" and causes.missing_of("tensorrt"):
             return self._tensorrt_missing(causes.missing_of("tensorrt"))
-        why, remedy = (self._nvidia_cause(outcome, causes) if name in NVIDIA else None) or (
-            self._description(outcome, causes, text),
+        why, remedy = (self._nvidia_cause(causes) if name in NVIDIA else None) or (
+            _description(outcome, causes, text),
             self._reinstall(),
         )
         self.faults.append(Fault(name, "fault", f"{name}: {why}.", **remedy))
         return BROKEN, why
 
-    def _nvidia_cause(self, outcome: Outcome, causes: Causes) -> tuple[str, dict[str, str]] | None:
+    def _nvidia_cause(self, causes: Causes) -> tuple[str, dict[str, str]] | None:
         """The known cause of a failure on CUDA or TensorRT, and its remedy."""
-        cuda, requirements = self.cuda, remedies.cuda_requirements(self.wheels, self.cuda)
-        if driver := causes.missing_of("driver"):
-            return f"{_listed(driver)} is missing, though there is a GPU", {
+        cuda, requirements = self.cuda, remedies.cuda_requirements(self.cuda)
+        if libcuda := causes.missing_of("driver"):
+            return f"{_listed(libcuda)} is missing, though there is a GPU", {
                 "then": "In a container: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility … "
                 "Elsewhere: install the driver's CUDA library, libcuda.so.1."
             }
         toolkit = (*causes.missing_of("cuda"), *causes.missing_of("cudnn"))
         if toolkit or "cudnn" in causes.symptoms:
             why = f"missing: {_listed(toolkit)}" if toolkit else "cuDNN is missing"
-            return why + self._other_cuda(), remedies.install(*requirements)
+            return why, remedies.install(*requirements)
         reinstall = remedies.install(*requirements, options="--force-reinstall")
-        driver_version = (
-            f"driver {self.gpus['driver']}, for CUDA {self.gpus['cuda']}" if self.gpus["driver"] else "its driver"
-        )
+        driver = f"driver {self.gpus['driver'] or '?'}, for CUDA {self.gpus['cuda'] or '?'}"
         known: dict[str, tuple[str, dict[str, str]]] = {
             "driver-old": (
-                f"the driver is too old for CUDA {cuda} ({driver_version})",
-                {"then": remedies.driver_advice(cuda)},
+                f"the driver, or another libcuda that was loaded, is too old for CUDA {cuda} ({driver})",
+                {"then": f"{remedies.driver_advice(cuda)} LD_LIBRARY_PATH must not lead to another libcuda.so.1."},
             ),
             "driver-mismatch": (
-                f"the driver's parts are of different versions ({driver_version})",
+                f"the driver's parts are of different versions ({driver})",
                 {"then": "Restart the machine; if that does not help, install the driver again."},
             ),
             "no-device": (
@@ -206,60 +195,34 @@ class Machine:
         }
         supported, needed = remedies.cuda_major(self.gpus["cuda"]), remedies.cuda_major(cuda)
         too_old = ("driver-old",) if supported and needed and supported < needed else ()  # whatever the message says
-        loaded = [library["path"] for library in (outcome.result or {}).get("libraries") or []]
-        libcuda = next((path for path in loaded if "/libcuda.so" in path), None)
-        if self.gpus["cuda"] and not too_old and libcuda:  # e.g. the toolkit's stub, which is for linking only
-            known["driver-old"] = (
-                f"{libcuda} is too old for CUDA {cuda}, and not the driver's ({driver_version})",
-                {"then": "Remove its folder from LD_LIBRARY_PATH."},
-            )
         for symptom in (*too_old, *causes.symptoms):
             if symptom in known:
                 return known[symptom]
         if causes.mismatched:
-            return f"of a version that does not fit: {_listed(causes.mismatched)}{self._other_cuda()}", reinstall
+            return f"of a version that does not fit: {_listed(causes.mismatched)}", reinstall
         return None
 
     def _tensorrt_missing(self, missing: Sequence[str]) -> tuple[str, str]:
-        why, major = f"missing: {_listed(missing)}", str(remedies.tensorrt_major(missing))
-        wheels = [wheel for wheel in self.wheels if wheel.name.startswith("tensorrt")]
-        path = remedies.tensorrt_path(self.wheels)
+        why = f"missing: {_listed(missing)}"
+        wheels = [f"{wheel.name} {wheel.version}" for wheel in self.wheels if wheel.name.startswith("tensorrt")]
         severity: Literal["fault", "advice"] = "fault" if wheels or self.required == "tensorrt" else "advice"
+        what = f"tensorrt: {why} (installed: {', '.join(wheels) or 'none'})."
         lines = remedies.install(remedies.tensorrt_requirement(self.cuda, missing))
-        what = f"is not installed: {_listed(missing)} is missing"
-        if wheels:
-            what = f"is broken: {_listed(missing)} is missing (installed: {wheels[0].name} {wheels[0].version})"
-        if path and any(wheel.version.partition(".")[0] == major for wheel in wheels):
-            what = why = f"{_listed(missing)} is installed and not found"
-            lines = {}
-        self.faults.append(Fault("tensorrt", severity, f"tensorrt: {what}.", **lines, then=path))
+        self.faults.append(Fault("tensorrt", severity, what, **lines, then=remedies.tensorrt_path(self.wheels)))
         return BROKEN if wheels else NOT_INSTALLED, why
-
-    def _description(self, outcome: Outcome, causes: Causes, text: str) -> str:
-        """Words for a failure without a known cause."""
-        if causes.missing:
-            return f"missing: {_listed(causes.missing)}"
-        if outcome.failure:
-            return outcome.failure if outcome.crashed else f"{outcome.failure}: {summary(text)}"
-        probe = next((probe for probe in outcome.probes if probe.get("status") == "failed"), {})
-        message = str(probe.get("why") or text)
-        if find_causes(message).symptoms == ("fallback",):  # true, but no cause: the log may name one
-            message = outcome.stderr or message
-        return f"{probe.get('name', 'nothing')} failed: {summary(message).rstrip('.')}"
-
-    def _other_cuda(self) -> str:
-        """Names installed CUDA wheels for another CUDA: the usual reason for a missing library."""
-        major = remedies.cuda_major(self.cuda)
-        others = [
-            f"{wheel.name} {wheel.version}"
-            for wheel in self.wheels
-            if (suffix := re.search(r"-cu(\d+)\Z", wheel.name)) and int(suffix[1][:4]) != major
-        ]
-        return f" (installed for another CUDA: {', '.join(others[:3])})" if others and major else ""
 
     def _reinstall(self) -> dict[str, str]:
         wheel = next(iter(runtimes(self.wheels)), None)
         return remedies.install(f"{wheel.name}=={wheel.version}", options="--force-reinstall") if wheel else {}
+
+
+def _description(outcome: Outcome, causes: Causes, text: str) -> str:
+    """Words for a failure without a known cause."""
+    if causes.missing:
+        return f"missing: {_listed(causes.missing)}"
+    failed = next((probe["name"] for probe in outcome.probes if probe["status"] == "failed"), "a probe")
+    what = outcome.failure or f"{failed} failed"
+    return f"{what}: {summary(text).rstrip('.')}" if text.strip() else what
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

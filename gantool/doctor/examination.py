@@ -14,7 +14,7 @@ from typing import Any, Literal
 from gantool import __version__
 from gantool.doctor import remedies
 from gantool.doctor.diagnosis import NVIDIA, WORKS, Machine, Outcome, summary
-from gantool.doctor.libraries import Wheel, installed, owner, runtimes
+from gantool.doctor.libraries import Wheel, installed, owner
 from gantool.doctor.remedies import GPU_WHEEL, Fault
 from gantool.errors import GantoolError
 from gantool.system.subprocesses import JsonProcess, describe_exit
@@ -30,6 +30,7 @@ ENVIRONMENT = (
     "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "NVIDIA_DRIVER_CAPABILITIES",
     "NVIDIA_TF32_OVERRIDE", "NVIDIA_VISIBLE_DEVICES", "VIRTUAL_ENV",
 )  # fmt: skip
+MAX_STDERR = 200_000  # bytes that are searched for causes
 WORKER = (sys.executable, "-P", "-m", "gantool.doctor.worker")  # -P: imports nothing from the current folder
 
 
@@ -84,7 +85,6 @@ class _Examination(Machine):
     ) -> None:
         super().__init__(required, installed() if wheels is None else wheels)
         self.timeout, self.worker, self.listener = timeout, worker, listener
-        self.runtime_wheels = [wheel.name for wheel in runtimes(self.wheels)]
 
     def report(self) -> dict[str, Any]:
         self.gpus = self._find_gpus()
@@ -125,26 +125,23 @@ class _Examination(Machine):
 
     def _find_gpus(self) -> dict[str, Any]:
         outcome = self._run("gpus", "the NVIDIA driver")
-        if outcome.result is not None and outcome.failure is None:
+        if outcome.result is not None:
             return outcome.result
         why = f"the process that asked the NVIDIA driver {outcome.failure}"
-        if outcome.crashed:
-            self.faults.append(
-                Fault(None, "fault", f"{why[0].upper()}{why[1:]}.", then="Try nvidia-smi; restart the machine.")
-            )
+        self.faults.append(Fault(None, "fault", f"{why}.", then="Try nvidia-smi; restart the machine."))
         return {"driver": None, "cuda": None, "devices": [], "files": False, "why": why}
 
     def _find_runtime(self) -> dict[str, Any] | None:
         outcome = self._run("onnxruntime", "onnxruntime")
-        if outcome.result is not None and outcome.failure is None:
+        if outcome.result is not None:
             return outcome.result
         names = self.runtime_wheels
         if len(names) > 1:
-            lines = remedies.replace(names, *self._gpu_runtime())
-        elif names or any(wheel.name == "onnxruntime" for wheel in self.wheels):
-            lines = remedies.install(*(names or ["onnxruntime"]), options="--force-reinstall")
+            lines = remedies.replace(names, *remedies.cuda_requirements(self.cuda))
+        elif names:
+            lines = remedies.install(*names, options="--force-reinstall")
         else:
-            lines = remedies.install(*(self._gpu_runtime() if self.has_gpu else ["onnxruntime"]))
+            lines = remedies.install(*(remedies.cuda_requirements(self.cuda) if self.has_gpu else ["onnxruntime"]))
         what = f"onnxruntime can't be imported (its process {outcome.failure}): {summary(outcome.stderr)}"
         self.faults.append(Fault(None, "fault", what, **lines))
         return None
@@ -154,21 +151,17 @@ class _Examination(Machine):
         if wheel is None:
             return None
         outcome = self._run("torch", "torch")
-        if outcome.result is None or outcome.failure is not None:
+        if outcome.result is None:
             why = f"its process {outcome.failure}: {summary(outcome.stderr)}"
             return {"version": wheel.version, "cuda": None, "available": False, "devices": 0, "why": why}
         found = {**outcome.result, "why": None}
         if self.has_gpu and not found["available"]:
-            what, remedy = f"torch {found['version']}, built for CUDA {found['cuda']}, sees no GPU", {}
-            if found["cuda"] is not None:
-                remedy = {"then": remedies.driver_advice(found["cuda"])}
-            else:
-                what = f"torch {found['version']} is built without CUDA, though there is a GPU"
-                if sys.platform == "linux":  # PyPI's wheel for Linux is built with CUDA
-                    remedy = remedies.install("torch", options="--force-reinstall")
-                else:
-                    remedy = {"then": "Use the line that https://pytorch.org/get-started/locally/ gives."}
-            self.faults.append(Fault(None, "advice", f"{what}: it trains on the CPU.", **remedy))
+            built = f"for CUDA {found['cuda']}" if found["cuda"] else "without CUDA"
+            what = f"torch {found['version']}, built {built}, sees no GPU: it trains on the CPU."
+            then = "Install the build that https://pytorch.org/get-started/locally/ names."
+            if found["cuda"]:
+                then = remedies.driver_advice(found["cuda"])
+            self.faults.append(Fault(None, "advice", what, then=then))
         return found
 
     def _try(self, name: str, full_name: str) -> dict[str, Any]:
@@ -194,7 +187,9 @@ class _Examination(Machine):
             severity: Literal["fault", "advice"] = "fault" if expected else "advice"
             what = f"{lacks} CUDA provider{', and there is a GPU' if self.has_gpu else ''}."
             remove = self.runtime_wheels or [runtime["package"] or "onnxruntime"]
-            self.faults.append(Fault("cuda", severity, what, **remedies.replace(remove, *self._gpu_runtime())))
+            self.faults.append(
+                Fault("cuda", severity, what, **remedies.replace(remove, *remedies.cuda_requirements(self.cuda)))
+            )
         if self.required == "openvino" and "openvino" not in present:
             lines = remedies.install("onnxruntime-openvino")
             then = "In an environment of its own, without onnxruntime."
@@ -206,13 +201,9 @@ class _Examination(Machine):
             return
         kept = [GPU_WHEEL if GPU_WHEEL in names else next(name for name in names if name != "onnxruntime")]
         if self.has_gpu and GPU_WHEEL in names:
-            kept = self._gpu_runtime()
+            kept = remedies.cuda_requirements(self.cuda)
         what = f"{' and '.join(names)} are both installed, and contain the same files: one of them is damaged."
         self.faults.append(Fault(None, "advice", what, **remedies.replace(names, *kept)))
-
-    def _gpu_runtime(self) -> list[str]:
-        """The requirements of onnxruntime with CUDA."""
-        return remedies.cuda_requirements([wheel for wheel in self.wheels if wheel.name == GPU_WHEEL], self.cuda)
 
 
 def run_worker(command: Sequence[str], timeout: float) -> Outcome:
@@ -223,14 +214,13 @@ def run_worker(command: Sequence[str], timeout: float) -> Outcome:
             try:
                 for message in process.messages(timeout):
                     stage = str(message.get("stage", stage))
-                    if isinstance(message.get("probe"), dict):
+                    if "probe" in message:
                         outcome.probes.append(message["probe"])
-                    if isinstance(message.get("result"), dict):
-                        outcome.result = message["result"]
+                    outcome.result = message.get("result", outcome.result)
                 code = process.exit_code()
             except TimeoutError:
                 pass
-            outcome.stderr = process.stderr()
+            outcome.stderr = process.stderr(MAX_STDERR)
     except OSError as error:
         outcome.failure = f"could not be started: {error}"
         return outcome
@@ -238,7 +228,8 @@ def run_worker(command: Sequence[str], timeout: float) -> Outcome:
         outcome.failure = f"hung while {stage} and was stopped after {timeout:g} s"
     elif code or outcome.result is None:
         outcome.failure = f"{describe_exit(code)} while {stage}"
-    outcome.crashed = code is None or code < 0
+    if outcome.failure:
+        outcome.result = None
     return outcome
 
 

@@ -52,33 +52,20 @@ def _quoted(requirement: str) -> str:
     return f'"{requirement}"' if set(requirement) & set("[]<>=~*, ") else requirement
 
 
-def cuda_requirements(wheels: Iterable[Wheel], cuda: str | None) -> list[str]:
-    """What to install for the CUDA provider: the extras that the installed wheel has, and cuBLAS.
+def cuda_requirements(cuda: str | None) -> list[str]:
+    """What to install for the CUDA provider: the wheel with its extras, and cuBLAS, which no extra names.
 
     `cuda`: what onnxruntime is built for, e.g. "13.0"; None: what the newest wheels are built for.
     """
-    runtime = next((wheel for wheel in wheels if wheel.name == GPU_WHEEL), None)
     major = cuda_major(cuda) or 13
-    # CUDA 13's wheels have no suffix, and CUDA's version (except cuFFT's and cuRAND's)
-    suffix, pinned = ("", f"~={major}.0") if major >= 13 else (f"-cu{major}", "")
-    if runtime is None or {"cuda", "cudnn"} <= set(runtime.extras):
-        needed = [f"{GPU_WHEEL}[cuda,cudnn]"]
-    else:
-        needed = [f"nvidia-cuda-runtime{suffix}{pinned}", f"nvidia-cuda-nvrtc{suffix}{pinned}"]
-        needed += [f"nvidia-cufft{suffix}", f"nvidia-curand{suffix}", f"nvidia-cudnn-cu{major}~=9.0"]
-    # no extra names it; cuDNN's wheel brings one only if none is installed
-    return [*needed, f"nvidia-cublas{suffix}{pinned}"]
+    # CUDA 13's wheels have no suffix, and CUDA's version
+    return [f"{GPU_WHEEL}[cuda,cudnn]", f"nvidia-cublas~={major}.0" if major >= 13 else f"nvidia-cublas-cu{major}"]
 
 
 def tensorrt_requirement(cuda: str | None, missing: Iterable[str]) -> str:
     """The wheel of the TensorRT that the provider is linked to. `missing`: its libraries, e.g. libnvinfer.so.10."""
-    return f"tensorrt-cu{cuda_major(cuda) or 13}=={tensorrt_major(missing)}.*"
-
-
-def tensorrt_major(missing: Iterable[str]) -> int:
-    """10 of libnvinfer.so.10 or nvinfer_10.dll."""
-    numbers = [found[1] for name in missing if (found := re.search(r"(?:\.so\.|_)(\d{1,3})(?:\.|\Z)", name))]
-    return int(numbers[0]) if numbers else TENSORRT_MAJOR
+    numbers = [found[1] for name in missing if (found := re.search(r"(?:\.so\.|_)(\d+)", name))]
+    return f"tensorrt-cu{cuda_major(cuda) or 13}=={numbers[0] if numbers else TENSORRT_MAJOR}.*"
 
 
 def tensorrt_path(wheels: Iterable[Wheel]) -> str | None:
@@ -101,6 +88,5 @@ def driver_advice(cuda: str | None) -> str:
 
 
 def cuda_major(cuda: str | None) -> int | None:
-    """13 of "13.0"; None if there is none, or it is no version."""
-    digits = (cuda or "").partition(".")[0]
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 4 else None
+    """13 of "13.0"."""
+    return int(cuda.partition(".")[0]) if cuda else None

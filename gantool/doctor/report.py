@@ -1,15 +1,33 @@
-"""A report as lines of plain text and rows of tables."""
+"""A report as plain text."""
 
 from __future__ import annotations
 
 from typing import Any
 
-PROVIDER_COLUMNS = ["provider", "state", "found"]
-LIBRARY_COLUMNS = ["library", "version", "from"]
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """What was examined, the tables of providers and libraries, the faults with their remedies, and the verdict."""
+    out = [*_heading(report), ""]
+    tables = [
+        (["provider", "state", "found"], _provider_rows(report)),
+        (["library", "version", "from"], _library_rows(report)),
+    ]
+    for columns, rows in tables:
+        if rows:
+            widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+            out += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in [columns, *rows]] + [""]
+    out += [*_remarks(report), ""]
+    for fault in report["faults"]:
+        out.append(f"{fault['severity'].capitalize()}: {fault['what']}")
+        if fault["pip"]:
+            out += [f"  pip: {fault['pip']}", f"  uv:  {fault['uv']}"]
+        if fault["then"]:
+            out.append(f"  {'and:' if fault['pip'] else 'do: '} {fault['then']}")
+        out.append("")
+    return [*out, _verdict(report)]
 
 
-def heading(report: dict[str, Any]) -> list[str]:
-    """What was examined: versions, then GPUs."""
+def _heading(report: dict[str, Any]) -> list[str]:
     runtime, python, system = report["onnxruntime"], report["python"], report["platform"]
     lines = [f"gantool {report['gantool']}, Python {python['version']}, {system['system']} {system['machine']}"]
     if runtime:
@@ -31,18 +49,15 @@ def _gpus(gpus: dict[str, Any]) -> list[str]:
     return lines
 
 
-def provider_rows(report: dict[str, Any]) -> list[list[str]]:
-    """Rows under PROVIDER_COLUMNS."""
+def _provider_rows(report: dict[str, Any]) -> list[list[str]]:
     return [
-        [row["name"], row["state"], "; ".join(part for part in (row["why"], _probes(row["probes"])) if part)]
+        [row["name"], row["state"], "; ".join(filter(None, (row["why"], _probes(row["probes"]))))]
         for row in report["providers"]
     ]
 
 
 def _probes(probes: list[dict[str, Any]]) -> str:
     right = [p for p in probes if p["status"] == "right"]
-    if not right:
-        return ""
     exact = [p["name"] for p in right if p["difference"] == 0]
     near = [p for p in right if p["difference"]]
     parts = []
@@ -54,8 +69,8 @@ def _probes(probes: list[dict[str, Any]]) -> str:
     return ", ".join(parts)
 
 
-def library_rows(report: dict[str, Any]) -> list[list[str]]:
-    """Rows under LIBRARY_COLUMNS: every library that a provider loaded, with its wheel or path."""
+def _library_rows(report: dict[str, Any]) -> list[list[str]]:
+    """Every library that a provider loaded, with its wheel or path."""
     rows = {
         library["path"]: [library["name"], library["version"] or "?", library["wheel"] or library["path"]]
         for row in report["providers"]
@@ -65,8 +80,7 @@ def library_rows(report: dict[str, Any]) -> list[list[str]]:
     return [rows[path] for path in sorted(rows, key=lambda path: rows[path])]
 
 
-def remarks(report: dict[str, Any]) -> list[str]:
-    """Lines below the tables: unknown libraries, other providers, torch."""
+def _remarks(report: dict[str, Any]) -> list[str]:
     lines = []
     if any(row["libraries"] is None and row["state"] != "not usable here" for row in report["providers"]):
         lines.append("Libraries loaded: unknown (this system does not list them, or the process crashed).")
@@ -86,23 +100,7 @@ def _torch(torch: dict[str, Any] | None) -> str:
     return f"{torch['version']}, no CUDA" + (f" (built for {torch['cuda']})" if torch["cuda"] else "")
 
 
-def faults(report: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
-    """(severity, what is wrong, the lines that fix it) of each fault."""
-    return [
-        (
-            fault["severity"],
-            fault["what"],
-            [
-                *([f"pip: {fault['pip']}", f"uv:  {fault['uv']}"] if fault["pip"] else []),
-                *([f"{'and:' if fault['pip'] else 'do: '} {fault['then']}"] if fault["then"] else []),
-            ],
-        )
-        for fault in report["faults"]
-    ]
-
-
-def verdict(report: dict[str, Any]) -> str:
-    """The last line."""
+def _verdict(report: dict[str, Any]) -> str:
     working = [row["name"] for row in report["providers"] if row["state"] == "works"]
     if report["ok"]:
         return f"All that is usable here works: {', '.join(working)}."

@@ -10,15 +10,15 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gantool.doctor.libraries import loaded, version_of_cuda
+from gantool.doctor.libraries import loaded
 from gantool.system import nvml
 from gantool.system.subprocesses import json_output
 
 MAX_WHY = 4000  # characters from the end of a message: onnxruntime's begin with the signatures of its templates
-MAX_GPUS = 64
 
 Send = Callable[[str, Any], None]
 
@@ -42,32 +42,22 @@ def onnxruntime(send: Send) -> None:
 def gpus(send: Send) -> None:
     """The NVIDIA driver and its GPUs: the `gpus` of a report."""
     send("stage", "asking the NVIDIA driver")
-    send("result", find_gpus())
-
-
-def find_gpus() -> dict[str, Any]:
     files = any(Path("/dev").glob("nvidia[0-9]*"))
     found: dict[str, Any] = {"driver": None, "cuda": None, "devices": [], "files": files, "why": None}
-    if sys.platform == "darwin":
-        return {**found, "why": "macOS has no NVIDIA driver"}
     try:
         library = nvml.start()
-        found["devices"] = [_gpu(library, i) for i in range(min(library.count(), MAX_GPUS))]
-        found["driver"], found["cuda"] = library.driver(), version_of_cuda(library.cuda())
+        newest = library.cuda()
+        found["driver"], found["cuda"] = library.driver(), f"{newest // 1000}.{newest % 1000 // 10}" if newest else None
+        found["devices"] = [_gpu(library.device(number)) for number in range(library.count())]
         found["why"] = None if found["devices"] else "the NVIDIA driver sees no GPU"
     except nvml.NvmlError as error:
         found["why"] = f"NVML: {error}"
     except (OSError, AttributeError) as error:
-        missing = isinstance(error, OSError) and not files
-        found["why"] = f"no NVIDIA driver: {nvml.LIBRARY} is not there" if missing else f"{nvml.LIBRARY}: {error}"
-    return found
+        found["why"] = f"no NVIDIA driver: {error}"
+    send("result", found)
 
 
-def _gpu(library: nvml.Nvml, index: int) -> dict[str, Any]:
-    try:
-        device = library.device(index)
-    except nvml.NvmlError as error:
-        return {"name": f"? ({error})", "memory_mb": 0, "capability": "?"}
+def _gpu(device: nvml.Device) -> dict[str, Any]:
     capability = device.capability()
     return {
         "name": device.name() or "?",
@@ -115,7 +105,7 @@ def provider(full_name: str, send: Send) -> None:
         finite = difference if difference != float("inf") else None
         send("probe", {"name": probe.name, "status": status, "difference": finite, "why": None})
     send("stage", "listing libraries")
-    send("result", {"libraries": loaded(), "torch_loaded": "torch" in sys.modules})
+    send("result", {"libraries": loaded()})
 
 
 def _log_failure(full_name: str, model: bytes) -> None:
@@ -141,14 +131,7 @@ TASKS: dict[str, Callable[[Send], None]] = {"onnxruntime": onnxruntime, "gpus": 
 
 def main(task: str) -> None:
     write = json_output()
-
-    def send(key: str, value: Any) -> None:
-        write({key: value})
-
-    if task in TASKS:
-        TASKS[task](send)
-    else:
-        provider(task, send)
+    TASKS.get(task, partial(provider, task))(lambda key, value: write({key: value}))
 
 
 if __name__ == "__main__":

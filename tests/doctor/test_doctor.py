@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,10 +16,9 @@ import pytest
 from support.commands import environment
 
 from gantool.doctor import examine
-from gantool.doctor import report as text
-from gantool.doctor.__main__ import lines
 from gantool.doctor.examination import PROVIDERS, private
 from gantool.doctor.libraries import Wheel, installed
+from gantool.doctor.report import lines
 from gantool.errors import GantoolError
 from gantool.runtime import session
 
@@ -51,18 +49,18 @@ def probes(**statuses):
         status = statuses.get(name, "right")
         why = statuses.get("why") if status == "failed" else None
         send(probe={"name": name, "status": status, "difference": 0.0 if status == "right" else None, "why": why})
-    send(result={"libraries": [], "torch_loaded": False})
+    send(result={"libraries": []})
 def failed(why, stderr=""):
     sys.stderr.write(stderr)
     probes(Conv="failed", ConvTranspose="failed", Gemm="failed", latents="failed", why=why)
 """
 
 
-def wheel(name: str, version: str = "1.31.1", *owns: str, extras: tuple[str, ...] = ()) -> Wheel:
-    return Wheel(name, version, Path("/site"), frozenset(owns), extras)
+def wheel(name: str, version: str = "1.31.1", *owns: str) -> Wheel:
+    return Wheel(name, version, Path("/site"), frozenset(owns))
 
 
-GPU_WHEEL = wheel("onnxruntime-gpu", "1.31.1", "onnxruntime/__init__.py", extras=("cuda", "cudnn"))
+GPU_WHEEL = wheel("onnxruntime-gpu", "1.31.1", "onnxruntime/__init__.py")
 CPU_WHEEL = wheel("onnxruntime", "1.31.1", "onnxruntime/__init__.py")
 MEND_CUDA = 'pip install "onnxruntime-gpu[cuda,cudnn]" "nvidia-cublas~=13.0"'
 
@@ -97,60 +95,16 @@ def fault(report: dict[str, Any], provider: str | None) -> dict[str, Any]:
     return found  # type: ignore[no-any-return]
 
 
-SCHEMA: dict[str, Any] = {
-    "schema_version": int,
-    "ok": bool,
-    "required": (str, type(None)),
-    "gantool": str,
-    "python": {"version": str, "path": str},
-    "platform": {"system": str, "machine": str},
-    "onnxruntime": {
-        "version": str, "package": (str, type(None)), "cuda": (str, type(None)), "providers": [str], "numpy": str,
-    },
-    "gpus": {
-        "driver": (str, type(None)), "cuda": (str, type(None)), "files": bool, "why": (str, type(None)),
-        "devices": [{"name": str, "memory_mb": int, "capability": str}],
-    },
-    "providers": [
-        {
-            "name": str, "provider": str, "state": str, "why": str,
-            "probes": [{"name": str, "status": str, "difference": (float, type(None)), "why": (str, type(None))}],
-            "libraries": [{"name": str, "version": (str, type(None)), "path": str, "wheel": (str, type(None))}],
-        }
-    ],
-    "unused": [str],
-    "wheels": [{"name": str, "version": str}],
-    "torch": dict,
-    "environment": dict,
-    "faults": [
-        {
-            "provider": (str, type(None)), "severity": str, "what": str,
-            "pip": (str, type(None)), "uv": (str, type(None)), "then": (str, type(None)),
-        }
-    ],
-}  # fmt: skip
-
-
-def fits(value: Any, schema: Any, where: str = "report") -> None:
-    if isinstance(schema, dict):
-        assert value.keys() == schema.keys(), where
-        for key in schema:
-            fits(value[key], schema[key], f"{where}.{key}")
-    elif isinstance(schema, list):
-        assert isinstance(value, list), where
-        for item in value:
-            fits(item, schema[0], where)
-    else:
-        assert isinstance(value, schema), f"{where}: {value!r}"
-
-
 def test_the_names_are_those_of_the_runtime() -> None:
     assert PROVIDERS == session.PROVIDERS
 
 
 def test_this_machine() -> None:
     report = examine()
-    fits(report, SCHEMA)
+    assert list(report) == [
+        "schema_version", "ok", "required", "gantool", "python", "platform", "onnxruntime", "gpus", "providers",
+        "unused", "wheels", "torch", "environment", "faults",
+    ]  # fmt: skip
     cpu = row(report, "cpu")
     assert cpu["state"] == "works"
     assert [probe["name"] for probe in cpu["probes"]] == ["Conv", "ConvTranspose", "Gemm", "latents"]
@@ -186,6 +140,12 @@ def test_a_gpu_without_the_libraries(stand_in: Worker) -> None:
     assert fault(report, "tensorrt")["pip"] == 'pip install "tensorrt-cu13==10.*"'
 
 
+FALLBACK = (
+    "This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been "
+    "explicitly disabled by the user."
+)
+
+
 def missing(*names: str) -> str:
     return "".join(f"{name}: cannot open shared object file: No such file or directory\n" for name in names)
 
@@ -194,27 +154,35 @@ def missing(*names: str) -> str:
     ("why", "stderr", "shown", "pip", "then"),
     [
         ("fallback", missing("libcublasLt.so.13", "libcudart.so.13"), "missing: libcublasLt.so.13", MEND_CUDA, None),
+        ('which depends on "cublasLt64_13.dll" which is missing', "", "missing: cublasLt64_13.dll", MEND_CUDA, None),
+        ("Could not find module 'C:\\nv\\cudart64_13.dll' (or one of", "", "missing: cudart64_13.dll", MEND_CUDA, None),
         ("", missing("libcudnn.so.9"), "missing: libcudnn.so.9", MEND_CUDA, None),
         ("cuDNN is not available. Install cuDNN", "", "cuDNN is missing", MEND_CUDA, None),
         ("", missing("libcuda.so.1"), "libcuda.so.1 is missing", None, "--gpus all"),
         ("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version ; GPU=-1", "",
          "too old for CUDA 13.0 (driver 580.65.06, for CUDA 13.0)", None, "580.65.06 or newer"),
+        ("", "with error: /a/libonnxruntime_providers_cuda.so: undefined symbol: cuTensorMapEncodeTiled\n",
+         "too old for CUDA 13.0", None, "LD_LIBRARY_PATH"),
         ("CUDA failure 100: no CUDA-capable device is detected", "", "sees no device", None, "CUDA_VISIBLE_DEVICES"),
         ("CUDNN failure 5003: CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH", "", "different versions",
          MEND_CUDA.replace("install", "install --force-reinstall"), None),
+        ("", "/a/libonnxruntime_providers_cuda.so: undefined symbol: cublasGetStatusName, version libcublas.so.13",
+         "does not fit: libcublas.so.13", MEND_CUDA.replace("install", "install --force-reinstall"), None),
         ("", "libcublas.so.13: version `libcublas.so.13' not found (required by x)", "does not fit: libcublas.so.13",
          MEND_CUDA.replace("install", "install --force-reinstall"), None),
         ("CUDA failure 2: out of memory", "", "no memory left", None, "nvidia-smi"),
         ("no kernel image is available for execution on the device", "", "not built for this GPU", None, "cpu"),
         ("CUDA failure 719: unspecified launch failure ; GPU=0", "", "Conv failed: CUDA failure 719: unspecified",
          'pip install --force-reinstall "onnxruntime-gpu==1.31.1"', None),
-        ("\x00 odd\nlast", "", "Conv failed: last", 'pip install --force-reinstall "onnxruntime-gpu==1.31.1"', None),
+        (FALLBACK, "FAIL : Failed to load library /a/x.so with error: odd thing\n", "Conv failed: odd thing",
+         'pip install --force-reinstall "onnxruntime-gpu==1.31.1"', None),
+        ("first\nlast \x1b[2J", "", r"Conv failed: last \x1b[2J",
+         'pip install --force-reinstall "onnxruntime-gpu==1.31.1"', None),
     ],
 )  # fmt: skip
 def test_faults_of_cuda(stand_in: Worker, why: str, stderr: str, shown: str, pip: str | None, then: str | None) -> None:
     worker = stand_in(f'if task == "CUDAExecutionProvider": failed({why!r}, {stderr!r})')
     report = examine(worker=worker, wheels=[GPU_WHEEL])
-    fits(report, {**SCHEMA, "torch": type(None)})
     assert row(report, "cuda")["state"] == "broken"
     assert shown in row(report, "cuda")["why"]
     found = fault(report, "cuda")
@@ -234,31 +202,6 @@ def test_a_driver_for_an_older_cuda_is_named_whatever_the_message(stand_in: Work
     assert "too old for CUDA 13.0 (driver 550.54.14, for CUDA 12.4)" in row(report, "cuda")["why"]
 
 
-def test_a_libcuda_that_is_not_of_the_driver(stand_in: Worker) -> None:
-    body = """
-    if task == "CUDAExecutionProvider":
-        failed("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version")
-        send(result={"libraries": [{"name": "libcuda.so.1", "version": "12.2", "path": "/cuda/stubs/libcuda.so.1"}]})
-    """
-    report = examine(worker=stand_in(body), wheels=[GPU_WHEEL])
-    assert "/cuda/stubs/libcuda.so.1 is too old for CUDA 13.0" in row(report, "cuda")["why"]
-    assert "LD_LIBRARY_PATH" in fault(report, "cuda")["then"]
-
-
-def test_the_log_is_shown_when_the_message_names_no_cause(stand_in: Worker) -> None:
-    why = "This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been "
-    why += "explicitly disabled by the user."
-    stderr = "FAIL : Failed to load library /a/x.so with error: odd thing\n"
-    report = examine(worker=stand_in(f'if task == "CUDAExecutionProvider": failed({why!r}, {stderr!r})'), wheels=[])
-    assert row(report, "cuda")["why"] == "Conv failed: odd thing"
-
-
-def test_wheels_of_another_cuda_are_named(stand_in: Worker) -> None:
-    worker = stand_in(f'if task == "CUDAExecutionProvider": failed("", {missing("libcublas.so.13")!r})')
-    report = examine(worker=worker, wheels=[GPU_WHEEL, wheel("nvidia-cublas-cu12", "12.9.3")])
-    assert "(installed for another CUDA: nvidia-cublas-cu12 12.9.3)" in fault(report, "cuda")["what"]
-
-
 def test_without_a_gpu_its_providers_are_no_fault(stand_in: Worker) -> None:
     body = f"""
     if task == "gpus": send(result={NO_GPU})
@@ -273,7 +216,7 @@ def test_without_a_gpu_its_providers_are_no_fault(stand_in: Worker) -> None:
     required = examine(worker=stand_in(body), wheels=[GPU_WHEEL], provider="cuda")
     assert not required["ok"]
     assert "580.65.06" in fault(required, "cuda")["then"]
-    assert text.verdict(required) == "cuda does not work here; cpu does."
+    assert lines(required)[-1] == "cuda does not work here; cpu does."
 
 
 def test_a_gpu_that_works_without_tensorrt(stand_in: Worker) -> None:
@@ -285,12 +228,12 @@ def test_a_gpu_that_works_without_tensorrt(stand_in: Worker) -> None:
     assert examine(worker=stand_in(""), wheels=[GPU_WHEEL], provider="cuda")["ok"]
 
 
-@pytest.mark.parametrize(("version", "pip"), [("10.16.1.11", None), ("11.4.0", 'pip install "tensorrt-cu13==10.*"')])
-def test_tensorrt_is_installed_and_not_found(stand_in: Worker, version: str, pip: str | None) -> None:
-    report = examine(worker=stand_in(""), wheels=[GPU_WHEEL, wheel("tensorrt-cu13", version)])
+def test_tensorrt_of_another_version(stand_in: Worker) -> None:
+    report = examine(worker=stand_in(""), wheels=[GPU_WHEEL, wheel("tensorrt-cu13", "11.4.0")])
     assert not report["ok"]
     found = fault(report, "tensorrt")
-    assert found["pip"] == pip
+    assert "(installed: tensorrt-cu13 11.4.0)" in found["what"]
+    assert found["pip"] == 'pip install "tensorrt-cu13==10.*"'
     if sys.platform == "linux":
         assert "tensorrt_libs" in found["then"]
 
@@ -304,43 +247,31 @@ def test_tensorrt_has_no_seeded_files(stand_in: Worker) -> None:
     assert row(examine(worker=stand_in(body), wheels=[GPU_WHEEL]), "cuda")["state"] == "broken"
 
 
-@pytest.mark.parametrize("full", ["CPUExecutionProvider", "CUDAExecutionProvider"])
-def test_a_crash(stand_in: Worker, full: str) -> None:
-    body = f"""
-    if task == "{full}":
+def test_a_crash(stand_in: Worker) -> None:
+    body = """
+    if task == "CPUExecutionProvider":
         send(stage="running ConvTranspose")
         os.kill(os.getpid(), 11)
     """
     report = examine(worker=stand_in(body), wheels=[GPU_WHEEL])
-    name = "cpu" if full.startswith("CPU") else "cuda"
-    assert row(report, name)["state"] == "broken"
-    assert row(report, name)["why"] == "was killed by SIGSEGV while running ConvTranspose"
-    assert row(report, name)["libraries"] is None
-    assert fault(report, name)["pip"] == 'pip install --force-reinstall "onnxruntime-gpu==1.31.1"'
+    cpu = row(report, "cpu")
+    assert (cpu["state"], cpu["libraries"]) == ("broken", None)
+    assert cpu["why"] == "was killed by SIGSEGV while running ConvTranspose"
+    assert fault(report, "cpu")["pip"] == 'pip install --force-reinstall "onnxruntime-gpu==1.31.1"'
     assert not report["ok"]
-    assert "\n".join(lines(report))
+    assert "Libraries loaded: unknown" in "\n".join(lines(report))
 
 
-def test_a_hang(stand_in: Worker) -> None:
-    body = """
-    if task == "CUDAExecutionProvider":
-        send(stage="running Conv")
+@pytest.mark.parametrize("task", ["CUDAExecutionProvider", "gpus"])
+def test_a_hang(stand_in: Worker, task: str) -> None:
+    body = f"""
+    if task == "{task}":
+        send(stage="asking the driver")
         time.sleep(600)
     """
     report = examine(worker=stand_in(body), wheels=[GPU_WHEEL], timeout=2)
-    assert row(report, "cuda")["why"] == "hung while running Conv and was stopped after 2 s"
+    assert "hung while asking the driver" in (report["gpus"] if task == "gpus" else row(report, "cuda"))["why"]
     assert row(report, "cpu")["state"] == "works"
-    assert not report["ok"]
-
-
-def test_a_driver_that_hangs(stand_in: Worker) -> None:
-    body = """
-    if task == "gpus":
-        send(stage="asking the NVIDIA driver")
-        time.sleep(600)
-    """
-    report = examine(worker=stand_in(body), wheels=[GPU_WHEEL], timeout=2)
-    assert "hung while asking the NVIDIA driver" in report["gpus"]["why"]
     assert not report["ok"]
 
 
@@ -349,22 +280,19 @@ def test_an_exception_is_a_row(stand_in: Worker) -> None:
     assert row(report, "cuda")["why"] == "ended with exit code 1 while starting: OSError: odd"
 
 
-WRONG = """
-if task == "{full}":
-    from gantool.runtime import session
-    real = session.run
-    session.run = lambda opened, feeds, path: real(opened, feeds, path) * (0 if path.stem == "{probe}" else 1)
-    worker.main(task)
-"""
-
-
-@pytest.mark.parametrize("probe", ["Conv", "ConvTranspose", "Gemm", "latents"])
+@pytest.mark.parametrize("probe", ["Conv", "latents"])
 def test_wrong_values_on_the_cpu(stand_in: Worker, probe: str) -> None:
     """The real worker, with zeros for one operator: what a broken kernel or stale memory looks like."""
-    report = examine(worker=stand_in(WRONG.format(full="CPUExecutionProvider", probe=probe)), wheels=[CPU_WHEEL])
+    body = f"""
+    if task == "CPUExecutionProvider":
+        from gantool.runtime import session
+        real = session.run
+        session.run = lambda opened, feeds, path: real(opened, feeds, path) * (0 if path.stem == "{probe}" else 1)
+        worker.main(task)
+    """
+    report = examine(worker=stand_in(body), wheels=[CPU_WHEEL])
     cpu = row(report, "cpu")
-    assert cpu["state"] == "wrong values"
-    assert cpu["why"] == f"{probe} differ from the expected values"
+    assert (cpu["state"], cpu["why"]) == ("wrong values", f"{probe} differ from the expected values")
     assert [p["status"] for p in cpu["probes"]].count("wrong") == 1
     assert not report["ok"]
     assert fault(report, "cpu")["pip"] == 'pip install --force-reinstall "onnxruntime==1.31.1"'
@@ -392,7 +320,7 @@ def test_providers_missing(stand_in: Worker) -> None:
     found = fault(report, "cuda")
     assert found["severity"] == "advice"
     assert found["pip"] == f"pip uninstall -y onnxruntime && {MEND_CUDA}"
-    assert "Not used by gantool: AzureExecutionProvider" in text.remarks(report)
+    assert "Not used by gantool: AzureExecutionProvider" in lines(report)
     for name in ("cuda", "tensorrt", "openvino"):
         required = examine(worker=stand_in(only_cpu), wheels=[CPU_WHEEL], provider=name)
         assert not required["ok"]
@@ -433,7 +361,7 @@ def test_onnxruntime_that_cant_be_imported(stand_in: Worker, wheels: list[Wheel]
     assert not report["ok"]
     assert "libonnxruntime.so.1: file too short" in fault(report, None)["what"]
     assert fault(report, None)["pip"] == pip
-    assert text.verdict(report) == "Not all works. What does: nothing."
+    assert lines(report)[-1] == "Not all works. What does: nothing."
 
 
 @pytest.mark.parametrize(
@@ -455,7 +383,7 @@ def test_onnxruntime_that_cant_be_imported(stand_in: Worker, wheels: list[Wheel]
 )
 def test_torch(stand_in: Worker, body: str, shown: str, faulty: bool) -> None:
     report = examine(worker=stand_in(f'if task == "torch": {body}'), wheels=[GPU_WHEEL, wheel("torch", "2.13.0")])
-    assert shown in text.remarks(report)[-1]
+    assert shown in "\n".join(lines(report))
     assert report["ok"]  # torch trains; it is not what an app runs on
     advice = [f for f in report["faults"] if "torch" in f["what"]]
     assert [f["severity"] for f in advice] == ["advice"] * faulty
@@ -466,7 +394,7 @@ def test_torch(stand_in: Worker, body: str, shown: str, faulty: bool) -> None:
 def test_a_worker_that_can_not_be_started(tmp_path: Path) -> None:
     report = examine(worker=(str(tmp_path / "no-such-program"),), wheels=[CPU_WHEEL])
     assert not report["ok"]
-    assert "could not be started" in fault(report, None)["what"]
+    assert "could not be started" in report["faults"][0]["what"]
 
 
 def test_another_name_is_refused() -> None:
@@ -505,12 +433,3 @@ def test_without_anything_but_numpy_and_onnxruntime(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert row(report, "cpu")["state"] == "works"
     assert report["torch"] is None or "can't" not in report["torch"]["version"]
-
-
-def test_the_probes_run_without_torch() -> None:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "gantool.doctor.worker", "CPUExecutionProvider"],
-        capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"},
-    )  # fmt: skip
-    messages = [json.loads(line) for line in done.stdout.splitlines()]
-    assert messages[-1]["result"]["torch_loaded"] is False
