@@ -163,13 +163,13 @@ class Machine:
         """The known cause of a failure on CUDA or TensorRT, and its remedy."""
         cuda, requirements = self.cuda, remedies.cuda_requirements(self.cuda)
         if libcuda := causes.missing_of("driver"):
-            return f"{_listed(libcuda)} is missing, though there is a GPU", {
+            return f"{', '.join(libcuda)} is missing, though there is a GPU", {
                 "then": "In a container: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility … "
                 "Elsewhere: install the driver's CUDA library, libcuda.so.1."
             }
         toolkit = (*causes.missing_of("cuda"), *causes.missing_of("cudnn"))
         if toolkit or "cudnn" in causes.symptoms:
-            why = f"missing: {_listed(toolkit)}" if toolkit else "cuDNN is missing"
+            why = f"missing: {', '.join(toolkit)}" if toolkit else "cuDNN is missing"
             return why, remedies.install(*requirements)
         reinstall = remedies.install(*requirements, options="--force-reinstall")
         driver = f"driver {self.gpus['driver'] or '?'}, for CUDA {self.gpus['cuda'] or '?'}"
@@ -199,11 +199,11 @@ class Machine:
             if symptom in known:
                 return known[symptom]
         if causes.mismatched:
-            return f"of a version that does not fit: {_listed(causes.mismatched)}", reinstall
+            return f"of a version that does not fit: {', '.join(causes.mismatched)}", reinstall
         return None
 
     def _tensorrt_missing(self, missing: Sequence[str]) -> tuple[str, str]:
-        why = f"missing: {_listed(missing)}"
+        why = f"missing: {', '.join(missing)}"
         wheels = [f"{wheel.name} {wheel.version}" for wheel in self.wheels if wheel.name.startswith("tensorrt")]
         severity: Literal["fault", "advice"] = "fault" if wheels or self.required == "tensorrt" else "advice"
         what = f"tensorrt: {why} (installed: {', '.join(wheels) or 'none'})."
@@ -219,11 +219,7 @@ class Machine:
 def _description(outcome: Outcome, causes: Causes, text: str) -> str:
     """Words for a failure without a known cause."""
     if causes.missing:
-        return f"missing: {_listed(causes.missing)}"
+        return f"missing: {', '.join(causes.missing)}"
     failed = next((probe["name"] for probe in outcome.probes if probe["status"] == "failed"), "a probe")
     what = outcome.failure or f"{failed} failed"
     return f"{what}: {summary(text).rstrip('.')}" if text.strip() else what
-
-
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import keyword
 import os
 import re
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from pathlib import Path
 
@@ -104,8 +102,6 @@ def checked(name: str) -> Names:
             f"'{excerpt(name)}' can't name an architecture, a package and a module.",
             f"Use at most {MAX_NAME} lower-case letters, digits and single hyphens, a letter first: {_near(name)}.",
         )
-    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name == "gantool":
-        raise GantoolError(f"{name!r} is a word with a meaning of its own.", f"Take another name: {name}-gan.")
     names = Names(name)
     taken = _taken_by(names)
     if taken:
@@ -120,10 +116,6 @@ def _taken_by(names: Names) -> str:
     for plugin in discover():
         if plugin.name == names.name and not plugin.dataset:
             return f"the plugin {plugin.name} of {plugin.distribution} {plugin.version} is installed"
-    try:
-        return f"{names.distribution} {distribution(names.distribution).version} is installed"
-    except PackageNotFoundError:
-        pass
     if importlib.util.find_spec(names.package):
         return f"there is a module {names.package}"
     return ""
@@ -133,7 +125,7 @@ def _near(name: str) -> str:
     """The valid name that is most like `name`."""
     words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", name).lower())
     near = "-".join(words).lstrip("0123456789-")[:MAX_NAME].rstrip("-")
-    return near if near and not keyword.iskeyword(near) else "my-gan"
+    return near or "my-gan"
 
 
 def _authors(author: str) -> str:

@@ -66,14 +66,15 @@ class Folder:
         now = time.monotonic()
         self._next_write = now + (now - start) / WRITE_SHARE
 
-    def remove_temporary(self) -> None:
-        """Remove files that were unfinished when a run or a worker was killed. GantoolError: it fails."""
+    def tidy(self) -> None:
+        """Remove files that were unfinished when a run or a worker was killed, and write index.json."""
         try:
             for pattern in (".shard-*.tmp", f".{INDEX}.*.tmp"):
                 for path in self.path.glob(pattern):
                     path.unlink(missing_ok=True)
         except OSError as error:
             raise write_error(self.path, error) from error
+        self.write()
 
     def read(self, verify: bool) -> None:
         """Take over the shards of index.json whose files have the right size and, with `verify`, the right SHA-256.
@@ -101,7 +102,7 @@ class Folder:
             self._take(entry, verify)
 
     def _compare(self, there: dict[str, Any]) -> None:
-        here, there = _flat(self.plan.to_dict()), _flat(there)
+        here = self.plan.to_dict()
         differing = [
             f"{excerpt(name)} {excerpt(str(there.get(name)))} there, {excerpt(str(here.get(name)))} now"
             for name in sorted(here.keys() | there.keys())
@@ -152,24 +153,13 @@ def opened(path: Path, plan: Plan, about: dict[str, Any], verify: bool = False) 
     try:
         folder = Folder(path, plan, about)
         folder.read(verify)
-        folder.remove_temporary()
-        folder.write()
+        folder.tidy()
         try:
             yield folder
         except BaseException:
             with suppress(GantoolError):  # a full disk must not hide the first error
-                folder.remove_temporary()
-                folder.write()
+                folder.tidy()
             raise
-        folder.remove_temporary()
-        folder.write()
+        folder.tidy()
     finally:
         lock.release()
-
-
-def _flat(plan: dict[str, Any]) -> dict[str, Any]:
-    """The plan with each version as an entry of its own, so that a difference names it."""
-    versions = plan.get("versions")
-    return {name: value for name, value in plan.items() if name != "versions"} | (
-        versions if isinstance(versions, dict) else {}
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from gantool.artifact.pictures import png_info
 from gantool.artifact.provenance import Provenance
-from gantool.shards.plan import Plan, Shard, optional_library
+from gantool.shards.plan import Plan, Shard
 
 # (number of the first image, images uint8 (n, H, W, C), labels or None)
 Parts = Iterator[tuple[int, np.ndarray, list[int] | None]]
@@ -23,9 +23,10 @@ Parts = Iterator[tuple[int, np.ndarray, list[int] | None]]
 def write(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance | None) -> None:
     """Write the shard as a file of `plan.format`. `origin`: the provenance that each PNG gets, with its own number.
 
-    OSError: the disk is full or not writable. GantoolError: pyarrow is missing.
+    OSError: the disk is full or not writable.
     """
-    _WRITERS[plan.format](path, plan, shard, parts, origin)
+    writers = {"npy": _npy, "png-tar": _png_tar, "parquet": _parquet}
+    writers[plan.format](path, plan, shard, parts, origin)
 
 
 def _npy(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance | None) -> None:
@@ -64,8 +65,9 @@ def _add(file: io.BufferedWriter, name: str, data: bytes) -> None:
 
 def _parquet(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance | None) -> None:
     """Columns index, seed, label (null without classes), all int64, and png (bytes); one row group for each part."""
-    arrow = optional_library("pyarrow", "parquet", "The format parquet")
-    parquet = optional_library("pyarrow.parquet", "parquet", "The format parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     whole = arrow.int64()
     schema = arrow.schema([("index", whole), ("seed", whole), ("label", whole), ("png", arrow.binary())])
     settings: dict[str, Any] = {
@@ -93,10 +95,3 @@ def _png(image: np.ndarray, number: int, label: int | None, origin: Provenance |
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()
-
-
-_WRITERS: dict[str, Callable[[Path, Plan, Shard, Parts, Provenance | None], None]] = {
-    "npy": _npy,
-    "png-tar": _png_tar,
-    "parquet": _parquet,
-}

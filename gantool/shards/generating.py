@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gantool.errors import GantoolError
 from gantool.shards.maker import manifest_digest, versions
 from gantool.shards.plan import Plan, choose_labels
-from gantool.shards.progress import Event, Made, Progress
+from gantool.shards.progress import MAX_RETRIES, Event, Made, Progress, WorkerLost
 
 if TYPE_CHECKING:
     from gantool.artifact.manifest import Manifest
@@ -98,11 +100,21 @@ def generate(
         todo = there.unfinished()
         missing = sum(shard.count for shard in todo)
         progress = Progress(plan.count, len(plan), plan.count - missing, len(plan) - len(todo))
+        lost: Counter[int] = Counter()
 
         def report(event: Event) -> None:
+            shard = plan.shard(event.number)
             if isinstance(event, Made):
                 there.add(event)
-            progress.update(event, plan.shard(event.number).count)
+            elif isinstance(event, WorkerLost):
+                lost[event.number] += 1
+                if lost[event.number] > MAX_RETRIES:
+                    raise GantoolError(
+                        f"{shard.name} (images {shard.first} … {shard.first + shard.count - 1}) was tried "
+                        f"{MAX_RETRIES + 1} times, and its worker was lost each time: the last {event.why}.",
+                        "If memory ran out, use fewer --workers. The same command continues; finished shards are kept.",
+                    )
+            progress.update(event, shard.count)
             if on_progress is not None:
                 on_progress(progress)
 
@@ -138,10 +150,9 @@ def _shape(manifest: Manifest, path: Path) -> tuple[int, ...]:
 def _about(manifest: Manifest, plan: Plan) -> dict[str, Any]:
     """For readers of index.json: which model made the images and, unless switched off, their provenance."""
     from gantool.artifact import provenance
-    from gantool.system.files import parse_json
 
     about: dict[str, Any] = {"kind": manifest.kind, "precision": manifest.precision}
     if plan.provenance:
         record = provenance.of(manifest, plan.seed, plan.first, plan.count)
-        about["provenance"] = parse_json(record.to_json(), "provenance")
+        about["provenance"] = json.loads(record.to_json())
     return about

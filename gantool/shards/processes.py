@@ -15,7 +15,7 @@ from pathlib import Path
 from gantool.errors import GantoolError
 from gantool.shards.maker import Maker
 from gantool.shards.plan import ON_GPU, Plan, Shard
-from gantool.shards.progress import Made, Part, Report, Retries
+from gantool.shards.progress import Made, Part, Report, WorkerLost
 from gantool.system import nvml
 from gantool.system.cores import usable_cores
 from gantool.system.subprocesses import begin_as_helper, describe_exit, ignore_sigint
@@ -40,7 +40,7 @@ def run(plan: Plan, artifact: Path, out: Path, todo: Sequence[Shard], workers: i
     """
     devices = nvml.visible_devices() if plan.provider in ON_GPU else []
     count = workers or len(devices) or (1 if plan.provider in ON_GPU else usable_cores())
-    waiting, retries = deque(todo), Retries()
+    waiting = deque(todo)
     running: list[_Worker] = []
 
     def start(device: str | None) -> None:
@@ -57,7 +57,7 @@ def run(plan: Plan, artifact: Path, out: Path, todo: Sequence[Shard], workers: i
                 except (EOFError, OSError):
                     running.remove(worker)
                     worker.process.join()
-                    report(retries.retry(worker.shard, describe_exit(worker.process.exitcode)))
+                    report(WorkerLost(worker.shard.number, describe_exit(worker.process.exitcode)))
                     waiting.appendleft(worker.shard)
                     start(worker.device)
                     continue

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-from gantool.errors import GantoolError
-from gantool.shards.plan import Shard
 
 MAX_RETRIES = 2  # of a shard whose worker was lost
 
@@ -40,24 +36,6 @@ class WorkerLost:
 
 Event = Made | Part | WorkerLost
 Report = Callable[[Event], None]
-
-
-class Retries:
-    """Counts how often each shard lost its worker."""
-
-    def __init__(self) -> None:
-        self._lost: Counter[int] = Counter()
-
-    def retry(self, shard: Shard, why: str) -> WorkerLost:
-        """The event to report before the shard is made again; GantoolError after too many retries."""
-        self._lost[shard.number] += 1
-        if self._lost[shard.number] > MAX_RETRIES:
-            raise GantoolError(
-                f"{shard.name} (images {shard.first} … {shard.first + shard.count - 1}) was tried {MAX_RETRIES + 1} "
-                f"times, and its worker was lost each time: the last {why}.",
-                "If memory ran out, use fewer --workers. The same command continues; finished shards are kept.",
-            )
-        return WorkerLost(shard.number, why)
 
 
 @dataclass

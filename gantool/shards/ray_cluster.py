@@ -23,7 +23,7 @@ import numpy as np
 from gantool.errors import GantoolError, excerpt
 from gantool.shards.maker import Maker, write_error
 from gantool.shards.plan import ON_GPU, Plan, Shard, optional_library
-from gantool.shards.progress import MAX_RETRIES, Made, Report, Retries
+from gantool.shards.progress import MAX_RETRIES, Made, Report, WorkerLost
 from gantool.system import files
 
 POLL = 30.0  # seconds between two looks for new nodes
@@ -89,7 +89,7 @@ def run(
     `gather`: whether actors send their shards here instead of writing to `out`; None: those on machines without that
     folder do; False: such a machine is an error. GantoolError as of the engine `local`.
     """
-    ray = optional_library("ray", "ray", "The engine ray")
+    ray = optional_library("ray", "ray")
     out = out.resolve()
     with _connected(ray, address), _token(out) as token:
         _Pool(ray, plan, artifact, out, workers, token, gather).make(todo, report)
@@ -112,7 +112,7 @@ class _Pool:
         self.failed_starts = 0  # since an actor last answered
 
     def make(self, todo: Sequence[Shard], report: Report) -> None:
-        waiting, retries = deque(todo), Retries()
+        waiting = deque(todo)
         try:
             while waiting or any(shard is not None for _, shard in self.calls.values()):
                 self._start_actors(len(waiting))
@@ -129,14 +129,14 @@ class _Pool:
                         if shard is None:
                             self._check_starts(error)
                         else:
-                            report(retries.retry(shard, f"was gone ({_first_line(error)})"))
+                            report(WorkerLost(shard.number, f"was gone ({_first_line(error)})"))
                             waiting.appendleft(shard)
                         continue
                     self.failed_starts = 0
                     if made is not None:
                         report(made)
                     elif shard is not None:
-                        report(retries.retry(shard, "sent another file than it had made"))
+                        report(WorkerLost(shard.number, "sent another file than it had made"))
                         waiting.appendleft(shard)
                     del self.calls[reference]
                     if waiting:

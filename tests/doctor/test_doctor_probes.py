@@ -55,7 +55,6 @@ def test_wrong_values_are_detected(probe: Probe) -> None:
         np.full_like(right, np.inf),
         right.astype(np.float64),
         right[:1],
-        None,
     ):
         difference = probe.difference(got)
         assert not probe.right(difference, "cpu")

@@ -120,9 +120,6 @@ def test_shards_that_the_index_does_not_name_yet_are_made_again(file: Path, whol
     ("change", "message"),
     [
         ({"seed": 8}, "seed 7 there, 8 now"),
-        ({"first": 5}, "first 0 there, 5 now"),
-        ({"count": 46}, "count 45 there, 46 now"),
-        ({"shard_size": 9}, "shard_size 10 there, 9 now"),
         ({"format": "png-tar"}, "format npy there, png-tar now"),
         ({"provider": "openvino"}, "provider cpu there, openvino now"),
         ({"provenance": False}, "provenance True there, False now"),
@@ -143,7 +140,7 @@ def test_another_artifact_or_version_is_refused(
     with pytest.raises(GantoolError, match=r"manifest_sha256 [0-9a-f]{64} there, [0-9a-f]{64} now"):
         shards.generate(other, copy, **OPTIONS)
     monkeypatch.setattr("onnxruntime.__version__", "1.99")
-    with pytest.raises(GantoolError, match=r"onnxruntime 1\.\S+ there, 1\.99 now"):
+    with pytest.raises(GantoolError, match=r"versions .*'1\.\S+'} there, .*'1\.99'} now"):
         shards.generate(file, copy, **OPTIONS)
 
 
@@ -201,7 +198,6 @@ def test_a_folder_in_use_or_not_writable(file: Path, tmp_path: Path) -> None:
         ({"engine": "spark"}, "no engine 'spark'"),
         ({"provider": "gpu"}, "no provider 'gpu'"),
         ({"workers": 0}, "0 workers"),
-        ({"labels": [1]}, "takes no labels"),
         ({"first": 2**47}, "no image"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
@@ -254,9 +250,9 @@ def test_a_shard_that_kills_every_worker_is_given_up(file: Path, tmp_path: Path)
     assert shards.generate(file, tmp_path, **options).made == 1
 
 
-@pytest.mark.parametrize("limit", [0, 100, 500])
+@pytest.mark.parametrize("limit", [0, 500])
 def test_a_limit_on_the_size_of_files(file: Path, tmp_path: Path, limit: int) -> None:
-    """0: not even index.json; 100: neither; 500: index.json may be there, but no shard, of 768 bytes."""
+    """0: not even index.json; 500: index.json may be there, but no shard, of 768 bytes."""
     with file_limit(limit), pytest.raises(GantoolError, match="can't be written: File too large") as error:
         shards.generate(file, tmp_path, **OPTIONS)
     assert "Free space" in error.value.hint
