@@ -7,9 +7,9 @@ and the record in run.json. `CHANGEABLE`: the option can be given again when a r
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 CHANGEABLE: dict[str, Any] = {"changeable": True}
 
@@ -17,6 +17,13 @@ Engine = Literal["auto", "eager", "rewritten", "compiled", "graph"]
 OnNan = Literal["stop", "rollback"]
 Place = Literal["auto", "device", "disk"]
 Precision = Literal["fp32", "tf32", "bf16"]
+
+
+def _none_is_empty(text: str) -> str:
+    return "" if text.strip() == "none" else text
+
+
+TextOrNone = Annotated[str, AfterValidator(_none_is_empty)]  # `none`: the empty text
 
 
 class RunOptions(BaseModel, extra="forbid"):
@@ -29,7 +36,7 @@ class RunOptions(BaseModel, extra="forbid"):
         json_schema_extra=CHANGEABLE,
     )
     flip: bool = Field(False, description="mirror half of the images, left to right, at random")
-    diffaugment: str = Field(
+    diffaugment: TextOrNone = Field(
         "",
         description="for small data sets: color,translation,cutout, or some of them, on all that the discriminator "
         "sees",
@@ -56,7 +63,7 @@ class RunOptions(BaseModel, extra="forbid"):
         "(3 times)",
         json_schema_extra=CHANGEABLE,
     )
-    keep_best: str = Field(
+    keep_best: TextOrNone = Field(
         "",
         description="keep the best checkpoint, too: by diversity, frechet, or KEY:max or KEY:min of metrics.jsonl",
         json_schema_extra=CHANGEABLE,
@@ -66,11 +73,6 @@ class RunOptions(BaseModel, extra="forbid"):
         description="write scalars and samples for TensorBoard into the run's folder, too",
         json_schema_extra=CHANGEABLE,
     )
-
-    @field_validator("diffaugment", "keep_best")
-    @classmethod
-    def _none_is_empty(cls, text: str) -> str:
-        return "" if text.strip() == "none" else text
 
 
 class TrainOptions(RunOptions, frozen=True):
