@@ -154,10 +154,6 @@ def pack_folder(name: str, cache: Path | None = None) -> Path:
     return (cache or cache_folder()) / "data" / name
 
 
-def downloads_folder(name: str, cache: Path | None = None) -> Path:
-    return (cache or cache_folder()) / "downloads" / name
-
-
 def is_fetched(name: str, cache: Path | None = None) -> bool:
     from gantool.data.pack.format import is_pack
 

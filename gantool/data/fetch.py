@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gantool.data.catalog import FETCHABLE, FetchableSet, cache_folder, downloads_folder, is_fetched, pack_folder
+from gantool.data.catalog import FETCHABLE, FetchableSet, cache_folder, is_fetched, pack_folder
 from gantool.data.download import OTHER_CACHE, check_mirror, download
 from gantool.errors import GantoolError
 from gantool.system import locking
@@ -24,11 +23,7 @@ def find(name: str) -> FetchableSet:
     """The set `name`; GantoolError when it is none that can be fetched."""
     if name in FETCHABLE:
         return FETCHABLE[name]
-    close = difflib.get_close_matches(name.lower(), FETCHABLE, n=1)
-    raise GantoolError(
-        f"There is no data set {name!r} to fetch.",
-        f"Did you mean {close[0]!r}?" if close else f"These can be fetched: {', '.join(FETCHABLE)}.",
-    )
+    raise GantoolError(f"There is no data set {name!r} to fetch.", f"These can be fetched: {', '.join(FETCHABLE)}.")
 
 
 def fetch(
@@ -49,7 +44,7 @@ def fetch(
     for mirror in mirrors:
         check_mirror(mirror)
     cache = cache or cache_folder()
-    folder, downloads = pack_folder(name, cache), downloads_folder(name, cache)
+    folder, downloads = pack_folder(name, cache), cache / "downloads" / name
     if is_fetched(name, cache) and not force:
         return folder, False
     with _locked(folder, progress):

@@ -176,9 +176,10 @@ def _survey_folder(path: Path, size: int | None, workers: int | None, on_progres
         on_progress(number, len(names))
     if 0 < brightest < DARK:
         notes.append(darkness_note(brightest))
+    labels = None if found_labels.labels is None else found_labels.labels[tally.numbers[: tally.count]]
     return tally.survey(
         names.__getitem__,
-        *_classes(found_labels.class_names, found_labels.of(tally.numbers[: tally.count])),
+        *_classes(found_labels.class_names, labels),
         size=size,
         channels=3 if any(mode not in GREY for mode in tally.modes) else 1,
         name=path.resolve().name or "images",

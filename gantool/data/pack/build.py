@@ -24,6 +24,7 @@ from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError
 from gantool.system import locking
 from gantool.system.files import DISK_FULL, read_json, write_json
+from gantool.system.terminal import megabytes
 
 __all__ = ["BrokenFiles", "Options", "Progress", "Summary", "broken_files", "pack"]
 
@@ -108,15 +109,15 @@ def pack(
             writer.commit()
             if writer.mark.broken and (not options.skip_broken or not writer.mark.rows):
                 raise BrokenFiles(partial.rows / BROKEN, writer.mark.broken, origin.count)
-            written = writer.finish()
+            writer.finish()
         described = origin.description
-        if written.mark.broken:
+        if writer.mark.broken:
             described["broken_first"] = broken_files(partial.rows / BROKEN, FIRST_BROKEN)
         described["notes"] += darkness(open_npy(partial.rows / "images.npy"))
-        description = describe(partial.rows, origin.layouts, written, **described)
+        description = describe(writer, **described)
         size = sum(path.stat().st_size for path in partial.rows.iterdir())
         partial.finish()
-    return Summary(description, size, time.monotonic() - start, written.mark.done - began.done)
+    return Summary(description, size, time.monotonic() - start, writer.mark.done - began.done)
 
 
 def broken_files(listed: Path, most: int | None = None) -> list[dict[str, str]]:
@@ -150,14 +151,12 @@ class Partial:
             )
         with self._disk_errors():
             self.rows.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = locking.acquire(self.folder / "lock")
-        except locking.Busy as busy:
-            raise GantoolError(
-                f"{self.out} is being packed by another process ({busy.holder}).", "Wait until it ends."
-            ) from None
-        except OSError as error:
-            raise GantoolError(f"{self.folder} can't be locked: {error}.", "Give -o on another disk.") from error
+            try:
+                lock = locking.acquire(self.folder / "lock")
+            except locking.Busy as busy:
+                raise GantoolError(
+                    f"{self.out} is being packed by another process ({busy.holder}).", "Wait until it ends."
+                ) from None
         try:
             self._check_out()  # again: the process that held the lock may have finished just now
             with self._disk_errors():
@@ -189,7 +188,7 @@ class Partial:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise GantoolError(
-                f"{self.out} needs {_megabytes(needed)} more, and {_megabytes(free)} are free there.",
+                f"{self.out} needs {megabytes(needed)} more, and {megabytes(free)} are free there.",
                 "Free space, give -o on another disk, or pack smaller images (--size).",
             )
 
@@ -237,10 +236,6 @@ class Partial:
             with contextlib.suppress(OSError):
                 free = shutil.disk_usage(self.folder).free
             raise GantoolError(
-                f"The disk is full: {_megabytes(free)} are free at {self.folder} ({error.strerror}).",
+                f"The disk is full: {megabytes(free)} are free at {self.folder} ({error.strerror}).",
                 "Free space and type the same again: it goes on with what is there. Or give -o on another disk.",
             ) from error
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1e6:,.1f} MB"

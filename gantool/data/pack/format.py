@@ -8,7 +8,6 @@ which describes them; `files.jsonl`, a line a row, when they came from files: `{
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from gantool import __version__
 from gantool.data.dataset import MAX_CLASSES, Dataset, check_sides
 from gantool.data.images import CHANNELS, Fit, is_paired, resize
-from gantool.data.pack.writer import FILES, HEADER, Layout, Writer, Written, checksums
+from gantool.data.pack.writer import FILES, HEADER, Layout, Writer, checksums
 from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError, excerpt
 from gantool.system.files import read_json, reading, replacing_folder, sha256_of, write_json
@@ -105,27 +104,28 @@ def save(data: Dataset, folder: Path) -> None:
         with Writer(new, source.layouts, len(data)) as writer:
             for batch in source.batches(0):
                 writer.append(batch)
-            written = writer.finish()
-        describe(new, source.layouts, written, **source.description)
+            writer.finish()
+        describe(writer, **source.description)
 
 
-def describe(folder: Path, layouts: Mapping[str, Layout], written: Written, **known: Any) -> Description:
-    """Write `pack.json` into `folder`, as the last file: it is what makes a folder a pack."""
-    rows, files = written.mark.rows, folder / FILES
+def describe(writer: Writer, **known: Any) -> Description:
+    """Write `pack.json` beside what `writer` has finished, as the last file: it is what makes a folder a pack."""
+    rows, files = writer.mark.rows, writer.folder / FILES
+    digests, fingerprint = checksums(writer.folder, writer.layouts, rows)
     arrays = {
-        name: ArrayFile(dtype=layout.dtype, shape=[rows, *layout.row], sha256=written.digests[name])
-        for name, layout in layouts.items()
+        name: ArrayFile(dtype=layout.dtype, shape=[rows, *layout.row], sha256=digests[name])
+        for name, layout in writer.layouts.items()
     }
     description = Description(
         count=rows,
         channels=arrays["images"].shape[1],
-        fingerprint=written.fingerprint,
+        fingerprint=fingerprint,
         arrays=arrays,
         files_sha256=sha256_of(files) if files.is_file() else None,
-        broken=written.mark.broken,
+        broken=writer.mark.broken,
         **known,
     )
-    write_json(folder / PACK, description.model_dump())
+    write_json(writer.folder / PACK, description.model_dump())
     return description
 
 
@@ -166,14 +166,13 @@ def verify(path: Path) -> list[str]:
 def _map(path: Path, name: str, described: ArrayFile) -> np.ndarray:
     file = path / f"{name}.npy"
     array = open_npy(file)
-    if array.dtype.str != described.dtype or list(array.shape) != described.shape or not array.flags.c_contiguous:
+    same = (array.dtype.str, list(array.shape), array.offset) == (described.dtype, described.shape, HEADER)
+    if not same or not array.flags.c_contiguous:
         raise GantoolError(
             f"{file} has shape {array.shape} of {array.dtype.str}; {PACK} says {tuple(described.shape)} of "
-            f"{described.dtype}.",
+            f"{described.dtype}, in the order and with the header that gantool writes.",
             _PACK_AGAIN,
         )
-    if array.offset != HEADER:
-        raise GantoolError(f"{file} was not written by gantool: its header has {array.offset} bytes.", _PACK_AGAIN)
     return array
 
 

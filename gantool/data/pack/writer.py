@@ -58,15 +58,6 @@ class Batch:
     broken: bytes = b""
 
 
-@dataclass(frozen=True)
-class Written:
-    """The finished files: the SHA-256 of each array's, and the fingerprint of all."""
-
-    digests: dict[str, str]
-    fingerprint: str
-    mark: Mark
-
-
 class Writer:
     """Writes a pack's arrays and lists into `folder`, from `mark` on; a context manager, which closes the files.
 
@@ -136,8 +127,8 @@ class Writer:
         self._on_commit(self.mark)
         self._uncommitted, self._committed = 0, time.monotonic()
 
-    def finish(self) -> Written:
-        """Write the headers for the rows that there are, remove empty lists, and take the checksums."""
+    def finish(self) -> None:
+        """Write the headers for the rows that there are, close the files, and remove empty lists."""
         for name in self._arrays:
             self._write_header(name, self.mark.rows)
         self._sync()
@@ -145,7 +136,6 @@ class Writer:
         for name, size in ((FILES, self.mark.files_bytes), (BROKEN, self.mark.broken_bytes)):
             if not size:
                 (self.folder / name).unlink(missing_ok=True)
-        return Written(*checksums(self.folder, self.layouts, self.mark.rows), self.mark)
 
     def _holds(self, mark: Mark) -> bool:
         """Whether the files have the bytes that `mark` counts."""

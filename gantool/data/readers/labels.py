@@ -33,9 +33,6 @@ class Labels:
     origin: str = "none"
     notes: tuple[str, ...] = ()
 
-    def of(self, rows: np.ndarray) -> np.ndarray | None:
-        return None if self.labels is None else self.labels[rows]
-
 
 def find_labels(path: Path, names: Sequence[str], given: str | None = None) -> Labels:
     """The labels of the files `names` in the folder `path`.
