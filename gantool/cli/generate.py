@@ -174,16 +174,16 @@ def _classes(given: str | None, path: Path) -> list[int] | None:
 
 def _generate_shards(path: Path, out: Path, as_json: bool, options: dict[str, Any]) -> None:
     """Show progress on stderr and a summary on stdout; exits 130 after Ctrl-C."""
-    from gantool.shards import Progress, WorkerLost, count_finished, generate
+    from gantool.shards import Progress, WorkerLost, generate
 
-    total_shards = 0
+    begun = False
     # redirected: Ray prints lost actors to stdout
     with progress("images", LINE_EVERY) as bar, redirect_stdout(sys.stderr):
 
         def show(now: Progress) -> None:
-            nonlocal total_shards
-            if not total_shards:
-                total_shards = now.shards_total
+            nonlocal begun
+            if not begun:
+                begun = True
                 bar.start("", now.total, now.found)
             if isinstance(now.event, WorkerLost):
                 bar.note(f"The worker of shard {now.event.number} {now.event.why}; the shard is made again.")
@@ -193,10 +193,7 @@ def _generate_shards(path: Path, out: Path, as_json: bool, options: dict[str, An
         try:
             summary = generate(path, out, on_progress=show, **options)
         except KeyboardInterrupt:
-            # read from the index: the interrupt may come between a shard and its report
-            there = count_finished(out)
-            done = f"{there} of {total_shards} shards" if total_shards and there is not None else "What was made"
-            bar.note(f"Stopped. {done} in {out} stay; the same command continues.")
+            bar.note(f"Stopped. The shards in {out} stay; the same command continues.")
             raise typer.Exit(130) from None
     for name in summary.damaged:
         console(stderr=True).print(f"{name} was gone or changed, and was made again.")

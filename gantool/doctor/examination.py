@@ -71,20 +71,18 @@ def examine(
     """
     if provider is not None and provider not in PROVIDERS:
         raise GantoolError(f"There is no provider {provider!r}.", f"Use one of {', '.join(PROVIDERS)}.")
-    return _Examination(provider, timeout, worker or WORKER, wheels, listener).report()
+
+    def run(task: str, stage: str) -> Outcome:
+        listener(stage)
+        return run_worker([*(worker or WORKER), task], timeout)
+
+    return _Examination(provider, installed() if wheels is None else wheels, run).report()
 
 
 class _Examination(Machine):
-    def __init__(
-        self,
-        required: str | None,
-        timeout: float,
-        worker: Sequence[str],
-        wheels: Sequence[Wheel] | None,
-        listener: Callable[[str], None],
-    ) -> None:
-        super().__init__(required, installed() if wheels is None else wheels)
-        self.timeout, self.worker, self.listener = timeout, worker, listener
+    def __init__(self, required: str | None, wheels: Sequence[Wheel], run: Callable[[str, str], Outcome]) -> None:
+        super().__init__(required, wheels)
+        self._run = run
 
     def report(self) -> dict[str, Any]:
         self.gpus = self._find_gpus()
@@ -118,10 +116,6 @@ class _Examination(Machine):
             "faults": [asdict(fault) for fault in self.faults],
         }
         return private(report)  # type: ignore[no-any-return]
-
-    def _run(self, task: str, stage: str) -> Outcome:
-        self.listener(stage)
-        return run_worker([*self.worker, task], self.timeout)
 
     def _find_gpus(self) -> dict[str, Any]:
         outcome = self._run("gpus", "the NVIDIA driver")

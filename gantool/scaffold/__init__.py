@@ -92,15 +92,11 @@ def create(name: str, parent: Path, author: str = "") -> Path:
 
 def checked(name: str) -> Names:
     """The names of a new plugin; GantoolError for an invalid or taken name, which suggests a valid one."""
-    if name.lower().startswith(("gantool-", "gantool_")):
-        raise GantoolError(
-            f"The package is called gantool-{excerpt(name[8:])} anyway.",
-            f"Give the architecture's name alone: {_near(name[8:])}.",
-        )
-    if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME or name.startswith("gantool-"):
         raise GantoolError(
             f"'{excerpt(name)}' can't name an architecture, a package and a module.",
-            f"Use at most {MAX_NAME} lower-case letters, digits and single hyphens, a letter first: {_near(name)}.",
+            f"Use at most {MAX_NAME} lower-case letters, digits and single hyphens, a letter first, without the prefix "
+            f"gantool-: {_near(name)}.",
         )
     names = Names(name)
     taken = _taken_by(names)
@@ -124,7 +120,7 @@ def _taken_by(names: Names) -> str:
 def _near(name: str) -> str:
     """The valid name that is most like `name`."""
     words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", name).lower())
-    near = "-".join(words).lstrip("0123456789-")[:MAX_NAME].rstrip("-")
+    near = "-".join(word for word in words if word != "gantool").lstrip("0123456789-")[:MAX_NAME].rstrip("-")
     return near or "my-gan"
 
 

@@ -1,8 +1,7 @@
 """Generate very many images of one seed as files of equal size (shards), with many workers. Light to import."""
 
-from gantool.shards.folder import count_finished
 from gantool.shards.generating import ENGINES, SHARD_SIZE, Summary, generate
 from gantool.shards.plan import FORMATS
 from gantool.shards.progress import Progress, WorkerLost
 
-__all__ = ["ENGINES", "FORMATS", "SHARD_SIZE", "Progress", "Summary", "WorkerLost", "count_finished", "generate"]
+__all__ = ["ENGINES", "FORMATS", "SHARD_SIZE", "Progress", "Summary", "WorkerLost", "generate"]

@@ -22,15 +22,6 @@ LOCK = ".lock"
 WRITE_SHARE = 1 / 20  # of the run time at most is spent writing the index
 
 
-def count_finished(path: Path) -> int | None:
-    """The number of shards in a folder's index; None: there is no readable index."""
-    try:
-        shards = read_json(path / INDEX)["shards"]
-    except (GantoolError, KeyError, TypeError):
-        return None
-    return len(shards) if isinstance(shards, list) else None
-
-
 class Folder:
     """The shards of `plan` in `path`, and which are finished according to index.json. See `opened`."""
 

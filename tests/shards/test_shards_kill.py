@@ -136,7 +136,7 @@ def test_ctrl_c_ends_it_and_the_same_command_goes_on(file: Path, whole: dict[str
     assert output == ""
     assert "Traceback" not in errors
     made = {shard["name"] for shard in index(out)["shards"]}
-    assert f"Stopped. {len(made)} of 60 shards in {out} stay; the same command continues." in errors
+    assert f"Stopped. The shards in {out} stay; the same command continues." in errors
     # each worker may have finished a shard that it could not report any more
     unreported = {path.name for path in out.glob("shard-*")} - made
     assert len(made) >= 1
