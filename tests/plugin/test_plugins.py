@@ -371,7 +371,7 @@ def test_a_data_set_goes_before_a_folder_and_a_broken_plugin_after(
     for name in ("shapes", "pictures"):
         (tmp_path / name).mkdir()
         Image.new("L", (6, 6)).save(tmp_path / name / "a.png")
-    assert load("shapes").notes == ("this is the data set of shapes-data; give ./shapes for the folder of that name",)
+    assert load("shapes").notes[0].startswith("this is the data set 'shapes'; give ./shapes")
     assert len(load("./shapes")) == 1
     assert len(load("pictures")) == 1
 
