@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
 import struct
@@ -22,6 +23,10 @@ DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, OSError, EOFError, ValueError, TypeError,
     KeyError, IndexError, OverflowError, SyntaxError, RuntimeError, MemoryError,
 )  # fmt: skip
+
+# bytes that one byte of a zip entry can become; numpy writes these two methods only
+EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
+HEADER_BYTES = 2**16  # that are read of a member before its sizes are checked
 
 
 def open_npy(path: Path) -> np.memmap:
@@ -46,8 +51,10 @@ def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     """The array in an entry of an .npz file, in native byte order. One of objects is not read: an empty one stands for
     it. Raises `DAMAGE`.
     """
+    if entry.file_size > EXPANSION.get(entry.compress_type, 0) * entry.compress_size:
+        raise ValueError(f"it declares {entry.file_size:,} bytes, more than its {entry.compress_size:,} can hold")
     with archive.open(entry) as stream:
-        _, _, dtype = _read_header(stream, entry.file_size)
+        _, _, dtype = _read_header(io.BytesIO(stream.read(HEADER_BYTES)), entry.file_size)
     if dtype.hasobject:
         return np.empty((), dtype)
     with archive.open(entry) as stream:
