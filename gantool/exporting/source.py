@@ -28,7 +28,7 @@ from gantool.run.rundir import RunDir
 from gantool.system.files import sha256_of
 from gantool.training.sampler import Sampler, class_ends, noise
 from gantool.training.session import definition_of, misfit
-from gantool.training.state import ready
+from gantool.training.state import build_game, ready
 
 MAX_FIXED = 1024  # a fixed batch is computed whole, however few images are asked for, in every check too
 
@@ -110,7 +110,8 @@ def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step:
         path = best.path_of(run, step)
         state = checkpoint.load(path)
     spec = SampleSpec(info.data.shape, info.data.classes)
-    game = plugin.architecture.build(config, spec)
+    with torch.random.fork_rng(devices=[]):  # the caller's stream stays where it is
+        game = build_game(plugin.architecture, config, spec, info.seed)
     try:
         for name, module in game.modules().items():
             module.load_state_dict(state["modules"][name])
@@ -217,14 +218,14 @@ def _about(
     )
 
 
-def as_seeded(described: Manifest, kind: str, spec: SampleSpec) -> Manifest:
-    """The manifest of a file that draws its own latents: seed and index in their place, images as uint8 (H, W, C)."""
+def as_seeded(plain: Manifest, kind: str, spec: SampleSpec) -> Manifest:
+    """The manifest of a seeded file: seed and index in place of the latents, images as uint8 (H, W, C)."""
     drawn = (InputInfo(SEED, (), "int64", "seed"), InputInfo(INDEX, (), "int64", "index"))
-    name = described.output.name
+    name = plain.output.name
     return replace(
-        described,
+        plain,
         kind=kind,
-        inputs=drawn + tuple(i for i in described.inputs if i.distribution != "normal"),
+        inputs=drawn + tuple(i for i in plain.inputs if i.distribution != "normal"),
         output=OutputInfo(name, (*spec.sides, spec.channels), "uint8", "HWC")
         if spec.is_image
         else OutputInfo(name, spec.shape, "float32", "C…"),

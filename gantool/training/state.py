@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gantool.artifact import latents
 from gantool.data import Dataset
 from gantool.errors import GantoolError
-from gantool.plugin.architecture import Architecture, Recipe
+from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.game import Game, Player
 from gantool.plugin.train_options import Place
 from gantool.training import augment, engines
@@ -25,6 +25,16 @@ from gantool.training.step import Meter, Mover, Turn, alone
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
+
+def build_game(architecture: Architecture, config: BaseModel, spec: SampleSpec, seed: int) -> Game:
+    """Build a run's game with torch's default stream seeded by the run's seed.
+
+    Training, resume and export all build so: what `build` draws and no checkpoint holds (a buffer that isn't
+    persistent, a tensor as a plain attribute) is the same in all of them.
+    """
+    torch.manual_seed(seed)
+    return architecture.build(config, spec)
 
 
 class State:
@@ -52,8 +62,7 @@ class State:
         self.precision = precision
         self.seed = seed
         self.group = group
-        torch.manual_seed(seed)
-        self.game: Game = architecture.build(config, data.spec)
+        self.game: Game = build_game(architecture, config, data.spec, seed)
         augment.attach(self.game, diffaugment)
         self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device, group, place=place, flip=flip)
         for module in self.game.modules().values():

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.trainings import run_until
+from torch import Tensor, nn
 
 from gantool import exporting
 from gantool.artifact.inspection import inspect
 from gantool.errors import GantoolError
 from gantool.plugin import registry
 from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.game import Game
+from gantool.plugin.train_options import TrainOptions
 from gantool.run import checkpoint
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
+from gantool.training import session
 
 
 @pytest.fixture
@@ -62,6 +69,45 @@ def test_kinds_and_folder_can_be_chosen(run: RunDir, tmp_path: Path) -> None:
     (made,) = exporting.export_run(run, ["onnx"], tmp_path / "elsewhere")
     assert made.path == tmp_path / "elsewhere" / "generator.onnx"
     assert not run.export.exists()
+
+
+class Drawn(nn.Module):
+    """Holds what no checkpoint does: a buffer that isn't persistent, and a tensor as a plain attribute."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.noise: Tensor
+        self.register_buffer("noise", torch.randn(1, 8, 8), persistent=False)
+        self.offset = torch.randn(1, 8, 8)
+
+    def forward(self, z: Tensor) -> Tensor:
+        images: Tensor = (self.inner(z) + self.noise + self.offset).tanh()
+        return images
+
+
+def test_what_build_draws_is_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlp = registry.find("mlp")
+    assert mlp.architecture is not None
+    honest = mlp.architecture.build
+
+    def build(config: Any, spec: SampleSpec) -> Game:
+        game = honest(config, spec)
+        generator = Drawn(game.generator)
+        player = dataclasses.replace(game.players[0], modules={"generator": generator})
+        return dataclasses.replace(game, generator=generator, players=(player, *game.players[1:]))
+
+    drawn = dataclasses.replace(mlp, architecture=dataclasses.replace(mlp.architecture, build=build))
+    monkeypatch.setattr(registry, "find", lambda name: drawn)
+    small = {"widths": (8,), "latent_dim": 4, "batch_size": 4, "steps": 2}
+    opened = session.start(drawn, small, TrainOptions(size=8, seed=5, device="cpu", runs=tmp_path, name="drawn"))
+    run_until(opened)
+    (made,) = exporting.export_run(opened.run, ["onnx"])
+    runtime = Generator(made.path)
+    z = runtime.latents(5, seed=3)
+    with torch.no_grad():
+        trained = opened.state.sampling_generator()(torch.from_numpy(z)).numpy()
+    np.testing.assert_allclose(runtime.from_latents(z), trained, atol=1e-5)
 
 
 def test_a_run_without_a_checkpoint(run: RunDir) -> None:
