@@ -49,7 +49,8 @@ def test_inputs_in_order(tmp_path: Path) -> None:
 
 def test_its_manifest_is_read_without_torch(path: Path) -> None:
     assert zipfile.ZipFile(path).read(f"generator/extra/{manifest.KEY}") == artifact_text(path)
-    code = f"import sys; from pathlib import Path; from gantool import artifact; artifact.inspect(Path({str(path)!r}))"
+    code = "import sys; from pathlib import Path; from gantool.artifact import inspection;"
+    code += f"inspection.inspect(Path({str(path)!r}))"
     done = subprocess.run([sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True)
     assert (done.stdout, done.stderr) == (b"False\n", b"")
 
@@ -95,7 +96,8 @@ def test_a_fixed_batch_is_refused() -> None:
 
 def test_nothing_is_said(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from gantool.exporting import archive; from support.exports import Tiny, Z, source;"
+        "from pathlib import Path; from gantool.exporting.torch_files import archive;"
+        "from support.exports import Tiny, Z, source;"
         f"path = Path({str(tmp_path / 'generator.pt2')!r});"
         "archive.save(archive.to_program(Tiny(), [Z]), path, source(Tiny()).about.to_json()); archive.load(path)"
     )

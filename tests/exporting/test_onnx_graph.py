@@ -147,6 +147,21 @@ def test_a_folded_batch_norm_costs_no_node_where_it_can(where: str, nodes: dict[
     assert Counter(node.op_type for node in model.graph.node) == nodes
 
 
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.InstanceNorm2d(6, track_running_stats=True),
+        nn.InstanceNorm2d(6, affine=True, track_running_stats=True),
+        nn.BatchNorm2d(6, track_running_stats=False),
+    ],
+    ids=["instance", "affine instance", "batch without statistics"],
+)
+def test_a_norm_without_constant_statistics_is_refused(norm: nn.Module) -> None:
+    with pytest.raises(GantoolError, match="computes its statistics inside the graph") as refused:
+        to_onnx(ThroughMaps(norm).eval(), [Z], SampleSpec((6, 4, 4)))
+    assert "track_running_stats" in refused.value.hint
+
+
 def declared(value: onnx.ValueInfoProto) -> tuple[str, int, list[str | int]]:
     tensor = value.type.tensor_type
     return value.name, tensor.elem_type, [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]

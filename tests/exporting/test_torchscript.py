@@ -50,8 +50,8 @@ def test_it_is_frozen(path: Path) -> None:
 
 def test_no_deprecation_warning_reaches_a_user(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from gantool import export; from support.exports import Tiny, source;"
-        f"export.write(source(Tiny()), ['torchscript'], Path({str(tmp_path)!r}))"
+        "from pathlib import Path; from gantool import exporting; from support.exports import Tiny, source;"
+        f"exporting.write(source(Tiny()), ['torchscript'], Path({str(tmp_path)!r}))"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-W", "error", "-c", code]

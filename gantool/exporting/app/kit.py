@@ -32,44 +32,44 @@ BY_PRODUCTS = {"node_modules", "package-lock.json", "__pycache__", ".venv", "bui
 _TEMPLATES = files("gantool.exporting.app") / "templates"
 
 
-def require_images(described: Manifest) -> None:
+def require_images(about: Manifest) -> None:
     """GantoolError unless a kit can be made of such a generator: images of 1 or 3 channels, from seeds and a label.
 
-    `described`: of the seeded file, or of any other of the same generator.
+    `about`: of the seeded file, or of any other of the same generator.
     """
-    taken = [i.name for i in described.inputs if i.distribution == "data"]
+    taken = [i.name for i in about.inputs if i.distribution == "data"]
     if taken:
         raise GantoolError(
             f"An app kit makes images from seeds; this generator takes {', '.join(taken)}.",
             "Export it with --onnx or --torchscript, and give it its inputs: gantool.runtime.Generator(…).run(inputs).",
         )
-    if described.output.layout not in ("HWC", "CHW"):
+    if about.output.layout not in ("HWC", "CHW"):
         raise GantoolError(
-            f"An app kit shows images; this generator makes samples of shape {described.output.shape}.",
+            f"An app kit shows images; this generator makes samples of shape {about.output.shape}.",
             "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
         )
-    channels = described.output.shape[-1 if described.output.layout == "HWC" else 0]
+    channels = about.output.shape[-1 if about.output.layout == "HWC" else 0]
     if channels not in (1, 3):
         raise GantoolError(
             f"An app kit shows images of 1 or 3 channels; this generator's have {channels}.",
             "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
         )
-    labels = [i.name for i in described.inputs if i.distribution == "label"]
+    labels = [i.name for i in about.inputs if i.distribution == "label"]
     if len(labels) > 1:
         raise GantoolError(f"An app kit asks for one label; this generator takes {', '.join(labels)}.")
-    if described.batch is not None:
+    if about.batch is not None:
         raise GantoolError(
-            f"An app kit makes any number of images; this file takes {described.batch} at a time.",
+            f"An app kit makes any number of images; this file takes {about.batch} at a time.",
             "Export the kit without a fixed batch.",
         )
 
 
-def check(folder: Path, described: Manifest) -> None:
+def check(folder: Path, about: Manifest) -> None:
     """GantoolError for whatever `write_app` would refuse that can be told before the files are made.
 
     The generator (see `require_images`), the files for the web, and `folder`, which must be new, empty or an app kit.
     """
-    require_images(described)
+    require_images(about)
     assets.ort_web()
     _require_kit(folder)
 
@@ -122,22 +122,22 @@ def write_app(
     return [folder / name for name in made]
 
 
-def fill_cpp(folder: Path, described: Manifest, provenance: bool = True) -> None:
-    """Write into the C++ sources in `folder` what pictures say: of the TorchScript file that `described` is of.
+def fill_cpp(folder: Path, about: Manifest, provenance: bool = True) -> None:
+    """Write into the C++ sources in `folder` what pictures say: of the TorchScript file that `about` is of.
 
     Without `provenance` they say nothing.
     """
     values = {
-        "xmp": _packet(described),
-        "about": replace(of(described, 0, 0), seed=None, first=None, count=None).to_json(),
-        "weights": described.weights_sha256,
+        "xmp": _packet(about),
+        "about": replace(of(about, 0, 0), seed=None, first=None, count=None).to_json(),
+        "weights": about.weights_sha256,
     }
     literals = {name: _cpp_literal(value if provenance else "") for name, value in values.items()}
     _fill(folder / "provenance.hpp", **literals)
 
 
-def _packet(described: Manifest) -> str:
-    return xmp(f"gantool {described.gantool}")
+def _packet(about: Manifest) -> str:
+    return xmp(f"gantool {about.gantool}")
 
 
 def _cpp_literal(text: str) -> str:
@@ -192,9 +192,9 @@ def _fill(path: Path, **values: str) -> None:
     path.write_text(readme.fill(path.read_text(encoding="utf-8"), values), encoding="utf-8")
 
 
-def _package_name(described: Manifest) -> str:
+def _package_name(about: Manifest) -> str:
     """npm's names: lower case, and of letters that need no escape in JSON."""
-    name = label("generator", str(described.architecture.get("name")), str(described.data.get("name"))).lower()
+    name = label("generator", str(about.architecture.get("name")), str(about.data.get("name"))).lower()
     assert re.fullmatch(r"[a-z0-9._-]+", name)
     return name
 

@@ -10,6 +10,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from gantool.artifact.provenance import SOFTWARE, of, xmp
 from gantool.errors import GantoolError
 from gantool.exporting.app import history
 from gantool.exporting.app.assets import ORT_WEB, ort_web
-from gantool.exporting.app.halves import split
 from gantool.exporting.app.kit import require_images
+from gantool.exporting.onnx_files.seeds import INDEX, SEED
 from gantool.run.rundir import RunDir
 from gantool.system.files import read_bounded, reading
 
@@ -46,6 +47,7 @@ SCRIPTS = (
     "selftest.js",
     "main.js",
 )
+_SEEDED_HINT = "Give the generator.seeded.onnx that `gantool export` wrote."
 _EXPORTS = re.compile(r"export\s*\{([^{}]*)\};?")
 
 
@@ -61,13 +63,13 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
         model = onnx.load_from_string(read_bounded(seeded, MAX_SEEDED_BYTES))
     except DecodeError as error:
         raise GantoolError(f"{seeded} is not an ONNX file, or is damaged: {error}.", "Export it again.") from error
-    drawing, making = split(model, [(item.name, item.shape) for item in manifest.latents])
+    drawing, making = split(model, [item.name for item in manifest.latents])
     runtime = ort_web()
-    described = dataclasses.asdict(manifest)
-    for golden in described["golden"]:
+    fields = dataclasses.asdict(manifest)
+    for golden in fields["golden"]:
         golden["seed"] = str(golden["seed"])  # JavaScript's numbers have 53 bits
     page = {
-        "manifest": described,
+        "manifest": fields,
         "bytes": seeded.stat().st_size,
         "file": seeded.name,
         "strip": history.strip(run, manifest.output.shape[1]) if run else [],
@@ -97,6 +99,35 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
     }
     # one pass: what is filled in is never searched for placeholders
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _template("index.html"))
+
+
+def split(model: onnx.ModelProto, latents: Sequence[str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Cut a seeded graph at its `latents`: `seed`, `index` → latents; latents and the other inputs → image.
+
+    Each weight is in the half that uses it. Raises GantoolError when the graph has no such latents, or when its images
+    depend on the seed in another way.
+    """
+    inputs = [value.name for value in model.graph.input]
+    made = {name for node in model.graph.node for name in node.output}
+    if not latents or not {SEED, INDEX} <= set(inputs) or not set(latents) <= made:
+        raise GantoolError(
+            f"The graph has no latents {', '.join(latents) or 'at all'} drawn from {SEED} and {INDEX}.", _SEEDED_HINT
+        )
+    extractor = onnx.utils.Extractor(model)
+    others = [name for name in inputs if name not in (SEED, INDEX)]
+    drawing = extractor.extract_model([SEED, INDEX], list(latents))
+    making = extractor.extract_model([*latents, *others], [value.name for value in model.graph.output])
+    for half, name in ((drawing, "latents"), (making, "generator")):
+        half.graph.name = name
+        del half.metadata_props[:]  # it describes the whole
+        try:
+            onnx.checker.check_model(half)
+        except onnx.checker.ValidationError as error:
+            raise GantoolError(
+                f"The {name} part of the graph depends on the seed in another way: {str(error).strip()[:200]}",
+                _SEEDED_HINT,
+            ) from error
+    return drawing, making
 
 
 def embedded_json(value: Any) -> str:

@@ -61,17 +61,17 @@ def markdown(value: object) -> str:
     return re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", line)
 
 
-def text(kit: Path, described: Manifest, template: str, cpp_part: str, provenance: bool) -> str:
+def text(kit: Path, about: Manifest, template: str, cpp_part: str, provenance: bool) -> str:
     """The README of the finished folder `kit`. `cpp_part`: the section on C++; "" when there is none.
 
     `provenance`: whether the pictures that the kit's programs write say what made them.
     """
-    height, width, channels = described.output.shape
-    label = described.input("label")
+    height, width, channels = about.output.shape
+    label = about.input("label")
     last = label.classes - 1 if label else 0
     values = {
-        "title": f"{markdown(_of(described.architecture, 'name'))}, trained on {markdown(_of(described.data, 'name'))}",
-        "facts": _table(("", ""), _facts(described)),
+        "title": f"{markdown(_of(about.architecture, 'name'))}, trained on {markdown(_of(about.data, 'name'))}",
+        "facts": _table(("", ""), _facts(about)),
         "files": _table(("file", "size", "for"), _files(kit)),
         "shape": f"{height}, {width}, {channels}",
         "python_labels": f"\nothers = generator.sample(4, seed=7, labels={last})  # four of class {last}"
@@ -82,22 +82,22 @@ def text(kit: Path, described: Manifest, template: str, cpp_part: str, provenanc
         if label
         else "",
         "cpp": cpp_part.strip() or "This kit was made without the TorchScript file that the C++ part takes.",
-        "labels": _labels(described),
+        "labels": _labels(about),
         "pictures": PICTURES[provenance],
-        "same": SAME[described.precision in ("float32", "half-weights")].format(
-            tolerance=f"{described.tolerance} grey level{'' if described.tolerance == 1 else 's'}"
+        "same": SAME[about.precision in ("float32", "half-weights")].format(
+            tolerance=f"{about.tolerance} grey level{'' if about.tolerance == 1 else 's'}"
         ),
-        "opset": str(described.opset),
-        "created": markdown(described.created),
-        "gantool": markdown(described.gantool),
-        "weights": markdown(described.weights_sha256),
+        "opset": str(about.opset),
+        "created": markdown(about.created),
+        "gantool": markdown(about.gantool),
+        "weights": markdown(about.weights_sha256),
     }
     return MARKER + fill(template, values)
 
 
-def _facts(described: Manifest) -> list[tuple[str, str]]:
-    height, width, channels = described.output.shape
-    architecture, training, data = described.architecture, described.training, described.data
+def _facts(about: Manifest) -> list[tuple[str, str]]:
+    height, width, channels = about.output.shape
+    architecture, training, data = about.architecture, about.training, about.data
     plugin = f"{_of(architecture, 'plugin')} {architecture.get('plugin_version', '')}"
     samples = f", {data['count']} images" if isinstance(data.get("count"), int) else ""
     steps = f", {training['step']} steps" if isinstance(training.get("step"), int) else ""
@@ -107,10 +107,10 @@ def _facts(described: Manifest) -> list[tuple[str, str]]:
         ("training", f"run {markdown(_of(training, 'run'))}{markdown(steps)}"),
         (
             "licence of the data",
-            markdown(described.licence) if described.licence.strip() else "not stated: ask who trained the model",
+            markdown(about.licence) if about.licence.strip() else "not stated: ask who trained the model",
         ),
         ("images", f"{width} × {height} pixels, {'1 channel: grey' if channels == 1 else '3 channels: RGB'}, uint8"),
-        ("weights", PRECISIONS.get(described.precision, markdown(described.precision))),
+        ("weights", PRECISIONS.get(about.precision, markdown(about.precision))),
     ]
 
 
@@ -124,11 +124,11 @@ def _files(kit: Path) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _labels(described: Manifest) -> str:
-    item = described.input("label")
+def _labels(about: Manifest) -> str:
+    item = about.input("label")
     if item is None:
         return ""
-    names = described.data.get("class_names")
+    names = about.data.get("class_names")
     if not isinstance(names, list) or len(names) != item.classes:
         names = list(range(item.classes))
     rows = [(str(number), markdown(name)) for number, name in enumerate(names[:MAX_CLASSES])]

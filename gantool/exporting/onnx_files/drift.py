@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from gantool.artifact import latents
 from gantool.errors import GantoolError
+from gantool.exporting.libraries import first_line
 from gantool.exporting.verify import Check
 from gantool.runtime.session import ORT_ERRORS
 
@@ -114,6 +115,6 @@ def _levels(images: np.ndarray) -> np.ndarray:
 
 def unconvertible(what: str, error: Exception) -> GantoolError:
     return GantoolError(
-        f"The generator can't be turned into {what}: {str(error).strip().partition(chr(10))[0][:300]}",
+        f"The generator can't be turned into {what}: {first_line(error)}",
         "Use the float32 file, or --half-weights, which changes no operator.",
     )

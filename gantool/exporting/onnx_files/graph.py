@@ -1,21 +1,18 @@
-"""A generator as an ONNX graph: exported by torch, BatchNorm folded, stripped, checked."""
+"""Export a generator as an ONNX graph by torch, fold its BatchNorms, strip and check it."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
-from torch import Tensor, nn
+from torch import nn
 
 from gantool.errors import GantoolError
+from gantool.exporting.libraries import example, first_line, quiet
 from gantool.exporting.onnx_files.seeds import BATCH, OPSET, OPSETS, ir_version, opset_of
 from gantool.plugin.architecture import Input, SampleSpec
 
@@ -26,7 +23,7 @@ RANDOM_NODES = {
     "RandomUniformLike",
     "Multinomial",
     "Bernoulli",
-    "Dropout",  # one that is off leaves no node
+    "Dropout",  # in the graph only when it is on
 }
 
 
@@ -35,22 +32,19 @@ def output_name(spec: SampleSpec) -> str:
 
 
 def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, opset: int = OPSET) -> onnx.ModelProto:
-    """The generator in eval mode as ONNX: of `opset`, batch dynamic, one file, no BatchNormalization left.
+    """The generator in eval mode as an ONNX model of `opset`: batch dynamic, BatchNorms folded.
 
     Inputs keep their names; the output is float32 `image` (batch, C, H, W), or `sample` for what is no image. Raises
     GantoolError when torch can't export it, or when the graph draws random numbers.
     """
     if opset not in OPSETS:
         raise GantoolError(f"Opset {opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
-    example: tuple[Tensor, ...] = tuple(
-        torch.zeros(2, dtype=torch.int64) if i.dtype == "int64" else torch.randn(2, *i.shape) for i in inputs
-    )
     batch = torch.export.Dim(BATCH)
     try:
-        with _quiet():
+        with quiet("torch.onnx", "onnxscript"):
             program = torch.onnx.export(
                 generator,
-                example,
+                example(inputs),
                 dynamo=True,
                 opset_version=opset,
                 dynamic_shapes=tuple({0: batch} for _ in inputs),
@@ -62,7 +56,7 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise GantoolError(
-            f"torch can't export this generator to ONNX: {_root(error)}",
+            f"torch can't export this generator to ONNX: {first_line(error)}",
             "Write that part of the plugin's forward in another way: docs/plugins.md, “What exports”.",
         ) from error
     assert program is not None
@@ -83,33 +77,10 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
     return model
 
 
-def _root(error: BaseException) -> str:
-    """The first line of the innermost cause: the exporter wraps it in its own words, in colour."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints its progress, and warns that torchvision is missing; neither is news to a user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def _fold_batch_norm(model: onnx.ModelProto) -> None:
-    """Fold what the exporter left: into the Gemm before a Reshape, or else into a Mul and an Add.
+    """Fold each BatchNorm into the Gemm before its Reshape, or else into a Mul and an Add.
 
-    The exporter itself folds a BatchNorm that directly follows a convolution or a Gemm.
+    Those that follow a convolution or a Gemm directly are folded by the exporter already.
     """
     graph = model.graph
     values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
@@ -119,6 +90,11 @@ def _fold_batch_norm(model: onnx.ModelProto) -> None:
         for name in node.input:
             uses[name] = uses.get(name, 0) + 1
     for node in [n for n in graph.node if n.op_type == "BatchNormalization"]:
+        if not set(node.input[1:5]) <= values.keys():
+            raise GantoolError(
+                f"The normalisation {node.output[0]!r} computes its statistics inside the graph: it can't be exported.",
+                "Use BatchNorm with track_running_stats=True, or InstanceNorm without it.",
+            )
         gamma, beta, mean, variance = (values[name].astype(np.float64) for name in node.input[1:5])
         epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
         scale = gamma / np.sqrt(variance + epsilon)
@@ -208,7 +184,7 @@ def fix_batch(model: onnx.ModelProto, batch: int) -> None:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what the exporter says of itself: stack traces with the paths of this machine, graph signatures."""
+    """Drop what the exporter writes about itself: stack traces with this machine's paths, graph signatures."""
     graph = model.graph
     del model.metadata_props[:], graph.metadata_props[:]
     model.doc_string = graph.doc_string = ""

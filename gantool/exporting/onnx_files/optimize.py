@@ -7,7 +7,6 @@ same bytes on every machine; benchmarks/graph.py measures what they gain.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import onnx
 from onnxscript import optimizer
 
+from gantool.exporting.libraries import quiet
 from gantool.exporting.onnx_files.drift import runner
 from gantool.exporting.onnx_files.transposed import Layer, find, project, window
 
@@ -88,13 +88,8 @@ def _gains_by_windows(layer: Layer) -> bool:
 
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with constants folded and stored once, and without values that nobody uses (onnxscript's optimizer)."""
-    logger = logging.getLogger("onnxscript")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it tells of each pattern that it tries
-    try:
+    with quiet("onnxscript"):  # it logs each pattern that it tries
         made = optimizer.optimize(model)
-    finally:
-        logger.setLevel(level)
     items: list[Any] = [*made.graph.node, *made.graph.initializer]
     for item in items:
         del item.metadata_props[:]  # which rule made it

@@ -7,19 +7,17 @@ others put there, so only files of one's own are to be loaded.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gantool.artifact.manifest import KEY
 from gantool.errors import GantoolError
+from gantool.exporting.libraries import example, first_line, quiet
 from gantool.exporting.onnx_files.seeds import BATCH
 from gantool.plugin.architecture import Input
 
@@ -29,18 +27,14 @@ _EXAMPLES = "/data/sample_inputs/"  # an empty record stands for none
 
 def to_program(generator: nn.Module, inputs: Sequence[Input]) -> torch.export.ExportedProgram:
     """The generator in eval mode, its inputs in order, any batch; GantoolError when torch.export can't take it so."""
-    # not 0 or 1, which torch.export takes for special
-    example: tuple[Tensor, ...] = tuple(
-        torch.zeros(2, dtype=torch.int64) if i.dtype == "int64" else torch.randn(2, *i.shape) for i in inputs
-    )
     batch = torch.export.Dim(BATCH)
     try:
-        with _quiet():
-            program = torch.export.export(generator.eval(), example, dynamic_shapes=tuple({0: batch} for _ in inputs))
+        with quiet("torch"):
+            shapes = tuple({0: batch} for _ in inputs)
+            program = torch.export.export(generator.eval(), example(inputs), dynamic_shapes=shapes)
     except (RuntimeError, torch._dynamo.exc.UserError) as error:
-        first = str(error).strip().partition("\n")[0]
         raise GantoolError(
-            f"torch.export can't take this generator: {first[:300]}",
+            f"torch.export can't take this generator: {first_line(error)}",
             "`gantool.testing.check_architecture` shows what in the plugin's forward is at fault.",
         ) from error
     for module in program.graph_module.modules():
@@ -53,7 +47,7 @@ def to_program(generator: nn.Module, inputs: Sequence[Input]) -> torch.export.Ex
 
 def save(program: torch.export.ExportedProgram, path: Path, manifest_json: str) -> None:
     """Write `path`, named *.pt2, with the manifest as its extra file: `STEM/extra/gantool.manifest` in the zip."""
-    with _quiet():
+    with quiet("torch"):
         torch.export.save(program, path, extra_files={KEY: manifest_json})
     stripped = path.with_name(path.name + ".stripped")
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(stripped, "w") as kept:
@@ -64,19 +58,5 @@ def save(program: torch.export.ExportedProgram, path: Path, manifest_json: str) 
 
 def load(path: Path) -> Any:
     """The generator of a file that this program wrote: its inputs in order → its output, float32."""
-    with _quiet():
+    with quiet("torch"):
         return torch.export.load(path).module()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export logs and warns of its own workings; none of it is news to a user."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

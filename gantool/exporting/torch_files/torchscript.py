@@ -1,4 +1,4 @@
-"""A generator as TorchScript: traced, frozen, with its manifest inside.
+"""Trace and freeze a generator as TorchScript, and save it with its manifest inside.
 
 torch.jit is deprecated (and not supported from Python 3.14 on), without a removal date: it is what LibTorch programs
 load today. Its deprecation warnings are quieted here and nowhere else.
@@ -7,7 +7,6 @@ load today. Its deprecation warnings are quieted here and nowhere else.
 from __future__ import annotations
 
 import contextlib
-import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from gantool.artifact.manifest import KEY
 from gantool.errors import GantoolError
+from gantool.exporting.libraries import first_line, quiet
 
 
 def to_torchscript(generator: nn.Module, example: Sequence[Tensor]) -> torch.jit.ScriptModule:
@@ -27,7 +27,7 @@ def to_torchscript(generator: nn.Module, example: Sequence[Tensor]) -> torch.jit
 
 def trace(module: nn.Module, example: Sequence[Tensor]) -> torch.jit.ScriptModule:
     """What `module` does with `example`; GantoolError when it can't be traced."""
-    with _quiet(), _told():
+    with quiet(), _one_line():
         traced: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
             module, tuple(example), check_trace=False
         )
@@ -36,7 +36,7 @@ def trace(module: nn.Module, example: Sequence[Tensor]) -> torch.jit.ScriptModul
 
 def script(module: nn.Module, *methods: str) -> torch.jit.ScriptModule:
     """The compiled module, with further `methods` given as TorchScript source."""
-    with _quiet():
+    with quiet():
         scripted: torch.jit.ScriptModule = torch.jit.script(module)
         for source in methods:
             scripted.define(source)
@@ -45,7 +45,7 @@ def script(module: nn.Module, *methods: str) -> torch.jit.ScriptModule:
 
 def freeze(module: torch.jit.ScriptModule, keep: Sequence[str] = ()) -> torch.jit.ScriptModule:
     """Weights as constants, everything inlined but the methods `keep`, and no device baked in."""
-    with _quiet(), _told():
+    with quiet(), _one_line():
         frozen: torch.jit.ScriptModule = torch.jit.freeze(module.eval(), preserved_attrs=list(keep))
     _free_devices(frozen.graph)
     return frozen
@@ -67,16 +67,15 @@ def _free_devices(graph: Any) -> None:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _one_line() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = str(error).strip().partition("\n")[0]
-        raise GantoolError(f"torch.jit can't trace this generator: {first[:300]}") from error
+        raise GantoolError(f"torch.jit can't trace this generator: {first_line(error)}") from error
 
 
 def save(module: torch.jit.ScriptModule, path: Path, manifest: str) -> None:
-    with _quiet():
+    with quiet():
         torch.jit.save(module, str(path), _extra_files={KEY: manifest})
     _strip(path)
 
@@ -93,15 +92,8 @@ def _strip(path: Path) -> None:
 
 def load(path: Path, device: str = "cpu") -> torch.jit.ScriptModule:
     """The module on `device`: its weights are constants, which `.to` does not move after loading."""
-    with _quiet():
+    with quiet():
         loaded: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(path), map_location=device
         )
     return loaded
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
