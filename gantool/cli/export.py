@@ -154,9 +154,13 @@ def command(
         progress.print(f"note: {note}")
 
     report: list[dict[str, object]] = []
+    failed: exporting.PartialExport | None = None
     with ending():
         if kinds or not (app or triton):
-            artifacts = exporting.export_run(chosen, kinds or None, output, say, step, options)
+            try:
+                artifacts = exporting.export_run(chosen, kinds or None, output, say, step, options)
+            except exporting.PartialExport as error:
+                artifacts, failed = error.artifacts, error
             report += [_as_json(artifact) for artifact in artifacts]
             if not as_json:
                 _show(artifacts)
@@ -172,6 +176,8 @@ def command(
                 _show_triton(triton, files)
     if as_json:
         print_json(report)
+    if failed:
+        raise failed
 
 
 def usage(wrong: bool, message: str) -> None:
@@ -236,12 +242,11 @@ def _show(artifacts: list[Artifact]) -> None:
     print_table(["what", "measure", "value", "limit", ""], rows, right=(2, 3), wrap=(0, 1))
     files = []
     for artifact in artifacts:
-        described = artifact.manifest
+        about = artifact.manifest
         takes = ", ".join(
-            f"{i.name} {i.dtype} {_shape(('n', *i.shape) if i.distribution != 'seed' else (1,))}"
-            for i in described.inputs
+            f"{i.name} {i.dtype} {_shape(('n', *i.shape) if i.distribution != 'seed' else (1,))}" for i in about.inputs
         )
-        gives = f"{described.output.name} {described.output.dtype} {_shape(('n', *described.output.shape))}"
+        gives = f"{about.output.name} {about.output.dtype} {_shape(('n', *about.output.shape))}"
         files.append([artifact.path.name, megabytes(artifact.path.stat().st_size), f"{takes} → {gives}"])
     title = f"In {artifacts[0].path.parent}, each with its manifest beside it as .json"
     print_table(["file", "size", "inputs → output"], files, title=title, right=(1,))

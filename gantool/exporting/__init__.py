@@ -9,12 +9,23 @@ from pathlib import Path
 
 from gantool.artifact.manifest import FILES, SEEDED
 from gantool.errors import GantoolError
-from gantool.exporting.artifacts import write
+from gantool.exporting.artifacts import PartialExport, write
 from gantool.exporting.source import Artifact, Options, Source, from_game, source_of
 from gantool.run.rundir import RunDir, label
 from gantool.system.files import listing, read_json
 
-__all__ = ["FILES", "USUAL", "Artifact", "Options", "Source", "export_run", "from_game", "source_of", "write"]
+__all__ = [
+    "FILES",
+    "USUAL",
+    "Artifact",
+    "Options",
+    "PartialExport",
+    "Source",
+    "export_run",
+    "from_game",
+    "source_of",
+    "write",
+]
 
 USUAL = ("onnx", "onnx-seeded", "torchscript")  # kinds that are written when none is named
 

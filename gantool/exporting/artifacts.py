@@ -8,13 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gantool.artifact import manifest
-from gantool.artifact.manifest import FILES
+from gantool.artifact.manifest import FILES, file_name
 from gantool.errors import GantoolError
 from gantool.exporting import verify
-from gantool.exporting.onnx_files.write import write_onnx
+from gantool.exporting.onnx_files.write import Failures, write_onnx
 from gantool.exporting.source import Artifact, Options, Source
 from gantool.exporting.torch_files.write import WRITERS, write_torch
 from gantool.system.files import replace_together, temporary_folder
+
+
+class PartialExport(GantoolError):
+    """Some files were written, `artifacts`; others failed, each with an error of its own."""
+
+    def __init__(self, artifacts: list[Artifact], failed: Failures) -> None:
+        whys = " ".join(f"{name} could not be written: {error.message}" for name, error in failed.items())
+        made = ", ".join(artifact.path.name for artifact in artifacts)
+        super().__init__(f"{whys} Written: {made}.", next(iter(failed.values())).hint)
+        self.artifacts = artifacts
 
 
 def write(
@@ -27,7 +37,8 @@ def write(
     """Export and verify every file of `kinds` (keys of FILES), then put them into `folder`.
 
     `options`: of the ONNX files. When `half-weights` is their only precision, files for torch have the same 16-bit
-    weights. `say` is told what takes time. GantoolError, and no file at all, when a check of any file fails.
+    weights. `say` is told what takes time. A format that fails costs no other: PartialExport, once the others are
+    written. GantoolError, and no file at all, when none could be made or the generator itself is at fault.
     """
     options = options or Options()
     generator_checks = verify.check_generator(
@@ -36,19 +47,25 @@ def write(
     verify.demand(generator_checks)
     inputs = verify.reference_inputs(source.inputs, max(verify.BATCHES), source.rows)
     with _aside(folder) as temporary:
-        # torch's files take their golden images from the plain one
-        plain, made = write_onnx(source, kinds, options, inputs, temporary, say)
+        golden, made, failed = write_onnx(source, kinds, options, inputs, temporary, say)
+        if not {"onnx", "onnx-seeded"} & set(kinds):
+            for error in failed.values():
+                say(f"without golden images, for these come from an ONNX file: {error.message}")
+            failed = {}
         if options.torch == "half-weights":
             source = source.rounded()
-        made += [
-            write_torch(source, kind, inputs, temporary, plain.manifest.golden)
-            for kind in FILES
-            if kind in kinds and kind in WRITERS
-        ]
-        for item in made:
-            verify.demand(item.checks)
+        for kind in (kind for kind in FILES if kind in kinds and kind in WRITERS):
+            try:
+                made.append(write_torch(source, kind, inputs, temporary, golden))
+            except GantoolError as error:
+                failed[file_name(kind)] = error
+        if not made:
+            raise next(iter(failed.values()))
         _place(made, temporary, folder)
-    return [Artifact(folder / a.path.name, a.manifest, (*generator_checks, *a.checks)) for a in made]
+    artifacts = [Artifact(folder / a.path.name, a.manifest, (*generator_checks, *a.checks)) for a in made]
+    if failed:
+        raise PartialExport(artifacts, failed)
+    return artifacts
 
 
 @contextmanager

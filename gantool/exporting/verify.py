@@ -19,6 +19,8 @@ from gantool.runtime import Generator
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
 from gantool.training.state import BATCH_NORM
 
+HINT = "`gantool.testing.check_architecture` narrows down what in the architecture does not export."
+
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], np.ndarray]
 
@@ -57,7 +59,7 @@ def demand(checks: Sequence[Check]) -> None:
             f"{c.artifact}: {c.measure} is {c.value:.3g}, {'at least' if c.least else 'at most'} {c.limit:g} is allowed"
             for c in failed
         )
-        raise GantoolError(f"The export failed its verification, and nothing was written: {what}.", _hint(failed[0]))
+        raise GantoolError(f"The export failed its verification: {what}.", _hint(failed[0]))
 
 
 def reference_inputs(
@@ -217,4 +219,4 @@ def _hint(check: Check) -> str:
         return "Leave that precision out, or use --half-weights. --force writes an --int8 file all the same."
     if check.artifact == "generator":
         return "The generator itself makes no images: look at the run's newest samples, and train again."
-    return "`gantool.testing.check_architecture` narrows down what in the architecture does not export."
+    return HINT

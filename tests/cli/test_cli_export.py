@@ -194,7 +194,7 @@ def test_json_is_all_there_is_on_stdout(cli: Run, run: RunDir) -> None:
         assert any("torch, batch 7" in measure for measure in measures)
 
 
-def test_an_export_that_fails_exits_1_and_touches_nothing(
+def test_a_format_that_fails_exits_1_and_keeps_its_old_file(
     cli: Run, run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli("export", "--onnx")[0] == 0
@@ -210,10 +210,14 @@ def test_an_export_that_fails_exits_1_and_touches_nothing(
 
     monkeypatch.setattr(graph, "to_onnx", tampered)
     code, out, err = cli("export")
-    assert (code, out) == (1, "")
-    assert "failed its verification, and nothing was written" in err
+    assert code == 1
+    assert "generator.onnx could not be written: The export failed its verification" in err
     assert "max abs difference to torch, batch 1" in err
-    assert {path.name: path.read_bytes() for path in run.export.iterdir()} == before
+    assert "generator.torchscript.pt" in out  # the one format that works
+    assert {path.name: path.read_bytes() for path in run.export.iterdir() if "onnx" in path.name} == before
+    code, out, err = cli("export", "--onnx")
+    assert (code, out) == (1, "")
+    assert {path.name: path.read_bytes() for path in run.export.iterdir() if "onnx" in path.name} == before
 
 
 def test_nothing_is_trained_yet(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

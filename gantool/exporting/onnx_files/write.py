@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from gantool.artifact import inspection, manifest
-from gantool.artifact.manifest import Manifest, file_name
+from gantool.artifact.manifest import Golden, Manifest, file_name
 from gantool.errors import GantoolError
 from gantool.exporting import verify
 from gantool.exporting.onnx_files import drift, graph, int8, optimize, precision
@@ -24,43 +24,46 @@ from gantool.runtime import Generator
 # processors round the products of 8 bits elsewhere.
 TOLERANCES = {"float32": 1, "half-weights": 1, "half": 8, "int8": 8}
 
+Failures = dict[str, GantoolError]  # by the file that was not written
+
 
 def write_onnx(
     source: Source, kinds: Sequence[str], options: Options, inputs: Arrays, folder: Path, say: Callable[[str], None]
-) -> tuple[Artifact, list[Artifact]]:
-    """The plain file whose weights torch's files share (`options.torch`), and the files of `kinds` and `options`.
+) -> tuple[tuple[Golden, ...], list[Artifact], Failures]:
+    """Write the files of `kinds` and `options`; one that fails costs no other precision.
 
-    `inputs`: what they are verified with (`verify.reference_inputs`).
+    Returns the golden images for torch's files (of the plain file that has their weights), the files, and the errors.
+    `inputs`: what files are verified with (`verify.reference_inputs`).
     """
-    exported, model, rewrites = _graphs(source, options, inputs, say)
-    about = dataclasses.replace(
-        source.about,
-        opset=options.opset,
-        batch=options.batch,
-        optimize={"enabled": options.optimize, "rewritten": [dataclasses.asdict(layer) for layer in rewrites]},
-    )
-    writer = _Writer(dataclasses.replace(source, about=about), options, inputs, folder)
-    models = {"float32": model}
-    plains = {"float32": writer.plain(model)}  # always made: the others are compared with it
+    try:
+        exported, model, rewrites = _graphs(source, options, inputs, say)
+        about = dataclasses.replace(
+            source.about,
+            opset=options.opset,
+            batch=options.batch,
+            optimize={"enabled": options.optimize, "rewritten": [dataclasses.asdict(layer) for layer in rewrites]},
+        )
+        writer = _Writer(dataclasses.replace(source, about=about), options, inputs, folder, say, exported, model)
+        plain = writer.plain()  # always made: the others are compared with it
+    except GantoolError as error:
+        return (), [], {file_name("onnx"): error}
+    models, plains = {"float32": model}, {"float32": plain}
     wanted: list[Artifact] = []
+    failed: Failures = {}
     for name in options.precisions:
-        if name != "float32":
-            say(f"{name}: converting and measuring")
-            if name == "half":
-                models[name] = precision.half(model)
-            elif name == "int8":
-                models[name] = int8.int8(exported, int8.calibration_feeds(source.inputs, source.rows))
-            else:
-                rounded = source.rounded()
-                _, model_of_rounded, _ = _graphs(rounded, options, inputs, say)
-                factors = precision.channel_factors(rounded.generator)
-                models[name] = precision.half_weights(model_of_rounded, factors)
-            plains[name] = writer.reduced(models[name], name, model)
-        if "onnx" in kinds:
-            wanted.append(plains[name])
-        if "onnx-seeded" in kinds:
-            wanted.append(writer.seeded(models[name], name, plains[name]))
-    return plains[options.torch], wanted
+        try:
+            if name != "float32":
+                say(f"{name}: converting and measuring")
+                models[name] = writer.converted(name)
+                plains[name] = writer.reduced(models[name], name)
+            if "onnx" in kinds:
+                wanted.append(plains[name])
+            if "onnx-seeded" in kinds:
+                wanted.append(writer.seeded(models[name], name, plains[name]))
+        except GantoolError as error:
+            failed[file_name("onnx" if name not in plains else "onnx-seeded", name)] = error
+    shared = plains.get(options.torch)
+    return shared.manifest.golden if shared else (), wanted, failed
 
 
 def _graphs(
@@ -80,42 +83,55 @@ class _Writer:
     options: Options
     inputs: Arrays
     folder: Path
+    say: Callable[[str], None]
+    exported: onnx.ModelProto  # as torch exports it
+    model: onnx.ModelProto  # as the float32 file has it
 
-    def plain(self, model: onnx.ModelProto) -> Artifact:
-        path = self.folder / file_name("onnx", "float32")
-        described = dataclasses.replace(self.source.about, weights_sha256=inspection.weights_sha256(model))
-        runtime = self._save(model, described, path)
+    def plain(self) -> Artifact:
+        path = self.folder / file_name("onnx")
+        about = dataclasses.replace(self.source.about, weights_sha256=inspection.weights_sha256(self.model))
+        runtime = self._save(self.model, about, path)
         checks = verify.check_float("onnx", self.source.generator, runtime.run, self.inputs)
-        return self._finish(model, described, runtime, checks)
+        return self._finish(self.model, about, runtime, checks)
 
-    def reduced(self, model: onnx.ModelProto, name: str, full: onnx.ModelProto) -> Artifact:
-        """A plain file of a lower precision: compared with the float32 graph `full`, within limits of its own."""
+    def converted(self, name: str) -> onnx.ModelProto:
+        """The graph of a lower precision."""
+        if name == "half":
+            return precision.half(self.model)
+        if name == "int8":
+            return int8.int8(self.exported, int8.calibration_feeds(self.source.inputs, self.source.rows))
+        rounded = self.source.rounded()
+        _, model, _ = _graphs(rounded, self.options, self.inputs, self.say)
+        return precision.half_weights(model, precision.channel_factors(rounded.generator))
+
+    def reduced(self, model: onnx.ModelProto, name: str) -> Artifact:
+        """A plain file of a lower precision: compared with the float32 graph, within limits of its own."""
         path = self.folder / file_name("onnx", name)
-        described = dataclasses.replace(
+        about = dataclasses.replace(
             self.source.about,
             precision=name,
             tolerance=TOLERANCES[name],
             weights_sha256=inspection.weights_sha256(model),
         )
-        runtime = self._save(model, described, path)
+        runtime = self._save(model, about, path)
         samples = verify.reference_inputs(self.source.inputs, verify.STATISTICS, self.source.rows)
         computed = precision.half_as_computed(model) if name == "half" else model
-        checks = drift.checks(path.name, name, drift.compare(full, computed, samples))
+        checks = drift.checks(path.name, name, drift.compare(self.model, computed, samples))
         if name == "int8" and self.options.force:
             checks = [dataclasses.replace(check, waived=not check.passed) for check in checks]
         alone = verify.MAX_FLOAT if name == "half-weights" else (TOLERANCES[name] + 0.5) / 127.5
         checks.append(verify.check_alone(path.name, runtime.run, self.inputs, alone))
-        return self._finish(model, described, runtime, checks)
+        return self._finish(model, about, runtime, checks)
 
     def seeded(self, plain_model: onnx.ModelProto, name: str, plain: Artifact) -> Artifact:
         path = self.folder / file_name("onnx-seeded", name)
         source = self.source
         model = seeded_model(plain_model, [(i.name, i.shape) for i in source.normals], source.output.is_image)
-        described = as_seeded(plain.manifest, "onnx-seeded", source.output)
-        for axis, side in enumerate(described.output.shape, start=1):
+        about = as_seeded(plain.manifest, "onnx-seeded", source.output)
+        for axis, side in enumerate(about.output.shape, start=1):
             model.graph.output[0].type.tensor_type.shape.dim[axis].dim_value = side
-        described = dataclasses.replace(described, weights_sha256=inspection.weights_sha256(model))
-        seeded, twin = self._save(model, described, path), Generator(plain.path)
+        about = dataclasses.replace(about, weights_sha256=inspection.weights_sha256(model))
+        seeded, twin = self._save(model, about, path), Generator(plain.path)
 
         def sample(first: int, count: int) -> np.ndarray:
             return seeded.sample(count, 1, first)  # seed 1, as the reference inputs that torch gets
@@ -125,28 +141,28 @@ class _Writer:
         if name == "float32":
             checks = verify.check_samples("onnx-seeded", source.generator, sample, self.inputs, source.output.is_image)
         equal = verify.check_equal(path.name, f"to {plain.path.name}", sample(0, count), twin.sample(count, 1, 0))
-        return self._finish(model, described, seeded, [*checks, equal])
+        return self._finish(model, about, seeded, [*checks, equal])
 
-    def _finish(self, model: onnx.ModelProto, described: Manifest, runtime: Generator, checks: list[Check]) -> Artifact:
+    def _finish(self, model: onnx.ModelProto, about: Manifest, runtime: Generator, checks: list[Check]) -> Artifact:
         """Save again, with what was measured and the golden images that the file itself makes."""
         verify.demand(checks)
         has_images = self.source.seedable and self.source.output.is_image
         golden = verify.goldens(runtime) if has_images else ()
-        described = dataclasses.replace(described, parity=parity(checks), golden=golden)
-        runtime = self._save(model, described, runtime.path)
+        about = dataclasses.replace(about, parity=parity(checks), golden=golden)
+        runtime = self._save(model, about, runtime.path)
         verify.self_test(runtime)
         return Artifact(runtime.path, runtime.manifest, tuple(checks))
 
-    def _save(self, model: onnx.ModelProto, described: Manifest, path: Path) -> Generator:
+    def _save(self, model: onnx.ModelProto, about: Manifest, path: Path) -> Generator:
         """Write the file, and open it as an app does."""
         written = onnx.ModelProto()
         written.CopyFrom(model)
         if self.options.batch is not None:
             graph.fix_batch(written, self.options.batch)
         digest = hashlib.sha256(written.graph.SerializeToString()).hexdigest()
-        described = dataclasses.replace(described, graph_sha256=digest)
+        about = dataclasses.replace(about, graph_sha256=digest)
         del written.metadata_props[:]
-        onnx.helper.set_model_props(written, {manifest.KEY: described.to_json()})
+        onnx.helper.set_model_props(written, {manifest.KEY: about.to_json()})
         onnx.checker.check_model(written, full_check=True)
         try:
             onnx.save_model(written, str(path))  # one file: below 2 GB nothing is stored outside

@@ -11,15 +11,17 @@ import torch
 
 from gantool.artifact import inspection
 from gantool.artifact.manifest import Golden, Manifest, file_name
+from gantool.errors import GantoolError
 from gantool.exporting import verify
+from gantool.exporting.libraries import first_line
 from gantool.exporting.source import Artifact, Source, as_seeded, parity
 from gantool.exporting.torch_files import archive, seeded, torchscript
-from gantool.exporting.verify import Arrays
+from gantool.exporting.verify import Arrays, Check
 
 
 def write_torch(source: Source, kind: str, inputs: Arrays, folder: Path, golden: tuple[Golden, ...]) -> Artifact:
     """Write the file of `kind` (a key of WRITERS), verified with `inputs`. `golden`: the images of generator.onnx."""
-    described = dataclasses.replace(
+    about = dataclasses.replace(
         source.about,
         kind=kind,
         opset=None,
@@ -27,50 +29,63 @@ def write_torch(source: Source, kind: str, inputs: Arrays, folder: Path, golden:
         weights_sha256=inspection.digest({k: v.numpy() for k, v in source.generator.state_dict().items()}),
         golden=golden,
     )
-    return WRITERS[kind](source, inputs, folder / file_name(kind), described)
+    path = folder / file_name(kind)
+    try:
+        return WRITERS[kind](source, inputs, path, about)
+    except RuntimeError as error:  # as of a batch that tracing took for a constant
+        raise GantoolError(f"{path.name} does not run: {first_line(error)}", verify.HINT) from error
 
 
-def _torchscript(source: Source, inputs: Arrays, path: Path, described: Manifest) -> Artifact:
-    example = [torch.from_numpy(array[:2]) for array in inputs.values()]
-    traced = torchscript.to_torchscript(source.generator, example)
-    torchscript.save(traced, path, described.to_json())
-    loaded = torchscript.load(path)
-    checks = verify.check_float("torchscript", source.generator, lambda part: verify.run_torch(loaded, part), inputs)
-    described = dataclasses.replace(described, parity=parity(checks))
-    torchscript.save(traced, path, described.to_json())
-    return Artifact(path, described, tuple(checks))
+def _torchscript(source: Source, inputs: Arrays, path: Path, about: Manifest) -> Artifact:
+    traced = torchscript.to_torchscript(source.generator, [torch.from_numpy(array[:2]) for array in inputs.values()])
+
+    def check() -> list[Check]:
+        loaded = torchscript.load(path)
+        return verify.check_float("torchscript", source.generator, lambda part: verify.run_torch(loaded, part), inputs)
+
+    return _verified(path, about, lambda manifest: torchscript.save(traced, path, manifest), check)
 
 
-def _seeded(source: Source, inputs: Arrays, path: Path, described: Manifest) -> Artifact:
-    described = as_seeded(described, described.kind, source.output)
+def _seeded(source: Source, inputs: Arrays, path: Path, about: Manifest) -> Artifact:
     scripted = seeded.to_seeded_torchscript(source.generator, source.inputs, source.output)
-    torchscript.save(scripted, path, described.to_json())
-    loaded = torchscript.load(path)
     labels = [inputs[item.name] for item in source.inputs if item.distribution == "label"]
 
-    def sample(first: int, count: int) -> np.ndarray:
-        part = slice(first, first + count)
-        index = np.arange(first, first + count, dtype=np.int64)
-        arguments = (np.array([1], np.int64), index, *(array[part] for array in labels))
-        with torch.no_grad():
-            made: np.ndarray = loaded(*map(torch.from_numpy, arguments)).numpy()
-        return made
+    def check() -> list[Check]:
+        loaded = torchscript.load(path)
 
-    checks = verify.check_samples(described.kind, source.generator, sample, inputs, source.output.is_image)
-    described = dataclasses.replace(described, parity=parity(checks))
-    torchscript.save(scripted, path, described.to_json())
-    return Artifact(path, described, tuple(checks))
+        def sample(first: int, count: int) -> np.ndarray:
+            part = slice(first, first + count)
+            index = np.arange(first, first + count, dtype=np.int64)
+            arguments = (np.array([1], np.int64), index, *(array[part] for array in labels))
+            with torch.no_grad():
+                made: np.ndarray = loaded(*map(torch.from_numpy, arguments)).numpy()
+            return made
+
+        return verify.check_samples(about.kind, source.generator, sample, inputs, source.output.is_image)
+
+    about = as_seeded(about, about.kind, source.output)
+    return _verified(path, about, lambda manifest: torchscript.save(scripted, path, manifest), check)
 
 
-def _archive(source: Source, inputs: Arrays, path: Path, described: Manifest) -> Artifact:
-    described = dataclasses.replace(described, exporter=f"torch.export, torch {torch.__version__}")
+def _archive(source: Source, inputs: Arrays, path: Path, about: Manifest) -> Artifact:
     program = archive.to_program(source.generator, source.inputs)
-    archive.save(program, path, described.to_json())
-    loaded = archive.load(path)
-    checks = verify.check_float("pt2", source.generator, lambda part: verify.run_torch(loaded, part), inputs)
-    described = dataclasses.replace(described, parity=parity(checks))
-    archive.save(program, path, described.to_json())
-    return Artifact(path, described, tuple(checks))
+
+    def check() -> list[Check]:
+        loaded = archive.load(path)
+        return verify.check_float("pt2", source.generator, lambda part: verify.run_torch(loaded, part), inputs)
+
+    about = dataclasses.replace(about, exporter=f"torch.export, torch {torch.__version__}")
+    return _verified(path, about, lambda manifest: archive.save(program, path, manifest), check)
+
+
+def _verified(path: Path, about: Manifest, save: Callable[[str], None], check: Callable[[], list[Check]]) -> Artifact:
+    """Save the file, check it as it was loaded again, and save it with what was measured."""
+    save(about.to_json())
+    checks = check()
+    verify.demand(checks)
+    about = dataclasses.replace(about, parity=parity(checks))
+    save(about.to_json())
+    return Artifact(path, about, tuple(checks))
 
 
 WRITERS: dict[str, Callable[[Source, Arrays, Path, Manifest], Artifact]] = {
