@@ -117,7 +117,7 @@ def command(
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Export a run's generator, verified. When no file is named: generator.onnx, the seeded one and TorchScript."""
+    """Export a run's generator as verified files. Default: generator.onnx, the seeded one and TorchScript."""
     from gantool import exporting
     from gantool.exporting.onnx_files.seeds import OPSET
     from gantool.run import rundir

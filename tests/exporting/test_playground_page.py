@@ -7,7 +7,6 @@ import base64
 import dataclasses
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support import hosts
 from support.exports import Conditional, Tiny, TwoLatents, source
 
 from gantool import exporting
@@ -27,16 +27,10 @@ from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    pytest.mark.skipif(
-        not all((assets.ASSETS / name).is_file() for name in assets.ORT_WEB),
-        reason="the browser runtime is not there: make assets",
-    ),
-]
-QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+pytestmark = pytest.mark.skipif(
+    not all((assets.ASSETS / name).is_file() for name in assets.ORT_WEB),
+    reason="the browser runtime is not there: make assets",
+)
 HOSTILE = "</script><img src=x onerror=hacked=1>"
 Open = Callable[..., Any]
 PIXELS = """canvas => {
@@ -66,11 +60,8 @@ class Model:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        arguments = [*QUIET.split(), "--disable-component-update", "--disable-sync"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
+    with hosts.browser() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from support.exports import Tiny, source
 from torch import Tensor
 
 from gantool import exporting
-from gantool.artifact import manifest
-from gantool.errors import GantoolError
 from gantool.exporting.torch_files import torchscript
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -32,16 +30,6 @@ def test_it_is_the_generator_at_any_batch(path: Path, batch: int) -> None:
     z = torch.randn(batch, 4)
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.load(path)(z), Tiny()(z), atol=1e-6, rtol=0)
-
-
-def test_its_manifest_is_inside_and_beside(path: Path) -> None:
-    extra = {"gantool.manifest": ""}
-    torch.jit.load(path, _extra_files=extra)
-    inside = manifest.from_json(extra["gantool.manifest"], path)
-    assert inside == manifest.from_json(manifest.beside(path).read_bytes(), path)
-    assert inside.kind == "torchscript"
-    assert inside.opset is None
-    assert inside.parity
 
 
 def test_it_is_frozen(path: Path) -> None:
@@ -80,13 +68,3 @@ def test_no_device_is_baked_in(tmp_path: Path) -> None:
 def devices_of(graph: Any) -> list[Any]:
     constants = graph.findAllNodes("prim::Constant")
     return [c for c in constants if isinstance(c.output().type(), torch._C.DeviceObjType)]
-
-
-class Untraceable(Tiny):
-    def wild(self, x: Tensor) -> Tensor:
-        raise RuntimeError("no trace\nof this")
-
-
-def test_what_torch_can_not_trace_is_an_error_of_one_line() -> None:
-    with pytest.raises(GantoolError, match=r"torch.jit can't trace this generator: .*no trace$"):
-        torchscript.to_torchscript(Untraceable(), [torch.randn(2, 4)])

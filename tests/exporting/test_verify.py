@@ -128,18 +128,6 @@ def test_graphs_that_no_seed_or_batch_fits(faulty: type[Tiny], message: str, fol
     assert re.search(message, refused(source(faulty()), list(exporting.FILES), folder).message)
 
 
-def test_another_opset_than_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = torch.onnx.export
-
-    def other(*arguments: Any, **options: Any) -> Any:
-        program = honest(*arguments, **options)
-        program.model.opset_imports[""] = 20
-        return program
-
-    monkeypatch.setattr(torch.onnx, "export", other)
-    assert "opset 20, not the 18" in refused(source(Tiny()), ["onnx"], folder).message
-
-
 def tamper(model: onnx.ModelProto, by: float) -> onnx.ModelProto:
     weight = next(t for t in model.graph.initializer if len(t.dims) == 2)
     array = onnx.numpy_helper.to_array(weight).copy()

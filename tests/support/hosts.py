@@ -123,8 +123,8 @@ def bare_python(folder: Path) -> Path:
     python = folder / scripts / Path(sys.executable).name
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     # links to the copies that are here: an installation without the network, or minutes of unpacking
-    here = Path(sysconfig.get_path("purelib"))
     for name in _runtime_packages():
+        here = Path(str(distribution(name).locate_file("")))
         for path in _top_level(name):
             (site / path).symlink_to(here / path)
     return python

@@ -1,4 +1,4 @@
-"""What app kits hold that others made: ONNX Runtime for the web. The build puts it into this package."""
+"""Find ONNX Runtime for the web, which app kits contain and the build puts into this package."""
 
 from __future__ import annotations
 

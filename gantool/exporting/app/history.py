@@ -1,4 +1,4 @@
-"""A run's training as a page shows it: a few of its sample grids, and its curves thinned out."""
+"""Choose sample grids of a run and thin out its curves, for the playground's page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of an app kit: made aside, then put in place whole or not at all."""
+"""Write the folder of an app kit, whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODEL, TORCHSCRIPT = FILES["onnx-seeded"], FILES["torchscript-seeded"]
 LANGUAGES = ("python", "node", "web", "cpp")
 JAVASCRIPT = ("node", "web")  # what these have in common is in the folder js
 MANIFEST, README, PLAYGROUND = "manifest.json", "README.md", "playground.html"
-# what using a kit leaves in it: no reason to keep an old one
+# made by using a kit: a kit with these in it is still replaced
 BY_PRODUCTS = {"node_modules", "package-lock.json", "__pycache__", ".venv", "build", "grid.png", "samples.png"}
 _TEMPLATES = files("gantool.exporting.app") / "templates"
 
@@ -65,9 +65,9 @@ def require_images(about: Manifest) -> None:
 
 
 def check(folder: Path, about: Manifest) -> None:
-    """GantoolError for whatever `write_app` would refuse that can be told before the files are made.
+    """Check what `write_app` needs before the model's files are made; GantoolError when one is missing.
 
-    The generator (see `require_images`), the files for the web, and `folder`, which must be new, empty or an app kit.
+    That is a fit generator (see `require_images`), the files for the web, and a `folder` that is new, empty or a kit.
     """
     require_images(about)
     assets.ort_web()
@@ -123,9 +123,9 @@ def write_app(
 
 
 def fill_cpp(folder: Path, about: Manifest, provenance: bool = True) -> None:
-    """Write into the C++ sources in `folder` what pictures say: of the TorchScript file that `about` is of.
+    """Fill the C++ sources in `folder` with the provenance that their pictures carry, of the model that `about` is of.
 
-    Without `provenance` they say nothing.
+    Without `provenance`, pictures carry none.
     """
     values = {
         "xmp": _packet(about),
@@ -179,7 +179,7 @@ def _names() -> set[Path]:
 
 
 def _copy(source: Traversable, target: Path) -> None:
-    """Templates are package data: compiled beside the source when the package is installed, hence what is left out."""
+    """Copy a folder of templates, without the __pycache__ that installing the package makes."""
     target.mkdir(exist_ok=True)
     for item in source.iterdir():
         if item.is_file() and item.name != readme.CPP_PART:

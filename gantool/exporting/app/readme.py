@@ -1,4 +1,4 @@
-"""The README of an app kit, made for its model. What a manifest says is text of unknown origin: it is escaped."""
+"""Write an app kit's README for its model. Texts of the manifest may be anybody's: they are escaped."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class _Filled(Template):
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """`%%{name}` becomes values["name"]; KeyError for a name without a value. What is filled in is not read again."""
+    """Replace each `%%{name}` by values["name"]; values are not searched for names. KeyError for an unknown one."""
     return _Filled(template).substitute(values)
 
 
 def markdown(value: object) -> str:
-    """Any value as one line of Markdown text, at most MAX_TEXT characters of it, no letter of which is markup."""
+    """A value as one line of Markdown text without markup, at most MAX_TEXT characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
     if len(line) > MAX_TEXT:
         line = line[: MAX_TEXT - 1] + "…"
@@ -149,7 +149,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _of(values: Mapping[str, object], key: str) -> str:
-    """The text of a field, or that there is none."""
+    """The text of a field, or `unnamed`."""
     return str(values.get(key) or "unnamed")
 
 

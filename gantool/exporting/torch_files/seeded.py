@@ -1,7 +1,7 @@
-"""A generator that makes its own latents, in torch: `gantool.artifact.latents` in int64, which wraps as uint64 does.
+"""Make a generator draw its own latents in torch: `gantool.artifact.latents` in int64, which wraps as uint64 does.
 
-What differs between the two is the shift right, for an int64 carries its sign along: hence the mask after it. All
-constants are buffers or come from `seed` and `index`, so that a file of it runs on the device it is loaded to.
+Only a right shift differs, for an int64 keeps its sign: a mask follows each. All constants are buffers or come from
+`seed` and `index`, so that the file runs on the device that it is loaded to.
 """
 
 from __future__ import annotations

@@ -52,17 +52,17 @@ def freeze(module: torch.jit.ScriptModule, keep: Sequence[str] = ()) -> torch.ji
 
 
 def _free_devices(graph: Any) -> None:
-    """Tensors that a trace makes on the device of its example are made on that of the first input.
+    """Replace every device that tracing baked in by the device of the first input.
 
-    A file is loaded to a device, its constants with it; a device that is named in the graph would stay.
+    Loading a file to a device moves its constants, but no device that is named in the graph.
     """
     first = list(graph.inputs())[1]  # after self
     for constant in graph.findAllNodes("prim::Constant"):
         if isinstance(constant.output().type(), torch._C.DeviceObjType):
-            asked = graph.create("prim::device", [first], 1)
-            asked.output().setType(torch._C.DeviceObjType.get())
-            asked.insertBefore(constant)
-            constant.output().replaceAllUsesWith(asked.output())
+            device = graph.create("prim::device", [first], 1)
+            device.output().setType(torch._C.DeviceObjType.get())
+            device.insertBefore(constant)
+            constant.output().replaceAllUsesWith(device.output())
             constant.destroy()
 
 
