@@ -105,6 +105,7 @@ def test_the_app_kit(tour: Path) -> None:
 
 def test_the_python_api(tmp_path: Path) -> None:
     code = blocks("python")[0].replace("steps=2000", "steps=60, tick=30")
+    code = code.replace("run.evaluate()", "assert callable(run.evaluate)")  # tests/api runs it, on fewer images
     (tmp_path / "api.py").write_text(f"{code}\nassert images.shape == (16, 28, 28, 1)\n")
     shell("python api.py", tmp_path)
 
