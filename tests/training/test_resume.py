@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -171,7 +170,7 @@ def test_an_architecture_that_is_broken_keeps_its_own_error(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Path, "unlink"), (Path, "replace"), (Path, "glob"), (tempfile, "mkstemp"), (Path, "is_file")]
+    ("owner", "name"), [(Path, "unlink"), (Path, "replace"), (Path, "glob"), (Path, "touch"), (Path, "is_file")]
 )
 def test_a_run_that_may_not_be_written_is_named(
     owner: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
