@@ -13,6 +13,7 @@ from gantool.errors import GantoolError
 FORMATS = {"npy": "npy", "png-tar": "tar", "parquet": "parquet"}  # with the suffix of their files
 MAX_SHARDS = 50_000  # index.json takes some 230 bytes for each, and must stay below files.MAX_JSON_BYTES
 ON_GPU = ("cuda", "tensorrt")  # providers whose workers get a GPU each
+MAX_LABELS = 65_536  # a file may claim any number of classes
 PART_IMAGES = 1024
 PART_BYTES = 32 * 2**20  # of images in the memory of a worker
 
@@ -107,9 +108,11 @@ def choose_labels(labels: Sequence[int] | None, classes: int) -> tuple[int, ...]
             raise GantoolError("The generator takes no labels.", "Leave --label out.")
         return ()
     if labels is None:
+        if classes > MAX_LABELS:
+            raise GantoolError(f"The generator has {classes:,} classes.", "Name some of them: --label 0,1,2")
         return tuple(range(classes))
-    if not labels:
-        raise GantoolError("No labels were given.")
+    if not 1 <= len(labels) <= MAX_LABELS:
+        raise GantoolError(f"{len(labels):,} labels were given.", f"Give 1 to {MAX_LABELS:,}.")
     wrong = next((label for label in labels if not 0 <= label < classes), None)
     if wrong is not None:
         raise GantoolError(f"There is no class {wrong}: they run from 0 to {classes - 1}.")

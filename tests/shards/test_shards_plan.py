@@ -61,7 +61,9 @@ def test_by_default_images_cycle_over_all_classes() -> None:
         ([1], 0, "takes no labels"),
         ([0, 3], 3, "no class 3: they run from 0 to 2"),
         ([-1], 3, "no class -1"),
-        ([], 3, "No labels"),
+        ([], 3, "0 labels were given"),
+        ([0] * 65_537, 3, "65,537 labels were given"),
+        (None, 10**12, "has 1,000,000,000,000 classes"),  # as a damaged or hostile file may claim
     ],
 )
 def test_wrong_labels(labels: list[int] | None, classes: int, message: str) -> None:
