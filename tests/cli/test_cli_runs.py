@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -59,12 +58,14 @@ def _row(out: str, name: str) -> list[str]:
 
 
 def test_the_list_says_what_each_run_is_and_how_far_it_came(cli: Run, runs: Path) -> None:
-    _change(runs / "0001-mlp-noise", created=(datetime.now(UTC) - timedelta(hours=50)).isoformat())
+    for name, hours in (("0001-mlp-noise", 50), ("0002-wide", 3)):  # ages that no second changes
+        _change(runs / name, created=(datetime.now(UTC) - timedelta(hours=hours)).isoformat())
     code, out, err = cli("runs")
     assert (code, err) == (0, "")
     first, second = _row(out, "0001"), _row(out, "0002")
     assert first[:4] == ["0001-mlp-noise", "40", "finished", "2d"]
     assert second[:6] == ["0002-wide:", "mlp", "on", "noise", "20/40", "stopped"]
+    assert "3h" in second
     last = metrics_log.read_metrics(RunDir(runs / "0001-mlp-noise"))[-1]
     assert first[-1] == f"{last['diversity']:.3g}"
     assert out.index("0001") < out.index("0002")  # the newest last
@@ -337,6 +338,5 @@ def test_a_real_training_is_seen_and_protected(cli: Run, runs: Path) -> None:
     finally:
         process.kill()
         process.communicate()
-    time.sleep(0.05)
     assert _listed(cli)[-1]["status"] == "killed"
     assert cli("runs", "delete", 3, "--yes")[0] == 0

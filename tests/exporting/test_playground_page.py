@@ -570,9 +570,7 @@ def test_the_policy_of_the_page_forbids_the_network(mlp: Model, browser: Any, tm
             fetch(address).catch(() => {});
         }"""
     )
-    page.wait_for_timeout(500)  # violations are reported a moment later
-    assert {"img-src", "script-src-elem", "frame-src", "style-src-elem", "connect-src"} <= set(
-        page.evaluate("window.forbidden")
-    )
+    for kind in ("img-src", "script-src-elem", "frame-src", "style-src-elem", "connect-src"):  # a moment later
+        page.wait_for_function("(kind) => forbidden.includes(kind)", arg=kind)
     assert page.evaluate("typeof hacked") == "undefined"
     page.close()

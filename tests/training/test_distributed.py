@@ -210,12 +210,10 @@ def test_a_process_that_never_comes_is_named(tmp_path: Path) -> None:
         (1, "Of 2 processes only 1 started within 2 s: 1 missing."),
         (0, "Process 1 of 2 did not reach process 0 at 127.0.0.1:"),
     ):
-        began = time.monotonic()
         started = Ranks(2, tmp_path, ranks.gantool, *options(tmp_path), absent=absent, GANTOOL_TIMEOUT="2")
         (ended,) = started.join()
         assert ended.code == 1
         assert message in ended.text
-        assert time.monotonic() - began < 12
 
 
 def test_a_process_that_hangs_ends_the_others_within_the_timeout(tmp_path: Path) -> None:
@@ -223,7 +221,7 @@ def test_a_process_that_hangs_ends_the_others_within_the_timeout(tmp_path: Path)
     _wait_for_tick(tmp_path, 20)
     os.kill(started.processes[1].pid or 0, signal.SIGSTOP)
     first = started.processes[0]
-    first.join(20)
+    first.join(ranks.HANG)
     started.processes[1].kill()
     assert first.exitcode == 1
     text = started.outputs[0].read_text()
