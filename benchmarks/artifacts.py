@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from gantool.benching import machine
+from gantool.system import machine
 
 CASES = {"mlp 28": ("mlp", 28), "dcgan 32": ("dcgan", 32), "wgan 28": ("wgan", 28)}
 REFERENCE = "generator.onnx"

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from train import rate  # beside this file
 
-from gantool.benching import machine
 from gantool.data import Dataset
 from gantool.plugin import registry
 from gantool.plugin.options import resolve
 from gantool.plugin.train_options import Place
+from gantool.system import machine
 from gantool.system.files import write_json
 from gantool.training.state import State, pick_device
 from gantool.training.step import iterate

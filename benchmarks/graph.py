@@ -30,7 +30,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from gantool.benching import machine
+from gantool.system import machine
 
 if TYPE_CHECKING:
     from gantool.exporting.onnx_files.transposed import Layer

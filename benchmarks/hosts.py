@@ -37,10 +37,10 @@ from support.image_hosts import NAMES, Files, Host, Hosts, difference
 from gantool import __version__
 from gantool.artifact import inspection
 from gantool.artifact.manifest import file_name
-from gantool.benching import machine
 from gantool.errors import GantoolError
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
+from gantool.system import machine
 from gantool.system.files import write_json
 
 TITLES = {

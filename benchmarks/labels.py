@@ -20,7 +20,6 @@ import torch
 
 from gantool import data, exporting
 from gantool.artifact import pictures
-from gantool.benching import machine
 from gantool.metrics.digits import Digits
 from gantool.plugin import registry
 from gantool.plugin.architecture import SampleSpec
@@ -28,6 +27,7 @@ from gantool.plugin.train_options import TrainOptions
 from gantool.run import metrics_log, rundir
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
+from gantool.system import machine
 from gantool.system.files import write_json
 from gantool.training import loop, session
 

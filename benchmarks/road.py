@@ -35,7 +35,6 @@ from support.trainings import different
 from gantool import __version__, exporting
 from gantool.artifact import latents
 from gantool.artifact.manifest import FILES
-from gantool.benching import machine
 from gantool.errors import GantoolError
 from gantool.exporting.verify import MAX_FLOAT, run_torch
 from gantool.plugin import registry
@@ -44,6 +43,7 @@ from gantool.run import checkpoint
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
+from gantool.system import machine
 from gantool.system.files import write_json
 
 IMAGES, SEED, FIRST = 64, 2**40 + 7, 1000

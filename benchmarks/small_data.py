@@ -20,12 +20,12 @@ from torch import Tensor
 
 from gantool import data
 from gantool.artifact import pictures
-from gantool.benching import machine
 from gantool.data import Dataset
 from gantool.metrics.distances import FrechetReference
 from gantool.metrics.extractors import load_extractor
 from gantool.plugin import registry
 from gantool.plugin.options import resolve
+from gantool.system import machine
 from gantool.system.files import write_json
 from gantool.training import augment
 from gantool.training.state import State, pick_device

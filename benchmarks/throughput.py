@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from contenders import CHUNK, GENERATORS, Worker, export, versions  # beside this file
 
-from gantool.benching import machine
+from gantool.system import machine
 
 EAGER, CHANNELS_LAST, CHUNKED = "torch eager", "torch channels_last", "torch eager, chunks of 64"
 COMPILED, FROZEN, TUTORIAL = "torch.compile", "TorchScript frozen", "torch eager, tutorial's layout"

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from contenders import Worker, export, versions  # beside this file
 
-from gantool.benching import machine
-from gantool.system import nvml
+from gantool.system import machine, nvml
 from gantool.system.files import replacing
 
 SINGLE, TF32, HALF = "fp32", "tf32", "fp16"

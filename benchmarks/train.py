@@ -28,11 +28,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from gantool import data
-from gantool.benching import machine
 from gantool.data import Dataset
 from gantool.plugin import registry
 from gantool.plugin.architecture import SampleSpec
 from gantool.plugin.options import resolve
+from gantool.system import machine
 from gantool.system.files import write_json
 from gantool.training.state import State, pick_device
 from gantool.training.step import iterate

@@ -78,7 +78,6 @@ def _machine(report: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine["gpu"] else ""),
         str(machine["system"]),
         *(f"{name} {version}" for name, version in versions.items()),
-        *([f"commit {report['commit'][:12]}"] if report["commit"] else []),
         f"{datetime.fromisoformat(report['created']):%Y-%m-%d %H:%M %Z}",
     ]
     return f"<p>{escape(' · '.join(facts))}</p>"

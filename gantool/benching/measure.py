@@ -16,14 +16,13 @@ import onnxruntime as ort
 
 from gantool import __version__
 from gantool.artifact import onnxfile
-from gantool.benching import machine
 from gantool.benching.matrix import GRAPH, ON_GPU, Cell, Request, arithmetic
 from gantool.benching.proof import maker, prove
 from gantool.benching.timing import time_runs
 from gantool.errors import GantoolError, excerpt
 from gantool.runtime import Generator
 from gantool.runtime.session import ORT_ERRORS, PROVIDERS, Bound, placement
-from gantool.system import nvml
+from gantool.system import machine, nvml
 
 SEED = 0x74696D65  # of the timed images
 MAX_NAMED = 5  # nodes in a message

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gantool.artifact.manifest import MAX_BATCH
-from gantool.benching import answer, machine, matrix
+from gantool.benching import answer, matrix
 from gantool.benching.baseline import TOLERANCE
 from gantool.benching.baseline import compare as compare_reports
 from gantool.benching.matrix import Cell, Request, label, manifest_of
 from gantool.errors import GantoolError, excerpt
-from gantool.system.cores import usable_cores
+from gantool.system import machine
 from gantool.system.files import sha256_of
 from gantool.system.subprocesses import JsonProcess
 
@@ -111,7 +111,7 @@ def bench_files(
 
         rivals.check(compare)
     chosen = provider or matrix.best_provider()
-    cells = matrix.full(paths, usable_cores()) if full else matrix.short(paths, chosen, threads, options)
+    cells = matrix.full(paths, machine.usable_cores()) if full else matrix.short(paths, chosen, threads, options)
     report = bench(
         cells,
         settings,
@@ -193,7 +193,6 @@ def bench(
         "schema_version": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
-        "commit": machine.commit(),
         "batches_asked": list(batches),
         "cells": rows,
         "models": models,

@@ -26,8 +26,8 @@ from gantool.benching.timing import rate
 from gantool.errors import GantoolError
 from gantool.run import rundir
 from gantool.runtime import Generator
-from gantool.system.cores import usable_cores
 from gantool.system.files import reading
+from gantool.system.machine import usable_cores
 from gantool.system.subprocesses import JsonProcess, json_input, json_output
 
 WAYS: Mapping[str, str] = {

@@ -24,7 +24,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from gantool.artifact import onnxfile
 from gantool.errors import GantoolError
 from gantool.runtime.session import open_session
-from gantool.system.cores import usable_cores
+from gantool.system.machine import usable_cores
 from gantool.system.subprocesses import JsonProcess, json_input, json_output
 
 Shape = tuple[int, ...]

@@ -78,9 +78,6 @@ def command(
         int | None,
         typer.Option(min=1, help="Fix the batch, for hosts that want one. Default: any.", rich_help_panel=ONNX),
     ] = None,
-    dynamic_batch: Annotated[
-        bool, typer.Option("--dynamic-batch", help="Any batch: the default.", rich_help_panel=ONNX)
-    ] = False,
     app: Annotated[
         Path | None,
         typer.Option(
@@ -131,7 +128,6 @@ def command(
     }
     kinds = [kind for kind, wanted in flags.items() if wanted]
     reduced = tuple(name for name, on in (("half-weights", half_weights), ("half", half), ("int8", int8)) if on)
-    usage(dynamic_batch and batch is not None, "give one of --batch and --dynamic-batch")
     usage(full and not app, "--full needs --app DIR")
     usage(not provenance and not app, "--no-provenance needs --app DIR: its programs save pictures")
     usage(bench is not None and not triton, "--bench needs --triton DIR")

@@ -21,11 +21,11 @@ from gantool.data.image_files import GREY, BrokenImage, Preparation, decode, exa
 from gantool.data.images import DARK, as_bytes, check_pictures, darkness_note, resize, with_channels
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.sources import is_folder_of_files
-from gantool.data.pool import in_order
 from gantool.data.readers.folder import find_images
 from gantool.data.readers.labels import find_labels
 from gantool.data.readers.npy import release
 from gantool.errors import excerpt
+from gantool.system.subprocesses import in_order
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -32,7 +32,7 @@ from gantool.runtime.inputs import (
 )
 from gantool.runtime.session import ORT_ERRORS, Bound, failed, open_session, run, run_into
 from gantool.system import nvml
-from gantool.system.cores import usable_cores
+from gantool.system.machine import usable_cores
 
 CHUNK = 64  # images a call where nothing is known of the device
 LANES = 2  # calls at once on a GPU, each on a stream of its own: one computes while the other is copied

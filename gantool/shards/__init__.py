@@ -1,7 +1,6 @@
 """Generate very many images of one seed as files of equal size (shards), with many workers. Light to import."""
 
-from gantool.shards.generating import ENGINES, SHARD_SIZE, Summary, generate
-from gantool.shards.plan import FORMATS
-from gantool.shards.progress import Progress, WorkerLost
+from gantool.shards.generating import ENGINES, SHARD_SIZE, Progress, Summary, generate
+from gantool.shards.plan import FORMATS, WorkerLost
 
 __all__ = ["ENGINES", "FORMATS", "SHARD_SIZE", "Progress", "Summary", "WorkerLost", "generate"]

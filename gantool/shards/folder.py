@@ -11,8 +11,7 @@ from typing import Any
 
 from gantool.errors import GantoolError, excerpt
 from gantool.shards.maker import write_error
-from gantool.shards.plan import FORMATS, Plan, Shard
-from gantool.shards.progress import Made
+from gantool.shards.plan import FORMATS, Made, Plan, Shard
 from gantool.system import locking
 from gantool.system.files import read_json, reading, sha256_of, write_json
 

@@ -1,4 +1,4 @@
-"""`generate`: from an exported file to a folder of shards."""
+"""`generate`: from an exported file to a folder of shards; and how far it is."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantool.errors import GantoolError
 from gantool.shards.maker import manifest_digest, versions
-from gantool.shards.plan import Plan, choose_labels
-from gantool.shards.progress import MAX_RETRIES, Event, Made, Progress, WorkerLost
+from gantool.shards.plan import MAX_RETRIES, Event, Made, Part, Plan, WorkerLost, choose_labels
 
 if TYPE_CHECKING:
     from gantool.artifact.manifest import Manifest
@@ -37,6 +36,39 @@ class Summary:
     seconds: float
     damaged: tuple[str, ...]
     lost: int
+
+
+@dataclass
+class Progress:
+    """Of `total` images, `found` were there at the start; shards likewise. `event`: the latest."""
+
+    total: int
+    shards_total: int
+    found: int
+    shards_found: int
+    made: int = 0
+    shards_made: int = 0
+    lost: int = 0
+    event: Event | None = None
+    _parts: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        """Images made by this call, including those of unfinished shards."""
+        return self.made + sum(self._parts.values())
+
+    def update(self, event: Event, count: int) -> None:
+        """`count`: images in the shard that the event is about."""
+        self.event = event
+        if isinstance(event, Part):
+            self._parts[event.number] = event.done
+            return
+        self._parts.pop(event.number, None)
+        if isinstance(event, Made):
+            self.made += count
+            self.shards_made += 1
+        else:
+            self.lost += 1
 
 
 def generate(

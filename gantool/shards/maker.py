@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gantool.errors import GantoolError
-from gantool.shards.plan import Plan, Shard, optional_library
-from gantool.shards.progress import Made
+from gantool.shards.plan import Made, Plan, Shard, optional_library
 from gantool.system.files import DISK_FULL
 
 if TYPE_CHECKING:

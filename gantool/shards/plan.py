@@ -1,9 +1,12 @@
-"""Which images go into which file. Does not import NumPy: a worker sets its number of threads first."""
+"""Which images go into which file, and what a worker reports of it.
+
+Does not import NumPy: a worker sets its number of threads first.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
@@ -14,6 +17,7 @@ FORMATS = {"npy": "npy", "png-tar": "tar", "parquet": "parquet"}  # with the suf
 MAX_SHARDS = 50_000  # index.json takes some 230 bytes for each, and must stay below files.MAX_JSON_BYTES
 ON_GPU = ("cuda", "tensorrt")  # providers whose workers get a GPU each
 MAX_LABELS = 65_536  # a file may claim any number of classes
+MAX_RETRIES = 2  # of a shard whose worker was lost
 PART_IMAGES = 1024
 PART_BYTES = 32 * 2**20  # of images in the memory of a worker
 
@@ -99,6 +103,42 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """As in index.json: plain JSON values."""
         return asdict(self) | {"shape": list(self.shape), "labels": list(self.labels)}
+
+
+# what an engine reports
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished shard: the size of its file and its SHA-256, and the process that made it."""
+
+    number: int
+    bytes: int
+    sha256: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """`done` images of shard `number` are made."""
+
+    number: int
+    done: int
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """The worker of shard `number` was lost; the shard is made again."""
+
+    number: int
+    why: str
+
+
+Event = Made | Part | WorkerLost
+Report = Callable[[Event], None]
+
+
+# what a plan is made from
 
 
 def choose_labels(labels: Sequence[int] | None, classes: int) -> tuple[int, ...]:

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from gantool.errors import GantoolError
 from gantool.shards.maker import Maker
-from gantool.shards.plan import ON_GPU, Plan, Shard
-from gantool.shards.progress import Made, Part, Report, WorkerLost
+from gantool.shards.plan import ON_GPU, Made, Part, Plan, Report, Shard, WorkerLost
 from gantool.system import nvml
-from gantool.system.cores import usable_cores
+from gantool.system.machine import usable_cores
 from gantool.system.subprocesses import begin_as_helper, describe_exit, ignore_sigint
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

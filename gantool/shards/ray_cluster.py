@@ -22,8 +22,7 @@ import numpy as np
 
 from gantool.errors import GantoolError, excerpt
 from gantool.shards.maker import Maker, write_error
-from gantool.shards.plan import ON_GPU, Plan, Shard, optional_library
-from gantool.shards.progress import MAX_RETRIES, Made, Report, WorkerLost
+from gantool.shards.plan import MAX_RETRIES, ON_GPU, Made, Plan, Report, Shard, WorkerLost, optional_library
 from gantool.system import files
 
 POLL = 30.0  # seconds between two looks for new nodes

@@ -13,6 +13,8 @@ The child:
     send = json_output()
     for request in json_input():
         send({"rate": ...})
+
+A pool: `in_order(work, pieces, ...)`.
 """
 
 from __future__ import annotations
@@ -27,12 +29,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+from gantool.errors import GantoolError
+from gantool.system.machine import usable_cores
 
 TAIL_LINES, TAIL_BYTES = 12, 4000
 KILL_SECONDS = 5.0  # a killed process that hangs in a driver may stay for ever
+ONE_PROCESS = 500  # files that one process decodes before others have started
+AHEAD = 3  # pieces a worker of a pool: one in work, one waiting, one done
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
 
 
 class JsonProcess:
@@ -164,6 +175,46 @@ def json_input() -> Iterator[dict[str, Any]]:
     """For the child: the messages of the parent, until that closes the pipe or ends."""
     for line in sys.stdin:
         yield json.loads(line)
+
+
+def in_order(
+    work: Callable[[Piece], Result], pieces: Iterable[Piece], files: int, workers: int | None
+) -> Generator[Result, None, None]:
+    """`work(piece)` for each of `pieces`, in their order, computed in processes; at most `AHEAD` a worker are held.
+
+    `workers`: None for one a core, or for this process alone when there are only a few `files` in all the pieces. One
+    worker is this process, too. `work` and the pieces have to be picklable. GantoolError when a worker dies. Workers
+    ignore Ctrl-C, and end with this process, however it ends.
+
+    Processes, not threads: Pillow decodes without the interpreter's lock, but the work around a small image holds it.
+    On 2 cores two threads decoded PNG files of 32×32 at half the rate of one thread, two processes at 1.7 times that.
+    """
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    workers = workers or (usable_cores() if files > ONE_PROCESS else 1)
+    if workers == 1:
+        yield from map(work, pieces)
+        return
+    # spawned: a fork of a process that has threads may hang
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin_as_helper)
+    under_way: deque[Future[Result]] = deque()
+    try:
+        for piece in pieces:
+            with ignore_sigint():
+                under_way.append(pool.submit(work, piece))
+            if len(under_way) == AHEAD * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    except BrokenProcessPool as error:
+        raise GantoolError(
+            f"One of {workers} processes that decode was ended from outside; the memory may have run out.",
+            f"Type the same with fewer of them: --workers {max(1, workers // 2)}",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def begin_as_helper() -> None:

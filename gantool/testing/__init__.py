@@ -12,8 +12,7 @@ from pydantic import BaseModel
 from gantool.data import Dataset
 from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.options import default_config, options_of
-from gantool.testing.files import check_files
-from gantool.testing.generator import check_inputs_matter, check_samples
+from gantool.testing.generator import check_files, check_inputs_matter, check_samples
 from gantool.testing.players import check_gradients, check_players, check_resume, check_steps, check_together
 from gantool.training.state import State
 

@@ -94,7 +94,6 @@ def test_a_flag_a_format(cli: Run, run: RunDir, flags: list[str], files: set[str
     [
         (["--opset", "16"], "Opset 16 can't be written"),
         (["--pt2", "--no-optimize"], "--no-optimize is for ONNX files"),
-        (["--batch", "3", "--dynamic-batch"], "one of --batch and --dynamic-batch"),
         (["--full"], "--full needs --app DIR"),
         (["--int8", "--app", "kit"], "computes in float32 in every language; asked for was int8"),
         (["--force", "--onnx"], "--force needs --int8"),

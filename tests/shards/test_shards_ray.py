@@ -21,7 +21,7 @@ from support.shards import digests, plain
 from gantool import shards
 from gantool.errors import GantoolError
 from gantool.shards import Progress, WorkerLost
-from gantool.shards.progress import Made
+from gantool.shards.plan import Made
 
 OPTIONS: dict[str, Any] = {"count": 45, "shard_size": 10, "seed": 7, "engine": "ray"}
 

@@ -16,8 +16,7 @@ from support.shards import digests, index, plain
 from gantool import shards
 from gantool.errors import GantoolError
 from gantool.shards import Progress, WorkerLost, folder
-from gantool.shards.plan import MAX_SHARDS, Plan
-from gantool.shards.progress import Part
+from gantool.shards.plan import MAX_SHARDS, Part, Plan
 from gantool.system import locking
 
 OPTIONS: dict[str, Any] = {"count": 45, "shard_size": 10, "seed": 7, "workers": 1}

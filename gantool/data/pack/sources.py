@@ -33,11 +33,11 @@ from gantool.data.images import (
 )
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.writer import Batch, Layout
-from gantool.data.pool import in_order
 from gantool.data.readers.folder import SizesDiffer, find_images
 from gantool.data.readers.labels import find_labels
 from gantool.data.readers.npy import open_npy, release
 from gantool.errors import GantoolError, excerpt
+from gantool.system.subprocesses import in_order
 
 _BATCH_BYTES = 2 * 2**20  # of rows in a batch
 _LINE_BYTES = 110  # of a line in files.jsonl, without the name

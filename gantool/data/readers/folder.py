@@ -17,7 +17,7 @@ from gantool.data.image_files import SUFFIXES, BrokenImage, Preparation, decode,
 from gantool.data.images import darkness
 from gantool.data.readers.labels import DATASET_JSON, find_labels
 from gantool.errors import GantoolError, excerpt
-from gantool.system.cores import usable_cores
+from gantool.system.machine import usable_cores
 
 MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note recommends a pack
 

@@ -1,4 +1,4 @@
-"""How many cores may be used: affinity, and the quotas of cgroups."""
+"""The machine: its description, and how many cores may be used (affinity, the quotas of cgroups)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gantool.system.cores import usable_cores
+from gantool.system.machine import describe, usable_cores
 
 
 def written(root: Path, files: dict[str, str]) -> Path:
@@ -73,3 +73,10 @@ def test_cores_without_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_cores_of_this_machine() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_the_machine_is_described() -> None:
+    described = describe()
+    assert set(described) == {"cpu", "cores", "system", "gpu"}
+    assert described["cpu"]
+    assert int(described["cores"] or 0) >= 1

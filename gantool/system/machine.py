@@ -1,11 +1,40 @@
-"""How many CPU cores this process may use."""
+"""The machine: its name, the cores that this process may use, and the memory that it used."""
 
 from __future__ import annotations
 
 import math
 import os
+import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from gantool.system import nvml
+
+
+def describe() -> dict[str, str | int | None]:
+    """`cpu`: its name; `cores`: logical ones that this process may use; `system`: e.g. Linux x86_64; `gpu`: or None."""
+    device = nvml.open_device()
+    return {
+        "cpu": _cpu(),
+        "cores": usable_cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "gpu": device.name() if device else None,
+    }
+
+
+def peak_memory_mb() -> float | None:
+    """Most resident memory of this process so far, in megabytes (10^6 bytes); None where it can't be known."""
+    # On Linux getrusage also counts what the parent held when it started this process: the kernel's own mark does not.
+    for line in _text(Path("/proc/self/status")).splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -42,8 +71,16 @@ def _quotas(root: Path) -> Iterator[float]:
                 yield int(quota) / int(period)
 
 
+def _cpu() -> str:
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
