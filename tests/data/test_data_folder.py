@@ -118,23 +118,6 @@ def test_broken_files(tmp_path: Path) -> None:
         load(str(tmp_path))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tif"])
-def test_damage_is_never_a_crash(tmp_path: Path, suffix: str) -> None:
-    stream = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    colour(6, 8).save(stream, {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix), exif=exif)
-    for _ in range(60):
-        raw = bytearray(stream.getvalue())
-        raw[int(RNG.integers(len(raw) if RNG.random() < 0.5 else 100))] ^= 1 << int(RNG.integers(8))
-        (tmp_path / f"a.{suffix}").write_bytes(raw)
-        try:
-            load(str(tmp_path), size=8)
-        except GantoolError as error:
-            assert f"a.{suffix}" in error.message  # noqa: PT017 — either outcome is right
-
-
 def test_no_images(tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match=f"{tmp_path.name} holds no images. Give a folder that holds PNG"):
         load(str(tmp_path))

@@ -86,10 +86,10 @@ def test_processes_make_the_same_pack(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", [f"{i:03}.png" for i in range(300)])
     (folder / "150.png").write_bytes(b"no")
     options = Options(size=8, skip_broken=True)
-    for workers in (1, 3):
+    for workers in (1, 2):
         pack(str(folder), tmp_path / f"out{workers}", options, workers=workers)
     for file in (tmp_path / "out1").iterdir():
-        assert file.read_bytes() == (tmp_path / "out3" / file.name).read_bytes(), file.name
+        assert file.read_bytes() == (tmp_path / "out2" / file.name).read_bytes(), file.name
 
 
 def test_arrays_keep_all_that_they_have(tmp_path: Path, whole: Path) -> None:
@@ -158,42 +158,33 @@ def test_another_size_is_made_in_memory(whole: Path) -> None:
     assert load(str(whole), 8).fingerprint == load(str(whole)).fingerprint
 
 
-def broken_set(folder: Path, count: int) -> Path:
-    pictures(folder, ["a.png", "z.png"])
-    for i in range(count):
+def test_broken_files_are_named_all_at_once_then_skipped_and_recorded(tmp_path: Path) -> None:
+    folder, out = pictures(tmp_path / "in", ["a.png", "z.png"]), tmp_path / "out"
+    for i in range(25):
         (folder / f"bad{i:02}.png").write_bytes(b"hello")
-    return folder
-
-
-def test_broken_files_are_named_all_at_once(tmp_path: Path) -> None:
-    folder = broken_set(tmp_path / "in", 25)
-    with pytest.raises(BrokenFiles) as caught:
-        pack(str(folder), tmp_path / "out", workers=1)
-    lines = caught.value.message.splitlines()
-    assert lines[0] == "25 of 27 files can't be used:"
-    assert lines[1] == "  bad00.png can't be decoded: cannot identify image file."
-    assert lines[20:] == [lines[1].replace("00", "19"), "  … and 5 more"]
-    assert "--skip-broken" in caught.value.hint
-    assert [each["file"] for each in broken_files(caught.value.listed)] == [f"bad{i:02}.png" for i in range(25)]
-    assert not (tmp_path / "out").exists()
-
-
-def test_broken_files_are_skipped_and_recorded(tmp_path: Path) -> None:
-    folder = broken_set(tmp_path / "in", 25)
     (folder / "gone.png").symlink_to(folder / "nowhere")
-    with pytest.raises(BrokenFiles):
-        pack(str(folder), tmp_path / "out", workers=1)
-    decoded = pack(str(folder), tmp_path / "out", Options(skip_broken=True), workers=1)
+    with pytest.raises(BrokenFiles) as caught:
+        pack(str(folder), out, workers=1)
+    lines = caught.value.message.splitlines()
+    assert lines[0] == "26 of 28 files can't be used:"
+    assert lines[1] == "  bad00.png can't be decoded: cannot identify image file."
+    assert lines[20:] == [lines[1].replace("00", "19"), "  … and 6 more"]
+    assert "--skip-broken" in caught.value.hint
+    listed = [*(f"bad{i:02}.png" for i in range(25)), "gone.png"]
+    assert [each["file"] for each in broken_files(caught.value.listed)] == listed
+    assert not out.exists()
+
+    decoded = pack(str(folder), out, Options(skip_broken=True), workers=1)
     assert decoded.done == 0  # what the first call did was not done again
     description = decoded.description
     assert (description.count, description.broken, len(description.broken_first)) == (2, 26, 20)
-    assert broken_files(tmp_path / "out" / "broken.jsonl")[-1] == {
+    assert broken_files(out / "broken.jsonl")[-1] == {
         "file": "gone.png", "reason": "can't be read: No such file or directory."
     }  # fmt: skip
-    data = load(str(tmp_path / "out"))
-    assert len(data) == len((tmp_path / "out" / "files.jsonl").read_text().splitlines()) == 2
+    data = load(str(out))
+    assert len(data) == len((out / "files.jsonl").read_text().splitlines()) == 2
     np.testing.assert_array_equal(data.images[1].transpose(1, 2, 0), np.asarray(Image.open(folder / "z.png")))
-    assert verify(tmp_path / "out") == []
+    assert verify(out) == []
 
 
 def test_nothing_but_broken_files(tmp_path: Path) -> None:
@@ -269,39 +260,28 @@ def test_a_disk_without_room_is_told_up_front(tmp_path: Path, monkeypatch: pytes
 # -- packs that are not what they say
 
 
-def cut(pack: Path, name: str, change: int) -> None:
-    data = (pack / name).read_bytes()
-    (pack / name).write_bytes(data[:change] if change < 0 else data + bytes(change))
-
-
-def test_arrays_that_are_cut_short_or_too_long(copy: Path) -> None:
-    for change in (-1, 1):
-        broken = Path(shutil.copytree(copy, copy.with_name(f"pack{change}")))
-        cut(broken, "images.npy", change)
+def test_arrays_that_are_cut_short_or_too_long_or_gone(copy: Path) -> None:
+    whole = (copy / "images.npy").read_bytes()
+    for data in (whole[:-1], whole + b"\0"):
+        (copy / "images.npy").write_bytes(data)
         with pytest.raises(GantoolError, match=r"images.npy is damaged, or no .npy file: its header"):
-            load(str(broken))
+            load(str(copy))
+    (copy / "images.npy").write_bytes(whole)
     (copy / "labels.npy").unlink()
     with pytest.raises(GantoolError, match=r"labels.npy can't be read: No such file"):
         load(str(copy))
 
 
-def replaced(pack: Path, name: str, array: np.ndarray) -> None:
-    np.save(pack / f"{name}.npy", array)
-
-
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (
-            np.zeros((6, 3, 8, 4), np.uint8),
-            r"images.npy has shape \(6, 3, 8, 4\) of \|u1; pack.json says \(6, 3, 8, 8\)",
-        ),
+        (np.zeros((6, 3, 8, 4), np.uint8), r"has shape \(6, 3, 8, 4\) of \|u1; pack.json says \(6, 3, 8, 8\)"),
         (np.zeros((6, 3, 8, 8), np.int8), r"of \|i1; pack.json says"),
         (np.asfortranarray(np.zeros((6, 3, 8, 8), np.uint8)), "images.npy has shape"),
     ],
 )
 def test_other_arrays(copy: Path, array: np.ndarray, message: str) -> None:
-    replaced(copy, "images", array)
+    np.save(copy / "images.npy", array)
     with pytest.raises(GantoolError, match=message):
         load(str(copy))
 
@@ -360,7 +340,7 @@ FIELDS = ["count", "channels", "size", "fit", "class_names", "arrays", "fingerpr
 ARRAY = st.fixed_dictionaries({"dtype": st.sampled_from(["|u1", "<i8", "|O", "<f4"]) | VALUES, "shape": VALUES})
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     values=st.dictionaries(st.sampled_from(FIELDS), VALUES | st.dictionaries(st.text(max_size=8), ARRAY), min_size=1)
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import shutil
@@ -140,7 +141,7 @@ def test_other_data_or_options_start_anew(folder: Path, tmp_path: Path, what: st
     assert "is of other data or options: starting anew" in notes[0]
 
 
-@pytest.mark.parametrize("damage", ["progress", "plan", "rows"])
+@pytest.mark.parametrize("damage", ["progress", "plan", "rows", "rubbish"])
 def test_a_journal_that_can_not_be_trusted_starts_anew(
     folder: Path, whole: dict[str, bytes], tmp_path: Path, damage: str
 ) -> None:
@@ -149,19 +150,12 @@ def test_a_journal_that_can_not_be_trusted_starts_anew(
         pack(str(folder), out, OPTIONS, workers=1, on_progress=stop_at(FILES // 2))
     if damage == "rows":
         os.truncate(partial / "pack" / "images.npy", 1000)
+    elif damage == "rubbish":  # rows beyond the mark
+        for name in ("images.npy", "labels.npy", "files.jsonl", "broken.jsonl"):
+            with (partial / "pack" / name).open("ab") as file:
+                file.write(b"rubbish" * 99)
     else:
         (partial / f"{damage}.json").write_text('{"done": -')
-    pack(str(folder), out, OPTIONS, workers=1)
-    assert contents(out) == whole
-
-
-def test_rows_beyond_the_mark_are_not_trusted(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    out, partial = tmp_path / "out", tmp_path / "out.partial"
-    with pytest.raises(Stop):
-        pack(str(folder), out, OPTIONS, workers=1, on_progress=stop_at(FILES // 2))
-    for name in ("images.npy", "labels.npy", "files.jsonl", "broken.jsonl"):
-        with (partial / "pack" / name).open("ab") as file:
-            file.write(b"rubbish" * 99)
     pack(str(folder), out, OPTIONS, workers=1)
     assert contents(out) == whole
 
@@ -276,12 +270,11 @@ def test_a_full_disk(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> N
     assert contents(tmp_path / "out") == whole
 
 
-def test_a_worker_that_dies(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_decode", _die)
+def test_a_worker_that_dies(folder: Path, tmp_path: Path) -> None:
+    def kill(progress: Progress) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
     with pytest.raises(GantoolError, match=r"One of 2 processes that decode was ended from outside.*--workers 1"):
-        pack(str(folder), tmp_path / "out", OPTIONS, workers=2)
+        pack(str(folder), tmp_path / "out", OPTIONS, workers=2, on_progress=kill)
     assert not (tmp_path / "out").exists()
-
-
-def _die(job: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
