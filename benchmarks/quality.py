@@ -23,8 +23,8 @@ from torch import Tensor
 from train import CASES, Sample, gantool, tutorial  # beside this file
 
 from gantool import data
+from gantool.metrics import load_extractor
 from gantool.metrics.distances import FrechetReference
-from gantool.metrics.extractors import load_extractor
 from gantool.system import machine
 from gantool.system.files import write_json
 from gantool.training.state import pick_device

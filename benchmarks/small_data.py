@@ -21,8 +21,8 @@ from torch import Tensor
 from gantool import data
 from gantool.artifact import pictures
 from gantool.data import Dataset
+from gantool.metrics import load_extractor
 from gantool.metrics.distances import FrechetReference
-from gantool.metrics.extractors import load_extractor
 from gantool.plugin import registry
 from gantool.plugin.options import resolve
 from gantool.system import machine

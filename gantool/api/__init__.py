@@ -2,3 +2,14 @@
 
 The command line calls the same functions. A file a function; `gantool/__init__.py` loads them when they are used.
 """
+
+from __future__ import annotations
+
+import os
+
+Named = str | os.PathLike[str] | int  # a run or a file: its path, its name, its number, or a `Run`
+
+
+def name_of(given: Named) -> str:
+    """What names the run or the file on the command line."""
+    return os.fspath(given) if isinstance(given, os.PathLike) else str(given)

@@ -8,19 +8,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from gantool.api.runs import Run
+from gantool.api import Named, name_of
 from gantool.benching import answer, report
 from gantool.benching.baseline import TOLERANCE
 from gantool.run.exports import find_artifact
 from gantool.system import terminal
 from gantool.system.files import read_json
 
-Model = str | os.PathLike[str] | int | Run
 DEFAULTS = report.Settings()
 
 
 def bench(
-    models: Model | Sequence[Model] | None = None,
+    models: Named | Sequence[Named] | None = None,
     *,
     provider: str | None = None,
     batches: Sequence[int] = DEFAULTS.batches,
@@ -54,8 +53,7 @@ def bench(
     GantoolError when nothing could be measured, or for what does not exist.
     """
     given = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
-    names = [str(one.path if isinstance(one, Run) else one) if one is not None else None for one in given]
-    paths = [find_artifact(name, Path(runs)) for name in names]
+    paths = [find_artifact(None if one is None else name_of(one), Path(runs)) for one in given]
     before = None if baseline is None else read_json(Path(baseline))
     settings = report.Settings(tuple(batches), seconds, timeout, minutes, answer.Limits(p99, memory))
     with terminal.status() if progress else nullcontext(lambda stage: None) as show:

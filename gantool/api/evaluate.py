@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from gantool.api import Named, name_of
 from gantool.api.export import note
-from gantool.api.runs import Run
 from gantool.artifact import latents
 from gantool.data import Dataset, load
 from gantool.data.catalog import names
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Run | str | os.PathLike[str] | int | None = None,
+    run: Named | None = None,
     *,
     step: int | str | None = None,
     data: str | os.PathLike[str] | None = None,
@@ -74,7 +74,7 @@ def evaluate(
     if (floor or ceiling) and (run is not None or step is not None):
         raise ArgumentError(
             f"{'--floor' if floor else '--ceiling'} judges the data itself, not "
-            f"{run if run is not None else f'step {step}'}.",
+            f"{name_of(run) if run is not None else f'step {step}'}.",
             "Leave one of them out.",
         )
     require_torchmetrics()  # before anything that takes long
@@ -85,7 +85,7 @@ def evaluate(
         dataset = load(source or "digits", size)
         judged = _floor(dataset, seed) if floor else _ceiling(dataset, seed)
     else:
-        given = None if run is None else str(run.path if isinstance(run, Run) else run)
+        given = None if run is None else name_of(run)
         at = None if step is None else str(step)
         judged, origin = _find(given, Path(runs), at, seed, target, say)
         dataset, notes = origin.load(source, size, judged)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gantool import exporting
-from gantool.api.runs import Run, find
+from gantool.api import Named, name_of
 from gantool.errors import ArgumentError
 from gantool.exporting import FILES, Artifact
 from gantool.plugin.options import closest
+from gantool.run import rundir
 from gantool.system.terminal import console
 
 
@@ -20,7 +21,7 @@ def note(text: str) -> None:
 
 
 def export(
-    run: Run | str | os.PathLike[str] | int | None = None,
+    run: Named | None = None,
     formats: str | Sequence[str] | None = None,
     *,
     folder: str | os.PathLike[str] | None = None,
@@ -54,4 +55,5 @@ def export(
     precisions = (precision,) if isinstance(precision, str) else tuple(precision)
     options = exporting.Options(precisions, optimize, opset, batch, force)
     target = None if folder is None else Path(folder)
-    return exporting.export_run(find(run, runs), kinds, target, say, None if step is None else str(step), options)
+    chosen = rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
+    return exporting.export_run(chosen, kinds, target, say, None if step is None else str(step), options)

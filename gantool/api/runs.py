@@ -94,7 +94,7 @@ class Run:
         On the same device it gives the weights of a run that was never stopped. `progress`, `callback` and Ctrl-C: as
         in `gantool.train`.
         """
-        from gantool.api.train import resume
+        from gantool.api.session import resume
 
         resume(self._folder, progress, callback, **changes)
         return self
@@ -110,6 +110,9 @@ class Run:
         from gantool.api.evaluate import evaluate
 
         return evaluate(self, **options)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     def __repr__(self) -> str:
         try:
@@ -133,13 +136,6 @@ class Run:
 def runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
     """The runs in a folder, the newest last."""
     return [Run(run.path) for run in rundir.list_runs(Path(folder))]
-
-
-def find(run: Run | str | os.PathLike[str] | int | None, folder: str | os.PathLike[str] = "runs") -> RunDir:
-    """The folder of a run given as such, by path, name or number in `folder`; None: the newest with a checkpoint."""
-    if run is None:
-        return rundir.newest(Path(folder))
-    return rundir.find(Path(folder), str(run.path if isinstance(run, Run) else run))
 
 
 def _open(path: Path) -> Image:

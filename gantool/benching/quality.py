@@ -11,8 +11,8 @@ import torch
 
 from gantool.benching.matrix import Cell, reference_of
 from gantool.benching.proof import difference, maker
+from gantool.metrics import load_extractor
 from gantool.metrics.distances import frechet_distance
-from gantool.metrics.extractors import load_extractor
 from gantool.plugin.architecture import SampleSpec
 from gantool.runtime import Generator
 

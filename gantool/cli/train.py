@@ -128,7 +128,7 @@ def _train(name: str, options: list[Option], flags: dict[str, Any], resume: str 
     except ArgumentError as error:
         raise typer.BadParameter(str(error)) from error
     from gantool.api.progress import Display, display_for
-    from gantool.api.train import run_session
+    from gantool.api.session import run_session
     from gantool.training import distributed, session
 
     with distributed.joined(_print_error) as group:

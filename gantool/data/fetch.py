@@ -62,7 +62,7 @@ def fetch(
 
 def _pack(wanted: FetchableSet, downloads: Path, folder: Path) -> None:
     """Make the pack among the downloads, then move it to `folder`. A killed process leaves nothing elsewhere."""
-    from gantool.data.pack.format import save
+    from gantool.data.pack.build import save
 
     data = replace(
         wanted.read(downloads),

@@ -17,13 +17,14 @@ from gantool import __version__
 from gantool.artifact.pictures import save_png
 from gantool.data import Dataset
 from gantool.errors import GantoolError
+from gantool.metrics import default_extractor, load_extractor
 from gantool.metrics.distances import (
     classifier_score,
     frechet_distance,
     kernel_distance,
     require_torchmetrics,
 )
-from gantool.metrics.extractors import Extractor, Outputs, default_extractor, load_extractor
+from gantool.metrics.extractors import Extractor, Outputs
 from gantool.metrics.neighbours import Memorisation, Space, manifolds, memorisation, neighbours_picture
 from gantool.metrics.samples import BATCH, gather, joined, pick
 from gantool.system.files import write_json, writing

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import SampleSpec
 from gantool.system.files import regular_size, sha256_of
 
-NAMES = ("digits", "inception", "pixels")
 _WANTED = "It has to turn float32 samples (N, …) in [-1, 1] into finite features (N, D)."
 
 
@@ -132,42 +130,6 @@ def _last_line(error: Exception) -> str:
     """The last line that is not empty: TorchScript puts its own traceback before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{(lines[-1] if lines else type(error).__name__)[:200].rstrip('.')}."
-
-
-def load_extractor(
-    name: str, spec: SampleSpec, device: torch.device, inception_weights: Path | None = None
-) -> Extractor:
-    """The extractor `name` (one of NAMES, or the path of a TorchScript file) for samples of `spec`.
-
-    `inception_weights`: the file for `inception`; None: where torch.hub keeps it. Nothing is downloaded.
-    GantoolError for an unknown name, missing package or weights, or samples that it does not take.
-    """
-    if inception_weights is not None and name != "inception":
-        raise GantoolError(
-            f"--inception-weights {inception_weights} is for the extractor inception, not for {name!r}.",
-            "Add --extractor inception.",
-        )
-    if name == "digits":
-        from gantool.metrics.digits import Digits
-
-        return Digits(spec, device)
-    if name == "inception":
-        from gantool.metrics.inception import Inception
-
-        return Inception(spec, device, inception_weights)
-    if name == "pixels":
-        return Pixels(spec, device)
-    path = Path(name)
-    if not path.suffix and not path.exists():
-        raise GantoolError(
-            f"There is no extractor {name!r}.", f"Use {', '.join(NAMES)}, or the path of your own TorchScript file."
-        )
-    return Scripted(path, spec, device)
-
-
-def default_extractor(data: Dataset) -> str:
-    """`digits` for the built-in digits, `pixels` for everything else."""
-    return "digits" if data.source == "digits" and data.spec.is_image else "pixels"
 
 
 def require_image(name: str, spec: SampleSpec) -> None:

@@ -185,8 +185,8 @@ class Frechet:
     """
 
     def __init__(self, state: State, data: Dataset, name: str | None = None) -> None:
+        from gantool.metrics import default_extractor, load_extractor
         from gantool.metrics.distances import FrechetReference
-        from gantool.metrics.extractors import default_extractor, load_extractor
 
         if state.game.output.shape != data.spec.shape:
             raise GantoolError(

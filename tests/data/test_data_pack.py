@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gantool.data import Dataset, load
-from gantool.data.pack.build import BrokenFiles, Options, broken_files, pack
-from gantool.data.pack.format import load_pack, save, verify
+from gantool.data.pack.build import BrokenFiles, Options, broken_files, pack, save
+from gantool.data.pack.format import load_pack, verify
 from gantool.errors import GantoolError
 
 RNG = np.random.default_rng(0)

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from gantool.data import Dataset, survey
-from gantool.data.pack.build import Options, pack
-from gantool.data.pack.format import save
+from gantool.data.pack.build import Options, pack, save
 from gantool.data.survey import Sides, sheet
 
 RNG = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gantool import data
 from gantool.errors import GantoolError
+from gantool.metrics import load_extractor
 from gantool.metrics.distances import (
     SUBSETS,
     FrechetReference,
@@ -24,7 +25,6 @@ from gantool.metrics.distances import (
     kernel_distance,
 )
 from gantool.metrics.evaluation import evaluate
-from gantool.metrics.extractors import load_extractor
 from gantool.metrics.samples import as_samples, gather, halves, uniform
 
 CPU = torch.device("cpu")

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from gantool import data
 from gantool.errors import GantoolError
-from gantool.metrics import inception
+from gantool.metrics import default_extractor, inception, load_extractor
 from gantool.metrics.digits import KEY, Classifier, Digits
-from gantool.metrics.extractors import Extractor, Pixels, default_extractor, load_extractor
+from gantool.metrics.extractors import Extractor, Pixels
 from gantool.metrics.samples import as_samples
 from gantool.plugin.architecture import SampleSpec
 

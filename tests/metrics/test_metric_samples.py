@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.trainings import dataset
 
 from gantool.artifact import latents
-from gantool.metrics.extractors import load_extractor
+from gantool.metrics import load_extractor
 from gantool.metrics.samples import as_samples, gather, halves, pick, uniform
 from gantool.plugin.architecture import SampleSpec
 

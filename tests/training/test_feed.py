@@ -35,7 +35,7 @@ from support.trainings import (
 
 from gantool import data
 from gantool.data import Dataset
-from gantool.data.pack import format
+from gantool.data.pack import build
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
 from gantool.plugin.registry import Plugin
@@ -363,7 +363,7 @@ def test_the_command_trains_on_a_pack_as_on_its_file_and_says_where_data_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    format.save(data.load(str(save_npz(Path("noise.npz")))), Path("pack"))
+    build.save(data.load(str(save_npz(Path("noise.npz")))), Path("pack"))
     gantool = runner(monkeypatch, capsys)
     tiny = ("--widths", 8, "--batch-size", 8, "--device", "cpu", "--steps", 20)
     for source, where in (("noise.npz", "device"), ("pack", "auto"), ("pack", "disk")):

@@ -15,18 +15,19 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from gantool.data.dataset import Dataset
 from gantool.data.images import darkness
 from gantool.data.pack.format import FIRST_BROKEN, Description, describe
-from gantool.data.pack.sources import Options, open_source
+from gantool.data.pack.sources import ArraySource, Options, open_source
 from gantool.data.pack.writer import BROKEN, HEADER, Mark, Writer
 from gantool.data.readers.folder import SizesDiffer
 from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError
 from gantool.system import locking
-from gantool.system.files import DISK_FULL, read_json, write_json
+from gantool.system.files import DISK_FULL, read_json, replacing_folder, write_json
 from gantool.system.terminal import megabytes
 
-__all__ = ["BrokenFiles", "Options", "Progress", "Summary", "broken_files", "pack"]
+__all__ = ["BrokenFiles", "Options", "Progress", "Summary", "broken_files", "pack", "save"]
 
 _MARK = TypeAdapter(Mark)
 
@@ -118,6 +119,19 @@ def pack(
         size = sum(path.stat().st_size for path in partial.rows.iterdir())
         partial.finish()
     return Summary(description, size, time.monotonic() - start, writer.mark.done - began.done)
+
+
+def save(data: Dataset, folder: Path) -> None:
+    """Write `data` as the pack `folder`; images in floats are rounded to 8 bits. GantoolError when `folder` exists."""
+    if folder.exists():
+        raise GantoolError(f"{folder} exists.", "Name another folder, or remove it.")
+    source = ArraySource(data, Options(), data.source)
+    with replacing_folder(folder) as new:
+        with Writer(new, source.layouts, len(data)) as writer:
+            for batch in source.batches(0):
+                writer.append(batch)
+            writer.finish()
+        describe(writer, **source.description)
 
 
 def broken_files(listed: Path, most: int | None = None) -> list[dict[str, str]]:

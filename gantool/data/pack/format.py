@@ -20,7 +20,7 @@ from gantool.data.images import CHANNELS, Fit, is_paired, resize
 from gantool.data.pack.writer import FILES, HEADER, Layout, Writer, checksums
 from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError, excerpt
-from gantool.system.files import read_json, reading, replacing_folder, sha256_of, write_json
+from gantool.system.files import read_json, reading, sha256_of, write_json
 
 PACK = "pack.json"
 VERSION = 1
@@ -91,21 +91,6 @@ def load_pack(path: Path, size: int | None = None) -> Dataset:
         notes=tuple(description.notes),
         stored_fingerprint=fingerprint,
     )
-
-
-def save(data: Dataset, folder: Path) -> None:
-    """Write `data` as the pack `folder`; images in floats are rounded to 8 bits. GantoolError when `folder` exists."""
-    from gantool.data.pack.sources import ArraySource, Options
-
-    if folder.exists():
-        raise GantoolError(f"{folder} exists.", "Name another folder, or remove it.")
-    source = ArraySource(data, Options(), data.source)
-    with replacing_folder(folder) as new:
-        with Writer(new, source.layouts, len(data)) as writer:
-            for batch in source.batches(0):
-                writer.append(batch)
-            writer.finish()
-        describe(writer, **source.description)
 
 
 def describe(writer: Writer, **known: Any) -> Description:

@@ -17,6 +17,7 @@ from gantool.artifact.manifest import FILES, Manifest
 from gantool.artifact.provenance import of, xmp
 from gantool.errors import GantoolError
 from gantool.exporting.app import assets, readme
+from gantool.exporting.app.playground import require_images
 from gantool.run.rundir import RunDir, label
 from gantool.system.files import MAX_JSON_BYTES, listing, read_bounded, replacing_folder, require_place, write_json
 
@@ -30,38 +31,6 @@ MANIFEST, README, PLAYGROUND = "manifest.json", "README.md", "playground.html"
 # made by using a kit: a kit with these in it is still replaced
 BY_PRODUCTS = {"node_modules", "package-lock.json", "__pycache__", ".venv", "build", "grid.png", "samples.png"}
 _TEMPLATES = files("gantool.exporting.app") / "templates"
-
-
-def require_images(about: Manifest) -> None:
-    """GantoolError unless a kit can be made of such a generator: images of 1 or 3 channels, from seeds and a label.
-
-    `about`: of the seeded file, or of any other of the same generator.
-    """
-    taken = [i.name for i in about.inputs if i.distribution == "data"]
-    if taken:
-        raise GantoolError(
-            f"An app kit makes images from seeds; this generator takes {', '.join(taken)}.",
-            "Export it with --onnx or --torchscript, and give it its inputs: gantool.runtime.Generator(…).run(inputs).",
-        )
-    if about.output.layout not in ("HWC", "CHW"):
-        raise GantoolError(
-            f"An app kit shows images; this generator makes samples of shape {about.output.shape}.",
-            "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
-        )
-    channels = about.output.shape[-1 if about.output.layout == "HWC" else 0]
-    if channels not in (1, 3):
-        raise GantoolError(
-            f"An app kit shows images of 1 or 3 channels; this generator's have {channels}.",
-            "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
-        )
-    labels = [i.name for i in about.inputs if i.distribution == "label"]
-    if len(labels) > 1:
-        raise GantoolError(f"An app kit asks for one label; this generator takes {', '.join(labels)}.")
-    if about.batch is not None:
-        raise GantoolError(
-            f"An app kit makes any number of images; this file takes {about.batch} at a time.",
-            "Export the kit without a fixed batch.",
-        )
 
 
 def check(folder: Path, about: Manifest) -> None:

@@ -23,7 +23,6 @@ from gantool.artifact.provenance import SOFTWARE, of, xmp
 from gantool.errors import GantoolError
 from gantool.exporting.app import history
 from gantool.exporting.app.assets import ORT_WEB, ort_web
-from gantool.exporting.app.kit import require_images
 from gantool.exporting.onnx_files.seeds import INDEX, SEED
 from gantool.run.rundir import RunDir
 from gantool.system.files import read_bounded, reading
@@ -49,6 +48,38 @@ SCRIPTS = (
 )
 _SEEDED_HINT = "Give the generator.seeded.onnx that `gantool export` wrote."
 _EXPORTS = re.compile(r"export\s*\{([^{}]*)\};?")
+
+
+def require_images(about: Manifest) -> None:
+    """GantoolError unless a kit can be made of such a generator: images of 1 or 3 channels, from seeds and a label.
+
+    `about`: of the seeded file, or of any other of the same generator.
+    """
+    taken = [i.name for i in about.inputs if i.distribution == "data"]
+    if taken:
+        raise GantoolError(
+            f"An app kit makes images from seeds; this generator takes {', '.join(taken)}.",
+            "Export it with --onnx or --torchscript, and give it its inputs: gantool.runtime.Generator(…).run(inputs).",
+        )
+    if about.output.layout not in ("HWC", "CHW"):
+        raise GantoolError(
+            f"An app kit shows images; this generator makes samples of shape {about.output.shape}.",
+            "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
+        )
+    channels = about.output.shape[-1 if about.output.layout == "HWC" else 0]
+    if channels not in (1, 3):
+        raise GantoolError(
+            f"An app kit shows images of 1 or 3 channels; this generator's have {channels}.",
+            "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
+        )
+    labels = [i.name for i in about.inputs if i.distribution == "label"]
+    if len(labels) > 1:
+        raise GantoolError(f"An app kit asks for one label; this generator takes {', '.join(labels)}.")
+    if about.batch is not None:
+        raise GantoolError(
+            f"An app kit makes any number of images; this file takes {about.batch} at a time.",
+            "Export the kit without a fixed batch.",
+        )
 
 
 def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenance: bool = True) -> str:
