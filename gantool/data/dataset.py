@@ -109,15 +109,15 @@ def check_finite(array: np.ndarray, where: str) -> None:
 
 def as_labels(array: np.ndarray, rows: int, where: str) -> np.ndarray:
     """int64 (rows,) from non-negative integers (rows,); GantoolError otherwise."""
-    if array.dtype.kind not in "iu":
-        numbers = array.dtype.kind in "fb"
-        how = 'labels.astype("int64")' if numbers else "names, labels = np.unique(labels, return_inverse=True)"
-        raise GantoolError(f"{where} has dtype {array.dtype}; labels are integers.", f"Convert them: {how}.")
     if array.ndim != 1:
         raise GantoolError(
             f"{where} has shape {array.shape}; labels have one axis, (N,).",
             "Use labels.reshape(-1), or labels.argmax(axis=1) when they are one-hot.",
         )
+    if array.dtype.kind not in "iu":
+        numbers = array.dtype.kind in "fb"
+        how = 'labels.astype("int64")' if numbers else "names, labels = np.unique(labels, return_inverse=True)"
+        raise GantoolError(f"{where} has dtype {array.dtype}; labels are integers.", f"Convert them: {how}.")
     if len(array) != rows:
         raise GantoolError(
             f"{where} has {len(array)} labels for {rows} images.",

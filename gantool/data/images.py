@@ -38,7 +38,11 @@ def channels_first(array: np.ndarray) -> np.ndarray:
 def check_images(shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
     """GantoolError when an array of `shape` and `dtype` can't be images; needs no data."""
     if dtype != np.uint8 and not (dtype.kind == "f" and dtype.itemsize <= 8):
-        convert = {"b": 'images.astype("uint8") * 255', "u2": '(images // 257).astype("uint8")'}
+        convert = {
+            "b": 'images.astype("uint8") * 255',
+            "u2": '(images // 257).astype("uint8")',
+            "O": "np.stack(images), of pictures that all have one size",
+        }
         how = convert.get(dtype.kind) or convert.get(dtype.str[1:])
         raise GantoolError(
             f"{where} has dtype {dtype}; images are uint8, or floats in [0, 1] or [-1, 1].",

@@ -129,7 +129,7 @@ UNSOUND: dict[str, tuple[Any, str]] = {
     "a label short": (dataset(images=IMAGES, labels=LABELS[:5]), r"'labels' has shape \(5,\), but there are 6"),
     "labels in floats": (dataset(images=IMAGES, labels=LABELS.astype(float)), "labels are integers"),
     "labels of 8 bits": (dataset(images=IMAGES, labels=LABELS.astype(np.uint8)), "dtype uint8; they are int64"),
-    "one-hot labels": (dataset(images=IMAGES, labels=np.eye(6, dtype=np.int64)), "labels have one axis"),
+    "one-hot labels": (dataset(images=IMAGES, labels=np.eye(6)), "labels have one axis"),
     "labels below zero": (dataset(images=IMAGES, labels=LABELS - 1), "values from -1 to 0"),
     "a class without a name": (
         Dataset("a", "a", {"images": IMAGES, "labels": LABELS}, ("round",)),

@@ -57,6 +57,17 @@ def test_other_columns_order_and_line_ends(tmp_path: Path) -> None:
     assert (names, labels.tolist()) == (("x", "y"), [0, 1, 0])
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_separators(tmp_path: Path, separator: str) -> None:
+    text = 'file,label\na.png,x\n"b,c.png",y\nd/ü.png,x\n'.replace(",", separator).replace(f"b{separator}c", "b,c")
+    names, labels = read_labels(write(tmp_path, text), NAMES)
+    assert (names, labels.tolist()) == (("x", "y"), [0, 1, 0])
+
+
+def test_folders_as_windows_writes_them(tmp_path: Path) -> None:
+    assert read_labels(write(tmp_path, "file,label\n.\\d\\ü.png,x\n"), ["d/ü.png"])[0] == ("x",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -144,7 +155,7 @@ def test_dataset_json(tmp_path: Path) -> None:
     names = ("00000/img0.png", "00000/img1.png", "00001/img2.png")
     (tmp_path / "in").mkdir()
     file = tmp_path / "in" / "dataset.json"
-    file.write_text(json.dumps({"labels": [[name, label] for name, label in zip(names, (2, 0, 2), strict=True)]}))
+    file.write_text(json.dumps({"labels": [[names[0], 2], [names[1], 0], [names[2].replace("/", "\\"), 2]]}))
     classes, labels, notes = labelled(tmp_path / "in", *names)
     assert (classes, labels) == (("0", "1", "2"), [2, 0, 2])
     assert notes == ("labels are those of dataset.json: 3 classes",)

@@ -101,18 +101,18 @@ def _labels_of_json(file: Path, names: Sequence[str]) -> Labels:
     if listed is None:
         return Labels()
     try:
-        label_of = {str(name): label for name, label in listed}
+        label_of = {_portable(str(name)): label for name, label in listed}
     except (TypeError, ValueError):
         label_of = {}
     if not label_of or not all(type(label) is int and 0 <= label < MAX_CLASSES for label in label_of.values()):
         return Labels(notes=(f"{file.name} is ignored: its labels are no class numbers",))
-    missing = next((name for name in names if name not in label_of), None)
+    missing = next((name for name in names if _portable(name) not in label_of), None)
     if missing is not None:
         raise GantoolError(
             f"{file} has no label of {excerpt(missing)!r}.",
             "Add it, or move the image or dataset.json out of the folder.",
         )
-    labels = np.fromiter((label_of[name] for name in names), np.int64, len(names))
+    labels = np.fromiter((label_of[_portable(name)] for name in names), np.int64, len(names))
     classes = tuple(map(str, range(int(labels.max()) + 1)))
     return Labels(classes, labels, file.name, (f"labels are those of {file.name}: {len(classes)} classes",))
 
@@ -120,18 +120,19 @@ def _labels_of_json(file: Path, names: Sequence[str]) -> Labels:
 def read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """The classes in the CSV file `path`, and the label of each of the files `names`, int64 (N,).
 
-    The header is `file,label`, in any order and case; other columns are ignored. A file is named relative to the
-    folder of images, with `/` between folders, in any Unicode normalization. Class names are sorted, by value when all
+    The header is `file,label`, in any order and case; other columns are ignored. Columns are separated by commas,
+    semicolons or tabs. A file is named relative to the folder of images, with `/` or `\\` between folders, in any
+    Unicode normalization. Class names are sorted, by value when all
     are integers. GantoolError with the line for a file that is unknown or named twice, and a label that is empty; and
     for a file that is missing.
     """
     label_of = dict.fromkeys(names, "")
-    composed: dict[str, str] = {}
+    portable: dict[str, str] = {}
     for line, file, label in _rows(path):
         name = file.removeprefix("./")
-        if name not in label_of:  # file systems and editors disagree on how to write é
-            composed = composed or {unicodedata.normalize("NFC", each): each for each in names}
-            name = composed.get(unicodedata.normalize("NFC", name), "")
+        if name not in label_of:
+            portable = portable or {_portable(each): each for each in names}
+            name = portable.get(_portable(file), "")
         if not name:
             raise GantoolError(
                 f"{path}, line {line}: there is no image {excerpt(file)!r}.",
@@ -160,6 +161,11 @@ def read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.n
     return classes, np.fromiter((number[label_of[name]] for name in names), np.int64, len(names))
 
 
+def _portable(name: str) -> str:
+    """One spelling of a file's name: systems disagree on how to write é, and on `/` between folders."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
+
+
 def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Class names in order: by value when all are integers, else as text."""
     names = list(names)
@@ -173,7 +179,9 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
+            start = stream.readline(2**16)
+            stream.seek(0)
+            reader = csv.reader(stream, delimiter=max(",;\t", key=start.count), strict=True)
             header = [name.strip().lower() for name in next(reader, [])]
             if not header:
                 raise GantoolError(f"{path} is empty.", "Write the header file,label and then a line a file.")
