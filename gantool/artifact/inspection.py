@@ -14,6 +14,7 @@ import numpy as np
 from gantool.artifact import manifest, onnxfile
 from gantool.artifact.manifest import Manifest
 from gantool.errors import GantoolError
+from gantool.system.archives import open_zip
 from gantool.system.files import MAX_JSON_BYTES, read_bounded, reading, regular_size
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _inspect_onnx(path: Path) -> Inspection:
 def _torchscript_extra(path: Path) -> bytes:
     """The manifest, an extra file in the zip archive that TorchScript and torch.export write."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             for entry in archive.infolist():
                 if entry.filename.endswith(f"/extra/{manifest.KEY}"):
                     if entry.file_size > MAX_JSON_BYTES:

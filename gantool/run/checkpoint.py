@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from gantool.errors import GantoolError
+from gantool.run import claims
 from gantool.run.rundir import RunDir
+from gantool.system.archives import open_zip
 from gantool.system.files import replacing
 
 SCHEMA = 2
@@ -25,22 +27,20 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda state: {**state, "rollbacks": 0},  # they have no digest either: see `_read`
 }
 
-# raised by zipfile and torch for files that are cut off or overwritten
+MAX_SHARED = 256  # how often the values of a file may be counted in its state: tied weights have several names
+# raised by zipfile, pickle and torch for files that are cut off or overwritten
 _UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    KeyError,
-    struct.error,
-    zlib.error,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
+    OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, AssertionError, OverflowError,
+    MemoryError, struct.error, zlib.error, pickle.UnpicklingError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 class Damaged(GantoolError):
     """A checkpoint's content is not what was written."""
+
+
+class _TooMuchError(ValueError):
+    """A few bytes stand for too many."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -49,6 +49,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
     try:
         with replacing(path) as temporary:
             torch.save({**content, "digest": digest(content)}, temporary)
+            _check_amount(content, temporary.stat().st_size)
+    except _TooMuchError as error:
+        raise GantoolError(
+            f"The checkpoint {path} can't be written: {error}.",
+            "A buffer of the architecture repeats its values: register it with .contiguous(), or persistent=False.",
+        ) from error
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise GantoolError(
             f"The checkpoint {path} can't be written: {error}.",
@@ -162,18 +168,17 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """The content of the file, checked, in its own schema."""
-    with zipfile.ZipFile(path) as archive:
-        # check the pickle's checksum before torch obeys it; torch.load checks none. The digest covers the tensors
-        for entry in archive.infolist():
-            if "/data/" not in entry.filename:
-                archive.read(entry)
+    size = path.stat().st_size
+    with open_zip(path, stored=True) as archive:
+        _check_archive(archive, size)
     state = torch.load(path, map_location="cpu", weights_only=True)
+    _check_amount(state, size)
     schema = state.get("schema") if isinstance(state, dict) else None
-    if not isinstance(state, dict) or not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
-        raise GantoolError(
-            f"The checkpoint {path} has schema {schema!r}; this gantool reads up to {SCHEMA}.",
-            "Upgrade: pip install -U gantool" if isinstance(schema, int) and schema > SCHEMA else "",
-        )
+    known = f"The checkpoint {path} has schema {schema!r:.100}; this gantool reads up to {SCHEMA}."
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise GantoolError(known, "Upgrade: pip install -U gantool")
+    if not isinstance(state, dict) or not isinstance(schema, int) or schema < 1:
+        raise Damaged(known)
     if schema == 1:
         with zipfile.ZipFile(path) as archive:
             if wrong := archive.testzip():
@@ -181,3 +186,33 @@ def _read(path: Path) -> dict[str, Any]:
     elif state.pop("digest", None) != digest(state):
         raise ValueError("its content does not have the digest that was written with it")
     return state
+
+
+def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
+    """Check the checksums of all but the tensors, which the digest covers, and what the pickle claims."""
+    folders, records = set(), {}
+    for entry in archive.infolist():
+        folder, _, name = entry.filename.partition("/")
+        folders.add(folder)
+        if name.startswith("data/"):
+            records[name.removeprefix("data/")] = entry.file_size
+        else:
+            archive.read(entry)  # torch.load checks no checksum
+    if len(folders) != 1:
+        raise zipfile.BadZipFile(f"it holds {len(folders)} folders")
+    claims.check(archive.read(f"{folders.pop()}/data.pkl"), records, size)
+
+
+def _check_amount(state: Any, size: int) -> None:
+    """_TooMuchError when `state`, of a file of `size` bytes, has a tensor larger than that, or far more values in all.
+
+    Few bytes may stand for many: a tensor may repeat its values, and a list its elements.
+    """
+    left = MAX_SHARED * max(size, claims.SMALL)
+    for name, value in _leaves(state, ""):
+        own = value.numel() * value.element_size() if isinstance(value, Tensor) else len(str(value))
+        if isinstance(value, Tensor) and own > max(size, claims.SMALL):
+            raise _TooMuchError(f"{name[:200]} has {own:,} bytes, more than the whole file")
+        left -= own + len(name) + 100
+        if left < 0:
+            raise _TooMuchError(f"its {size:,} bytes stand for more than {MAX_SHARED} times as many")

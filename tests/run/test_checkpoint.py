@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import re
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +75,126 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: 
     with pytest.raises(GantoolError, match=r"bomb\.pt"):
         checkpoint.load(Path("bomb.pt"))
     assert not Path("exploded").exists()
+
+
+# --- what a file claims is checked against its bytes before anything is allocated
+
+MUCH = 2**40  # bytes: more than any machine that runs this has
+
+
+def _repacked(path: Path, method: int = zipfile.ZIP_STORED, pickled: bytes | None = None) -> None:
+    """Write the archive again, with another method or another pickle."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, pickled if pickled and name.endswith("/data.pkl") else data)
+
+
+def _repickled(path: Path, old: bytes, new: bytes) -> None:
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        data = archive.read(name)
+    assert old in data
+    _repacked(path, pickled=data.replace(old, new))
+
+
+def _expanded(path: Path) -> None:
+    torch.save({"schema": 2, "x": torch.zeros(1).expand(MUCH)}, path)
+
+
+def _compressed(path: Path) -> None:
+    torch.save({"schema": 2, "x": torch.zeros(2**20)}, path)
+    _repacked(path, zipfile.ZIP_DEFLATED)
+
+
+def _shared_bytes(path: Path) -> None:
+    """100 entries of the archive that are the same bytes of the file."""
+    torch.save({"schema": 2, "x": torch.zeros(2**16)}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        (entry,) = (entry for entry in archive.infolist() if entry.filename.endswith("/data/0"))
+        for number in range(100):
+            other = copy.copy(entry)
+            other.filename = entry.filename[:-1] + str(number + 1)
+            archive.filelist.append(other)
+        archive.writestr(entry.filename + "last", b"")  # so that the directory is written anew
+
+
+def _large_tensor(path: Path) -> None:
+    torch.save({"schema": 2, "x": torch.zeros(77)}, path)
+    size = pickle.BININT1 + bytes([77]) + pickle.TUPLE1
+    _repickled(path, size, pickle.LONG1 + bytes([8]) + MUCH.to_bytes(8, "little") + pickle.TUPLE1)
+
+
+def _large_storage(path: Path) -> None:
+    torch.save({"schema": 2, "x": torch.zeros(77)}, path)
+    _repickled(path, b"cpuq\x07K\x4d", b"cpuq\x07" + pickle.LONG1 + bytes([8]) + MUCH.to_bytes(8, "little"))
+
+
+def _bytearray(path: Path) -> None:
+    torch.save({"schema": 2}, path)
+    call = b"\x80\x02cbuiltins\nbytearray\n" + pickle.LONG1 + bytes([8]) + MUCH.to_bytes(8, "little")
+    _repacked(path, pickled=call + b"\x85R.")
+
+
+def _memo_index(path: Path) -> None:
+    torch.save({"schema": 2}, path)
+    _repacked(path, pickled=b"\x80\x02}" + pickle.LONG_BINPUT + b"\xff\xff\xff\x7f.")
+
+
+def _doubled(path: Path) -> None:
+    """A list of two equal lists of two equal lists …"""
+    value: list[Any] = []
+    for _ in range(60):
+        value = [value, value]
+    torch.save({"schema": 2, "x": value}, path)
+
+
+def _tuple_keys(path: Path) -> None:
+    """A key whose hash takes 2**60 steps."""
+    torch.save({"schema": 2}, path)
+    _repacked(path, pickled=b"\x80\x02})" + b"q\x01h\x01\x86" * 60 + b"K\x01s.")
+
+
+def _in_itself(path: Path) -> None:
+    value: list[Any] = []
+    value.append(value)
+    torch.save({"schema": 2, "x": value}, path)
+
+
+BOMBS = (
+    (_expanded, "larger than the file"), (_compressed, "is compressed"), (_shared_bytes, "declare more bytes"),
+    (_large_tensor, "outside its storage"), (_large_storage, "has 308 bytes, not"),
+    (_bytearray, "names builtins.bytearray"), (_memo_index, "schema None"), (_doubled, "stand for more"),
+    (_tuple_keys, "neither a text nor a number"), (_in_itself, "recursion"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "reason"), BOMBS)
+def test_a_file_that_claims_more_than_it_holds_costs_itself_only(
+    make: Callable[[Path], None], reason: str, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path)
+    checkpoint.save(run.checkpoint(1), {"step": 1})
+    make(run.checkpoint(2))
+    assert run.checkpoint(2).stat().st_size < 2**20
+    with pytest.raises(checkpoint.Damaged, match=reason):
+        checkpoint.load(run.checkpoint(2))
+    assert checkpoint.load_newest(run)[0] == run.checkpoint(1)
+
+
+def test_weights_of_many_names_and_small_repeated_buffers_come_back(tmp_path: Path) -> None:
+    shared = torch.ones(1000, 100)
+    state = {"weights": [shared] * 100, "mean": torch.ones(1).expand(3, 100, 100), "half": shared.t()[::2]}
+    checkpoint.save(tmp_path / "a.pt", state)
+    assert different(state, checkpoint.load(tmp_path / "a.pt")) == []
+
+
+def test_a_state_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(GantoolError, match=r"a\.pt can't be written: .*noise.* more than the whole file") as caught:
+        checkpoint.save(tmp_path / "a.pt", {"noise": torch.ones(1).expand(2**20)})
+    assert "contiguous" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

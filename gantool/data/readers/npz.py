@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from gantool.data.dataset import Dataset, as_labels, check_bytes
 from gantool.data.images import as_float32, as_images, check_images, resize, sides_of
 from gantool.data.readers.npy import DAMAGE, read_member
 from gantool.errors import GantoolError
+from gantool.system.archives import open_zip
 
 
 def load_npz(path: Path, size: int | None = None) -> Dataset:
@@ -39,7 +39,7 @@ def load_npz(path: Path, size: int | None = None) -> Dataset:
         return resize(images, size, _where(path, name))
 
     with _damage(path):
-        archive = zipfile.ZipFile(path)
+        archive = open_zip(path)
     with archive:
         entries = archive.infolist()
         check_bytes(sum(entry.file_size for entry in entries), f"{path}: what it declares")
