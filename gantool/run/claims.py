@@ -42,6 +42,9 @@ def check(data: bytes, records: Mapping[str, int], size: int) -> None:
     _Reader(data, records, max(size, SMALL)).load()
 
 
+_STEPS: dict[int, Any] = pickle._Unpickler.dispatch
+
+
 class _Storage:
     def __init__(self, item_bytes: int, count: int) -> None:
         self.item_bytes, self.count = item_bytes, count
@@ -52,7 +55,7 @@ class _Tensor:
 
 
 class _Reader(pickle._Unpickler):  # in Python: the one in C allocates for any index of its memo
-    dispatch: ClassVar[dict[int, Any]] = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in _OPCODES}
+    dispatch: ClassVar[dict[int, Any]] = {code[0]: _STEPS[code[0]] for code in _OPCODES}
 
     stack: list[Any]
 
@@ -111,11 +114,11 @@ class _Reader(pickle._Unpickler):  # in Python: the one in C allocates for any i
 
     def load_setitem(self) -> None:
         self._check_keys([self.stack[-2]])
-        pickle._Unpickler.dispatch[pickle.SETITEM[0]](self)
+        _STEPS[pickle.SETITEM[0]](self)
 
     def load_setitems(self) -> None:
         self._check_keys(self.stack[::2])
-        pickle._Unpickler.dispatch[pickle.SETITEMS[0]](self)
+        _STEPS[pickle.SETITEMS[0]](self)
 
     def _check_keys(self, keys: list[Any]) -> None:
         """Hashing a tuple of tuples may take for ever."""
