@@ -310,7 +310,7 @@ def serve(request: dict[str, Any]) -> None:
             if "check" in command:
                 return contender.of_seed(command.get("first", 0), command["check"]).tolist()
             make = contender.stay if command.get("stay") else contender.sample
-            return rate(make, command["batch"], command["seconds"], time.perf_counter)[0] if make else None
+            return rate(make, command["batch"], command["seconds"], time.perf_counter) if make else None
 
     for command in json_input():
         send({"answer": answer(command)})

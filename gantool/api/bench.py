@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gantool.api import Named, name_of
-from gantool.benching import answer, report
-from gantool.benching.baseline import TOLERANCE
+from gantool.benching import answer, matrix, report, rivals
+from gantool.benching import baseline as earlier
 from gantool.run.exports import find_artifact
-from gantool.system import terminal
+from gantool.system import machine, terminal
 from gantool.system.files import read_json
 
 DEFAULTS = report.Settings()
@@ -34,7 +34,7 @@ def bench(
     quality: bool = False,
     compare: Sequence[str] = (),
     baseline: str | os.PathLike[str] | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float = earlier.TOLERANCE,
     runs: str | os.PathLike[str] = "runs",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -56,17 +56,27 @@ def bench(
     paths = [find_artifact(None if one is None else name_of(one), Path(runs)) for one in given]
     before = None if baseline is None else read_json(Path(baseline))
     settings = report.Settings(tuple(batches), seconds, timeout, minutes, answer.Limits(p99, memory))
+    rivals.check(compare)
+    chosen = provider or matrix.best_provider()
+    cells = matrix.full(paths, machine.usable_cores()) if full else matrix.short(paths, chosen, threads, options)
     with terminal.status() if progress else nullcontext(lambda stage: None) as show:
-        return report.bench_files(
-            paths,
+        made = report.bench(
+            cells,
             settings,
             show,
-            provider=provider,
-            threads=threads,
-            options=options,
-            full=full,
-            quality=quality,
-            compare=compare,
-            baseline=before,
-            tolerance=tolerance,
+            otherwise=matrix.short(paths, "cpu", threads) if provider is None and chosen != "cpu" and not full else (),
+            # a provider that was named is tried: its own refusal says more
+            absent=matrix.absent if full else lambda name: None,
         )
+        report.require_measured(made)
+        if quality:
+            from gantool.benching.quality import add_quality  # loads torch
+
+            add_quality(made, show)
+        if compare:
+            on_gpu = any(cell["provider"] == "cuda" and cell["status"] == "measured" for cell in made["cells"])
+            device = "cuda" if on_gpu else "cpu"
+            made["compare"] = rivals.compare(paths[0], compare, settings.batches, seconds, timeout, show, device)
+    if baseline is not None:
+        made["baseline"] = earlier.compare(made, before, tolerance)
+    return made

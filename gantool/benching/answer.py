@@ -1,19 +1,14 @@
-"""Which cell to take: the best of each model of a report, in words and as FILE.bench.json."""
+"""Which cell to take: the best of each model of a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gantool.benching.matrix import label
-from gantool.errors import GantoolError
-from gantool.system.files import write_json
 
 INVISIBLE = 1.0  # level of 255: no eye sees it
-CHOICE_SCHEMA = 2  # 1 did not say which file it was of
-DIGESTS = ("sha256", "weights_sha256", "graph_sha256", "model")  # of a report's file; null when not known
 
 Cells = Sequence[dict[str, Any]]
 
@@ -45,47 +40,6 @@ def levels_off(cell: dict[str, Any]) -> float:
     return 0.0 if cell["file"]["precision"] == "float32" else float("inf")
 
 
-def choices(report: dict[str, Any], within_p99: bool) -> dict[Path, dict[str, Any]]:
-    """What `write_choices` writes, by path: for each model the best throughput, or the best within the report's p99.
-
-    GantoolError when a model has no cell within it.
-    """
-    limits = Limits(report["answer"]["limits"]["p99_ms"], report["answer"]["limits"]["memory_mb"])
-    found = {}
-    for model in report["answer"]["models"]:
-        best = model["best_within_p99" if within_p99 else "best_throughput"]
-        if best is None:
-            bound = f"{limits.p99:g} ms p99" if within_p99 else f"{limits.memory:g} MB"
-            raise GantoolError(
-                f"Nothing measured of {model['name']} is within {bound}: there is no choice to write.", "Allow more."
-            )
-        cell = report["cells"][best["cell"]]
-        rows = [
-            row for row in cell["batches"] if _fits(row, limits) and (not within_p99 or row["p99_ms"] <= limits.p99)
-        ]
-        path = Path(cell["file"]["path"])
-        found[path.with_name(path.name + ".bench.json")] = {
-            "schema_version": CHOICE_SCHEMA,
-            "file": path.name,
-            "architecture": cell["file"]["architecture"],
-            **{key: cell["file"].get(key) for key in DIGESTS},
-            **{key: cell[key] for key in ("provider", "threads", "options", "settings")},
-            **_rates(best),
-            "machine": report["machine"],
-            # as in a report: what `gantool export --triton --bench` reads
-            "batches": [_rates(row) for row in rows],
-        }
-    return found
-
-
-def write_choices(report: dict[str, Any], within_p99: bool) -> list[Path]:
-    """Write the choice of each model beside its file, as FILE.bench.json; all, or none."""
-    found = choices(report, within_p99)
-    for path, choice in found.items():
-        write_json(path, choice)
-    return list(found)
-
-
 def _recommend(cells: Cells, limits: Limits) -> dict[str, Any]:
     measured = [cell for cell in cells if cell["status"] == "measured"]
     pairs = [(cell, row) for cell in measured for row in cell["batches"] if _fits(row, limits)]
@@ -112,10 +66,6 @@ def _fits(row: dict[str, Any], limits: Limits) -> bool:
     return limits.memory is None or all(mb <= limits.memory for mb in used)
 
 
-def _rates(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("batch", "images_per_second", "p99_ms")}
-
-
 def _fastest(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any] | None:
     if not pairs:
         return None
@@ -125,7 +75,7 @@ def _fastest(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str
         "file": cell["file"]["path"],
         "name": cell["file"]["name"],
         **{key: cell[key] for key in ("provider", "threads", "options")},
-        **_rates(row),
+        **{key: row[key] for key in ("batch", "images_per_second", "p99_ms")},
         "of_gemm": row.get("of_gemm"),
     }
 

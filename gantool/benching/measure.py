@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import statistics
 import time
@@ -62,11 +63,11 @@ def measure(
     maker(generator, SEED, 0, 1)()
     first = clock()
     device = nvml.open_device() if request.cell.provider in ON_GPU else None
-    rows, timed, index = [], {}, 1
+    rows, timed = [], {}
     for batch in request.batches:
-        timer = _Timer(generator, batch, index, partial(emit, f"batch {batch}"), clock, device)
-        rows.append(timer.row(request.seconds))
-        timed[batch], index = timer.images, timer.index
+        alive = partial(emit, f"batch {batch}")
+        row, timed[batch] = _time_batch(generator, batch, request.seconds, alive, clock, device)
+        rows.append(row)
     reference = Generator(request.reference) if request.reference is not None else None
     settings = generator.session.get_provider_options().get(PROVIDERS[request.cell.provider], {})
     reduced = arithmetic(request.cell.provider, settings)
@@ -134,57 +135,51 @@ def _split(path: Path, provider: str, nodes: list[str]) -> GantoolError:
     )
 
 
-class _Timer:
-    """Runs of one batch, each of other images, as an app's calls are."""
+def _time_batch(
+    generator: Generator,
+    batch: int,
+    seconds: float,
+    alive: Callable[[], None],
+    clock: Clock,
+    device: nvml.Device | None,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """A row of the report, and the last images. Each run makes other images, as an app does.
 
-    def __init__(
-        self,
-        generator: Generator,
-        batch: int,
-        index: int,
-        alive: Callable[[], None],
-        clock: Clock,
-        device: nvml.Device | None,
-    ) -> None:
-        self.generator, self.batch, self.index = generator, batch, index
-        self.alive, self.clock, self.device = alive, clock, device
-        self.images = np.empty(0)
-        self.device_mb: float | None = None
+    Energy and CPU time are of all runs at this batch, the first ones too.
+    """
+    images = np.empty(0)
+    numbers = itertools.count(0, batch)
+    device_mb: list[float] = []
 
-    def row(self, seconds: float) -> dict[str, Any]:
-        """A row of the report. Energy and CPU time are of all runs at this batch, the first ones too."""
-        bound = self.generator.session if isinstance(self.generator.session, Bound) else None
-        if bound:
-            bound.spent.clear()
-        first, joules, cpu = self.index, self._joules(), time.process_time()
-        timing = time_runs(self._run, seconds)
-        cpu, after = time.process_time() - cpu, self._joules()
-        thousands = (self.index - first) / 1000
-        return {
-            "batch": self.batch,
-            "plan": asdict(self.generator.plan(self.batch)),
-            **timing.row(self.batch),
-            "copies": _copies(bound) if bound else None,
-            "peak_memory_mb": machine.peak_memory_mb(),
-            "device_memory_mb": self.device_mb,
-            "cpu_seconds_per_1000": cpu / thousands,
-            "joules_per_1000": None if joules is None or after is None else (after - joules) / thousands,
-        }
-
-    def _run(self) -> float:
-        make = maker(self.generator, SEED, self.index, self.batch)
-        start = self.clock()
-        self.images = make()
-        elapsed = self.clock() - start
-        self.index += self.batch
-        self.alive()
-        used = self.device.used_mb() if self.device else None
-        if used is not None:
-            self.device_mb = max(used, self.device_mb or 0.0)
+    def run() -> float:
+        nonlocal images
+        make = maker(generator, SEED, next(numbers), batch)
+        start = clock()
+        images = make()
+        elapsed = clock() - start
+        alive()
+        used = device.used_mb() if device else None
+        device_mb.extend([] if used is None else [used])
         return elapsed
 
-    def _joules(self) -> float | None:
-        return self.device.joules() if self.device else None
+    bound = generator.session if isinstance(generator.session, Bound) else None
+    if bound:
+        bound.spent.clear()
+    joules, cpu = device.joules() if device else None, time.process_time()
+    timing = time_runs(run, seconds)
+    cpu, after = time.process_time() - cpu, device.joules() if device else None
+    thousands = next(numbers) / 1000
+    row = {
+        "batch": batch,
+        "plan": asdict(generator.plan(batch)),
+        **timing.row(batch),
+        "copies": _copies(bound) if bound else None,
+        "peak_memory_mb": machine.peak_memory_mb(),
+        "device_memory_mb": max(device_mb, default=None),
+        "cpu_seconds_per_1000": cpu / thousands,
+        "joules_per_1000": None if joules is None or after is None else (after - joules) / thousands,
+    }
+    return row, images
 
 
 def _copies(bound: Bound) -> dict[str, float]:

@@ -12,8 +12,6 @@ from typing import Any
 
 from gantool.artifact.manifest import MAX_BATCH
 from gantool.benching import answer, matrix
-from gantool.benching.baseline import TOLERANCE
-from gantool.benching.baseline import compare as compare_reports
 from gantool.benching.matrix import Cell, Request, label, manifest_of
 from gantool.errors import GantoolError, excerpt
 from gantool.system import machine
@@ -86,59 +84,6 @@ def measure_cell(
             if message["stage"] != stage:
                 stage = message["stage"]
                 listener(stage)
-
-
-def bench_files(
-    paths: Sequence[Path],
-    settings: Settings = Settings(),
-    listener: Listen = lambda stage: None,
-    *,
-    provider: str | None = None,
-    threads: int | None = None,
-    options: Sequence[str] = (),
-    full: bool = False,
-    quality: bool = False,
-    compare: Sequence[str] = (),
-    baseline: Any = None,
-    tolerance: float = TOLERANCE,
-) -> dict[str, Any]:
-    """What `gantool bench` does, with its options: the report of `bench`, and `quality`, `compare` and `baseline`.
-
-    `baseline`: an earlier report. GantoolError when nothing could be measured, or for an option that does not exist.
-    """
-    if compare:
-        from gantool.benching import rivals
-
-        rivals.check(compare)
-    chosen = provider or matrix.best_provider()
-    cells = matrix.full(paths, machine.usable_cores()) if full else matrix.short(paths, chosen, threads, options)
-    report = bench(
-        cells,
-        settings,
-        listener,
-        otherwise=matrix.short(paths, "cpu", threads) if provider is None and chosen != "cpu" and not full else (),
-        # a provider that was named is tried: its own refusal says more
-        absent=matrix.absent if full else lambda name: None,
-    )
-    require_measured(report)
-    if quality:
-        from gantool.benching.quality import add_quality
-
-        add_quality(report, listener)
-    if compare:
-        on_gpu = any(cell["provider"] == "cuda" and cell["status"] == "measured" for cell in report["cells"])
-        report["compare"] = rivals.compare(
-            paths[0],
-            compare,
-            settings.batches,
-            settings.seconds,
-            settings.timeout,
-            listener,
-            "cuda" if on_gpu else "cpu",
-        )
-    if baseline is not None:
-        report["baseline"] = compare_reports(report, baseline, tolerance)
-    return report
 
 
 def bench(

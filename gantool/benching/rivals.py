@@ -2,12 +2,13 @@
 
 `python -m gantool.benching.rivals` is one contender. It reads lines of JSON on stdin. The first is `way` (gantool,
 torch, compile or torchscript), `path` of the ONNX file and `device` (cpu, cuda), and is answered {"ready"}. Then
-{"batch", "seconds"} is answered {"rate", "runs"} (images a second), and {"images", "to"}, which saves that many images
-of FRESH_SEED as npy, {"written"}. A GantoolError is {"error", "hint"}; any other failure, a traceback.
+{"batch", "seconds"} is answered {"rate"} (images a second), and {"images", "to"}, which saves that many images of
+FRESH_SEED as npy, {"written"}. A GantoolError is {"error", "hint"}; any other failure, a traceback.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import tempfile
@@ -43,8 +44,7 @@ PROOF_IMAGES = 64
 SEED = 0x726F756E  # of the timed images
 
 Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
-Make = Callable[[int], np.ndarray]
-MakeAgain = Callable[[int, int, int], np.ndarray]
+Make = Callable[[int, int, int], np.ndarray]  # seed, number of the first, count → uint8 (count, H, W, C)
 
 
 def check(ways: Sequence[str]) -> None:
@@ -68,7 +68,6 @@ def compare(
     Returns `file`, `device`, `rounds`, and `contenders`: of each `name`, and either `batches` (batch,
     images_per_second: the median of rounds; ratio: the median over rounds of ours by its) and `proof`, or `cause`.
     """
-    check(ways)
     generator, ours = Generator(path), np.empty(0)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gantool-bench-")))
@@ -189,39 +188,34 @@ def main() -> None:
     messages = json_input()
     request = next(messages)
     try:
-        make, make_again = contender(request["way"], Path(request["path"]), request["device"])
+        make = contender(request["way"], Path(request["path"]), request["device"])
         send({"ready": True})
+        first = itertools.count()
         for message in messages:
             if "to" in message:
-                np.save(message["to"], make_again(FRESH_SEED, 0, message["images"]))
+                np.save(message["to"], make(FRESH_SEED, 0, message["images"]))
                 send({"written": message["to"]})
             else:
-                speed, runs = rate(make, message["batch"], message["seconds"], time.perf_counter)
-                send({"rate": speed, "runs": runs})
+                batch = message["batch"]
+                speed = rate(lambda n: make(SEED, n * next(first), n), batch, message["seconds"], time.perf_counter)
+                send({"rate": speed})
     except GantoolError as error:
         send({"error": error.message, "hint": error.hint})
 
 
-def contender(way: str, path: Path, device: str) -> tuple[Make, MakeAgain]:
-    """(count → new images), and (seed, first, count → those images): uint8 (N, H, W, C).
+def contender(way: str, path: Path, device: str) -> Make:
+    """Makes the images of FRESH_SEED, or any new ones of another seed, as an app of its kind would.
 
     GantoolError when this way can't be had: no TorchScript beside, no run, inputs that no seed gives.
     """
     if way != OURS:
         return _through_torch(way, path, device)
     generator = Generator(path, device)
-    made = 0
-
-    def make(count: int) -> np.ndarray:
-        nonlocal made
-        made += count
-        return generator.sample(count, SEED, made - count)
-
-    return make, lambda seed, first, count: generator.sample(count, seed, first)
+    return lambda seed, first, count: generator.sample(count, seed, first)
 
 
-def _through_torch(way: str, path: Path, device: str) -> tuple[Make, MakeAgain]:
-    """As a careful user of torch would write it: inference mode, channels_last, pixels on the device."""
+def _through_torch(way: str, path: Path, device: str) -> Make:
+    """As a careful user of torch would write it: inference mode, channels_last, latents and pixels on the device."""
     import torch
 
     manifest = Generator(path).manifest
@@ -232,30 +226,23 @@ def _through_torch(way: str, path: Path, device: str) -> tuple[Make, MakeAgain]:
     module, inputs = _module(way, path, device, manifest)
     if way == "compile":
         module = torch.compile(module)
+    shapes = {item.name: item.shape for item in manifest.latents}
 
-    def images(drawn: dict[str, Any], index: np.ndarray) -> np.ndarray:
-        feeds = []
-        for item in inputs:
-            label = item.distribution == "label"
-            feeds.append((torch.from_numpy(index % item.classes) if label else drawn[item.name]).to(device))
-        output = module(*feeds)
+    @torch.inference_mode()
+    def make(seed: int, first: int, count: int) -> np.ndarray:
+        index = np.arange(first, first + count, dtype=np.int64)
+        if seed == FRESH_SEED:
+            drawn = {name: torch.from_numpy(array) for name, array in latents.draw(shapes, seed, index).items()}
+        else:
+            drawn = {name: torch.randn(count, *shape, device=device) for name, shape in shapes.items()}
+        drawn |= {i.name: torch.from_numpy(index % i.classes) for i in inputs if i.distribution == "label"}
+        output = module(*(drawn[item.name].to(device) for item in inputs))
         if image:
             output = ((output.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         made: np.ndarray = output.cpu().numpy()
         return made
 
-    def make(count: int) -> np.ndarray:
-        with torch.inference_mode():
-            drawn = {i.name: torch.randn(count, *i.shape, device=device) for i in manifest.latents}
-            return images(drawn, np.arange(count, dtype=np.int64))
-
-    def make_again(seed: int, first: int, count: int) -> np.ndarray:
-        index = np.arange(first, first + count, dtype=np.int64)
-        drawn = latents.draw({i.name: i.shape for i in manifest.latents}, seed, index)
-        with torch.inference_mode():
-            return images({name: torch.from_numpy(array) for name, array in drawn.items()}, index)
-
-    return make, make_again
+    return make
 
 
 def _module(way: str, path: Path, device: str, manifest: Manifest) -> tuple[Any, Sequence[Any]]:

@@ -80,12 +80,11 @@ def parts(latencies: Sequence[float]) -> list[Sequence[float]]:
     return [latencies[a:b] for a, b in itertools.pairwise(edges)]
 
 
-def rate(make: Callable[[int], object], batch: int, seconds: float, clock: Callable[[], float]) -> tuple[float, int]:
-    """Images a second of one call after another for at least `seconds`, and the number of calls."""
-    runs, start = 0, clock()
-    while True:
+def rate(make: Callable[[int], object], batch: int, seconds: float, clock: Callable[[], float]) -> float:
+    """Images a second of one call after another for at least `seconds`."""
+    runs, start, elapsed = 0, clock(), 0.0
+    while runs == 0 or elapsed < seconds:
         make(batch)
         runs += 1
         elapsed = clock() - start
-        if elapsed >= seconds:
-            return batch * runs / elapsed, runs
+    return batch * runs / elapsed

@@ -74,13 +74,6 @@ def command(
             show_default=False,
         ),
     ] = None,
-    write_choice: Annotated[
-        bool,
-        typer.Option(
-            "--write-choice",
-            help="Write the best of each model (under --p99 when that is given) beside its file, as FILE.bench.json.",
-        ),
-    ] = False,
     quality: Annotated[
         bool, typer.Option("--quality", help="Fréchet distance of each variant's images to the float32 file's.")
     ] = False,
@@ -105,7 +98,6 @@ def command(
         Path | None, typer.Option(help="Write a CSV file: a row for each cell and batch.", show_default=False)
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report as one HTML file.", show_default=False)] = None,
-    context: typer.Context = None,  # type: ignore[assignment]
 ) -> None:
     """Time exported generators, each in a fresh process without torch, and prove their images right.
 
@@ -148,12 +140,6 @@ def command(
         from gantool.benching.html import write_html
 
         write_html(made, html)
-    if write_choice:
-        from gantool.benching import answer
-
-        given = context.get_parameter_source("p99")
-        for path in answer.write_choices(made, within_p99=given is not None and given.name == "COMMANDLINE"):
-            console(stderr=True).print(f"Written: {path}")
     if baseline and made["baseline"]["regressed"]:
         raise typer.Exit(REGRESSED)
 

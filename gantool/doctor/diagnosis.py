@@ -109,18 +109,14 @@ class Outcome:
     failure: str | None = None
 
 
+@dataclass(frozen=True)
 class Machine:
-    """What is known of a machine, and the faults found so far.
+    """What is known of a machine. `gpus`, `runtime`: as in a report; `required`: a provider that must work."""
 
-    `runtime`, `gpus`: as in the report of `gantool.doctor.examine`. `required`: a provider that must work.
-    """
-
-    def __init__(self, required: str | None, wheels: Sequence[Wheel]) -> None:
-        self.required, self.wheels = required, wheels
-        self.runtime_wheels = [wheel.name for wheel in runtimes(wheels)]
-        self.runtime: dict[str, Any] | None = None
-        self.gpus: dict[str, Any] = {}
-        self.faults: list[Fault] = []
+    required: str | None
+    wheels: Sequence[Wheel]
+    gpus: dict[str, Any]
+    runtime: dict[str, Any] | None = None
 
     @property
     def has_gpu(self) -> bool:
@@ -131,89 +127,89 @@ class Machine:
         """The CUDA that onnxruntime is built for, e.g. "13.0"."""
         return (self.runtime or {}).get("cuda")
 
-    def judge(self, name: str, outcome: Outcome) -> tuple[str, str]:
-        """The state of a provider and why. If it should work and does not, a fault is added to `faults`."""
-        status = {probe["name"]: probe["status"] for probe in outcome.probes}
-        wrong = ", ".join(probe for probe in PROBES if status.get(probe) == "wrong")
-        if wrong:
-            self.faults.append(Fault(name, "fault", f"{name} computes {wrong} wrong.", **self._reinstall()))
-            return WRONG, f"{wrong} differ from the expected values"
-        failed = [probe for probe in PROBES if status.get(probe) != "right"]
-        if outcome.failure is None and not failed:
-            return WORKS, ""
-        if outcome.failure is None and failed == ["latents"] and name in WITHOUT_LATENTS:
-            return WORKS, "no uint64: it runs generator.onnx, not the seeded file"
-        if name in NVIDIA and not self.has_gpu:
-            why = "no NVIDIA GPU or driver" + (f" (its process {outcome.failure})" if outcome.failure else "")
-            if name == self.required:
-                self.faults.append(Fault(name, "fault", f"{name}: {why}.", then=remedies.driver_advice(self.cuda)))
-            return UNUSABLE, why
-        text = "\n".join([outcome.stderr, *(str(probe.get("why") or "") for probe in outcome.probes)])
-        causes = find_causes(text)
-        if name == "tensorrt" and causes.missing_of("tensorrt"):
-            return self._tensorrt_missing(causes.missing_of("tensorrt"))
-        why, remedy = (self._nvidia_cause(causes) if name in NVIDIA else None) or (
-            _description(outcome, causes, text),
-            self._reinstall(),
-        )
-        self.faults.append(Fault(name, "fault", f"{name}: {why}.", **remedy))
-        return BROKEN, why
 
-    def _nvidia_cause(self, causes: Causes) -> tuple[str, dict[str, str]] | None:
-        """The known cause of a failure on CUDA or TensorRT, and its remedy."""
-        cuda, requirements = self.cuda, remedies.cuda_requirements(self.cuda)
-        if libcuda := causes.missing_of("driver"):
-            return f"{', '.join(libcuda)} is missing, though there is a GPU", {
-                "then": "In a container: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility … "
-                "Elsewhere: install the driver's CUDA library, libcuda.so.1."
-            }
-        toolkit = (*causes.missing_of("cuda"), *causes.missing_of("cudnn"))
-        if toolkit or "cudnn" in causes.symptoms:
-            why = f"missing: {', '.join(toolkit)}" if toolkit else "cuDNN is missing"
-            return why, remedies.install(*requirements)
-        reinstall = remedies.install(*requirements, options="--force-reinstall")
-        driver = f"driver {self.gpus['driver'] or '?'}, for CUDA {self.gpus['cuda'] or '?'}"
-        known: dict[str, tuple[str, dict[str, str]]] = {
-            "driver-old": (
-                f"the driver, or another libcuda that was loaded, is too old for CUDA {cuda} ({driver})",
-                {"then": f"{remedies.driver_advice(cuda)} LD_LIBRARY_PATH must not lead to another libcuda.so.1."},
-            ),
-            "driver-mismatch": (
-                f"the driver's parts are of different versions ({driver})",
-                {"then": "Restart the machine; if that does not help, install the driver again."},
-            ),
-            "no-device": (
-                "CUDA sees no device, though the driver does",
-                {"then": "Check CUDA_VISIBLE_DEVICES: unset it, or set it to the number of a GPU."},
-            ),
-            "cudnn-mixed": ("parts of cuDNN are of different versions", reinstall),
-            "gpu-unsupported": (
-                "these libraries are not built for this GPU",
-                {"then": "Install a version of onnxruntime-gpu that is built for it, or use --provider cpu."},
-            ),
-            "memory": ("the GPU has no memory left", {"then": "Stop what uses it; nvidia-smi lists the programs."}),
+def judge(machine: Machine, name: str, outcome: Outcome) -> tuple[str, str, Fault | None]:
+    """The state of a provider, why, and the fault if it should work and does not."""
+    status = {probe["name"]: probe["status"] for probe in outcome.probes}
+    wrong = ", ".join(probe for probe in PROBES if status.get(probe) == "wrong")
+    if wrong:
+        fault = Fault(name, "fault", f"{name} computes {wrong} wrong.", **_reinstall(machine))
+        return WRONG, f"{wrong} differ from the expected values", fault
+    failed = [probe for probe in PROBES if status.get(probe) != "right"]
+    if outcome.failure is None and not failed:
+        return WORKS, "", None
+    if outcome.failure is None and failed == ["latents"] and name in WITHOUT_LATENTS:
+        return WORKS, "no uint64: it runs generator.onnx, not the seeded file", None
+    if name in NVIDIA and not machine.has_gpu:
+        why = "no NVIDIA GPU or driver" + (f" (its process {outcome.failure})" if outcome.failure else "")
+        fault = Fault(name, "fault", f"{name}: {why}.", then=remedies.driver_advice(machine.cuda))
+        return UNUSABLE, why, fault if name == machine.required else None
+    text = "\n".join([outcome.stderr, *(str(probe.get("why") or "") for probe in outcome.probes)])
+    causes = find_causes(text)
+    if name == "tensorrt" and causes.missing_of("tensorrt"):
+        return _tensorrt_missing(machine, causes.missing_of("tensorrt"))
+    known = _nvidia_cause(machine, causes) if name in NVIDIA else None
+    why, remedy = known or (_description(outcome, causes, text), _reinstall(machine))
+    return BROKEN, why, Fault(name, "fault", f"{name}: {why}.", **remedy)
+
+
+def _nvidia_cause(machine: Machine, causes: Causes) -> tuple[str, dict[str, str]] | None:
+    """The known cause of a failure on CUDA or TensorRT, and its remedy."""
+    cuda, requirements = machine.cuda, remedies.cuda_requirements(machine.cuda)
+    if libcuda := causes.missing_of("driver"):
+        return f"{', '.join(libcuda)} is missing, though there is a GPU", {
+            "then": "In a container: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility … "
+            "Elsewhere: install the driver's CUDA library, libcuda.so.1."
         }
-        supported, needed = remedies.cuda_major(self.gpus["cuda"]), remedies.cuda_major(cuda)
-        too_old = ("driver-old",) if supported and needed and supported < needed else ()  # whatever the message says
-        for symptom in (*too_old, *causes.symptoms):
-            if symptom in known:
-                return known[symptom]
-        if causes.mismatched:
-            return f"of a version that does not fit: {', '.join(causes.mismatched)}", reinstall
-        return None
+    toolkit = (*causes.missing_of("cuda"), *causes.missing_of("cudnn"))
+    if toolkit or "cudnn" in causes.symptoms:
+        why = f"missing: {', '.join(toolkit)}" if toolkit else "cuDNN is missing"
+        return why, remedies.install(*requirements)
+    reinstall = remedies.install(*requirements, options="--force-reinstall")
+    driver = f"driver {machine.gpus['driver'] or '?'}, for CUDA {machine.gpus['cuda'] or '?'}"
+    known: dict[str, tuple[str, dict[str, str]]] = {
+        "driver-old": (
+            f"the driver, or another libcuda that was loaded, is too old for CUDA {cuda} ({driver})",
+            {"then": f"{remedies.driver_advice(cuda)} LD_LIBRARY_PATH must not lead to another libcuda.so.1."},
+        ),
+        "driver-mismatch": (
+            f"the driver's parts are of different versions ({driver})",
+            {"then": "Restart the machine; if that does not help, install the driver again."},
+        ),
+        "no-device": (
+            "CUDA sees no device, though the driver does",
+            {"then": "Check CUDA_VISIBLE_DEVICES: unset it, or set it to the number of a GPU."},
+        ),
+        "cudnn-mixed": ("parts of cuDNN are of different versions", reinstall),
+        "gpu-unsupported": (
+            "these libraries are not built for this GPU",
+            {"then": "Install a version of onnxruntime-gpu that is built for it, or use --provider cpu."},
+        ),
+        "memory": ("the GPU has no memory left", {"then": "Stop what uses it; nvidia-smi lists the programs."}),
+    }
+    supported, needed = remedies.cuda_major(machine.gpus["cuda"]), remedies.cuda_major(cuda)
+    too_old = ("driver-old",) if supported and needed and supported < needed else ()  # whatever the message says
+    for symptom in (*too_old, *causes.symptoms):
+        if symptom in known:
+            return known[symptom]
+    if causes.mismatched:
+        return f"of a version that does not fit: {', '.join(causes.mismatched)}", reinstall
+    return None
 
-    def _tensorrt_missing(self, missing: Sequence[str]) -> tuple[str, str]:
-        why = f"missing: {', '.join(missing)}"
-        wheels = [f"{wheel.name} {wheel.version}" for wheel in self.wheels if wheel.name.startswith("tensorrt")]
-        severity: Literal["fault", "advice"] = "fault" if wheels or self.required == "tensorrt" else "advice"
-        what = f"tensorrt: {why} (installed: {', '.join(wheels) or 'none'})."
-        lines = remedies.install(remedies.tensorrt_requirement(self.cuda, missing))
-        self.faults.append(Fault("tensorrt", severity, what, **lines, then=remedies.tensorrt_path(self.wheels)))
-        return BROKEN if wheels else NOT_INSTALLED, why
 
-    def _reinstall(self) -> dict[str, str]:
-        wheel = next(iter(runtimes(self.wheels)), None)
-        return remedies.install(f"{wheel.name}=={wheel.version}", options="--force-reinstall") if wheel else {}
+def _tensorrt_missing(machine: Machine, missing: Sequence[str]) -> tuple[str, str, Fault]:
+    why = f"missing: {', '.join(missing)}"
+    wheels = [f"{wheel.name} {wheel.version}" for wheel in machine.wheels if wheel.name.startswith("tensorrt")]
+    severity: Literal["fault", "advice"] = "fault" if wheels or machine.required == "tensorrt" else "advice"
+    what = f"tensorrt: {why} (installed: {', '.join(wheels) or 'none'})."
+    lines = remedies.install(remedies.tensorrt_requirement(machine.cuda, missing))
+    fault = Fault("tensorrt", severity, what, **lines, then=remedies.tensorrt_path(machine.wheels))
+    return BROKEN if wheels else NOT_INSTALLED, why, fault
+
+
+def _reinstall(machine: Machine) -> dict[str, str]:
+    wheel = next(iter(runtimes(machine.wheels)), None)
+    return remedies.install(f"{wheel.name}=={wheel.version}", options="--force-reinstall") if wheel else {}
 
 
 def _description(outcome: Outcome, causes: Causes, text: str) -> str:

@@ -6,15 +6,15 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gantool import __version__
 from gantool.doctor import remedies
-from gantool.doctor.diagnosis import NVIDIA, WORKS, Machine, Outcome, summary
-from gantool.doctor.libraries import Wheel, installed, owner
+from gantool.doctor.diagnosis import NVIDIA, WORKS, Machine, Outcome, judge, summary
+from gantool.doctor.libraries import Wheel, installed, owner, runtimes
 from gantool.doctor.remedies import GPU_WHEEL, Fault
 from gantool.errors import GantoolError
 from gantool.system.subprocesses import JsonProcess, describe_exit
@@ -30,6 +30,7 @@ ENVIRONMENT = (
     "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "NVIDIA_DRIVER_CAPABILITIES",
     "NVIDIA_TF32_OVERRIDE", "NVIDIA_VISIBLE_DEVICES", "VIRTUAL_ENV",
 )  # fmt: skip
+Run = Callable[[str, str], Outcome]  # a task of the worker, and what to call it
 MAX_STDERR = 200_000  # bytes that are searched for causes
 WORKER = (sys.executable, "-P", "-m", "gantool.doctor.worker")  # -P: imports nothing from the current folder
 
@@ -76,128 +77,126 @@ def examine(
         listener(stage)
         return run_worker([*(worker or WORKER), task], timeout)
 
-    return _Examination(provider, installed() if wheels is None else wheels, run).report()
+    wheels = installed() if wheels is None else wheels
+    faults: list[Fault] = []
+    gpus = _gpus(run("gpus", "the NVIDIA driver"), faults)
+    outcome = run("onnxruntime", "onnxruntime")
+    runtime = outcome.result
+    machine = Machine(provider, wheels, gpus, runtime)
+    if runtime is None:
+        faults.append(_no_runtime(machine, outcome))
+    available = runtime["providers"] if runtime else []
+    rows = [_row(machine, name, PROVIDERS[name], run, faults) for name in PROVIDERS if PROVIDERS[name] in available]
+    if runtime is not None:
+        faults += _absent_providers(machine, runtime, [row["name"] for row in rows])
+        faults += _two_runtimes(machine)
+    torch = _torch(machine, run, faults)
+    works = {row["name"] for row in rows if row["state"] == WORKS}
+    serious = any(fault.severity == "fault" for fault in faults)
+    report = {
+        "schema_version": 1,
+        "ok": not serious and works >= {"cpu", provider or "cpu"},
+        "required": provider,
+        "gantool": __version__,
+        "python": {"version": platform.python_version(), "path": sys.executable},
+        "platform": {"system": platform.platform(terse=True), "machine": platform.machine()},
+        "onnxruntime": runtime,
+        "gpus": gpus,
+        "providers": rows,
+        "unused": [name for name in available if name not in PROVIDERS.values()],
+        "wheels": [{"name": wheel.name, "version": wheel.version} for wheel in wheels],
+        "torch": torch,
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        "faults": [asdict(fault) for fault in faults],
+    }
+    return private(report)  # type: ignore[no-any-return]
 
 
-class _Examination(Machine):
-    def __init__(self, required: str | None, wheels: Sequence[Wheel], run: Callable[[str, str], Outcome]) -> None:
-        super().__init__(required, wheels)
-        self._run = run
+def _gpus(outcome: Outcome, faults: list[Fault]) -> dict[str, Any]:
+    if outcome.result is not None:
+        return outcome.result
+    why = f"the process that asked the NVIDIA driver {outcome.failure}"
+    faults.append(Fault(None, "fault", f"{why}.", then="Try nvidia-smi; restart the machine."))
+    return {"driver": None, "cuda": None, "devices": [], "files": False, "why": why}
 
-    def report(self) -> dict[str, Any]:
-        self.gpus = self._find_gpus()
-        self.runtime = self._find_runtime()
-        available = self.runtime["providers"] if self.runtime else []
-        rows = [self._try(name, full_name) for name, full_name in PROVIDERS.items() if full_name in available]
-        if self.runtime is not None:
-            self._check_absent_providers(self.runtime, [row["name"] for row in rows])
-            self._check_two_runtimes()
-        torch = self._find_torch()
-        states = {row["name"]: row["state"] for row in rows}
-        ok = (
-            states.get("cpu") == WORKS
-            and not any(fault.severity == "fault" for fault in self.faults)
-            and (self.required is None or states.get(self.required) == WORKS)
-        )
-        report = {
-            "schema_version": 1,
-            "ok": ok,
-            "required": self.required,
-            "gantool": __version__,
-            "python": {"version": platform.python_version(), "path": sys.executable},
-            "platform": {"system": platform.platform(terse=True), "machine": platform.machine()},
-            "onnxruntime": self.runtime,
-            "gpus": self.gpus,
-            "providers": rows,
-            "unused": [name for name in available if name not in PROVIDERS.values()],
-            "wheels": [{"name": wheel.name, "version": wheel.version} for wheel in self.wheels],
-            "torch": torch,
-            "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-            "faults": [asdict(fault) for fault in self.faults],
-        }
-        return private(report)  # type: ignore[no-any-return]
 
-    def _find_gpus(self) -> dict[str, Any]:
-        outcome = self._run("gpus", "the NVIDIA driver")
-        if outcome.result is not None:
-            return outcome.result
-        why = f"the process that asked the NVIDIA driver {outcome.failure}"
-        self.faults.append(Fault(None, "fault", f"{why}.", then="Try nvidia-smi; restart the machine."))
-        return {"driver": None, "cuda": None, "devices": [], "files": False, "why": why}
+def _no_runtime(machine: Machine, outcome: Outcome) -> Fault:
+    names = [wheel.name for wheel in runtimes(machine.wheels)]
+    needed = remedies.cuda_requirements(None)
+    if len(names) > 1:
+        lines = remedies.replace(names, *needed)
+    elif names:
+        lines = remedies.install(*names, options="--force-reinstall")
+    else:
+        lines = remedies.install(*(needed if machine.has_gpu else ["onnxruntime"]))
+    what = f"onnxruntime can't be imported (its process {outcome.failure}): {summary(outcome.stderr)}"
+    return Fault(None, "fault", what, **lines)
 
-    def _find_runtime(self) -> dict[str, Any] | None:
-        outcome = self._run("onnxruntime", "onnxruntime")
-        if outcome.result is not None:
-            return outcome.result
-        names = self.runtime_wheels
-        if len(names) > 1:
-            lines = remedies.replace(names, *remedies.cuda_requirements(self.cuda))
-        elif names:
-            lines = remedies.install(*names, options="--force-reinstall")
-        else:
-            lines = remedies.install(*(remedies.cuda_requirements(self.cuda) if self.has_gpu else ["onnxruntime"]))
-        what = f"onnxruntime can't be imported (its process {outcome.failure}): {summary(outcome.stderr)}"
-        self.faults.append(Fault(None, "fault", what, **lines))
+
+def _torch(machine: Machine, run: Run, faults: list[Fault]) -> dict[str, Any] | None:
+    wheel = next((wheel for wheel in machine.wheels if wheel.name == "torch"), None)
+    if wheel is None:
         return None
+    outcome = run("torch", "torch")
+    if outcome.result is None:
+        why = f"its process {outcome.failure}: {summary(outcome.stderr)}"
+        return {"version": wheel.version, "cuda": None, "available": False, "devices": 0, "why": why}
+    found = {**outcome.result, "why": None}
+    if machine.has_gpu and not found["available"]:
+        built = f"for CUDA {found['cuda']}" if found["cuda"] else "without CUDA"
+        what = f"torch {found['version']}, built {built}, sees no GPU: it trains on the CPU."
+        then = "Install the build that https://pytorch.org/get-started/locally/ names."
+        if found["cuda"]:
+            then = remedies.driver_advice(found["cuda"])
+        faults.append(Fault(None, "advice", what, then=then))
+    return found
 
-    def _find_torch(self) -> dict[str, Any] | None:
-        wheel = next((wheel for wheel in self.wheels if wheel.name == "torch"), None)
-        if wheel is None:
-            return None
-        outcome = self._run("torch", "torch")
-        if outcome.result is None:
-            why = f"its process {outcome.failure}: {summary(outcome.stderr)}"
-            return {"version": wheel.version, "cuda": None, "available": False, "devices": 0, "why": why}
-        found = {**outcome.result, "why": None}
-        if self.has_gpu and not found["available"]:
-            built = f"for CUDA {found['cuda']}" if found["cuda"] else "without CUDA"
-            what = f"torch {found['version']}, built {built}, sees no GPU: it trains on the CPU."
-            then = "Install the build that https://pytorch.org/get-started/locally/ names."
-            if found["cuda"]:
-                then = remedies.driver_advice(found["cuda"])
-            self.faults.append(Fault(None, "advice", what, then=then))
-        return found
 
-    def _try(self, name: str, full_name: str) -> dict[str, Any]:
-        outcome = self._run(full_name, name)
-        state, why = self.judge(name, outcome)
-        libraries = (outcome.result or {}).get("libraries")
-        if libraries is not None:
-            libraries = [{**library, "wheel": owner(library["path"], self.wheels)} for library in libraries]
-        return {
-            "name": name,
-            "provider": full_name,
-            "state": state,
-            "why": why,
-            "probes": outcome.probes,
-            "libraries": libraries,
-        }
+def _row(machine: Machine, name: str, full_name: str, run: Run, faults: list[Fault]) -> dict[str, Any]:
+    """Try a provider."""
+    outcome = run(full_name, name)
+    state, why, fault = judge(machine, name, outcome)
+    if fault is not None:
+        faults.append(fault)
+    libraries = (outcome.result or {}).get("libraries")
+    if libraries is not None:
+        libraries = [{**library, "wheel": owner(library["path"], machine.wheels)} for library in libraries]
+    return {
+        "name": name,
+        "provider": full_name,
+        "state": state,
+        "why": why,
+        "probes": outcome.probes,
+        "libraries": libraries,
+    }
 
-    def _check_absent_providers(self, runtime: dict[str, Any], present: list[str]) -> None:
-        """Add a fault if there is a GPU and no CUDA provider, or the required provider is absent."""
-        lacks = f"The installed onnxruntime {runtime['version']} has no"
-        if "cuda" not in present and (self.has_gpu or self.required in NVIDIA):
-            expected = self.required in NVIDIA or GPU_WHEEL in self.runtime_wheels
-            severity: Literal["fault", "advice"] = "fault" if expected else "advice"
-            what = f"{lacks} CUDA provider{', and there is a GPU' if self.has_gpu else ''}."
-            remove = self.runtime_wheels or [runtime["package"] or "onnxruntime"]
-            self.faults.append(
-                Fault("cuda", severity, what, **remedies.replace(remove, *remedies.cuda_requirements(self.cuda)))
-            )
-        if self.required == "openvino" and "openvino" not in present:
-            lines = remedies.install("onnxruntime-openvino")
-            then = "In an environment of its own, without onnxruntime."
-            self.faults.append(Fault("openvino", "fault", f"{lacks} OpenVINO provider.", **lines, then=then))
 
-    def _check_two_runtimes(self) -> None:
-        names = self.runtime_wheels
-        if len(names) < 2:
-            return
-        kept = [GPU_WHEEL if GPU_WHEEL in names else next(name for name in names if name != "onnxruntime")]
-        if self.has_gpu and GPU_WHEEL in names:
-            kept = remedies.cuda_requirements(self.cuda)
-        what = f"{' and '.join(names)} are both installed, and contain the same files: one of them is damaged."
-        self.faults.append(Fault(None, "advice", what, **remedies.replace(names, *kept)))
+def _absent_providers(machine: Machine, runtime: dict[str, Any], present: list[str]) -> Iterator[Fault]:
+    """There is a GPU and no CUDA provider, or the required provider is absent."""
+    lacks = f"The installed onnxruntime {runtime['version']} has no"
+    required, names = machine.required, [wheel.name for wheel in runtimes(machine.wheels)]
+    if "cuda" not in present and (machine.has_gpu or required in NVIDIA):
+        expected = required in NVIDIA or GPU_WHEEL in names
+        what = f"{lacks} CUDA provider{', and there is a GPU' if machine.has_gpu else ''}."
+        lines = remedies.replace(
+            names or [runtime["package"] or "onnxruntime"], *remedies.cuda_requirements(machine.cuda)
+        )
+        yield Fault("cuda", "fault" if expected else "advice", what, **lines)
+    if required == "openvino" and "openvino" not in present:
+        lines = remedies.install("onnxruntime-openvino")
+        then = "In an environment of its own, without onnxruntime."
+        yield Fault("openvino", "fault", f"{lacks} OpenVINO provider.", **lines, then=then)
+
+
+def _two_runtimes(machine: Machine) -> Iterator[Fault]:
+    names = [wheel.name for wheel in runtimes(machine.wheels)]
+    if len(names) < 2:
+        return
+    kept = [GPU_WHEEL if GPU_WHEEL in names else next(name for name in names if name != "onnxruntime")]
+    if machine.has_gpu and GPU_WHEEL in names:
+        kept = remedies.cuda_requirements(machine.cuda)
+    what = f"{' and '.join(names)} are both installed, and contain the same files: one of them is damaged."
+    yield Fault(None, "advice", what, **remedies.replace(names, *kept))
 
 
 def run_worker(command: Sequence[str], timeout: float) -> Outcome:

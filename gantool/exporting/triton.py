@@ -95,7 +95,7 @@ def check(repository: Path, name: str) -> None:
 def preferred_batches(
     report: Mapping[str, Any], *, origin: object = "The report", architecture: str = "", model: str = ""
 ) -> list[int]:
-    """The batches of a `gantool bench --json` report, or of its choice, within 5 % of its best images a second.
+    """The batches of a `gantool bench --json` report within 5 % of its best images a second.
 
     Ascending, and at most MAX_BATCH_SIZE; of a report with several cells, those of the best cell. `origin`: the
     report's file, for messages. `architecture` and `model` (`Manifest.model`, which tells its weights): those of the
@@ -103,16 +103,14 @@ def preferred_batches(
     GantoolError for what is no such report.
     """
     try:
-        cells = [report] if "batches" in report else [c for c in report["cells"] if c["status"] == "measured"]
-        # a choice has its file's name under `file`, and what a report says of a file beside it
-        files = [c["file"] if isinstance(c.get("file"), dict) else c for c in cells]
-        architectures = {str(file["architecture"]) for file in files if file.get("architecture")}
+        cells = [cell for cell in report["cells"] if cell["status"] == "measured"]
+        architectures = {str(cell["file"]["architecture"]) for cell in cells if cell["file"].get("architecture")}
         rates = [
             {int(row["batch"]): float(row["images_per_second"]) for row in cell["batches"]}
-            for cell, file in zip(cells, files, strict=True)
-            if not model or file.get("model") in (None, model)
+            for cell in cells
+            if not model or cell["file"].get("model") in (None, model)
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise GantoolError(
             f"{origin} is no report of gantool bench: it has no batches with images a second.",
             "Make one: gantool bench --json > report.json",

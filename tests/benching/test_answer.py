@@ -1,8 +1,7 @@
-"""The best cell of each model of a report, in words and as FILE.bench.json."""
+"""The best cell of each model of a report."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from support.benched import measured, report_of, row
 from gantool.benching import answer
 from gantool.benching.answer import Limits
 from gantool.benching.matrix import Cell
-from gantool.errors import GantoolError
 from gantool.exporting.triton import preferred_batches
 
 
@@ -62,23 +60,5 @@ def test_a_variant_that_was_not_compared_is_no_smallest_file() -> None:
     assert found["answer"]["models"][0]["smallest_file"]["name"] == "generator.onnx"
 
 
-def test_choice_is_written_beside_its_file_and_read_by_triton(report: dict[str, Any], tmp_path: Path) -> None:
-    (path,) = answer.write_choices(report, within_p99=False)
-    assert path == tmp_path / "generator.int8.onnx.bench.json"
-    choice = json.loads(path.read_text())
-    assert (choice["file"], choice["provider"], choice["threads"]) == ("generator.int8.onnx", "cpu", None)
-    assert (choice["batch"], choice["images_per_second"]) == (64, pytest.approx(900))
-    assert preferred_batches(choice) == [64]
+def test_triton_prefers_the_batches_of_a_report(report: dict[str, Any]) -> None:
     assert preferred_batches(report) == [64]
-    # a batch that is too slow for a latency is no preferred one
-    (within,) = answer.choices(report, within_p99=True).values()
-    assert [batch["batch"] for batch in within["batches"]] == [1, 64]
-    int8 = {**report, "answer": answer.answer(report["cells"][1:2], report["models"], Limits(10.0))}
-    (of_int8,) = answer.choices(int8, within_p99=True).values()
-    assert preferred_batches(of_int8) == [1]
-
-
-def test_no_choice_within_the_limits(report: dict[str, Any]) -> None:
-    report["answer"] = answer.answer(report["cells"], report["models"], Limits(1.0))
-    with pytest.raises(GantoolError, match="within 1 ms p99"):
-        answer.write_choices(report, within_p99=True)

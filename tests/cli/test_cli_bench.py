@@ -83,24 +83,11 @@ def test_full_takes_no_provider(runs: Path) -> None:
 
 
 def test_files_that_are_written(runs: Path, tmp_path: Path) -> None:
-    result = invoke(
-        runs, "--csv", str(tmp_path / "b.csv"), "--html", str(tmp_path / "b.html"), "--write-choice", "--quality"
-    )
+    result = invoke(runs, "--csv", str(tmp_path / "b.csv"), "--html", str(tmp_path / "b.html"), "--quality")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "b.csv").read_text().startswith("file,precision,bytes,model,sha256,")
     assert (tmp_path / "b.html").read_text().startswith("<!doctype html>")
     assert "Fréchet distance (pixels)" in result.stdout
-    path = runs / "0001-mlp-a" / "export" / "generator.seeded.onnx.bench.json"
-    assert json.loads(path.read_text())["batch"] == 1
-    assert "Written:" in result.stderr
-    assert "generator.seeded.onnx.bench.json" in result.stderr
-    path.unlink()
-
-
-def test_choice_within_a_latency_that_nothing_keeps(runs: Path) -> None:
-    result = invoke(runs, "--write-choice", "--p99", "0")
-    assert isinstance(result.exception, GantoolError)
-    assert "within 0 ms p99" in result.exception.message
 
 
 @pytest.mark.parametrize(("factor", "code", "says"), [(1e6, 3, "slower: a regression"), (1e-6, 0, "faster")])

@@ -164,7 +164,8 @@ def test_the_manifest_tells_how_the_file_was_made(cli: Run, run: RunDir) -> None
 def test_an_app_kit_and_a_model_repository(cli: Run, run: RunDir) -> None:
     if not assets_there():
         pytest.skip("onnxruntime-web is not there: make assets")
-    Path("bench.json").write_text(json.dumps({"batches": [{"batch": 8, "images_per_second": 9.0}]}))
+    cell = {"file": {}, "status": "measured", "batches": [{"batch": 8, "images_per_second": 9.0}]}
+    Path("bench.json").write_text(json.dumps({"cells": [cell]}))
     flags = ["--app", "kit", "--triton", "models", "--bench", "bench.json", "--no-provenance"]
     code, out, _ = cli("export", *flags, "--json")
     assert code == 0

@@ -346,16 +346,33 @@ def test_files_that_do_not_serve(tmp_path: Path) -> None:
 # batches from a report
 
 
-def report(rates: Mapping[int, float]) -> dict[str, Any]:
-    return {"batches": [{"batch": batch, "images_per_second": rate} for batch, rate in rates.items()]}
+def cell(rates: Mapping[int, float], model: str | None = None, architecture: str = "mlp") -> dict[str, Any]:
+    batches = [{"batch": batch, "images_per_second": rate} for batch, rate in rates.items()]
+    file = {"path": "g.onnx", "architecture": architecture, "model": model}
+    return {"file": file, "status": "measured", "batches": batches}
+
+
+def report(*cells: dict[str, Any]) -> dict[str, Any]:
+    return {"cells": [*cells, {"status": "crashed"}]}
 
 
 def test_preferred_batches_are_those_near_the_best() -> None:
     rates = {256: 1200.0, 1: 100.0, 64: 1000.0, 8: 949.0, 16: 951.0, 32: 950.0}
-    assert triton.preferred_batches(report(rates)) == [16, 32, 64]
+    assert triton.preferred_batches(report(cell(rates))) == [16, 32, 64]
 
 
-@pytest.mark.parametrize("broken", [{}, {"batches": [{"batch": 1}]}, {"batches": None}, {"batches": [3]}, []], ids=str)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"cells": None},
+        {"cells": [3]},
+        {"cells": [cell({1: 1.0}) | {"batches": [{"batch": 1}]}]},
+        {"cells": [cell({1: 1.0}) | {"file": "g.onnx"}]},
+        [],
+    ],
+    ids=str,
+)
 def test_what_is_no_report(broken: Any) -> None:
     with pytest.raises(GantoolError, match="no report of gantool bench"):
         triton.preferred_batches(broken)
@@ -363,36 +380,23 @@ def test_what_is_no_report(broken: Any) -> None:
         triton.preferred_batches(broken, origin=Path("bench.json"))
 
 
-def of(model: str | None, rate: float) -> dict[str, Any]:
-    """A cell of a report."""
-    file = {"path": "g.onnx", "architecture": "mlp", "model": model}
-    return {"file": file, "status": "measured", **report({8: rate, 64: 10 * rate})}
-
-
 def test_a_report_of_other_weights_is_refused_and_cells_of_others_are_passed_over() -> None:
-    both = {"cells": [of("a" * 64, 1.0), {**of("b" * 64, 9.0), **report({8: 9.0})}]}
+    both = report(cell({8: 1.0, 64: 10.0}, "a" * 64), cell({8: 9.0}, "b" * 64))
     assert triton.preferred_batches(both, architecture="mlp", model="a" * 64) == [64]
     assert triton.preferred_batches(both, architecture="mlp", model="b" * 64) == [8]
     with pytest.raises(GantoolError, match="another training of mlp"):
         triton.preferred_batches(both, architecture="mlp", model="c" * 64)
     # one of before reports had digests is taken as it is
-    assert triton.preferred_batches({"cells": [of(None, 1.0)]}, architecture="mlp", model="c" * 64) == [64]
-    choice = {"file": "g.onnx", "architecture": "mlp", "model": "a" * 64, **report({8: 1.0})}
-    assert triton.preferred_batches(choice, architecture="mlp", model="a" * 64) == [8]
-    with pytest.raises(GantoolError, match="another training of mlp"):
-        triton.preferred_batches(choice, architecture="mlp", model="c" * 64)
+    assert triton.preferred_batches(report(cell({8: 1.0})), architecture="mlp", model="c" * 64) == [8]
 
 
 def test_a_report_of_large_batches_alone() -> None:
     with pytest.raises(GantoolError, match="no batch from 1 to 64"):
-        triton.preferred_batches(report({128: 10.0}))
+        triton.preferred_batches(report(cell({128: 10.0})))
 
 
 def test_a_report_of_another_generator() -> None:
-    cell = report({8: 10.0}) | {"status": "measured", "file": {"path": "generator.onnx", "architecture": "dcgan"}}
-    measured = {"cells": [cell, {"status": "crashed"}]}
+    measured = report(cell({8: 10.0}, architecture="dcgan"))
     assert triton.preferred_batches(measured, architecture="dcgan") == [8]
     with pytest.raises(GantoolError, match=r"^b\.json is of another generator: it measures dcgan, not mlp"):
         triton.preferred_batches(measured, origin="b.json", architecture="mlp")
-    choice = report({8: 10.0}) | {"file": "generator.onnx"}  # as --write-choice leaves it: it names none
-    assert triton.preferred_batches(choice, architecture="mlp") == [8]
