@@ -48,17 +48,18 @@ def save(path: Path, state: dict[str, Any]) -> None:
     content = {"schema": SCHEMA, **state}
     try:
         with replacing(path) as temporary:
-            torch.save({**content, "digest": digest(content)}, temporary)
+            with temporary.open("wb") as stream:  # given a path, torch reports a full disk as "unexpected pos"
+                torch.save({**content, "digest": digest(content)}, stream)
             _check_amount(content, temporary.stat().st_size)
     except _TooMuchError as error:
         raise GantoolError(
             f"The checkpoint {path} can't be written: {error}.",
             "A buffer of the architecture repeats its values: register it with .contiguous(), or persistent=False.",
         ) from error
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+    except (OSError, RuntimeError) as error:
         raise GantoolError(
             f"The checkpoint {path} can't be written: {error}.",
-            "The checkpoint before it is untouched: free space or mend the folder, then --resume the run.",
+            "Older checkpoints are untouched: free space or mend the folder, then --resume the run.",
         ) from error
 
 

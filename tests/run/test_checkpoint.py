@@ -232,23 +232,6 @@ def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
         checkpoint.save(tmp_path / "file" / "a.pt", {})
 
 
-def test_a_disk_that_fills_up_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.pt"
-    checkpoint.save(path, {"step": 1})
-
-    def full(state: object, target: Path) -> None:
-        target.write_bytes(b"half")
-        raise RuntimeError("PytorchStreamWriter failed writing file")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(GantoolError, match="can't be written") as caught:
-        checkpoint.save(path, {"step": 2})
-    assert "--resume" in caught.value.hint
-    monkeypatch.undo()
-    assert checkpoint.load(path)["step"] == 1
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pt"]
-
-
 @pytest.mark.parametrize(
     ("keep", "keep_every", "wanted"),
     [
