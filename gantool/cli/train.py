@@ -134,9 +134,10 @@ def _train(name: str, options: list[Option], flags: dict[str, Any], resume: str 
     with distributed.joined(_print_error) as group:
         opened = session.open_session(name, given, resume, group)
         display = display_for(opened) if group.leads else Display()
+        begin = opened.state.step
         status = run_session(opened, display, (signal.SIGINT, signal.SIGTERM), lambda: os._exit(130))
         if group.leads:
-            _show_end(name, opened, status)
+            _show_end(name, opened, status, begin)
     if status == "interrupted":
         sys.exit(130)
 
@@ -148,8 +149,8 @@ def _print_error(error: Exception) -> None:
         traceback.print_exception(error)
 
 
-def _show_end(name: str, opened: Session, status: Status) -> None:
-    """Where everything is, and what to type next."""
+def _show_end(name: str, opened: Session, status: Status, begin: int) -> None:
+    """Where everything is, and what to type next. `begin`: the step at which this session began."""
     from gantool.run import best
     from gantool.training import tensorboard
 
@@ -163,7 +164,7 @@ def _show_end(name: str, opened: Session, status: Status) -> None:
     if status == "interrupted":
         out.print(f"Resume with: gantool train {name} --resume {shlex.quote(str(run.path))}")
         return
-    older = "; what is in its export/ is of an earlier step" if run.export.is_dir() else ""
+    older = "; what is in its export/ is of an earlier step" if run.export.is_dir() and state.step > begin else ""
     out.print(f"Next: gantool export {shlex.quote(str(run.path))}{older}")
 
 

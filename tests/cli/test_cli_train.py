@@ -466,6 +466,13 @@ def test_a_run_is_resumed_by_number_name_or_path(name: str) -> None:
     assert (run_json()["step"], run_json()["steps"], run_json()["tick"]) == (4, 4, 1)
 
 
+def test_an_export_is_called_older_only_when_the_run_went_on() -> None:
+    sound("mlp", *TINY, "--steps", 2)
+    Path("runs/0001-mlp-noise/export").mkdir()
+    assert "of an earlier step" not in sound("mlp", "--resume", 1).output
+    assert "of an earlier step" in sound("mlp", "--resume", 1, "--steps", 3).output
+
+
 @pytest.mark.parametrize(("flag", "value"), [("--batch-size", 4), ("--widths", "9")])
 def test_what_would_make_it_another_run_can_not_change(flag: str, value: object) -> None:
     sound("mlp", *TINY, "--steps", 2)
