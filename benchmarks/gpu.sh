@@ -64,7 +64,7 @@ part() {
 }
 
 bench() { # files of one export, in every way; what it prints is JSON
-  "$python" -m gantool bench "$out/dcgan/generator.onnx" --full --minutes 1 --seconds 0.5 --compare torch --json >"$out/bench.json"
+  "$python" -m gantool bench "$out/dcgan/generator.onnx" --full --minutes 1 --seconds 0.5 --compare "torch=$out/dcgan/generator.pt2" --json >"$out/bench.json"
 }
 shards() { # how many images a second reach the disk
   "$python" -m gantool generate "$out/dcgan/generator.seeded.onnx" --count 400000 --shard-size 50000 --provider cuda \
@@ -72,7 +72,7 @@ shards() { # how many images a second reach the disk
 }
 files() {
   "$python" -m gantool train dcgan --device cuda --steps 300 --tick 100 --runs "$out/runs" &&
-    "$python" -m gantool export --runs "$out/runs" -o "$out/dcgan" --onnx --seeded
+    "$python" -m gantool export --runs "$out/runs" -o "$out/dcgan" --onnx --seeded --pt2
 }
 # timeout runs programs, no functions: they are exported to a shell of their own
 export out python

@@ -47,8 +47,8 @@ def bench(
     tensorrt or openvino; default: cuda where it works, else cpu. `seconds`: of timed calls a batch. `full`: all
     variants beside a file, on every provider, with every number of threads and option, in at most `minutes`. `p99`,
     `memory`: the latency (ms) and memory (MB) that the best may take. `quality`: the Fréchet distance of each variant's
-    images to those of the float32 file. `compare`: torch, compile, torchscript: the same generator through torch.
-    `baseline`: the file of an earlier report, to compare with. docs/bench.md describes the report.
+    images to those of the float32 file. `compare`: torch, compile, torchscript=FILE: the same generator through
+    torch. `baseline`: the file of an earlier report, to compare with. docs/bench.md describes the report.
 
     GantoolError when nothing could be measured, or for what does not exist.
     """
@@ -56,7 +56,7 @@ def bench(
     paths = [find_artifact(None if one is None else name_of(one), Path(runs)) for one in given]
     before = None if baseline is None else read_json(Path(baseline))
     settings = report.Settings(tuple(batches), seconds, timeout, minutes, answer.Limits(p99, memory))
-    rivals.check(compare)
+    rivals.parse(compare)
     chosen = provider or matrix.best_provider()
     cells = matrix.full(paths, machine.usable_cores()) if full else matrix.short(paths, chosen, threads, options)
     with terminal.status() if progress else nullcontext(lambda stage: None) as show:

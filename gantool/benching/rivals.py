@@ -1,9 +1,9 @@
 """Time the same generator through torch, in turns with ours, and compare the images.
 
 `python -m gantool.benching.rivals` is one contender. It reads lines of JSON on stdin. The first is `way` (gantool,
-torch, compile or torchscript), `path` of the ONNX file and `device` (cpu, cuda), and is answered {"ready"}. Then
-{"batch", "seconds"} is answered {"rate"} (images a second), and {"images", "to"}, which saves that many images of
-FRESH_SEED as npy, {"written"}. A GantoolError is {"error", "hint"}; any other failure, a traceback.
+torch, compile or torchscript), `path` of the ONNX file, `file` for torch (or null) and `device` (cpu, cuda), and is
+answered {"ready"}. Then {"batch", "seconds"} is answered {"rate"} (images a second), and {"images", "to"}, which saves
+that many images of FRESH_SEED as npy, {"written"}. A GantoolError is {"error", "hint"}; any other failure, a traceback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gantool.artifact import latents
 from gantool.artifact.manifest import Manifest, file_name
 from gantool.benching.proof import FRESH_SEED, difference, limits
 from gantool.benching.timing import rate
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, excerpt
 from gantool.run import rundir
 from gantool.runtime import Generator
 from gantool.system.files import reading
@@ -47,33 +47,53 @@ Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
 Make = Callable[[int, int, int], np.ndarray]  # seed, number of the first, count → uint8 (count, H, W, C)
 
 
-def check(ways: Sequence[str]) -> None:
-    """GantoolError for a way that does not exist."""
-    for way in ways:
+def parse(given: Sequence[str]) -> dict[str, Path | None]:
+    """The file for torch of each way in `given`: `torch`, `compile`, or WAY=FILE. GantoolError for other texts.
+
+    torch runs the code that such a file holds, so only files that were named are loaded, none that lies beside.
+    """
+    found: dict[str, Path | None] = {}
+    for text in given:
+        way, named, file = text.partition("=")
         if way not in WAYS:
-            raise GantoolError(f"There is nothing to compare with that is called {way!r}.", f"Use {','.join(WAYS)}.")
+            raise GantoolError(
+                f"There is nothing to compare with that is called {excerpt(way)!r}.",
+                "Use torch, compile or torchscript=FILE.",
+            )
+        if way == "torchscript" and not named:
+            name = file_name("torchscript")
+            raise GantoolError(
+                "Loading TorchScript runs the code in it, so the file has to be named.",
+                f"If you trust it: --compare torchscript={name} (gantool export --torchscript writes it).",
+            )
+        found[way] = Path(file) if named else None
+    return found
 
 
 def compare(
     path: Path,
-    ways: Sequence[str],
+    given: Sequence[str],
     batches: Sequence[int],
     seconds: float,
     timeout: float,
     listener: Callable[[str], None] = lambda stage: None,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Time `path` and `ways`, each in a process of its own, in turns: ROUNDS a batch, `seconds` in all for each.
+    """Time `path` and the ways `given` (see `parse`), each in a process of its own, in turns: ROUNDS a batch, `seconds`
+    in all for each.
 
     Returns `file`, `device`, `rounds`, and `contenders`: of each `name`, and either `batches` (batch,
     images_per_second: the median of rounds; ratio: the median over rounds of ours by its) and `proof`, or `cause`.
     """
+    files = parse(given)
+    ways = list(files)
     generator, ours = Generator(path), np.empty(0)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gantool-bench-")))
         processes = {way: stack.enter_context(JsonProcess(COMMAND)) for way in (OURS, *ways)}
         for way, process in processes.items():
-            process.send({"way": way, "path": str(path), "device": device})
+            file = files.get(way)
+            process.send({"way": way, "path": str(path), "file": file and str(file), "device": device})
 
         def ask(way: str, message: dict[str, Any]) -> dict[str, Any]:
             if message:
@@ -188,7 +208,8 @@ def main() -> None:
     messages = json_input()
     request = next(messages)
     try:
-        make = contender(request["way"], Path(request["path"]), request["device"])
+        file = request["file"] and Path(request["file"])
+        make = contender(request["way"], Path(request["path"]), file, request["device"])
         send({"ready": True})
         first = itertools.count()
         for message in messages:
@@ -203,18 +224,18 @@ def main() -> None:
         send({"error": error.message, "hint": error.hint})
 
 
-def contender(way: str, path: Path, device: str) -> Make:
+def contender(way: str, path: Path, file: Path | None, device: str) -> Make:
     """Makes the images of FRESH_SEED, or any new ones of another seed, as an app of its kind would.
 
-    GantoolError when this way can't be had: no TorchScript beside, no run, inputs that no seed gives.
+    GantoolError when this way can't be had: no such file, no run, inputs that no seed gives.
     """
     if way != OURS:
-        return _through_torch(way, path, device)
+        return _through_torch(way, path, file, device)
     generator = Generator(path, device)
     return lambda seed, first, count: generator.sample(count, seed, first)
 
 
-def _through_torch(way: str, path: Path, device: str) -> Make:
+def _through_torch(way: str, path: Path, file: Path | None, device: str) -> Make:
     """As a careful user of torch would write it: inference mode, channels_last, latents and pixels on the device."""
     import torch
 
@@ -223,7 +244,7 @@ def _through_torch(way: str, path: Path, device: str) -> Make:
         raise GantoolError(f"{path} takes data: no seed decides its images.", "Leave out --compare.")
     image = manifest.output.layout in ("CHW", "HWC")
     torch.set_num_threads(usable_cores())  # not what OMP_NUM_THREADS says of this process
-    module, inputs = _module(way, path, device, manifest)
+    module, inputs = _module(path, file, device, manifest)
     if way == "compile":
         module = torch.compile(module)
     shapes = {item.name: item.shape for item in manifest.latents}
@@ -245,7 +266,7 @@ def _through_torch(way: str, path: Path, device: str) -> Make:
     return make
 
 
-def _module(way: str, path: Path, device: str, manifest: Manifest) -> tuple[Any, Sequence[Any]]:
+def _module(path: Path, file: Path | None, device: str, manifest: Manifest) -> tuple[Any, Sequence[Any]]:
     """The module, and its inputs in their order: each has name, distribution and classes."""
     import torch
 
@@ -253,22 +274,18 @@ def _module(way: str, path: Path, device: str, manifest: Manifest) -> tuple[Any,
     from gantool.exporting import source_of
     from gantool.exporting.torch_files import archive, torchscript
 
-    if way == "torchscript":
-        scripted = path.with_name(file_name("torchscript"))
-        if not scripted.is_file():
-            raise GantoolError(f"There is no {scripted}.", "gantool export --torchscript")
-        return torchscript.load(scripted, device), inspection.inspect(scripted).manifest.inputs
-    program = path.with_name(file_name("pt2"))
-    inputs: Sequence[Any]
-    if program.is_file():
-        module, inputs = archive.load(program), inspection.inspect(program).manifest.inputs
+    if file is not None:
+        inputs: Sequence[Any] = inspection.inspect(file).manifest.inputs
+        if file.suffix != ".pt2":
+            return torchscript.load(file, device), inputs
+        module = archive.load(file)
     else:  # the checkpoint that the file was exported from
         run = rundir.RunDir(path.resolve().parent.parent)
         with reading(run.path):
             if not (run.path / "run.json").is_file():
                 raise GantoolError(
-                    f"Beside {path} is no {program.name}, and it is in no run: torch has nothing to load.",
-                    "gantool export --pt2",
+                    f"{path} is in no run: torch has no checkpoint to load.",
+                    f"Name a file that you trust: --compare torch={file_name('pt2')} (gantool export --pt2 writes it).",
                 )
         step = manifest.training.get("step")
         source = source_of(run, step=None if step is None else str(step))

@@ -81,7 +81,7 @@ def command(
         str | None,
         typer.Option(
             metavar="W,W,…",
-            help="torch, compile, torchscript: time the same generator through torch, in turns with ours.",
+            help="torch, compile, torchscript=FILE: time the same generator through torch, in turns with ours.",
             show_default=False,
         ),
     ] = None,

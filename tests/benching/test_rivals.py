@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from gantool import exporting
 from gantool.benching import rivals
-from gantool.benching.rivals import OURS, ROUNDS, WARM_ROUNDS, check, compare, contest
+from gantool.benching.rivals import OURS, ROUNDS, WARM_ROUNDS, compare, contest, parse
 from gantool.errors import GantoolError
 from gantool.run.rundir import RunDir
 
@@ -79,7 +80,14 @@ def test_other_images_are_no_comparison() -> None:
 
 def test_what_there_is_not() -> None:
     with pytest.raises(GantoolError, match="'jax'"):
-        check(["torch", "jax"])
+        parse(["torch", "jax"])
+
+
+def test_torchscript_is_loaded_only_when_its_file_is_named() -> None:
+    assert parse(["torch", "torchscript=a.pt"]) == {"torch": None, "torchscript": Path("a.pt")}
+    with pytest.raises(GantoolError, match="runs the code in it, so the file has to be named") as caught:
+        parse(["torch", "torchscript"])
+    assert "--compare torchscript=generator.torchscript.pt" in caught.value.hint
 
 
 @pytest.fixture
@@ -99,19 +107,31 @@ def test_a_contender_that_crashes_or_hangs(alone: Path, monkeypatch: pytest.Monk
         compare(alone, ["torch"], [1], 0.0, 1.0)
 
 
+def test_no_file_beside_is_loaded(alone: Path) -> None:
+    alone.with_name("generator.pt2").write_bytes(b"anything")
+    with pytest.raises(GantoolError, match="in no run: torch has no checkpoint to load") as caught:
+        rivals.contender("torch", alone, None, "cpu")
+    assert "--compare torch=generator.pt2" in caught.value.hint
+
+
 @pytest.mark.slow
 def test_a_contender_that_has_no_file_says_why(alone: Path) -> None:
-    ours, scripted, eager = compare(alone, ["torchscript", "torch"], [1], 0.0, 120)["contenders"]
+    missing = alone.with_name("generator.torchscript.pt")
+    ours, scripted, eager = compare(alone, [f"torchscript={missing}", "torch"], [1], 0.0, 120)["contenders"]
     assert ours["proof"] == "the golden ones"
-    assert "There is no " in scripted["cause"]
-    assert "gantool export --torchscript" in scripted["cause"]
-    assert "in no run: torch has nothing to load" in eager["cause"]
+    assert f"{missing} can't be read" in scripted["cause"]
+    assert "in no run: torch has no checkpoint to load" in eager["cause"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["generator.onnx", "generator.seeded.onnx"])
-def test_the_same_images_through_torch(exported_run: RunDir, name: str) -> None:
-    found = compare(exported_run.export / name, ["torch", "torchscript"], [1, 8], 0.01, 300)
+@pytest.mark.parametrize("named", [False, True])
+def test_the_same_images_through_torch(exported_run: RunDir, name: str, named: bool, tmp_path: Path) -> None:
+    path, way = exported_run.export / name, "torch"
+    if named:
+        exporting.write(exporting.source_of(exported_run), ["pt2"], tmp_path / "made")
+        way = f"torch={tmp_path}/made/generator.pt2"
+    found = compare(path, [way, f"torchscript={path.with_name('generator.torchscript.pt')}"], [1, 8], 0.01, 300)
     assert [who["way"] for who in found["contenders"]] == [OURS, "torch", "torchscript"]
     for who in found["contenders"]:
         assert "cause" not in who

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickletools
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,6 +84,63 @@ def is_pickle(data: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("exploded",)
+
+
+def pickled() -> bytes:
+    made = io.BytesIO()
+    torch.save(Bomb(), made)
+    return made.getvalue()
+
+
+def to_pickle(text: bytes) -> bytes:
+    return text.replace(b'"use_pickle": false', b'"use_pickle": true', 1)
+
+
+def to_guards(text: bytes) -> bytes:
+    return text.replace(b'"guards_code": []', b"\"guards_code\": [\"__import__('os').mkdir('exploded')\"]")
+
+
+def to_constant(text: bytes) -> bytes:
+    about = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True, "tensor_meta": None}
+    return json.dumps({"config": {"x": about}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"data/weights/model_weights_config.json": to_pickle, "data/weights/weight_0": pickled}, "a weight in it is"),
+        (
+            {"data/constants/model_constants_config.json": to_constant, "data/constants/opaque_obj_0": pickled},
+            "is a pickle|opaque",
+        ),
+        ({"data/sample_inputs/model.pt": pickled}, "example inputs"),
+        ({"data/weights/model.pt": pickled}, "data/weights/model.pt"),
+        ({"data/constants/model.pt": pickled}, "data/constants/model.pt"),
+        ({"models/model.json": to_guards}, "Python expressions"),
+        ({"data/aotinductor/model/model.so": pickled}, "model.so"),
+    ],
+)
+def test_what_torch_would_run_is_refused_and_not_run(
+    path: Path, changes: dict[str, Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(path) as opened:
+        records = {entry.filename: opened.read(entry) for entry in opened.infolist()}
+    for name, change in changes.items():
+        before = records.get(f"generator/{name}", b"")
+        records[f"generator/{name}"] = pickled() if change is pickled else change(before)
+        assert records[f"generator/{name}"] != before
+    with zipfile.ZipFile(tmp_path / "generator.pt2", "w") as written:
+        for name, data in records.items():
+            written.writestr(name, data)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GantoolError, match=rf"no \.pt2 file of gantool: .*{reason}"):
+        archive.load(tmp_path / "generator.pt2")
+    assert not Path("exploded").exists()
 
 
 class Fixed(Tiny):
