@@ -15,7 +15,7 @@ from PIL import Image
 from support.distributions import make_distribution
 
 from gantool.errors import GantoolError
-from gantool.exporting.app import assets
+from gantool.exporting.app import playground
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -93,7 +93,7 @@ def test_labels(tmp_path: Path) -> None:
 
 def test_the_app_kit(tour: Path) -> None:
     try:
-        assets.ort_web()
+        playground.ort_web()
     except GantoolError as error:
         pytest.skip(str(error))
     (command,) = commands(blocks("sh")[4])

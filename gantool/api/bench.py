@@ -10,7 +10,6 @@ from typing import Any
 
 from gantool.api import Named, name_of
 from gantool.benching import answer, matrix, report, rivals
-from gantool.benching import baseline as earlier
 from gantool.run.exports import find_artifact
 from gantool.system import machine, terminal
 from gantool.system.files import read_json
@@ -34,7 +33,7 @@ def bench(
     quality: bool = False,
     compare: Sequence[str] = (),
     baseline: str | os.PathLike[str] | None = None,
-    tolerance: float = earlier.TOLERANCE,
+    tolerance: float = answer.TOLERANCE,
     runs: str | os.PathLike[str] = "runs",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -78,5 +77,5 @@ def bench(
             device = "cuda" if on_gpu else "cpu"
             made["compare"] = rivals.compare(paths[0], compare, settings.batches, seconds, timeout, show, device)
     if baseline is not None:
-        made["baseline"] = earlier.compare(made, before, tolerance)
+        made["baseline"] = answer.compare(made, before, tolerance)
     return made

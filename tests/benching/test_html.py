@@ -12,7 +12,7 @@ import pytest
 from support.benched import measured, report_of, row
 
 from gantool.benching import html, tables
-from gantool.benching.baseline import compare
+from gantool.benching.answer import compare
 from gantool.benching.matrix import Cell
 from gantool.benching.report import CellError
 

@@ -15,7 +15,7 @@ from PIL import Image
 from gantool.artifact import inspection
 from gantool.errors import GantoolError
 from gantool.exporting import Artifact
-from gantool.exporting.app import assets, write_app
+from gantool.exporting.app import playground, write_app
 from gantool.run.rundir import RunDir
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -92,7 +92,7 @@ def run_hosts(report: Path, *arguments: object, **environment: str) -> tuple[str
 @pytest.fixture
 def browser_runtime() -> None:
     try:
-        assets.ort_web()
+        playground.ort_web()
     except GantoolError as error:
         pytest.skip(str(error))
 

@@ -16,7 +16,7 @@ from support.inprocess import Run
 
 from gantool import exporting
 from gantool.errors import GantoolError
-from gantool.exporting.app import assets
+from gantool.exporting.app import playground
 from gantool.exporting.onnx_files import graph
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
@@ -34,7 +34,7 @@ def run(exported_run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def assets_there() -> bool:
     try:
-        return bool(assets.ort_web())
+        return bool(playground.ort_web())
     except GantoolError:
         return False
 

@@ -20,7 +20,7 @@ from gantool import exporting
 from gantool.artifact import inspection, manifest
 from gantool.artifact.manifest import InputInfo, Manifest, OutputInfo
 from gantool.errors import GantoolError
-from gantool.exporting.app import assets, check, kit, readme, require_images, write_app
+from gantool.exporting.app import check, kit, playground, readme, require_images, write_app
 from gantool.exporting.source import Artifact, Source
 from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
@@ -38,7 +38,7 @@ FILES = {
     "node/package.json",
     "node/example.mjs",
     "web/index.html",
-    *(f"web/ort/{name}" for name in assets.ORT_WEB),
+    *(f"web/ort/{name}" for name in playground.ORT_WEB),
 }
 
 TEXTS = (".md", ".json", ".mjs", ".mts", ".py", ".html", ".txt")
@@ -48,11 +48,11 @@ TEXTS = (".md", ".json", ".mjs", ".mts", ".py", ".html", ".txt")
 def ort_web(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Small files in place of ONNX Runtime's: what it does is for the tests of hosts."""
     folder = tmp_path_factory.mktemp("assets")
-    for name in assets.ORT_WEB:
+    for name in playground.ORT_WEB:
         (folder / name).write_text(f"{name}\n")
-    digests = {name: sha256_of(folder / name) for name in assets.ORT_WEB}
-    (folder / assets.RECORD).write_text(json.dumps({"files": digests}))
-    monkeypatch.setattr(assets, "ASSETS", folder)
+    digests = {name: sha256_of(folder / name) for name in playground.ORT_WEB}
+    (folder / playground.RECORD).write_text(json.dumps({"files": digests}))
+    monkeypatch.setattr(playground, "ASSETS", folder)
     return folder
 
 
@@ -413,7 +413,7 @@ def test_a_generator_can_be_asked_about_before_it_is_exported() -> None:
         require_images(source(Tiny((2, 8, 6)), shape=(2, 8, 6)).about)
 
 
-@pytest.mark.parametrize("name", [*assets.ORT_WEB, assets.RECORD])
+@pytest.mark.parametrize("name", [*playground.ORT_WEB, playground.RECORD])
 def test_without_the_files_for_the_web(tiny: Artifact, tmp_path: Path, ort_web: Path, name: str) -> None:
     (ort_web / name).unlink()
     with pytest.raises(GantoolError, match=f"not installed: .* has no {re.escape(name)}") as caught:
@@ -423,7 +423,7 @@ def test_without_the_files_for_the_web(tiny: Artifact, tmp_path: Path, ort_web: 
     assert not (tmp_path / "app").exists()
 
 
-@pytest.mark.parametrize("name", assets.ORT_WEB)
+@pytest.mark.parametrize("name", playground.ORT_WEB)
 def test_with_damaged_files_for_the_web(tiny: Artifact, tmp_path: Path, ort_web: Path, name: str) -> None:
     (ort_web / name).write_bytes((ort_web / name).read_bytes()[:-1] + b"x")  # of the same length
     with pytest.raises(GantoolError, match=f"damaged: .*{re.escape(name)} is not the file that was inst") as caught:
@@ -435,9 +435,9 @@ def test_with_damaged_files_for_the_web(tiny: Artifact, tmp_path: Path, ort_web:
 
 @pytest.mark.parametrize("record", ["[]", "{}", '{"files": []}', '{"files": {"LICENSE": 3}}'])
 def test_with_a_record_of_no_use(ort_web: Path, record: str) -> None:
-    (ort_web / assets.RECORD).write_text(record)
+    (ort_web / playground.RECORD).write_text(record)
     with pytest.raises(GantoolError, match="is damaged"):
-        assets.ort_web()
+        playground.ort_web()
 
 
 def test_what_would_be_refused_is_told_before_anything_is_made(tiny: Artifact, tmp_path: Path, ort_web: Path) -> None:

@@ -22,7 +22,7 @@ from support.exports import Conditional, Tiny, Z, source, source_of
 from gantool import __version__, exporting
 from gantool.artifact import inspection, provenance
 from gantool.errors import GantoolError
-from gantool.exporting.app import assets, write_app
+from gantool.exporting.app import playground, write_app
 from gantool.exporting.source import Artifact
 from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
@@ -40,7 +40,7 @@ ASKED = [(70, 7, 0), (3, -5, 1000), (2, 2**63 - 1, 5), (1, -(2**63), 2**40), (2,
 def kits(tmp_path_factory: pytest.TempPathFactory, exported_run: RunDir) -> dict[str, Path]:
     """Kits of: a trained mlp; a colour generator, higher than wide; convolutions; a label, with hostile names."""
     try:
-        assets.ort_web()
+        playground.ort_web()
     except GantoolError as error:
         pytest.skip(str(error))
     label = Input("label", (), "label", classes=3)
@@ -270,7 +270,7 @@ PICTURE = {
 
 def pasted(language: str, seed: int, first: int, label: int | None) -> str:
     """The code that the playground shows of an image, and a line that writes its bytes to made.bin."""
-    code = (Path(assets.ASSETS).parent / "templates" / "playground" / "code.js").read_text(encoding="utf-8")
+    code = (Path(playground.ASSETS).parent / "templates" / "playground" / "code.js").read_text(encoding="utf-8")
     call = f"codeFor({language!r}, {str(seed)!r}, {first}, {json.dumps(label)})"
     script = f"const LABEL = {{ classes: 3 }};{code};process.stdout.write({call});"
     done = subprocess.run([hosts.node(), "-e", script], capture_output=True, text=True, encoding="utf-8")

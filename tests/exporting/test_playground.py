@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gantool import exporting
 from gantool.artifact import inspection
 from gantool.errors import GantoolError
-from gantool.exporting.app import assets, history, playground
+from gantool.exporting.app import history, playground
 from gantool.exporting.app.playground import split
 from gantool.plugin.architecture import Input
 from gantool.run import metrics_log
@@ -32,7 +32,7 @@ from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
 NEEDS_RUNTIME = pytest.mark.skipif(
-    not all((assets.ASSETS / name).is_file() for name in assets.ORT_WEB),
+    not all((playground.ASSETS / name).is_file() for name in playground.ORT_WEB),
     reason="the browser runtime is not there: make assets",
 )
 
@@ -242,7 +242,7 @@ def test_what_is_no_seeded_file_of_images_is_refused(files: dict[str, Path], tmp
 def test_a_missing_browser_runtime_is_named(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assets, "ASSETS", tmp_path)
+    monkeypatch.setattr(playground, "ASSETS", tmp_path)
     with pytest.raises(GantoolError, match="not installed") as caught:
         playground.build(files["one"], inspection.inspect(files["one"]).manifest)
     assert "make assets" in caught.value.hint

@@ -22,13 +22,13 @@ from gantool.artifact import inspection
 from gantool.artifact.latents import pixels
 from gantool.artifact.manifest import Manifest
 from gantool.artifact.provenance import xmp
-from gantool.exporting.app import assets, playground
+from gantool.exporting.app import playground
 from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
 pytestmark = pytest.mark.skipif(
-    not all((assets.ASSETS / name).is_file() for name in assets.ORT_WEB),
+    not all((playground.ASSETS / name).is_file() for name in playground.ORT_WEB),
     reason="the browser runtime is not there: make assets",
 )
 HOSTILE = "</script><img src=x onerror=hacked=1>"

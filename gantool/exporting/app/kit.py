@@ -16,8 +16,8 @@ from gantool.artifact import manifest
 from gantool.artifact.manifest import FILES, Manifest
 from gantool.artifact.provenance import of, xmp
 from gantool.errors import GantoolError
-from gantool.exporting.app import assets, readme
-from gantool.exporting.app.playground import require_images
+from gantool.exporting.app import readme
+from gantool.exporting.app.playground import ORT_WEB, ort_web, require_images
 from gantool.run.rundir import RunDir, label
 from gantool.system.files import MAX_JSON_BYTES, listing, read_bounded, replacing_folder, require_place, write_json
 
@@ -39,7 +39,7 @@ def check(folder: Path, about: Manifest) -> None:
     That is a fit generator (see `require_images`), the files for the web, and a `folder` that is new, empty or a kit.
     """
     require_images(about)
-    assets.ort_web()
+    ort_web()
     _require_kit(folder)
 
 
@@ -61,7 +61,7 @@ def write_app(
     if seeded.manifest.kind != "onnx-seeded":
         raise GantoolError(f"{seeded.path} is of kind {seeded.manifest.kind}; an app kit needs the seeded ONNX file.")
     check(folder, seeded.manifest)
-    ort_web = assets.ort_web()
+    runtime = ort_web()
     with replacing_folder(folder) as kit:
         shutil.copyfile(seeded.path, kit / MODEL)
         write_json(kit / MANIFEST, asdict(seeded.manifest))
@@ -75,8 +75,8 @@ def write_app(
         for program in ("python/generator.py", "node/example.mjs"):
             _fill(kit / program, xmp=packet)  # what JSON escapes, Python and JavaScript take in double quotes
         (kit / "web" / "ort").mkdir()
-        for name in assets.ORT_WEB:
-            shutil.copyfile(ort_web / name, kit / "web" / "ort" / name)
+        for name in ORT_WEB:
+            shutil.copyfile(runtime / name, kit / "web" / "ort" / name)
         if torchscript is not None:
             shutil.copyfile(torchscript.path, kit / "cpp" / TORCHSCRIPT)
             fill_cpp(kit / "cpp", torchscript.manifest, provenance)
@@ -141,7 +141,7 @@ def _require_kit(folder: Path) -> None:
 def _names() -> set[Path]:
     """Every file that a kit may have."""
     names = {Path(MODEL), Path(MANIFEST), Path(README), Path(PLAYGROUND), Path("cpp", TORCHSCRIPT)}
-    names |= {Path("web", "ort", name) for name in assets.ORT_WEB}
+    names |= {Path("web", "ort", name) for name in ORT_WEB}
     for language in LANGUAGES:
         names |= {Path(language, item.name) for item in (_TEMPLATES / language).iterdir()}
     return names | {Path(host, item.name) for host in JAVASCRIPT for item in (_TEMPLATES / "js").iterdir()}

@@ -22,11 +22,16 @@ from gantool.artifact.manifest import Manifest
 from gantool.artifact.provenance import SOFTWARE, of, xmp
 from gantool.errors import GantoolError
 from gantool.exporting.app import history
-from gantool.exporting.app.assets import ORT_WEB, ort_web
 from gantool.exporting.onnx_files.seeds import INDEX, SEED
 from gantool.run.rundir import RunDir
-from gantool.system.files import read_bounded, reading
+from gantool.system.files import read_bounded, read_json, reading, sha256_of
 
+ASSETS = Path(__file__).parent / "assets"
+ORT_WEB = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm", "LICENSE")
+RECORD = "onnxruntime-web.json"  # what the build installed: the version, and the SHA-256 of each file
+_ASSETS_HINT = (
+    "In a checkout: make assets; otherwise reinstall with the network: pip install --force-reinstall --no-deps gantool"
+)
 BUNDLE, WASM, _ = ORT_WEB
 MAX_SEEDED_BYTES = 256 * 2**20  # as base64 it has to fit a string of every browser
 # in order: each may use what those before it define
@@ -236,3 +241,19 @@ def _template(name: str) -> str:
     return (
         resources.files("gantool.exporting.app").joinpath("templates", "playground", name).read_text(encoding="utf-8")
     )
+
+
+def ort_web() -> Path:
+    """The folder with the files ORT_WEB, as they were installed; GantoolError where one is missing or was changed."""
+    for name in (*ORT_WEB, RECORD):
+        if not (ASSETS / name).is_file():
+            raise GantoolError(f"ONNX Runtime for the web is not installed: {ASSETS} has no {name}.", _ASSETS_HINT)
+    record = read_json(ASSETS / RECORD)
+    digests = record.get("files") if isinstance(record, dict) else None
+    for name in ORT_WEB:
+        if not isinstance(digests, dict) or digests.get(name) != sha256_of(ASSETS / name):
+            raise GantoolError(
+                f"ONNX Runtime for the web is damaged: {ASSETS / name} is not the file that was installed.",
+                _ASSETS_HINT,
+            )
+    return ASSETS
