@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from support.trainings import architecture, tiny_game
 
 from gantool.data import Dataset
@@ -17,7 +16,7 @@ from gantool.plugin import DataSource, options
 from gantool.plugin import architecture as declared
 from gantool.plugin import game as games
 from gantool.plugin.architecture import Recipe, SampleSpec
-from gantool.plugin.game import Batch, Game, Loss, Player
+from gantool.plugin.game import Game
 from gantool.scaffold import checked
 from gantool.testing import check_architecture
 
@@ -77,13 +76,13 @@ def test_one_with_labels_or_without(artifacts: bool) -> None:
 
 @pytest.mark.parametrize("artifacts", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_pairs_with_the_data_that_they_need(artifacts: bool) -> None:
-    (made,), paired = module(2)["gantool_architectures"](), module(3)["paired"]
+    (made,), paired = module(3)["gantool_architectures"](), module(4)["paired"]
     assert isinstance(paired(made.examples[0]), Dataset)
     check_architecture(made, artifacts=artifacts, data=paired)
 
 
 def test_there_is_no_other_code() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 def test_the_first_lines_are_those_that_the_command_prints() -> None:
@@ -99,17 +98,10 @@ def test_links_within_lead_somewhere(link: str) -> None:
 
 
 def with_lazy_penalty(spec: SampleSpec) -> Game:
-    """R1 (Mescheder et al. 2018) as a player of its own that has the discriminator of another one."""
+    """The page's R1, a player that has the discriminator of another one."""
     game = tiny_game(spec)
     judge, maker = game.players
-    network = judge.modules["discriminator"]
-
-    def penalty(batch: Batch) -> Loss:
-        real = batch["real"].clone().requires_grad_()
-        (slope,) = torch.autograd.grad(network(real).sum(), real, create_graph=True)
-        return Loss({"r1": slope.square().flatten(1).sum(1).mean()})
-
-    lazy = Player("lazy", "discriminator", judge.modules, penalty, ("real",), steps=1, every=4)
+    lazy = module(2)["lazy_r1"](judge.modules["discriminator"], gamma=10, every=4)
     return replace(game, players=(judge, lazy, maker), together=None)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,7 @@ from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 from gantool.system import terminal
 from gantool.system.files import reading
+from gantool.training.sampler import labels_of
 from gantool.training.state import pick_device
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def evaluate(
         dataset, notes = origin.load(source, size, judged)
     with _bars(progress) as watch:
         found = evaluation.evaluate(
-            judged.draw,
+            judged.draw(dataset.class_counts or judged.class_counts),
             dataset,
             samples=samples and min(samples, judged.available or samples),
             extractor=extractor,
@@ -133,8 +135,11 @@ def _bars(shown: bool) -> Iterator[Watch]:
         yield watch
 
 
-def draw_from(source: Source, seed: int, device: torch.device) -> Draw:
-    """The samples of `source` by number, as `gantool generate` numbers them: (start, count) → (count, *shape)."""
+def draw_from(source: Source, seed: int, device: torch.device, class_counts: Sequence[int] = ()) -> Draw:
+    """The samples of `source` by number: (start, count) → (count, *shape).
+
+    Latents are those of `gantool generate`; each class comes as often as in data with these `class_counts`.
+    """
     generator = source.generator.to(device)
     normal = {item.name: item.shape for item in source.normals}
 
@@ -144,7 +149,7 @@ def draw_from(source: Source, seed: int, device: torch.device) -> Draw:
         drawn: dict[str, Any] = dict(latents.draw(normal, seed, index))
         for item in source.inputs:
             if item.distribution == "label":
-                drawn[item.name] = index % item.classes
+                drawn[item.name] = labels_of(index, item.classes, class_counts)
             elif item.distribution == "data":
                 drawn[item.name] = source.rows(item, start + count)[start:]
         made: torch.Tensor = generator(*(torch.from_numpy(drawn[item.name]).to(device) for item in source.inputs))
@@ -194,7 +199,8 @@ class _Origin:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is evaluated. `draw(start, n)`: its samples start … start+n-1 of the seed, (n, *shape).
+    """What is evaluated. `draw(class_counts)(start, n)`: its samples start … start+n-1 of the seed, (n, *shape), whose
+    classes come as often as in data with these counts. `class_counts`: those of the data that it was trained on.
 
     `folder`: where the results go by default; None: nowhere. `available`: how many samples there are; None: any number.
     `against`: the rows of the data to compare with; None: all.
@@ -202,7 +208,8 @@ class _Subject:
 
     kind: Literal["run", "file", "floor", "ceiling"]
     spec: SampleSpec
-    draw: Draw
+    draw: Callable[[Sequence[int]], Draw]
+    class_counts: tuple[int, ...] = ()
     path: Path | None = None
     step: int | None = None
     folder: Path | None = None
@@ -231,7 +238,7 @@ def _floor(data: Dataset, seed: int) -> _Subject:
     return _Subject(
         kind="floor",
         spec=data.spec,
-        draw=lambda start, count: data.images[fakes[start : start + count]],
+        draw=lambda counts: lambda start, count: data.images[fakes[start : start + count]],
         available=len(fakes),
         against=reals,
     )
@@ -239,7 +246,7 @@ def _floor(data: Dataset, seed: int) -> _Subject:
 
 def _ceiling(data: Dataset, seed: int) -> _Subject:
     """Uniform noise: any generator is better."""
-    return _Subject("ceiling", data.spec, uniform(data.spec.shape, seed))
+    return _Subject("ceiling", data.spec, lambda counts: uniform(data.spec.shape, seed))
 
 
 def _run(
@@ -253,7 +260,8 @@ def _run(
     subject = _Subject(
         kind="run",
         spec=source.output,
-        draw=draw_from(source, seed, device),
+        draw=partial(draw_from, source, seed, device),
+        class_counts=data.class_counts,
         path=run.path,
         step=reached,
         folder=run.path / "evaluation" / f"step-{reached:08d}",
@@ -269,9 +277,14 @@ def _file(path: Path, seed: int) -> tuple[_Subject, _Origin]:
     height, width, channels = generator.shape if image else (0, 0, 0)
     spec = SampleSpec((channels, height, width) if image else output.shape)
 
-    def draw(start: int, count: int) -> np.ndarray:
-        samples = generator.sample(count, seed, start)
-        return np.ascontiguousarray(np.moveaxis(samples, 3, 1)) if image else samples
+    def draw(counts: Sequence[int]) -> Draw:
+        def drawn(start: int, count: int) -> np.ndarray:
+            classes = generator.manifest.classes
+            labels = labels_of(np.arange(start, start + count), classes, counts) if classes else None
+            samples = generator.sample(count, seed, start, labels)
+            return np.ascontiguousarray(np.moveaxis(samples, 3, 1)) if image else samples
+
+        return drawn
 
     subject = _Subject(
         kind="file",

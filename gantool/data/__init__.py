@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from gantool.data.dataset import Dataset, check_size
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, excerpt
 
 __all__ = ["Dataset", "load"]
 
+SHOWN = 5  # empty classes that a note lists
 ACCEPTED = (
     "Give a folder of images, a pack (gantool data pack), a .npz file, an IDX file (…-ubyte or .idx, also .gz), "
     "or a name that `gantool data list` shows, `digits` say."
@@ -27,6 +28,20 @@ def load(source: str, size: int | None = None) -> Dataset:
     """
     if size is not None:
         check_size(size)
+    found = _read(source, size)
+    missing = found.empty_classes
+    if not missing:
+        return found
+    # a pack keeps the notes of its source: each once
+    return replace(found, notes=tuple(dict.fromkeys((*found.notes, _absent(missing, len(found.class_counts))))))
+
+
+def _absent(missing: tuple[str, ...], classes: int) -> str:
+    shown = ", ".join(excerpt(name, 40) for name in missing[:SHOWN]) + (", …" if len(missing) > SHOWN else "")
+    return f"{len(missing)} of {classes} classes have no samples, so a generator can't learn them: {shown}"
+
+
+def _read(source: str, size: int | None) -> Dataset:
     path = Path(source)
     exists = bool(source) and os.path.exists(path)  # noqa: PTH110 — never raises, as Path's does
     if is_bare(source):

@@ -56,6 +56,12 @@ class Dataset:
             return ()
         return tuple(np.bincount(self.labels, minlength=len(self.class_names)).tolist())
 
+    @property
+    def empty_classes(self) -> tuple[str, ...]:
+        """The classes without a row, by name (by number where they have none)."""
+        names = self.class_names or tuple(map(str, range(len(self.class_counts))))
+        return tuple(name for name, count in zip(names, self.class_counts, strict=True) if not count)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, dtypes, shapes and values of all arrays: equal data, equal fingerprint."""

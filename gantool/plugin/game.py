@@ -34,6 +34,9 @@ class Player:
     back. While a player moves, the loop freezes the parameters of all others, so a loss needs no `detach`.
     `steps`: moves an iteration (None: the recipe's for a discriminator, 1 for a generator). `every`: move in every
     n-th iteration only (lazy regularisers). `after_step`: run without gradients after each move (weight clipping).
+    `shares`: the name of the player whose optimizer it moves with, some of whose parameters it has; None: it has an
+    optimizer of its own. A lazy regulariser needs it: Adam divides a gradient by its usual size, so with an Adam of its
+    own the weight of a loss cancels (StyleGAN2 has one optimizer for both; Karras et al. 2020, arXiv:1912.04958).
     `reuses`: those of `draws` for which it gets the previous player's tensors of the same iteration, if there are any.
     """
 
@@ -46,6 +49,7 @@ class Player:
     every: int = 1
     after_step: Callable[[], None] | None = None
     reuses: tuple[str, ...] = ()
+    shares: str | None = None
 
     def parameters(self) -> list[nn.Parameter]:
         """Trainable parameters of all modules, each once."""
@@ -80,6 +84,23 @@ class Game:
                 raise ValueError(f"player {player.name!r} draws {missing}, but the game declares {known}")
         if len({p.name for p in self.players}) != len(self.players):
             raise ValueError("two players have one name")
+        for player in self.players:
+            self._check_shares(player)
+
+    def _check_shares(self, player: Player) -> None:
+        owners = {p.name: p for p in self.players if p.shares is None}
+        if player.shares is None:
+            return
+        if player.shares not in owners:
+            raise ValueError(
+                f"player {player.name!r} shares the optimizer of {player.shares!r}; those with one are {list(owners)}"
+            )
+        owned = {id(parameter) for parameter in owners[player.shares].parameters()}
+        if any(id(parameter) not in owned for parameter in player.parameters()):
+            raise ValueError(
+                f"player {player.name!r} shares the optimizer of {player.shares!r}, "
+                "so it can move parameters of that player only"
+            )
 
     @property
     def draws(self) -> dict[str, Input]:

@@ -104,18 +104,28 @@ def make(name: str, *, label_smoothing: float = 0.0) -> Objective:
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """Mean of (‖∇D(x̂)‖₂ - 1)² at points between reals and fakes (Gulrajani et al. 2017, arXiv:1704.00028)."""
     mix = torch.rand((len(real),) + (1,) * (real.dim() - 1), device=real.device, dtype=real.dtype)
-    between = fake + mix * (real - fake)
-    if torch.compiler.is_compiling():  # AOTAutograd has no double backward, but can trace this
-        gradient = torch.func.grad(lambda images: critic(images).sum())(between)
-    else:
-        between.requires_grad_()
-        with SkipZeroGradients():
-            scores = critic(between)
-        (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
     # the tiny constant keeps the norm differentiable where a gradient is exactly zero
-    norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
+    norm = (_squared_slopes(critic, fake + mix * (real - fake)) + 1e-12).sqrt()
     penalty: Tensor = (norm - 1).square().mean()
     return penalty
+
+
+def r1(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """Mean of ‖∇D(x)‖² / 2 at the reals; multiply it by γ (R1; Mescheder et al. 2018, arXiv:1801.04406)."""
+    return 0.5 * _squared_slopes(discriminator, real.detach().clone()).mean()
+
+
+def _squared_slopes(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """‖∇D(x)‖² of each of the `points` (N, …): (N,), differentiable in the critic's parameters."""
+    if torch.compiler.is_compiling():  # AOTAutograd has no double backward, but can trace this
+        gradient = torch.func.grad(lambda images: critic(images).sum())(points)
+    else:
+        points.requires_grad_()
+        with SkipZeroGradients():
+            scores = critic(points)
+        (gradient,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
+    squares: Tensor = gradient.flatten(1).square().sum(1)
+    return squares
 
 
 _LAYERS = (F.linear, F.conv1d, F.conv2d, F.conv3d)

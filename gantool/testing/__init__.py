@@ -12,9 +12,10 @@ from pydantic import BaseModel
 from gantool.data import Dataset
 from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.options import default_config, options_of
+from gantool.testing.builds import check_builds
 from gantool.testing.generator import check_files, check_inputs_matter, check_samples
 from gantool.testing.players import check_gradients, check_players, check_resume, check_steps, check_together
-from gantool.training.state import State
+from gantool.training.state import State, build_game
 
 ROWS = 32
 BATCH = 8
@@ -44,7 +45,7 @@ def check_architecture(
 
     For each of its `examples` it checks that
 
-    - the game builds;
+    - the game builds, and a checkpoint holds all that `build` draws;
     - samples have the declared shape, lie in [-1, 1], and depend on all of their inputs and on nothing else;
     - every player's loss is finite, leaves its batch unchanged and never waits for the device, and its gradients reach
       the player's parameters and none outside the game;
@@ -71,11 +72,12 @@ def check_architecture(
         what = f"{architecture.name} at {spec}{classes}"
         drawn = data(spec)
         assert drawn.spec == spec, f"{what}: the data is of {drawn.spec} with {drawn.spec.classes} classes"
-        check_players(architecture.build(config, spec), what)
+        check_players(build_game(architecture, config, spec, seed=0), what)
         state, other = (_state(architecture, config, recipe, drawn) for _ in range(2))
         check_samples(state, what)
         check_gradients(state, what)
         check_together(state, what)
+        check_builds(architecture, config, spec, state, what)
         check_steps(state, what)
         check_inputs_matter(state, what)
         check_resume(state, other, what)

@@ -24,7 +24,9 @@ def check_samples(state: State, what: str) -> None:
     """Check samples: shape, dtype, range; nothing random, changed in place, read back or mixed across the batch."""
     game = state.game
     assert game.inputs, f"{what}: the game declares no inputs of its generator: Game(inputs=(Input(…),))"
-    inputs = {item.name: tensor for item, tensor in zip(game.inputs, state.fixed_inputs(COUNT), strict=True)}
+    inputs = {
+        item.name: tensor for item, tensor in zip(game.inputs, state.fixed_inputs(COUNT, state.classes), strict=True)
+    }
     generator, samples = _sampled(state, inputs, what)
     assert samples.shape == (COUNT, *game.output.shape), (
         f"{what}: {COUNT} samples have shape {tuple(samples.shape)}, declared is {game.output.shape}: "
@@ -84,7 +86,8 @@ def _sampled(state: State, inputs: dict[str, Tensor], what: str) -> tuple[nn.Mod
 
 def check_inputs_matter(state: State, what: str) -> None:
     """Check that, after some steps, another value of any input makes other samples."""
-    inputs = {item.name: tensor for item, tensor in zip(state.game.inputs, state.fixed_inputs(2 * COUNT), strict=True)}
+    drawn = state.fixed_inputs(2 * COUNT, state.classes)
+    inputs = {item.name: tensor for item, tensor in zip(state.game.inputs, drawn, strict=True)}
     generator = state.sampling_generator()
     with torch.no_grad():
         samples = generator(*(tensor[:COUNT] for tensor in inputs.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 
 import torch
@@ -23,6 +24,13 @@ def check_players(game: Game, what: str) -> None:
     for player in game.players:
         assert player.parameters(), (
             f"{what}: player {player.name} owns no trainable parameter: put its networks into Player(modules={{…}})"
+        )
+    alone = [player for player in reversed(game.players) if player.shares is None]
+    for one, two in permutations(alone, 2):
+        owned = {id(parameter) for parameter in two.parameters()}
+        assert any(id(p) not in owned for p in one.parameters()), (
+            f"{what}: player {one.name} has parameters of player {two.name} and an optimizer of its own, which divides "
+            f"a gradient by its usual size, so the weight of its loss cancels: Player(shares={two.name!r})"
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantool.artifact import pictures
 from gantool.artifact.provenance import Provenance
@@ -170,8 +170,8 @@ def _roll_back(state: State, run: RunDir, info: RunInfo, cause: Diverged, listen
     state.load_state_dict(saved)
     info.rollbacks += 1
     info.step = state.step
-    for mover in state.movers:
-        for group in mover.optimizer.param_groups:
+    for optimizer in state.optimizers.values():
+        for group in optimizer.param_groups:
             group["lr"] *= 0.5
     event = {
         "event": "rollback",
@@ -179,7 +179,7 @@ def _roll_back(state: State, run: RunDir, info: RunInfo, cause: Diverged, listen
         "failed_step": failed,
         "cause": str(cause),
         "rollbacks": info.rollbacks,
-        "learning_rates": {m.player.name: float(m.optimizer.param_groups[0]["lr"]) for m in state.movers},
+        "learning_rates": {name: float(made.param_groups[0]["lr"]) for name, made in state.optimizers.items()},
     }
     saved = _snapshot(state, info)
     if state.group.leads:
@@ -210,25 +210,26 @@ def _watch(state: State, run: RunDir, info: RunInfo) -> Watch:
     """A watch that knows what the run has logged so far."""
     # a generator may draw random numbers of its own: here they must not change what training draws
     with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
-        before = _fixed_samples(state)[1] if state.step else None
+        before = _sample(state.sampling_generator(), state.fixed_inputs(pictures.SAMPLES)) if state.step else None
     return Watch(state, info, metrics_log.read_metrics(run), before)
 
 
 @torch.no_grad()
-def _fixed_samples(state: State) -> tuple[list[Tensor], np.ndarray]:
-    """Fixed inputs, and the samples that the generator makes of them: (N, *shape), float32."""
-    rows, columns = pictures.class_rows(state.classes)
-    inputs = state.fixed_inputs(rows * columns, classes=rows)
-    samples: np.ndarray = state.sampling_generator()(*inputs).float().cpu().numpy()
-    return inputs, samples
+def _sample(generator: nn.Module, inputs: list[Tensor]) -> np.ndarray:
+    """What the generator makes of `inputs`: (N, *shape), float32."""
+    samples: np.ndarray = generator(*inputs).float().cpu().numpy()
+    return samples
 
 
 def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
-    """Save a grid of the fixed samples, and return them. With labels each row of the grid is a class.
+    """Save a grid of fixed samples, with labels a row a class; return samples to measure, of the data's classes.
 
     When the generator takes images, each of them is shown to the left of the sample made of it.
     """
-    inputs, samples = _fixed_samples(state)
+    generator = state.sampling_generator()
+    rows, columns = pictures.class_rows(len(state.classes))
+    inputs = state.fixed_inputs(rows * columns, state.classes[:rows])
+    samples = _sample(generator, inputs)
     images, beside = pictures.to_pictures(samples), False
     for item, value in zip(state.game.inputs, inputs, strict=True):
         if item.distribution == "data" and not beside:
@@ -245,6 +246,6 @@ def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
         licence=info.data.licence,
         composite=beside,
     )
-    rows = 1 if beside else pictures.class_rows(state.classes)[0]
-    pictures.save_png(pictures.grid(*pictures.in_rows(images, rows)), run.sample(state.step), where)
-    return samples
+    tiles = pictures.in_rows(images, 1 if beside else rows)
+    pictures.save_png(pictures.grid(*tiles), run.sample(state.step), where)
+    return _sample(generator, state.fixed_inputs(pictures.SAMPLES)) if state.classes else samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from gantool.plugin.architecture import Input
 from gantool.plugin.train_options import Place
 from gantool.training.distributed import ALONE, Group
 from gantool.training.feed import Feed, Source, load_whole, read_by_batch
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Sampler:
@@ -49,6 +52,7 @@ class Sampler:
         self.memory_format = torch.contiguous_format
         self._part = group.part(batch_size)
         self._latents = torch.Generator(device).manual_seed(seed_for(seed, "latents"))
+        self.class_counts = data.class_counts
         self._class_ends = class_ends(data.class_counts, device)
         drawn = [item for item in inputs.values() if item.distribution == "data"]
         if flip:
@@ -260,6 +264,18 @@ def class_ends(counts: Sequence[int], device: torch.device) -> Tensor | None:
     if not any(counts):
         return None
     return (torch.tensor(counts, dtype=torch.float64).cumsum(0) / sum(counts)).to(device)
+
+
+def labels_of(index: np.ndarray, classes: int, counts: Sequence[int]) -> np.ndarray:
+    """Labels of the images `index`, int64 (N,): each class as often as in data that has `counts` of them.
+
+    Multiples of the golden ratio modulo 1 are spread evenly, so any stretch of numbers has the shares of the data. In
+    turn when the data has no labels, or another number of classes.
+    """
+    if len(counts) != classes or not any(counts):
+        return index.astype(np.int64) % classes
+    ends = np.cumsum(counts) / sum(counts)
+    return np.searchsorted(ends, index * _GOLDEN % 1, side="right").astype(np.int64)
 
 
 def _array(item: Input, data: Dataset) -> np.ndarray:

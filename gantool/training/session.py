@@ -242,10 +242,10 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
 
 def _notes(state: State) -> list[str]:
     """What a person should know of this architecture and this data together."""
-    rows = pictures.class_rows(state.classes)[0]
-    if rows == state.classes or rows == 1:
+    rows = pictures.class_rows(len(state.classes))[0]
+    if rows == len(state.classes) or rows == 1:
         return []
-    return [f"sample grids show the classes 0 to {rows - 1} of {state.classes}, a row each"]
+    return [f"sample grids show the classes 0 to {state.classes[rows - 1]} of {len(state.classes)}, a row each"]
 
 
 def unfinished(plugin: Plugin, given: Mapping[str, Any], options: TrainOptions) -> RunDir | None:

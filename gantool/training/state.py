@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -20,7 +21,7 @@ from gantool.plugin.game import Game, Player
 from gantool.plugin.train_options import Place
 from gantool.training import augment, engines
 from gantool.training.distributed import ALONE, Group
-from gantool.training.sampler import Sampler, seed_for
+from gantool.training.sampler import Sampler, labels_of, seed_for
 from gantool.training.step import Meter, Mover, Turn, alone
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -28,11 +29,13 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 def build_game(architecture: Architecture, config: BaseModel, spec: SampleSpec, seed: int) -> Game:
-    """Build a run's game with torch's default stream seeded by the run's seed.
+    """Build a run's game with the default streams of torch, numpy and Python seeded by the run's seed.
 
     Training, resume and export all build so: what `build` draws and no checkpoint holds (a buffer that isn't
     persistent, a tensor as a plain attribute) is the same in all of them.
     """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     return architecture.build(config, spec)
 
@@ -72,7 +75,12 @@ class State:
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
                 self.sampler.memory_format = torch.channels_last
         self.ema = EMA(self.game.generator, recipe.ema_decay) if recipe.ema_decay else None
-        self.movers = [_mover(player, recipe, self.engine.capturable) for player in self.game.players]
+        self.optimizers = {
+            player.name: _optimizer(player, recipe, self.engine.capturable)
+            for player in self.game.players
+            if player.shares is None
+        }
+        self.movers = [_mover(player, recipe, self.optimizers) for player in self.game.players]
         self.turns = _turns(self.game, self.movers, recipe)
         for mover in self.movers:
             for parameter in mover.parameters:
@@ -107,10 +115,10 @@ class State:
 
         return ready(source, draw)
 
-    def fixed_inputs(self, count: int, classes: int | None = None) -> list[Tensor]:
-        """The inputs of images 0 … count-1 of seed 0, as `gantool generate` makes them.
+    def fixed_inputs(self, count: int, classes: Sequence[int] = ()) -> list[Tensor]:
+        """The inputs of images 0 … count-1 of seed 0, with the latents of `gantool generate`.
 
-        A label is 0, 1, … in turn: all classes, or the first `classes` of them.
+        Labels are `classes` in turn; without them each class comes as often as in the data.
         """
         index = np.arange(count, dtype=np.int64)
         normal = {i.name: i.shape for i in self.game.inputs if i.distribution == "normal"}
@@ -120,15 +128,20 @@ class State:
             if item.distribution == "normal":
                 inputs.append(torch.from_numpy(drawn[item.name]).to(self.device))
             elif item.distribution == "label":
-                inputs.append(torch.arange(count, device=self.device) % min(item.classes, classes or item.classes))
+                shares = labels_of(index, item.classes, self.sampler.class_counts)
+                labels = np.resize(classes, count) % item.classes if classes else shares
+                inputs.append(torch.from_numpy(labels).to(self.device))
             else:
                 inputs.append(self.sampler.first(item, count))
         return inputs
 
     @property
-    def classes(self) -> int:
-        """The number of classes that the generator takes; 0: it takes no label."""
-        return next((i.classes for i in self.game.inputs if i.distribution == "label"), 0)
+    def classes(self) -> list[int]:
+        """The classes that the generator takes and the data has samples of; []: it takes no label."""
+        number = next((i.classes for i in self.game.inputs if i.distribution == "label"), 0)
+        counts = self.sampler.class_counts
+        known = len(counts) == number and any(counts)
+        return [label for label in range(number) if not known or counts[label]]
 
     def broken_weights(self) -> str | None:
         """The name of a player whose weights are not all finite. Waits for the device.
@@ -154,7 +167,7 @@ class State:
             "seconds": self.seconds,
             "modules": {name: module.state_dict() for name, module in self.game.modules().items()},
             "ema": self.ema.module.state_dict() if self.ema else None,
-            "optimizers": {m.player.name: m.optimizer.state_dict() for m in self.movers},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "sampler": self.sampler.state_dict(),
             "rng": {**rng, "others": others} if others else rng,
         }
@@ -164,11 +177,11 @@ class State:
             module.load_state_dict(state["modules"][name])
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
-        for mover in self.movers:
-            saved = state["optimizers"][mover.player.name]
-            own = {k: v for k, v in mover.optimizer.param_groups[0].items() if k in _OF_THE_DEVICE}
+        for name, optimizer in self.optimizers.items():
+            saved = state["optimizers"][name]
+            own = {k: v for k, v in optimizer.param_groups[0].items() if k in _OF_THE_DEVICE}
             groups = [{**group, **own} for group in saved["param_groups"]]
-            mover.optimizer.load_state_dict({**saved, "param_groups": groups})
+            optimizer.load_state_dict({**saved, "param_groups": groups})
         self.engine.reset()
         self.sampler.load_state_dict(state["sampler"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
@@ -263,16 +276,16 @@ def _check_precision(precision: str, device: torch.device) -> None:
 _OF_THE_DEVICE = ("fused", "foreach", "capturable")
 
 
-def _mover(player: Player, recipe: Recipe, capturable: bool) -> Mover:
-    parameters = player.parameters()
+def _optimizer(player: Player, recipe: Recipe, capturable: bool) -> torch.optim.Optimizer:
     rate = recipe.learning_rate_of(player.role)
-    optimizer: torch.optim.Optimizer
     if recipe.optimizer == "adam":
-        optimizer = torch.optim.Adam(parameters, rate, recipe.betas, fused=True, capturable=capturable)
-    else:
-        optimizer = torch.optim.RMSprop(parameters, rate, capturable=capturable)
+        return torch.optim.Adam(player.parameters(), rate, recipe.betas, fused=True, capturable=capturable)
+    return torch.optim.RMSprop(player.parameters(), rate, capturable=capturable)
+
+
+def _mover(player: Player, recipe: Recipe, optimizers: Mapping[str, torch.optim.Optimizer]) -> Mover:
     moves = player.steps or (recipe.discriminator_steps if player.role == "discriminator" else 1)
-    return Mover(player, parameters, optimizer, moves)
+    return Mover(player, player.parameters(), optimizers[player.shares or player.name], moves)
 
 
 def _turns(game: Game, movers: list[Mover], recipe: Recipe) -> list[Turn]:
@@ -281,6 +294,11 @@ def _turns(game: Game, movers: list[Mover], recipe: Recipe) -> list[Turn]:
     if game.together is None:
         raise GantoolError(
             "This architecture's players can only alternate: it has no losses for simultaneous updates.",
+            "Leave --updates simultaneous out.",
+        )
+    if any(mover.player.shares for mover in movers):
+        raise GantoolError(
+            "This architecture's players can only alternate: some share an optimizer.",
             "Leave --updates simultaneous out.",
         )
     if any(mover.moves != 1 or mover.player.every != 1 for mover in movers):

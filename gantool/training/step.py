@@ -23,7 +23,7 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Mover:
-    """A player with its optimizer and the number of moves it makes in one iteration."""
+    """A player with the optimizer that it moves with and the number of moves it makes in one iteration."""
 
     player: Player
     parameters: list[nn.Parameter]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel, Field
+from support import tiny_r1
 from support.tiny_cgan import gantool_architectures as conditional
 from support.trainings import TinyGenerator, architecture, tiny_game
 from torch import Tensor, nn
@@ -26,6 +29,10 @@ def test_installed_architectures_conform(name: str) -> None:
     made = find(name).architecture
     assert made is not None
     check_architecture(made)
+
+
+def test_a_lazy_regulariser_conforms() -> None:
+    check_architecture(tiny_r1.gantool_architectures()[0], artifacts=False)
 
 
 def test_the_game_that_mistakes_are_planted_in_conforms() -> None:
@@ -124,6 +131,43 @@ class Pair(TinyGenerator):
         return super().forward(z), z
 
 
+class WithFixedNoise(TinyGenerator):
+    """Adds `held(noise)`, drawn once; `keep(generator, noise)` says where it is."""
+
+    def __init__(self, spec: SampleSpec, keep: Callable[[TinyGenerator, Tensor], object]) -> None:
+        super().__init__(spec)
+        keep(self, 0.1 * torch.randn(4))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z + self.noise())
+
+
+def fixed_noise(how: str) -> Build:
+    """The tiny game with noise drawn when it is built, kept in one of the ways that no checkpoint holds."""
+
+    def keep(generator: Any, noise: Tensor) -> None:
+        if how == "buffer":
+            generator.linear.register_buffer("fixed", noise, persistent=False)
+        elif how == "attribute":
+            generator.fixed = [{"noise": noise}]
+        elif how == "numpy":
+            generator.fixed = np.random.randn(4).astype(np.float32)
+        noises = {
+            "buffer": lambda: generator.linear.fixed,
+            "attribute": lambda: generator.fixed[0]["noise"],
+            "numpy": lambda: torch.from_numpy(generator.fixed),
+            "closure": lambda: noise,
+        }
+        generator.noise = noises[how]
+
+    return lambda spec: tiny_game(spec, WithFixedNoise(spec, keep))
+
+
+def noise_in_a_loss(spec: SampleSpec) -> Game:
+    noise = torch.randn(())
+    return mapped(lambda term: term * (1 + noise.abs()))(spec)
+
+
 class OneMore(TinyGenerator):
     def forward(self, z: Tensor, noise: Tensor) -> Tensor:
         return super().forward(z + noise)
@@ -220,6 +264,16 @@ MISTAKES: dict[str, tuple[Build, str, str]] = {
     "a loss detached": (mapped(Tensor.detach), "no term depends on its parameters", r"take detach\(\) and"),
     "a loss that is NaN": (mapped(lambda term: (term - 100).log()), "adversarial is nan", "look for a log"),
     "a root of zero": (mapped(lambda term: term + (term - term).sqrt()), "a gradient is not finite", "add 1e-12"),
+    "a buffer drawn, not saved": (fixed_noise("buffer"), r"draws generator\.linear\.fixed,", "self.register_buffer"),
+    "a tensor drawn, not saved": (fixed_noise("attribute"), r"draws generator\.fixed\.0\.noise,", "without random"),
+    "an array drawn, not saved": (fixed_noise("numpy"), r"draws generator\.fixed,", "without random"),
+    "a hidden tensor drawn": (fixed_noise("closure"), "draws something that changes the samples", "register_buffer"),
+    "a tensor drawn for a loss": (noise_in_a_loss, "changes the loss of player generator", "player's modules"),
+    "a regulariser with an Adam of its own": (
+        lambda spec: tiny_r1.build(tiny_r1.Config(shares=False), spec),
+        "player r1 has parameters of player discriminator and an optimizer of its own",
+        r"Player\(shares='discriminator'\)",
+    ),
     "losses together of one alone": (half_of_the_losses, r"gives losses of \['generator'\]", "'discriminator'"),
 }
 

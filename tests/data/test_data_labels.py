@@ -158,7 +158,8 @@ def test_dataset_json(tmp_path: Path) -> None:
     file.write_text(json.dumps({"labels": [[names[0], 2], [names[1], 0], [names[2].replace("/", "\\"), 2]]}))
     classes, labels, notes = labelled(tmp_path / "in", *names)
     assert (classes, labels) == (("0", "1", "2"), [2, 0, 2])
-    assert notes == ("labels are those of dataset.json: 3 classes",)
+    empty = "1 of 3 classes have no samples, so a generator can't learn them: 1"
+    assert notes == ("labels are those of dataset.json: 3 classes", empty)
     for text, note in (
         ('{"labels": null}', ()),
         ('{"labels": [["a", [0.5]]]}', ("dataset.json is ignored",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -42,6 +43,18 @@ def test_a_player_that_draws_what_nobody_declares_is_an_error() -> None:
 def test_two_players_of_one_name_are_an_error() -> None:
     with pytest.raises(ValueError, match="two players have one name"):
         Game(nn.Identity(), (_player("a"), _player("a")), (), (), SPEC)
+
+
+def test_a_player_shares_an_optimizer_that_another_has_and_of_its_parameters_alone() -> None:
+    net, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    owner = _player("a", net=net)
+    for player, said in (
+        (replace(_player("b", net=net), shares="c"), "shares the optimizer of 'c'; those with one are"),
+        (replace(_player("b", net=net), shares="b"), "shares the optimizer of 'b'; those with one are"),
+        (replace(_player("b", net=net, other=other), shares="a"), "can move parameters of that player only"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Game(nn.Identity(), (owner, player), (), (), SPEC)
 
 
 def test_a_module_shared_by_players_is_named_once() -> None:

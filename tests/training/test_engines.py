@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import tiny_cgan, tiny_cyclegan
+from support import tiny_cgan, tiny_cyclegan, tiny_r1
 from support.trainings import SMALL, dataset, different, in_float64, needs_cuda, run_until, start
 from torch import Tensor
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler; there is no g++")
 
 
-THIRD = {"tiny-cgan": tiny_cgan, "tiny-cyclegan": tiny_cyclegan}
+THIRD = {"tiny-cgan": tiny_cgan, "tiny-cyclegan": tiny_cyclegan, "tiny-r1": tiny_r1}
 AUGMENTED = ("color", "translation", "cutout")
 
 
@@ -66,6 +66,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("sngan", {}),
     ("wgan", {}),
     ("wgan", {"loss": "clip"}),
+    ("tiny-r1", {}),
 ]
 WITH_DIFFAUGMENT = [
     (name, {**given, "diffaugment": AUGMENTED})

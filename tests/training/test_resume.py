@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from support import tiny_r1
 from support.commands import TIMEOUT, gantool, start_gantool
 from support.inprocess import runner
 from support.trainings import Silent, different, needs_cuda, run_until, save_npz, start
 
 from gantool.errors import GantoolError
 from gantool.plugin import registry
+from gantool.plugin.registry import Plugin
 from gantool.run import checkpoint, metrics_log, rundir
 from gantool.run.rundir import RunDir
 from gantool.training import loop, session
@@ -29,6 +31,7 @@ GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "sngan": ("sngan", {}),
     "wgan-gp": ("wgan", {}),
     "wgan-clip": ("wgan", {"loss": "clip", "optimizer": "rmsprop"}),
+    "lazy": ("tiny-r1", {}),
     "no average": ("mlp", {"ema_decay": 0.0}),
 }
 
@@ -38,7 +41,12 @@ def _final(run: RunDir) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("game", GAMES)
-def test_stopped_and_resumed_is_bit_equal_to_never_stopped(game: str, tmp_path: Path) -> None:
+def test_stopped_and_resumed_is_bit_equal_to_never_stopped(
+    game: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lazy = Plugin("tiny-r1", "tests", "1", tiny_r1.gantool_architectures()[0])
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda name: lazy if name == "tiny-r1" else find(name))
     name, options = GAMES[game]
     whole = start(name, tmp_path, **options)
     assert run_until(whole) == "finished"

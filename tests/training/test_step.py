@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support import tiny_r1
 from support.trainings import TinyGenerator, tiny_game, tiny_state
 from torch import nn
 
@@ -63,6 +64,26 @@ def test_players_move_in_turn_as_often_as_they_say(
         iterate(state)
     assert " ".join(moved) == wanted
     assert state.step == 4
+
+
+def _moved_by_r1(gamma: float, shares: bool = True) -> float:
+    """How far a lazy R1 of that weight takes the discriminator from where it goes without, in one iteration."""
+
+    def weights(weight: float) -> torch.Tensor:
+        config = tiny_r1.Config(gamma=weight, shares=shares)
+        state = tiny_state(build=lambda spec: tiny_r1.build(config, spec), betas=(0.0, 0.99))
+        iterate(state)
+        return torch.cat([p.detach().flatten() for p in state.movers[0].parameters])
+
+    return float((weights(gamma) - weights(0.0)).norm())
+
+
+def test_a_lazy_regulariser_that_shares_an_optimizer_moves_the_weights_by_its_weight() -> None:
+    moved = [_moved_by_r1(gamma) / gamma for gamma in (1e-5, 1e-4, 1e-3)]
+    assert moved == pytest.approx([moved[0]] * 3, rel=0.1)
+    assert moved[0] > 0
+    own = [_moved_by_r1(gamma, shares=False) for gamma in (1e-2, 1.0)]
+    assert own[1] == pytest.approx(own[0], rel=0.1)  # with an Adam of its own the weight cancels
 
 
 def _loss(*values: float, measure: float | None = None) -> Loss:

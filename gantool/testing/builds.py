@@ -1,0 +1,79 @@
+"""Check that a checkpoint holds all that a game draws while it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.game import Batch, Game, Player
+from gantool.training.state import State, build_game
+
+ATTRIBUTES = ("_parameters", "_buffers", "_modules")  # where a module keeps what `named_buffers` and the like list
+REMEDY = "register it as a buffer, self.register_buffer('name', tensor), or compute it without random numbers"
+
+
+def check_builds(architecture: Architecture, config: BaseModel, spec: SampleSpec, state: State, what: str) -> None:
+    """Check that two builds under different seeds are one game once they have the same weights.
+
+    What differs then is in no checkpoint. `state`: of the architecture's game, for inputs and batches.
+    """
+    one, two = (build_game(architecture, config, spec, seed) for seed in (0, 1))
+    for name, module in two.modules().items():
+        module.load_state_dict(one.modules()[name].state_dict())
+    first, second = _tensors(one), _tensors(two)
+    drawn = [name for name in first if first[name] != second.get(name)]
+    assert not drawn, f"{what}: `build` draws {', '.join(drawn)}, which no checkpoint holds: {REMEDY}"
+    inputs = state.fixed_inputs(3, state.classes)
+    assert torch.equal(_samples(one, inputs), _samples(two, inputs)), (
+        f"{what}: `build` draws something that changes the samples, and that no checkpoint holds: {REMEDY}"
+    )
+    for player, again in zip(one.players, two.players, strict=True):
+        batch = state.sampler.draw(player.draws)
+        assert _loss(player, batch) == _loss(again, batch), (
+            f"{what}: `build` draws something that changes the loss of player {player.name}, and that no checkpoint "
+            f"holds: {REMEDY}, in one of the player's modules"
+        )
+
+
+def _tensors(game: Game) -> dict[str, bytes]:
+    """The bytes of every tensor and array of the game's modules: parameters, buffers and what plain attributes hold."""
+    found: dict[str, bytes] = {}
+    for name, module in {"generator": game.generator, **game.modules()}.items():
+        for path, part in module.named_modules(prefix=name):
+            own = {**dict(part.named_parameters(recurse=False)), **dict(part.named_buffers(recurse=False))}
+            plain = {key: value for key, value in vars(part).items() if key not in ATTRIBUTES}
+            found |= dict(_held({**own, **plain}, path))
+    return found
+
+
+def _held(value: object, name: str) -> Iterator[tuple[str, bytes]]:
+    if isinstance(value, Tensor):
+        yield name, value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, np.ndarray):
+        yield name, value.tobytes()
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _held(item, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _held(item, f"{name}.{number}")
+
+
+@torch.no_grad()
+def _samples(game: Game, inputs: list[Tensor]) -> Tensor:
+    game.generator.eval()
+    samples: Tensor = game.generator(*inputs)
+    game.generator.train()
+    return samples
+
+
+def _loss(player: Player, batch: Batch) -> list[float]:
+    """The player's terms, whose own random numbers are always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return [float(term.detach()) for term in player.loss(batch).terms.values()]
