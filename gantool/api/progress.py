@@ -1,4 +1,4 @@
-"""How a training is shown while it runs: a bar in a terminal or a notebook, else a line a tick."""
+"""How a training is shown while it runs: a bar in a terminal or a notebook, else a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SAVING = "Saving; Ctrl-C again leaves at once."
 REFRESH = 0.25  # seconds between two pictures of the bar
+LOSSES = 1.0  # seconds between two readings of the losses below it
+LINE = 10.0  # seconds between two lines
 
 
 class SecondInterrupt(KeyboardInterrupt):
@@ -81,16 +83,24 @@ def summary(opened: Session) -> str:
 
 
 class Lines(Display):
-    """A line a tick."""
+    """A line at the first step, then every ten seconds, and at the last step."""
 
     def __init__(self, opened: Session) -> None:
-        self.steps = opened.info.steps
+        self.state, self.steps = opened.state, opened.info.steps
+        self.per_step = opened.state.data_per_step()
+        self.printed: tuple[float, int] | None = None  # when the latest line was printed, and at which step
 
-    def ticked(self, record: dict[str, float]) -> None:
-        speed = record["images_per_second"]
-        left = (self.steps - record["step"]) * record["images"] / record["step"] / speed if speed else 0.0
-        line = f"step {record['step']:.0f}/{self.steps}  {speed:,.0f} images/s  {losses(record)}  ETA {clock(left)}"
-        print(line, flush=True)
+    def stepped(self, step: int) -> None:
+        now = time.monotonic()
+        if self.printed and now - self.printed[0] < LINE and step < self.steps:
+            return
+        speed, left = "", ""
+        if self.printed:
+            seconds_a_step = (now - self.printed[0]) / (step - self.printed[1])
+            speed = f"{self.per_step / seconds_a_step:,.0f} images/s  "
+            left = f"  ETA {clock((self.steps - step) * seconds_a_step)}"
+        print(f"step {step}/{self.steps}  {speed}{losses(self.state.meter.glance())}{left}", flush=True)
+        self.printed = now, step
 
     def noted(self, text: str) -> None:
         print(text, flush=True)
@@ -100,7 +110,7 @@ class Lines(Display):
 
 
 class Bar(Display):
-    """A progress bar that moves with every step; the losses below it change at every tick."""
+    """A progress bar that moves with every step; the losses below it change every second."""
 
     def __init__(self, opened: Session, out: Console) -> None:
         from rich.console import Group
@@ -116,11 +126,10 @@ class Bar(Display):
             TextColumn("ETA"),
             TimeRemainingColumn(),
         )
-        self.per_step = state.data_per_step()
+        self.meter, self.per_step, self.read = state.meter, state.data_per_step(), 0.0
         self.asked_to_stop = False
         self.task = self.progress.add_task("", total=info.steps, completed=state.step, speed="…")
-        first = min(info.steps, (state.step // info.tick + 1) * info.tick)
-        self.losses = Text(f"losses at step {first}", style="dim")
+        self.losses = Text()
         self.live = Live(Group(self.progress, self.losses), console=out, refresh_per_second=1 / REFRESH)
 
     def __enter__(self) -> Bar:
@@ -138,10 +147,15 @@ class Bar(Display):
         speed = self.progress.tasks[0].speed  # the bar's own estimate, between ticks
         if speed:
             self.progress.update(self.task, speed=f"{speed * self.per_step:,.0f}")
+        if time.monotonic() - self.read >= LOSSES:
+            self._show(self.meter.glance())
 
     def ticked(self, record: dict[str, float]) -> None:
-        self.losses.plain = losses(record).replace("; ", "\n")
-        self.losses.style = "none"
+        self._show(record)
+
+    def _show(self, means: dict[str, float]) -> None:
+        self.losses.plain = losses(means).replace("; ", "\n") or self.losses.plain
+        self.read = time.monotonic()
 
     def noted(self, text: str) -> None:
         self.live.console.print(text)
@@ -154,11 +168,11 @@ class Notebook(Display):
     """A bar in HTML below the cell; it needs no widgets."""
 
     def __init__(self, opened: Session) -> None:
-        self.step, self.steps = opened.state.step, opened.info.steps
+        self.step, self.steps, self.meter = opened.state.step, opened.info.steps, opened.state.meter
         self.lines = [summary(opened), *(f"note: {note}" for note in opened.notes)]
         if self.step:
             self.lines.append(f"resumed at step {self.step}")
-        self.figures, self.shown = "", 0.0
+        self.speed, self.losses, self.shown, self.read = "", "", 0.0, 0.0
         self.handle: Any = None
 
     def __enter__(self) -> Notebook:
@@ -172,21 +186,23 @@ class Notebook(Display):
 
     def _repr_html_(self) -> str:
         bar = f'<progress value="{self.step}" max="{self.steps}" style="width: 24em"></progress>'
-        lines = "<br>".join(html.escape(line) for line in [*self.lines, *filter(None, [self.figures])])
+        lines = "<br>".join(html.escape(line) for line in [*self.lines, *filter(None, [self.speed + self.losses])])
         return f"<div>{bar} {self.step:,} of {self.steps:,} steps<br>{lines}</div>"
 
     def __repr__(self) -> str:
-        return "\n".join([f"step {self.step} of {self.steps}", *self.lines, self.figures])
+        return "\n".join([f"step {self.step} of {self.steps}", *self.lines, self.speed + self.losses])
 
     def stepped(self, step: int) -> None:
-        self.step = step
-        if time.monotonic() - self.shown >= REFRESH:
+        self.step, now = step, time.monotonic()
+        if now - self.read >= LOSSES:
+            self.losses, self.read = losses(self.meter.glance()) or self.losses, now
+        if now - self.shown >= REFRESH:
             self.handle.update(self)
-            self.shown = time.monotonic()
+            self.shown = now
 
     def ticked(self, record: dict[str, float]) -> None:
-        self.figures = f"{record['images_per_second']:,.0f} images/s  {losses(record)}"
-        self.shown = 0.0
+        self.speed, self.losses = f"{record['images_per_second']:,.0f} images/s  ", losses(record)
+        self.shown, self.read = 0.0, time.monotonic()
 
     def noted(self, text: str) -> None:
         self.lines.append(text)

@@ -122,6 +122,8 @@ class Meter:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._bad: dict[str, Tensor] = {}  # the first step at which each value was not finite; inf: none
+        self._copied: tuple[torch.cuda.Event, dict[str, Tensor], dict[str, int]] | None = None  # by `glance`
+        self._glanced: dict[str, float] = {}
 
     def at(self, step: int) -> None:
         """What is added from now on belongs to `step`: 0, 1, …"""
@@ -143,6 +145,34 @@ class Meter:
     def count(self, player: str, times: int = 1) -> None:
         """`add` was done so many times; a CUDA graph repeats its work, but not this count."""
         self._counts[player] = self._counts.get(player, 0) + times
+
+    def glance(self) -> dict[str, float]:
+        """What `read` would give now, of this process alone. Changes nothing and never waits for the device.
+
+        On a GPU the sums are copied meanwhile, so the means are those of the glance before; {} at the first.
+        """
+        if self._step.device.type != "cuda":
+            return self._means(self._sums, self._counts)
+        if self._copied and not self._copied[0].query():
+            return self._glanced
+        if self._copied:
+            self._glanced = self._means(*self._copied[1:])
+        copies = {
+            player: torch.empty_like(sums, device="cpu", pin_memory=True).copy_(sums, non_blocking=True)
+            for player, sums in self._sums.items()
+        }
+        event = torch.cuda.Event()
+        event.record()
+        self._copied = event, copies, dict(self._counts)
+        return self._glanced
+
+    def _means(self, sums: dict[str, Tensor], counts: dict[str, int]) -> dict[str, float]:
+        return {
+            name: total / counts[player]
+            for player, values in sums.items()
+            if counts.get(player)
+            for name, total in zip(self._names[player], values.tolist(), strict=True)
+        }
 
     def read(self) -> dict[str, float]:
         """`loss.PLAYER.TERM` and `measure.PLAYER.NAME` → mean; then start anew. Waits for the device.

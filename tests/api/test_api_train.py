@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import signal
 import subprocess
 import sys
@@ -10,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from support.commands import TIMEOUT, environment
 from support.trainings import different, save_npz
 
 import gantool
+from gantool.api import progress
 from gantool.run import checkpoint
 from gantool.run.rundir import RunDir
 
@@ -40,6 +44,17 @@ def test_a_run_comes_back_when_it_has_ended(capsys: pytest.CaptureFixture[str]) 
     output = capsys.readouterr().out
     assert "mlp (0.00 M parameters in the generator) on 50 samples" in output
     assert "step 12/12" in output
+
+
+def test_a_terminal_shows_losses_between_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    shown = functools.partial(Console, file=terminal, force_terminal=True, width=100)
+    monkeypatch.setattr(progress, "console", shown)
+    monkeypatch.setattr(progress, "LOSSES", 0.0)
+    gantool.train("mlp", steps=400, **TINY | {"tick": 400})
+    before_the_end = terminal.getvalue().partition(" 400/400 ")[0]
+    assert "generator: adversarial " in before_the_end
+    assert "discriminator: real " in before_the_end
 
 
 def test_progress_can_be_silenced(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -187,7 +188,10 @@ def test_a_run_leaves_what_it_says() -> None:
         with Image.open(picture) as opened:
             opened.load()
             assert opened.format == "PNG"
-    assert "step 6/7" in result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("step ")]
+    assert [line.split()[1] for line in lines] == ["1/7", "7/7"]  # elsewhere than in a terminal: few, whatever the tick
+    assert all("discriminator: real " in line and "; generator: adversarial " in line for line in lines)
+    assert re.search(r" images/s  .*  ETA 00:00:00$", lines[-1])
     assert f"Next: gantool export {run.path}" in result.output
 
 

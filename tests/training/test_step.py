@@ -91,6 +91,16 @@ def _loss(*values: float, measure: float | None = None) -> Loss:
     return Loss(terms, {} if measure is None else {"m": torch.tensor(measure)})
 
 
+def test_a_glance_at_the_means_changes_nothing() -> None:
+    meter = Meter(torch.device("cpu"))
+    assert meter.glance() == {}
+    for value in (1.0, 3.0):
+        meter.add("critic", Loss({"real": torch.tensor(value)}, {"accuracy": torch.tensor(0.5)}))
+    means = {"loss.critic.real": 2.0, "measure.critic.accuracy": 0.5}
+    assert [meter.glance(), meter.glance(), meter.read()] == [means] * 3
+    assert meter.glance() == {}
+
+
 def test_a_meter_gives_means_since_the_last_read() -> None:
     meter = Meter(torch.device("cpu"))
     for step, value in enumerate((1.0, 2.0, 6.0)):
