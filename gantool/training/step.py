@@ -153,7 +153,7 @@ class Meter:
         """
         if self._step.device.type != "cuda":
             return self._means(self._sums, self._counts)
-        if self._copied and not self._copied[0].query():
+        if self._copied and not self._copied[0].query():  # type: ignore[no-untyped-call]
             return self._glanced
         if self._copied:
             self._glanced = self._means(*self._copied[1:])
@@ -161,7 +161,7 @@ class Meter:
             player: torch.empty_like(sums, device="cpu", pin_memory=True).copy_(sums, non_blocking=True)
             for player, sums in self._sums.items()
         }
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         self._copied = event, copies, dict(self._counts)
         return self._glanced
