@@ -18,13 +18,13 @@ from gantool.system.files import replace_together, temporary_folder
 
 
 class PartialExport(GantoolError):
-    """Some files were written, `artifacts`; others failed, each with an error of its own."""
+    """Some files were written, `artifacts`; others failed, each with an error of its own: `failed`, by file name."""
 
     def __init__(self, artifacts: list[Artifact], failed: Failures) -> None:
         whys = " ".join(f"{name} could not be written: {error.message}" for name, error in failed.items())
         made = ", ".join(artifact.path.name for artifact in artifacts)
         super().__init__(f"{whys} Written: {made}.", next(iter(failed.values())).hint)
-        self.artifacts = artifacts
+        self.artifacts, self.failed = artifacts, failed
 
 
 def write(

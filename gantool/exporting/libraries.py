@@ -7,10 +7,14 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from gantool.errors import GantoolError
+from gantool.exporting.onnx_files.seeds import BATCH
 from gantool.plugin.architecture import Input
 
 
@@ -30,6 +34,17 @@ def quiet(*loggers: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def refusing(what: str, hint: str) -> Iterator[None]:
+    """An error of a library inside becomes a GantoolError: `what`, with the first line of its cause."""
+    try:
+        yield
+    except GantoolError:
+        raise
+    except Exception as error:
+        raise GantoolError(f"{what}: {first_line(error)}", hint) from error
+
+
 def first_line(error: BaseException) -> str:
     """The first 300 characters of the innermost cause: the libraries wrap it in words of their own, in colour."""
     while error.__cause__ is not None:
@@ -40,3 +55,35 @@ def first_line(error: BaseException) -> str:
 def example(inputs: Sequence[Input]) -> tuple[Tensor, ...]:
     """A batch of two of each input, to export with; torch takes batches of 0 and 1 for special."""
     return tuple(torch.zeros(2, dtype=torch.int64) if i.dtype == "int64" else torch.randn(2, *i.shape) for i in inputs)
+
+
+def any_batch(generator: nn.Module, arguments: tuple[Tensor, ...]) -> Any:
+    """The `dynamic_shapes` of torch's exporters: every argument's first axis is the batch, those of `*args` too."""
+    shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+    for argument in arguments:
+        shapes[argument] = {0: torch.export.Dim(BATCH)}
+    return shapes.dynamic_shapes(generator, arguments)  # type: ignore[no-untyped-call]
+
+
+def exportable(generator: nn.Module) -> nn.Module:
+    """The same generator as torch's exporters take it; it is changed.
+
+    Parametrized weights become plain ones. Where a tensor has a name that the exporters use themselves, such as
+    `code`, the generator is put into another module.
+    """
+    for module in generator.modules():
+        for name in list(getattr(module, "parametrizations", {})):
+            parametrize.remove_parametrizations(module, name)
+    taken = torch.fx.GraphModule(nn.Module(), torch.fx.Graph())
+    names = [*dict(generator.named_parameters(recurse=False)), *dict(generator.named_buffers(recurse=False))]
+    return _Held(generator) if any(hasattr(taken, name) for name in names) else generator
+
+
+class _Held(nn.Module):
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        made: Tensor = self.generator(*inputs)
+        return made

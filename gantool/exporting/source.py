@@ -18,6 +18,7 @@ from gantool.artifact import latents
 from gantool.artifact.manifest import PRECISIONS, InputInfo, Manifest, OutputInfo
 from gantool.data import Dataset, load
 from gantool.errors import ArgumentError
+from gantool.exporting.libraries import exportable
 from gantool.exporting.onnx_files import graph, precision
 from gantool.exporting.onnx_files.seeds import INDEX, OPSET, OPSETS, SEED
 from gantool.exporting.verify import Check
@@ -180,7 +181,7 @@ def from_game(
         ]
 
     return Source(
-        generator=ready(game.generator.cpu(), draw),
+        generator=exportable(ready(game.generator.cpu(), draw)),
         inputs=game.inputs,
         output=game.output,
         about=_about(game, architecture, training, data, licence),

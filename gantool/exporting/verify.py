@@ -6,8 +6,10 @@ import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import nn
 
@@ -15,7 +17,7 @@ from gantool.artifact import latents
 from gantool.artifact.manifest import Golden
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
-from gantool.runtime import Generator
+from gantool.runtime import Generator, trial
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
 from gantool.training.state import BATCH_NORM
 
@@ -24,6 +26,8 @@ HINT = "`gantool.testing.check_architecture` narrows down what in the architectu
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], np.ndarray]
 
+REPEATED, ALONE = "max abs difference, repeated call", "max abs difference, alone to batch 7"
+FINITE = "share of finite values"
 BATCHES = (1, 2, 7, 64)
 MAX_FLOAT = 1e-4
 MAX_DRIFT = 0.1  # of the samples' own deviation; sound runs measure 0.003
@@ -87,10 +91,17 @@ def run_torch(module: Callable[..., torch.Tensor], inputs: Arrays) -> np.ndarray
 
 
 def check_generator(generator: nn.Module, inputs: Arrays) -> list[Check]:
-    """The generator itself, before any file: finite, not blank, and the same in eval as in train mode."""
-    samples = run_torch(generator, inputs)
+    """The generator itself, before any file: finite, not blank, and the same in eval as in train mode.
+
+    Its samples must also be the same in a second call, and each alone.
+    """
+
+    def run(part: Arrays) -> np.ndarray:
+        return run_torch(generator, part)
+
+    samples = run(inputs)
     finite = np.isfinite(samples).mean()
-    checks = [Check("generator", "share of finite values", float(finite), 1.0, least=True)]
+    checks = [Check("generator", FINITE, float(finite), 1.0, least=True)]
     if finite == 1:
         checks += [
             Check(
@@ -102,6 +113,10 @@ def check_generator(generator: nn.Module, inputs: Arrays) -> list[Check]:
             Check("generator", "deviation between samples", float(samples.std(0).mean()), MIN_SPREAD, least=True),
             Check("generator", "eval against train drift", _drift(generator, inputs, samples), MAX_DRIFT),
         ]
+        again = [run(first(inputs, 7)) for _ in range(2)]
+        checks.append(Check("generator", REPEATED, float(np.abs(again[0] - again[1]).max()), MAX_FLOAT))
+        if checks[-1].passed:
+            checks.append(check_alone("generator", run, inputs))
     return checks
 
 
@@ -120,7 +135,7 @@ def check_alone(artifact: str, run: Run, inputs: Arrays, limit: float = MAX_FLOA
     together = run(first(inputs, 7))
     alone = np.concatenate([run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(7)])
     difference = float(np.abs(alone - together).max())
-    return Check(artifact, "max abs difference, alone to batch 7", difference, limit)
+    return Check(artifact, ALONE, difference, limit)
 
 
 def check_pixels(
@@ -174,6 +189,16 @@ def goldens(generator: Generator) -> tuple[Golden, ...]:
     return tuple(made)
 
 
+def check_opens(path: Path) -> None:
+    """GantoolError when ONNX Runtime crashes with a file, which then costs another process than this one."""
+    ending = trial.crash(path)
+    if ending is not None:
+        raise GantoolError(
+            f"{path.name} crashes ONNX Runtime {onnxruntime.__version__}: the process that opened it {ending}.",
+            "Leave that precision out, or use --half-weights, which changes no operator.",
+        )
+
+
 def self_test(generator: Generator) -> None:
     """GantoolError unless a file as it will be shipped, opened anew, makes its golden images to the byte."""
     if generator.manifest.golden:
@@ -212,11 +237,30 @@ def first(inputs: Arrays, count: int) -> dict[str, np.ndarray]:
     return {name: array[:count] for name, array in inputs.items()}
 
 
+_PRECISION_HINTS = {
+    "half-weights": "16 bits do not hold its weights: leave --half-weights out.",
+    "half": "What it computes is too large or too fine for 16 bits: leave --half out, or use --half-weights.",
+    "int8": "Leave --int8 out, or use --half-weights. --force writes the --int8 file all the same.",
+}
+
+
 def _hint(check: Check) -> str:
+    of_generator = check.artifact == "generator"
+    if check.measure == REPEATED:
+        return (
+            "Its forward draws random numbers (by torch or numpy, or by a dropout that stays on): no seed repeats its "
+            "images. Make the noise an input of the game: Input(name, shape, 'normal')."
+        )
+    if check.measure == ALONE and of_generator:
+        return (
+            "Its forward mixes the images of a batch: use BatchNorm with running statistics, or norms of each sample. "
+            "docs/plugins.md, “What exports”, lists what else does."
+        )
     if "drift" in check.measure:
         return "Its BatchNorm statistics do not describe its samples: train longer, or with a larger batch."
-    if "float32" in check.measure or "newly saturated" in check.measure:
-        return "Leave that precision out, or use --half-weights. --force writes an --int8 file all the same."
-    if check.artifact == "generator":
+    if of_generator:
         return "The generator itself makes no images: look at the run's newest samples, and train again."
+    for precision, hint in _PRECISION_HINTS.items():
+        if f".{precision}." in check.artifact:
+            return hint
     return HINT

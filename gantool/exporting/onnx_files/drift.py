@@ -13,7 +13,7 @@ import onnxruntime as ort
 from gantool.artifact import latents
 from gantool.errors import GantoolError
 from gantool.exporting.libraries import first_line
-from gantool.exporting.verify import Check
+from gantool.exporting.verify import FINITE, Check
 from gantool.runtime.session import ORT_ERRORS
 
 CHUNK = 64  # images a run
@@ -82,7 +82,7 @@ def checks(artifact: str, precision: str, measured: Drift) -> list[Check]:
     """The checks of a file of `precision` (a key of LIMITS): its values finite, near float32's, no more saturated."""
     limits = LIMITS[precision]
     return [
-        Check(artifact, "share of finite values", measured.finite, 1.0, least=True),
+        Check(artifact, FINITE, measured.finite, 1.0, least=True),
         Check(artifact, "levels off float32, worst", measured.worst, limits.worst),
         Check(artifact, "levels off float32, mean", measured.mean, limits.mean),
         Check(artifact, "share of pixels newly saturated", measured.newly_saturated, MAX_NEWLY_SATURATED),

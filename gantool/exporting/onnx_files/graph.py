@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from gantool.errors import GantoolError
-from gantool.exporting.libraries import example, first_line, quiet
+from gantool.exporting.libraries import any_batch, example, first_line, quiet, refusing
 from gantool.exporting.onnx_files.seeds import BATCH, OPSET, OPSETS, ir_version, opset_of
 from gantool.plugin.architecture import Input, SampleSpec
+from gantool.system.files import MAX_MODEL_BYTES
 
 RANDOM_NODES = {
     "RandomNormal",
@@ -39,42 +41,91 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
     """
     if opset not in OPSETS:
         raise GantoolError(f"Opset {opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
-    batch = torch.export.Dim(BATCH)
-    try:
-        with quiet("torch.onnx", "onnxscript"):
-            program = torch.onnx.export(
-                generator,
-                example(inputs),
-                dynamo=True,
-                opset_version=opset,
-                dynamic_shapes=tuple({0: batch} for _ in inputs),
-                input_names=[i.name for i in inputs],
-                output_names=[output_name(spec)],
-                external_data=False,
-                optimize=True,
-                verbose=False,
-            )
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+    tensors = [*generator.parameters(), *generator.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size >= MAX_MODEL_BYTES:
         raise GantoolError(
-            f"torch can't export this generator to ONNX: {first_line(error)}",
-            "Write that part of the plugin's forward in another way: docs/plugins.md, “What exports”.",
-        ) from error
+            f"The generator has {size / 2**30:.1f} GB of weights; an ONNX file holds less than 2 GB.",
+            "Export it with --torchscript or --pt2, or train a smaller one.",
+        )
+    arguments = example(inputs)
+    what = "torch can't export this generator to ONNX"
+    hint = "Write that part of the plugin's forward in another way: docs/plugins.md, “What exports”."
+    with refusing(what, hint), quiet("torch.onnx", "onnxscript"):
+        program = torch.onnx.export(
+            generator,
+            arguments,
+            dynamo=True,
+            opset_version=opset,
+            dynamic_shapes=any_batch(generator, arguments),
+            input_names=[i.name for i in inputs],
+            output_names=[output_name(spec)],
+            external_data=False,
+            optimize=True,
+            verbose=False,
+        )
     assert program is not None
     model = program.model_proto
+    if opset_of(model) != opset:  # the exporter returns another one without an error
+        model = _converted(model, opset)
+    _refuse_16_bits(model.graph)
+    as_float32(model.graph, TensorProto.DOUBLE)  # hosts lack kernels, and WebGPU the type; verification compares
     _fold_batch_norm(model)
     _strip(model)
     _declare_batch(model)
     model.ir_version = ir_version(opset)
-    if opset_of(model) != opset:  # the exporter was seen to return another one without an error
-        raise GantoolError(f"torch exported opset {opset_of(model)}, not the {opset} that was asked for.")
     random = sorted({node.op_type for node in model.graph.node} & RANDOM_NODES)
     if random:
         raise GantoolError(
             f"The generator draws random numbers inside its graph ({', '.join(random)}): no seed repeats its images.",
             "Make the noise an input of the game: Input(name, shape, 'normal').",
         )
-    onnx.checker.check_model(model, full_check=True)
+    with refusing("torch exported a graph that is not valid ONNX", hint):
+        onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The model in another opset; GantoolError, with the operator, where that can't say the same."""
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except RuntimeError as error:
+        why = first_line(error).rpartition("failed: ")[2].rstrip(".")  # after a place in the converter's source
+        raise GantoolError(
+            f"The generator can't be written in opset {opset}: {why}.",
+            f"Leave --opset out: torch exports it in opset {opset_of(model)}.",
+        ) from error
+
+
+def as_float32(graph: onnx.GraphProto, kind: int) -> None:
+    """Compute in float32 what a graph computes in `kind`, FLOAT16 or DOUBLE."""
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                tensors.append(attribute.t)
+            elif attribute.name in ("to", "dtype") and attribute.i == kind:
+                attribute.i = TensorProto.FLOAT
+    for tensor in tensors:
+        if tensor.data_type == kind:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+    for output in graph.output:
+        if output.type.tensor_type.elem_type == kind:
+            output.type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def _refuse_16_bits(graph: onnx.GraphProto) -> None:
+    narrow: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+    weights = {tensor.name: narrow[tensor.data_type] for tensor in graph.initializer if tensor.data_type in narrow}
+    for node in graph.node:
+        casts = node.op_type == "Cast"
+        found = [narrow.get(a.i) for a in node.attribute if a.name == "to"] if casts else map(weights.get, node.input)
+        for kind in filter(None, found):
+            raise GantoolError(
+                f"The generator computes in {kind} in its forward ({node.name}): ONNX files compute in float32.",
+                "Make its layers float32, and leave .half(), .bfloat16() and autocast out of its forward. "
+                "16-bit files are made by --half-weights and --half.",
+            )
 
 
 def _fold_batch_norm(model: onnx.ModelProto) -> None:

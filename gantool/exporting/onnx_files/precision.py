@@ -23,6 +23,7 @@ from torch import nn
 
 from gantool.errors import GantoolError
 from gantool.exporting.onnx_files.drift import unconvertible
+from gantool.exporting.onnx_files.graph import as_float32
 from gantool.training.state import BATCH_NORM
 
 NORMS = {
@@ -184,14 +185,8 @@ def half_as_computed(model: onnx.ModelProto) -> onnx.ModelProto:
     halves = {name for name, kind in types.items() if kind == TensorProto.FLOAT16}
     graph = model.graph
     nodes: list[onnx.NodeProto] = []
-    for tensor in graph.initializer:
-        _widen(tensor)
+    as_float32(graph, TensorProto.FLOAT16)
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                _widen(attribute.t)
-            elif attribute.name in ("to", "dtype") and attribute.i == TensorProto.FLOAT16:
-                attribute.i = TensorProto.FLOAT
         nodes.append(node)
         for position, name in enumerate(node.output):
             if name in halves:
@@ -239,7 +234,8 @@ def _kept_float32(graph: onnx.GraphProto) -> set[str]:
     """Names of nodes that fp16 would spoil, beside the norms and reductions themselves.
 
     They have constants that fp16 does not hold (the library would silently clamp 1e5 to 65504, and 1e-8 to 6e-8), make
-    the products that a reduction adds up (x·x overflows from 256 on), or use its result alone, as sqrt(mean + eps).
+    the products that a reduction adds up (x·x overflows from 256 on), or use its result alone, as sqrt(mean + eps). And
+    those that crash ONNX Runtime.
     """
     unfit = {
         t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT and not fits(numpy_helper.to_array(t))
@@ -259,7 +255,17 @@ def _kept_float32(graph: onnx.GraphProto) -> set[str]:
         elif node.op_type in ARITHMETIC and all(not name or name in statistics for name in node.input):
             kept.add(node.name)
             statistics.update(node.output)
-    return kept
+    factors = (makers.get(name) for node in graph.node if node.op_type == "MatMul" for name in node.input)
+    return kept | {node.name for node in factors if node is not None and _crashes_before_product(node)}
+
+
+def _crashes_before_product(node: onnx.NodeProto) -> bool:
+    """Whether ONNX Runtime crashes on x86 when it opens the node in fp16 before a MatMul, as in a TransformerEncoder.
+
+    A Transpose that moves the first axis among the last two does (versions 1.24 to 1.31, microsoft/onnxruntime#28392).
+    """
+    order = next((list(a.ints) for a in node.attribute if node.op_type == "Transpose" and a.name == "perm"), [])
+    return len(order) > 2 and 0 in order[-2:]
 
 
 def _mend_casts(graph: onnx.GraphProto) -> None:
@@ -314,8 +320,3 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     values = [*graph.value_info, *graph.input, *graph.output]
     return {value.name: value.type.tensor_type.elem_type for value in values}
-
-
-def _widen(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type == TensorProto.FLOAT16:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))

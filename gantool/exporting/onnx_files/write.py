@@ -113,7 +113,9 @@ class _Writer:
             tolerance=TOLERANCES[name],
             weights_sha256=inspection.weights_sha256(model),
         )
-        runtime = self._save(model, about, path)
+        self._write(model, about, path)
+        verify.check_opens(path)  # in another process, before this one opens it
+        runtime = Generator(path)
         samples = verify.reference_inputs(self.source.inputs, verify.STATISTICS, self.source.rows)
         computed = precision.half_as_computed(model) if name == "half" else model
         checks = drift.checks(path.name, name, drift.compare(self.model, computed, samples))
@@ -155,6 +157,10 @@ class _Writer:
 
     def _save(self, model: onnx.ModelProto, about: Manifest, path: Path) -> Generator:
         """Write the file, and open it as an app does."""
+        self._write(model, about, path)
+        return Generator(path)
+
+    def _write(self, model: onnx.ModelProto, about: Manifest, path: Path) -> None:
         written = onnx.ModelProto()
         written.CopyFrom(model)
         if self.options.batch is not None:
@@ -168,4 +174,3 @@ class _Writer:
             onnx.save_model(written, str(path))  # one file: below 2 GB nothing is stored outside
         except ValueError as error:  # protobuf's own limit
             raise GantoolError(f"The graph is larger than the 2 GB of an ONNX file: {error}.") from error
-        return Generator(path)

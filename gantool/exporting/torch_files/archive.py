@@ -20,8 +20,7 @@ from torch import nn
 
 from gantool.artifact.manifest import KEY
 from gantool.errors import GantoolError, excerpt
-from gantool.exporting.libraries import example, first_line, quiet
-from gantool.exporting.onnx_files.seeds import BATCH
+from gantool.exporting.libraries import any_batch, example, quiet, refusing
 from gantool.plugin.architecture import Input
 from gantool.system.archives import open_zip
 from gantool.system.files import parse_json
@@ -39,16 +38,11 @@ _ENTRY = re.compile(
 
 def to_program(generator: nn.Module, inputs: Sequence[Input]) -> torch.export.ExportedProgram:
     """The generator in eval mode, its inputs in order, any batch; GantoolError when torch.export can't take it so."""
-    batch = torch.export.Dim(BATCH)
-    try:
-        with quiet("torch"):
-            shapes = tuple({0: batch} for _ in inputs)
-            program = torch.export.export(generator.eval(), example(inputs), dynamic_shapes=shapes)
-    except (RuntimeError, torch._dynamo.exc.UserError) as error:
-        raise GantoolError(
-            f"torch.export can't take this generator: {first_line(error)}",
-            "`gantool.testing.check_architecture` shows what in the plugin's forward is at fault.",
-        ) from error
+    arguments = example(inputs)
+    hint = "`gantool.testing.check_architecture` shows what in the plugin's forward is at fault."
+    with refusing("torch.export can't take this generator", hint), quiet("torch"):
+        shapes = any_batch(generator, arguments)
+        program = torch.export.export(generator.eval(), arguments, dynamic_shapes=shapes)
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:

@@ -6,9 +6,8 @@ load today. Its deprecation warnings are quieted here and nowhere else.
 
 from __future__ import annotations
 
-import contextlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from gantool.artifact.manifest import KEY
-from gantool.errors import GantoolError
-from gantool.exporting.libraries import first_line, quiet
+from gantool.exporting.libraries import quiet, refusing
+
+_UNTRACEABLE = (
+    "torch.jit can't trace this generator",
+    "Write that part of the plugin's forward in another way: docs/plugins.md, “What exports”.",
+)
 
 
 def to_torchscript(generator: nn.Module, example: Sequence[Tensor]) -> torch.jit.ScriptModule:
@@ -27,7 +30,7 @@ def to_torchscript(generator: nn.Module, example: Sequence[Tensor]) -> torch.jit
 
 def trace(module: nn.Module, example: Sequence[Tensor]) -> torch.jit.ScriptModule:
     """What `module` does with `example`; GantoolError when it can't be traced."""
-    with quiet(), _one_line():
+    with refusing(*_UNTRACEABLE), quiet():
         traced: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
             module, tuple(example), check_trace=False
         )
@@ -45,7 +48,7 @@ def script(module: nn.Module, *methods: str) -> torch.jit.ScriptModule:
 
 def freeze(module: torch.jit.ScriptModule, keep: Sequence[str] = ()) -> torch.jit.ScriptModule:
     """Weights as constants, everything inlined but the methods `keep`, and no device baked in."""
-    with quiet(), _one_line():
+    with refusing(*_UNTRACEABLE), quiet():
         frozen: torch.jit.ScriptModule = torch.jit.freeze(module.eval(), preserved_attrs=list(keep))
     _free_devices(frozen.graph)
     return frozen
@@ -64,14 +67,6 @@ def _free_devices(graph: Any) -> None:
             device.insertBefore(constant)
             constant.output().replaceAllUsesWith(device.output())
             constant.destroy()
-
-
-@contextlib.contextmanager
-def _one_line() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        raise GantoolError(f"torch.jit can't trace this generator: {first_line(error)}") from error
 
 
 def save(module: torch.jit.ScriptModule, path: Path, manifest: str) -> None:

@@ -11,9 +11,8 @@ import torch
 
 from gantool.artifact import inspection
 from gantool.artifact.manifest import Golden, Manifest, file_name
-from gantool.errors import GantoolError
 from gantool.exporting import verify
-from gantool.exporting.libraries import first_line
+from gantool.exporting.libraries import refusing
 from gantool.exporting.source import Artifact, Source, as_seeded, parity
 from gantool.exporting.torch_files import archive, seeded, torchscript
 from gantool.exporting.verify import Arrays, Check
@@ -26,14 +25,18 @@ def write_torch(source: Source, kind: str, inputs: Arrays, folder: Path, golden:
         kind=kind,
         opset=None,
         exporter=f"torch.jit.trace + freeze, torch {torch.__version__}",
-        weights_sha256=inspection.digest({k: v.numpy() for k, v in source.generator.state_dict().items()}),
+        weights_sha256=inspection.digest({k: _array(v) for k, v in source.generator.state_dict().items()}),
         golden=golden,
     )
     path = folder / file_name(kind)
-    try:
+    with refusing(f"{path.name} does not run", verify.HINT):  # as with a batch that tracing took for a constant
         return WRITERS[kind](source, inputs, path, about)
-    except RuntimeError as error:  # as of a batch that tracing took for a constant
-        raise GantoolError(f"{path.name} does not run: {first_line(error)}", verify.HINT) from error
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """Its values; those of a bfloat16, which numpy does not have, as float32."""
+    array: np.ndarray = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
 
 
 def _torchscript(source: Source, inputs: Arrays, path: Path, about: Manifest) -> Artifact:
