@@ -86,20 +86,21 @@ class Lines(Display):
     """A line at the first step, then every ten seconds, and at the last step."""
 
     def __init__(self, opened: Session) -> None:
-        self.state, self.steps = opened.state, opened.info.steps
+        self.state, self.info = opened.state, opened.info
         self.per_step = opened.state.data_per_step()
         self.printed: tuple[float, int] | None = None  # when the latest line was printed, and at which step
 
     def stepped(self, step: int) -> None:
         now = time.monotonic()
-        if self.printed and now - self.printed[0] < LINE and step < self.steps:
+        steps = self.info.steps  # may change: see --minutes
+        if self.printed and now - self.printed[0] < LINE and step < steps:
             return
         speed, left = "", ""
         if self.printed:
             seconds_a_step = (now - self.printed[0]) / (step - self.printed[1])
             speed = f"{self.per_step / seconds_a_step:,.0f} images/s  "
-            left = f"  ETA {clock((self.steps - step) * seconds_a_step)}"
-        print(f"step {step}/{self.steps}  {speed}{losses(self.state.meter.glance())}{left}", flush=True)
+            left = f"  ETA {clock((steps - step) * seconds_a_step)}"
+        print(f"step {step}/{steps}  {speed}{losses(self.state.meter.glance())}{left}", flush=True)
         self.printed = now, step
 
     def noted(self, text: str) -> None:
@@ -126,7 +127,7 @@ class Bar(Display):
             TextColumn("ETA"),
             TimeRemainingColumn(),
         )
-        self.meter, self.per_step, self.read = state.meter, state.data_per_step(), 0.0
+        self.info, self.meter, self.per_step, self.read = info, state.meter, state.data_per_step(), 0.0
         self.asked_to_stop = False
         self.task = self.progress.add_task("", total=info.steps, completed=state.step, speed="…")
         self.losses = Text()
@@ -143,7 +144,7 @@ class Bar(Display):
         if self.asked_to_stop:
             self.asked_to_stop = False
             self.noted(SAVING)
-        self.progress.update(self.task, completed=step)
+        self.progress.update(self.task, completed=step, total=self.info.steps)
         speed = self.progress.tasks[0].speed  # the bar's own estimate, between ticks
         if speed:
             self.progress.update(self.task, speed=f"{speed * self.per_step:,.0f}")
@@ -168,7 +169,7 @@ class Notebook(Display):
     """A bar in HTML below the cell; it needs no widgets."""
 
     def __init__(self, opened: Session) -> None:
-        self.step, self.steps, self.meter = opened.state.step, opened.info.steps, opened.state.meter
+        self.step, self.info, self.meter = opened.state.step, opened.info, opened.state.meter
         self.lines = [summary(opened), *(f"note: {note}" for note in opened.notes)]
         if self.step:
             self.lines.append(f"resumed at step {self.step}")
@@ -185,12 +186,12 @@ class Notebook(Display):
         self.handle.update(self)
 
     def _repr_html_(self) -> str:
-        bar = f'<progress value="{self.step}" max="{self.steps}" style="width: 24em"></progress>'
+        bar = f'<progress value="{self.step}" max="{self.info.steps}" style="width: 24em"></progress>'
         lines = "<br>".join(html.escape(line) for line in [*self.lines, *filter(None, [self.speed + self.losses])])
-        return f"<div>{bar} {self.step:,} of {self.steps:,} steps<br>{lines}</div>"
+        return f"<div>{bar} {self.step:,} of {self.info.steps:,} steps<br>{lines}</div>"
 
     def __repr__(self) -> str:
-        return "\n".join([f"step {self.step} of {self.steps}", *self.lines, self.speed + self.losses])
+        return "\n".join([f"step {self.step} of {self.info.steps}", *self.lines, self.speed + self.losses])
 
     def stepped(self, step: int) -> None:
         self.step, now = step, time.monotonic()

@@ -48,9 +48,11 @@ def run_session(
     try:
         with display, _interruptible(display, signals, leave):
             if not state.group.leads:
-                return loop.train(state, run, info, display, lambda: display.interrupted)
+                return loop.train(state, run, info, display, lambda: display.interrupted, budget=opened.budget)
             with tensorboard.listening(display, run, info) as listener:
-                status = loop.train(state, run, info, listener, lambda: display.interrupted, opened.figures)
+                status = loop.train(
+                    state, run, info, listener, lambda: display.interrupted, opened.figures, opened.budget
+                )
         with run.writing():
             curves.draw(run, metrics_log.read_metrics(run))
         return status

@@ -116,12 +116,11 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def _train(name: str, options: list[Option], flags: dict[str, Any], resume: str | None, config: Path | None) -> None:
-    from gantool.plugin.options import check_together
+    from gantool.plugin.options import LENGTHS, check_together
 
     given = _read_toml(config, options) if config else {}
-    for flag, other in (("steps", "epochs"), ("epochs", "steps")):
-        if flag in flags and other not in flags:
-            given.pop(other, None)
+    if any(length in flags for length in LENGTHS):
+        given = {name: value for name, value in given.items() if name not in LENGTHS}
     given |= flags
     try:
         check_together(options, given.keys() - {"runs"}, resume not in (None, "auto"))

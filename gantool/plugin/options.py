@@ -20,6 +20,7 @@ from gantool.plugin.train_options import RunOptions, TrainOptions
 Panel = Literal["Architecture", "Recipe", "Training"]
 # options of the command line alone: a config field can't take their names either
 COMMAND_ONLY = ("resume", "config")
+LENGTHS = ("steps", "epochs", "minutes")  # of a training: one of them can be given
 _NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "BOOLEAN", Path: "PATH"}
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -118,8 +119,9 @@ def parse(options: Iterable[Option], given: Mapping[str, Any], origin: Path | No
 
 def check_together(options: Iterable[Option], given: Collection[str], resumed: bool) -> None:
     """ArgumentError when the options named in `given` don't go together, or can't be given to a run that is resumed."""
-    if "steps" in given and "epochs" in given:
-        raise ArgumentError("Give --steps or --epochs, not both.")
+    lengths = [f"--{name}" for name in LENGTHS if name in given]
+    if len(lengths) > 1:
+        raise ArgumentError(f"Give {' or '.join(lengths)}, not both.")
     changeable = {option.name: option.flag for option in options if option.changeable}
     for name in given if resumed else ():
         if name not in changeable:

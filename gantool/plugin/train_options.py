@@ -87,5 +87,12 @@ class TrainOptions(RunOptions, frozen=True):
     epochs: float | None = Field(
         None, ge=1e-6, le=1e6, description="passes over the data, instead of --steps", json_schema_extra=CHANGEABLE
     )
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        le=1e5,
+        description="train for about so many minutes, instead of --steps: the first steps show how many fit",
+        json_schema_extra=CHANGEABLE,
+    )
     runs: Path = Field(Path("runs"), description="folder of the runs")
     name: str | None = Field(None, description="label of the run's folder; none: NAME-DATA")

@@ -51,17 +51,19 @@ def train(
     listener: Listener,
     interrupted: Callable[[], bool] = lambda: False,
     figures: Figures = no_figures,
+    budget: float = 0.0,
 ) -> Status:
     """Train until `info.steps`; at every tick read metrics, draw samples, save.
 
-    `figures` adds to the record of a tick. Returns `finished`, or `interrupted` (everything saved) when `interrupted()`
-    became true. When a loss or a weight is NaN or infinite: goes back to the last checkpoint if `info.on_nan` is
-    `rollback`, else raises GantoolError; the last good checkpoint stays.
+    `budget`: seconds to take, when not 0: the first steps show how many fit, and that becomes `info.steps`. `figures`
+    adds to the record of a tick. Returns `finished`, or `interrupted` (everything saved) when `interrupted()` became
+    true. When a loss or a weight is NaN or infinite: goes back to the last checkpoint if `info.on_nan` is `rollback`,
+    else raises GantoolError; the last good checkpoint stays.
     """
     info.status = "running"
     _write(state, run, info)
     try:
-        info.status = _loop(state, run, info, listener, interrupted, figures)
+        info.status = _loop(state, run, info, listener, interrupted, figures, budget)
     except BaseException:
         info.status = "failed"
         with contextlib.suppress(GantoolError):  # the disk may be full, and the error on its way says more
@@ -80,16 +82,24 @@ def _loop(
     listener: Listener,
     interrupted: Callable[[], bool],
     figures: Figures,
+    budget: float,
 ) -> Status:
     watch, interrupted = _watch(state, run, info), state.group.agreeing(interrupted)
+    pace = _Pace(budget, state) if budget else None
+    known = state.group.agreeing(pace.known) if pace else lambda: False
     began, first, stopping = time.perf_counter(), state.sampler.seen, False
-    while state.step < info.steps and not stopping:
+    while (pace or state.step < info.steps) and not stopping:
         iterate(state)
+        if pace and known():
+            info.steps, pace = state.group.lead(pace.steps), None
+            listener.noted(f"{info.steps:,} steps take about {budget / 60:g} minutes here")
         listener.stepped(state.step)
         stopping = interrupted()
-        if state.step % info.tick and state.step < info.steps and not stopping:
+        if state.step % info.tick and (pace or state.step < info.steps) and not stopping:
             continue
         # a tick
+        if pace:  # a first guess: every checkpoint has a run.json that says how long the run is
+            info.steps = state.group.lead(pace.steps)
         try:
             means = _means(state)  # CPU-GPU sync point: the time below is that of all steps
         except Diverged as cause:
@@ -107,6 +117,30 @@ def _loop(
                 listener.noted(f"step {state.step}: {alarm['text']}")
         began, first = time.perf_counter(), state.sampler.seen
     return "finished" if state.step >= info.steps else "interrupted"
+
+
+class _Pace:
+    """How many steps fit into a time, by the speed of the first of them."""
+
+    def __init__(self, budget: float, state: State) -> None:
+        self.budget, self.state, self.begin = budget, state, time.perf_counter()
+        self.warm = self.begin, state.step  # when, and at which step, the slow first steps were over
+
+    def known(self) -> bool:
+        """Whether enough steps were made to tell."""
+        now = time.perf_counter()
+        if now - self.begin < min(2.0, self.budget / 10):
+            self.warm = now, self.state.step
+        return now - self.begin >= min(10.0, self.budget / 5)
+
+    def steps(self) -> int:
+        """The step at which the time will be over."""
+        if self.state.device.type == "cuda":
+            torch.cuda.synchronize(self.state.device)
+        now = time.perf_counter()
+        since, step = self.warm if self.state.step > self.warm[1] else (self.begin, 0)
+        a_step = (now - since) / max(1, self.state.step - step)
+        return self.state.step + max(0, int((self.begin + self.budget - now) / a_step))
 
 
 def _means(state: State) -> dict[str, float]:

@@ -43,6 +43,7 @@ class Session:
     lock: BaseFileLock | None  # the leader's
     notes: tuple[str, ...] = ()
     figures: Figures = no_figures
+    budget: float = 0.0  # seconds that this session may take; 0: it trains until `info.steps`
 
 
 def open_session(name: str, given: Mapping[str, Any], resumed: str | None = None, group: Group = ALONE) -> Session:
@@ -162,7 +163,8 @@ def start(
                 metrics_log.forget_after(run, 0, 0)
         run.write(info)
         group.remember(run.path)
-    return Session(state, run, info, dataset, held, (*dataset.notes, *_notes(state)), figures)
+    budget = 60 * (options.minutes or 0.0)
+    return Session(state, run, info, dataset, held, (*dataset.notes, *_notes(state)), figures, budget)
 
 
 def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
@@ -237,7 +239,8 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
             run.sweep()
             checkpoint.set_aside(run, path)
             metrics_log.forget_after(run, state.step, info.rollbacks)
-    return Session(state, run, info, dataset, held, (*notes, *dataset.notes, *_notes(state)), figures)
+    budget = 60 * (changes.get("minutes") or 0.0)
+    return Session(state, run, info, dataset, held, (*notes, *dataset.notes, *_notes(state)), figures, budget)
 
 
 def _notes(state: State) -> list[str]:

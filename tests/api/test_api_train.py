@@ -81,6 +81,18 @@ def test_an_unfinished_run_of_the_same_options_is_taken_up() -> None:
     assert gantool.train("mlp", steps=20, progress=False, resume="auto", **TINY).path != first.path
 
 
+def test_a_run_stopped_before_its_length_is_known_has_a_guess_of_it() -> None:
+    """Its checkpoints are resumed as those of any run."""
+
+    def stop(record: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    run = gantool.train("mlp", minutes=1000, progress=False, callback=stop, **TINY)
+    assert run.step in (5, 6)
+    assert run.info.steps > 1000
+    assert run.resume(steps=9, progress=False).status == "finished"
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

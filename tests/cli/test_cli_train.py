@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from support.commands import TIMEOUT, environment, gantool, start_gantool
 from support.distributions import make_distribution
-from support.trainings import save_npz
+from support.trainings import different, save_npz
 from typer.testing import CliRunner, Result
 
 from gantool.cli import app
 from gantool.errors import GantoolError
-from gantool.plugin.options import Option, training_options
+from gantool.plugin.options import LENGTHS, Option, training_options
 from gantool.plugin.registry import architecture_names
 from gantool.run import checkpoint, metrics_log
 from gantool.run.rundir import RunDir
@@ -208,6 +208,24 @@ def test_epochs_in_place_of_steps() -> None:
     assert run_json()["steps"] == 4  # 25 of 50 rows in batches of 8
 
 
+def test_minutes_in_place_of_steps() -> None:
+    """The first steps show how many fit; the run is then one of so many steps, also when it is resumed."""
+    result = sound("mlp", *TINY, "--minutes", 0.01, "--tick", 10**6)
+    info = run_json()
+    assert info["status"] == "finished"
+    assert info["step"] == info["steps"] > 1
+    assert f"{info['steps']:,} steps take about 0.01 minutes here" in result.output
+    assert f"step {info['steps']}/{info['steps']}" in result.output
+    sound("mlp", *TINY, "--steps", info["steps"], "--name", "told")
+    first, told = (
+        checkpoint.load(RunDir(Path("runs", name)).checkpoint(info["steps"]))
+        for name in ("0001-mlp-noise", "0002-told")
+    )
+    assert different(first, told) == []
+    sound("mlp", "--resume", 1, "--minutes", 0.005)
+    assert run_json()["steps"] > info["steps"]
+
+
 def test_data_are_resized() -> None:
     sound("mlp", *TINY, "--steps", 1, "--size", 8)
     assert run_json()["data"]["shape"] == [1, 8, 8]
@@ -249,10 +267,11 @@ def test_an_option_out_of_range_is_a_usage_error_that_names_it(flag: str, value:
     assert not Path("runs").exists()
 
 
-def test_steps_and_epochs_together_are_a_usage_error() -> None:
-    result = train("mlp", *TINY, "--steps", 1, "--epochs", 1)
+@pytest.mark.parametrize(("one", "other"), [("--steps", "--epochs"), ("--epochs", "--minutes")])
+def test_two_lengths_are_a_usage_error(one: str, other: str) -> None:
+    result = train("mlp", *TINY, one, 1, other, 1)
     assert result.exit_code == 2
-    assert "Give --steps or --epochs, not both" in result.output
+    assert f"Give {one} or {other}, not both" in result.output
 
 
 @pytest.mark.parametrize(
@@ -326,6 +345,7 @@ GIVEN = {
     "data": "noise.npz",
     "size": 8,
     "epochs": 0.5,
+    "minutes": 0.01,
     "runs": "here",
     "name": "named",
     "data_on": "disk",
@@ -347,10 +367,10 @@ GIVEN = {
 def test_every_training_option_can_be_given_in_a_file_and_is_recorded() -> None:
     assert set(GIVEN) == {option.name for option in COMMON}, "give the new option a value here"
     assert not {option.name for option in COMMON if option.default == GIVEN[option.name]}
-    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in GIVEN.items())
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in GIVEN.items() if name != "minutes")
     sound("mlp", "--widths", "8", "--batch-size", 8, "--config", _config(text))
     record = json.loads(Path("here/0001-named/run.json").read_text())
-    elsewhere = {"data", "size", "epochs", "runs", "name"}
+    elsewhere = {"data", "size", "epochs", "minutes", "runs", "name"}
     assert {name: record[name] for name in GIVEN.keys() - elsewhere} == {
         name: value for name, value in GIVEN.items() if name not in elsewhere
     }
@@ -371,7 +391,7 @@ def test_a_flag_and_a_file_refuse_a_value_out_of_bounds_in_the_same_words(option
 
 def test_a_resumed_run_takes_the_changeable_options_and_names_them_when_it_refuses_another() -> None:
     sound("mlp", *TINY, "--steps", 2)
-    changeable = [option for option in COMMON if option.changeable and option.name != "epochs"]
+    changeable = [option for option in COMMON if option.changeable and option.name not in LENGTHS]
     flags = [part for o in changeable for part in ([o.flag] if o.is_flag else [o.flag, GIVEN[o.name]])]
     sound("mlp", "--resume", 1, "--steps", 4, *flags)
     record = run_json()
