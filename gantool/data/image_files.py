@@ -35,7 +35,7 @@ _PROFILE_TOLERANCE = 2  # levels: a profile that moves colours less is sRGB by a
 # what Pillow's decoders raise on broken files
 _DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError,
-    ZeroDivisionError, NotImplementedError, struct.error, zlib.error,
+    ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 _BROKEN_HINT = "It is broken or cut short: replace it, or move it out of the folder."
 

@@ -33,9 +33,11 @@ class Summary:
         """Seconds since the run was started; None when that is not known."""
         try:
             began = datetime.fromisoformat(self.info.created if self.info else "")
-        except ValueError:
+            return max(
+                0.0, (datetime.now(UTC) - (began if began.tzinfo else began.replace(tzinfo=UTC))).total_seconds()
+            )
+        except (ValueError, OverflowError):  # in the year 1 or 9999 another time zone may be out of range
             return None
-        return max(0.0, (datetime.now(UTC) - (began if began.tzinfo else began.replace(tzinfo=UTC))).total_seconds())
 
     def figure(self, name: str) -> float | None:
         """A number of the last tick."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from gantool.run.rundir import RunDir
-from gantool.system.files import write_bytes
+from gantool.system.files import bounded_int, write_bytes
 
 
 def append(run: RunDir, record: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def _read(run: RunDir) -> list[dict[str, Any]]:
     if run.metrics.is_file():
         for line in run.metrics.read_bytes().splitlines():
             try:
-                record = json.loads(line)
+                record = json.loads(line, parse_int=bounded_int)
             except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict) and type(record.get("step")) is int:

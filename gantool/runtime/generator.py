@@ -110,7 +110,10 @@ class Generator:
             convolutional = any("Conv" in name for name in file.operators)
             self._image_seconds = scheduling.image_seconds(len(data), convolutional)
             threads = threads or scheduling.latency_threads(self._image_seconds, self._cores)
-        session = open_session(data, self.path, provider, threads, settings)
+        self._memory = scheduling.memory_limit(
+            len(data), self._image_seconds, self._cores, self.manifest.batch, math.prod(self.manifest.output.shape) * 4
+        )
+        session = open_session(data, self.path, provider, threads, settings, self._memory)
         check_signature(session, self.path, self.manifest)
         own = dict(settings or {})  # that of the session may leave it out
         graph = provider == "cuda" and own.get("enable_cuda_graph") in ("1", "True", "true")
@@ -367,7 +370,9 @@ class Generator:
         if isinstance(self._bulk, bytes):
             with self._bulk_lock:
                 if isinstance(self._bulk, bytes):
-                    self._bulk = open_session(self._bulk, self.path, self.provider, 1, self._bulk_settings)
+                    self._bulk = open_session(
+                        self._bulk, self.path, self.provider, 1, self._bulk_settings, self._memory
+                    )
         return self.session if self._bulk is None else self._bulk
 
     def _run(

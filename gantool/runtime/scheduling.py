@@ -40,6 +40,10 @@ DEVICE_SHARE = 1 / 16  # of its memory for the activations of one call; two call
 # Activations of a sample, in multiples of its output: mlp 16, dcgan 64 27, dcgan 32 rewritten 200 if none is freed.
 ACTIVATIONS = 64
 UNKNOWN_DEVICE_BYTES = 4e9
+# Of `memory_limit`, several times what any generator takes that was tried.
+LEAST_MEMORY = 2**31
+MAX_COPIES = 64  # of the weights
+MAX_ACTIVATIONS = 1024  # of a sample, in multiples of its output
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,16 @@ def device_rows(memory: float | None, output_bytes: int) -> int:
     """Images a call on a GPU of `memory` bytes (None: unknown), a power of two; `output_bytes`: of a float32 image."""
     affordable = (memory or UNKNOWN_DEVICE_BYTES) * DEVICE_SHARE / (ACTIVATIONS * output_bytes)
     return max(MIN_DEVICE_ROWS, min(MAX_DEVICE_ROWS, power_of_two(max(1, int(affordable)) + 1) // 2))
+
+
+def memory_limit(size: int, seconds: float, available: int, batch: int | None, output_bytes: int) -> int:
+    """Bytes that a session may take on a CPU: more than the weights, in a file of `size` bytes, and the images of all
+    cores explain. `output_bytes`: of a float32 image; `seconds`, `available` and `batch` as of `plan`.
+
+    A small graph may compute any amount of data; this keeps it from taking the machine's memory.
+    """
+    rows = available * (batch or (call_rows(seconds) if seconds else MAX_ROWS))
+    return LEAST_MEMORY + MAX_COPIES * size + MAX_ACTIVATIONS * rows * output_bytes
 
 
 def power_of_two(count: int) -> int:

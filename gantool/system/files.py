@@ -26,6 +26,7 @@ from typing import Any
 from gantool.errors import GantoolError
 
 MAX_JSON_BYTES = 16 * 2**20  # far above any file of ours: a larger one is not ours
+MAX_DIGITS = 20  # of a whole number: 2**64 has as many
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit for an ONNX file
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the `errno` of an OSError
 _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2(2)
@@ -215,9 +216,16 @@ def writing(path: Path, hint: str) -> Iterator[None]:
 def parse_json(data: bytes | str, origin: object) -> Any:
     """Parse JSON that came from `origin` (named in the error)."""
     try:
-        return json.loads(data, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(data, parse_constant=_refuse, parse_float=_finite, parse_int=bounded_int)
     except (ValueError, RecursionError) as error:
         raise GantoolError(f"{origin} does not hold valid JSON: {error}.") from error
+
+
+def bounded_int(text: str) -> int:
+    """The whole number of JSON `text`; ValueError for one that has far more than 64 bits."""
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(text)} digits")
+    return int(text)
 
 
 def _refuse(constant: str) -> float:

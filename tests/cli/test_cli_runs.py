@@ -149,6 +149,25 @@ def test_broken_runs_are_listed_as_such(cli: Run, runs: Path) -> None:
     assert [one["status"] for one in _listed(cli)[2:]] == ["broken"] * 3
 
 
+@pytest.mark.parametrize(
+    ("values", "status"),
+    [
+        ({"step": 10**60}, "broken"),
+        ({"steps": 10**400}, "broken"),
+        ({"created": "0001-01-01T00:00:00+14:00"}, "finished"),
+        ({"created": "9999-12-31T23:59:59-14:00"}, "finished"),
+    ],
+)
+def test_extreme_values_in_one_run_cost_no_other(cli: Run, runs: Path, values: dict[str, Any], status: str) -> None:
+    _change(runs / "0001-mlp-noise", **values)
+    with (runs / "0001-mlp-noise/metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 10**60}) + "\n" + json.dumps({"step": 40, "diversity": 10**400}) + "\n")
+    assert [one["status"] for one in _listed(cli, "--sort", "diversity")] == [status, "interrupted"]
+    code, out, err = cli("runs")
+    assert (code, err) == (0, "")
+    assert "20/40" in _row(out, "0002-wide")
+
+
 def test_figures_that_are_no_numbers_are_valid_json(cli: Run, runs: Path) -> None:
     (runs / "0001-mlp-noise/metrics.jsonl").write_text('{"step": 1, "diversity": NaN, "images_per_second": Infinity}\n')
     assert (_listed(cli)[0]["diversity"], _listed(cli)[0]["images_per_second"]) == (None, None)

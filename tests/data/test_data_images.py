@@ -442,3 +442,12 @@ def test_nothing_to_resize() -> None:
     images = np.zeros((2, 1, 8, 8), np.uint8)
     assert resize(images, 8, "x") is images
     assert resize(images, None, "x") is images
+
+
+@pytest.mark.parametrize("box", [b"av1C", b"infe"])
+def test_a_broken_avif_is_a_broken_file(tmp_path: Path, box: bytes) -> None:
+    """Its decoder raises what no other one does."""
+    path = put(tmp_path / "a.avif", Image.fromarray(RNG.integers(0, 256, (16, 16, 3), np.uint8)))
+    path.write_bytes(path.read_bytes().replace(box, b"none"))
+    with pytest.raises(GantoolError, match=r"a\.avif can't be decoded"):
+        load(str(tmp_path))

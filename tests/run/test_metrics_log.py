@@ -22,7 +22,18 @@ def run(tmp_path: Path) -> RunDir:
 
 
 @pytest.mark.parametrize(
-    "line", [b"5", b"{}", b'{"step": "x"}', b'{"step": 50, "im', b"null", b"[]", b"\xff", b"[" * 9999]
+    "line",
+    [
+        b"5",
+        b"{}",
+        b'{"step": "x"}',
+        b'{"step": 50, "im',
+        b"null",
+        b"[]",
+        b"\xff",
+        b"[" * 9999,
+        b'{"step": 1' + b"0" * 20 + b"}",
+    ],
 )
 @pytest.mark.parametrize("position", [0, 2, 4])
 def test_a_line_that_is_no_record_costs_no_other(run: RunDir, line: bytes, position: int) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import resource
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from onnx import helper, numpy_helper
+from support.changed import edited
 
 from gantool.errors import GantoolError
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
-from gantool.runtime.session import ORT_ERRORS, Bound, open_session, run_into
+from gantool.runtime.session import ORT_ERRORS, Bound, open_session, run, run_into
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +179,61 @@ def test_threads_wait_for_each_other(seeded: Path) -> None:
 
     with ThreadPoolExecutor(4) as callers:
         list(callers.map(call, range(4)))
+
+
+# --- memory
+
+
+def _claims(*nodes: onnx.NodeProto, **values: list[int]) -> Callable[[onnx.ModelProto], None]:
+    """Adds `nodes`, the last of which makes `huge`, and a sum with its mean to the output."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        graph, output = model.graph, model.graph.output[0].name
+        graph.node[-1].output[0] = "small"
+        graph.initializer.extend(numpy_helper.from_array(np.array(value), name) for name, value in values.items())
+        graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "one"))
+        graph.node.extend(nodes)
+        graph.node.append(helper.make_node("ReduceMean", ["huge"], ["mean"], keepdims=0))
+        graph.node.append(helper.make_node("Add", ["small", "mean"], [output]))
+
+    return edit
+
+
+def _node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(operator, inputs.split(), [output], **attributes)
+
+
+_DOUBLED = [_node("Concat", f"d{i} d{i}", f"d{i + 1}" if i < 31 else "huge", axis=0) for i in range(32)]
+BOMBS = {
+    "ConstantOfShape": _claims(_node("ConstantOfShape", "sides", "huge"), sides=[2**32]),
+    "Expand": _claims(_node("Expand", "one sides", "huge"), sides=[2**32]),
+    "Tile": _claims(_node("Tile", "one sides", "huge"), sides=[2**30 - 1]),
+    "Concat": _claims(_node("Identity", "one", "d0"), *_DOUBLED),
+    "MatMul": _claims(
+        _node("Expand", "one column", "a"),
+        _node("Expand", "one row", "b"),
+        _node("MatMul", "a b", "huge"),
+        column=[2**16, 1],
+        row=[1, 2**16],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_graph_can_not_take_the_memory_of_the_machine(plain: Path, tmp_path: Path, name: str) -> None:
+    path = edited(plain, tmp_path / "g.onnx", BOMBS[name])
+    assert path.stat().st_size < 2**20
+    with pytest.raises(GantoolError, match=r"of memory at once|would require more than"):
+        Generator(path, threads=1).sample(1)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < 2**32
+
+
+def test_each_session_has_a_limit_of_its_own(plain: Path, tmp_path: Path) -> None:
+    small = edited(plain, tmp_path / "g.onnx", BOMBS["ConstantOfShape"])
+    data = small.read_bytes()
+    limited = [open_session(data, small, threads=1, memory=2**20 * size) for size in (16, 64)]
+    feeds = {"z": np.zeros((1, 4), np.float32)}
+    for session in limited:
+        with pytest.raises(GantoolError, match=r"asks for 17\.2 GB"):
+            run(session, feeds, small)
+    assert Generator(plain).sample(2).shape == (2, 8, 8, 1)

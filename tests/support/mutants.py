@@ -61,7 +61,9 @@ def zero(draw: random.Random, files: list[bytes]) -> bytes:
 
 def forged(draw: random.Random, files: list[bytes]) -> bytes:
     """1 to 3 values of the manifest replaced, its digest right."""
-    return _told(draw, draw.choice(files), lambda told: [_replace(draw, told) for _ in range(draw.randint(1, 3))])
+    return _told(
+        draw, draw.choice(files), lambda told: [replace_a_value(draw, told) for _ in range(draw.randint(1, 3))]
+    )
 
 
 def resized(draw: random.Random, files: list[bytes]) -> bytes:
@@ -150,7 +152,7 @@ def _with_text(data: bytes, text: str) -> bytes:
     return model.SerializeToString()
 
 
-def _replace(draw: random.Random, told: Any) -> None:
+def replace_a_value(draw: random.Random, told: Any) -> None:
     """Go down to some value, and put another in its place, take it away, or repeat it."""
     while True:
         keys = list(told) if isinstance(told, dict) else list(range(len(told)))
