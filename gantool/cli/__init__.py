@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,6 @@ app = typer.Typer(
     name="gantool",
     help="Train a GAN, export its generator verified, measure it, embed it in any program.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a bug of ours keeps its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -30,6 +29,22 @@ app.command("doctor")(doctor.command)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
 app.add_typer(plugins.app, name="plugins")
+
+
+@app.command("help")
+def _help(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", show_default=False)] = None,
+) -> None:
+    """Show the help of a command: gantool help train dcgan."""
+    assert context.parent is not None
+    shown: Any = context.parent
+    for name in names or ():
+        command = shown.command.get_command(shown, name) if hasattr(shown.command, "get_command") else None
+        if command is None:
+            raise typer.BadParameter(f"{shown.command_path} has no command {name!r}")
+        shown = typer.Context(command, parent=shown, info_name=name)
+    typer.echo(shown.get_help())
 
 
 def _version(value: bool) -> None:

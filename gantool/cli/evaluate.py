@@ -36,7 +36,10 @@ def command(
         Path | None, typer.Option(help="torch-fidelity's Inception weights. Default: in the cache of torch.hub.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Fakes, and at most as many reals. Default: as the data, up to 10,000.")
+        int | None,
+        typer.Option(
+            "-n", "--samples", min=1, help="Fakes, and at most as many reals. Default: as the data, up to 10,000."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the fakes and of the choice of reals.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 256,
