@@ -10,6 +10,10 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.inprocess import Run
+
     from gantool.run.rundir import RunDir
 
 settings.register_profile("gantool", deadline=None)  # a loaded machine is no fault of an example
@@ -47,3 +51,31 @@ def exported_run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     run_until(opened)
     exporting.export_run(opened.run)
     return opened.run
+
+
+@pytest.fixture(scope="session")
+def conditional_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with generator.onnx and generator.seeded.onnx of a generator with 3 classes. Tests only read it."""
+    from support.exports import Conditional, Z, source
+
+    from gantool import exporting
+    from gantool.plugin.architecture import Input
+
+    folder = tmp_path_factory.mktemp("conditional")
+    exporting.write(source(Conditional(), Z, Input("label", (), "label", 3)), ["onnx", "onnx-seeded"], folder)
+    return folder
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`cli("export", path)` → (exit code, stdout, stderr) of the command line in this process."""
+    from support.inprocess import runner
+
+    return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which the test is in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

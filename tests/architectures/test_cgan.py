@@ -103,13 +103,6 @@ def test_options_that_can_not_be() -> None:
 # data
 
 
-def test_data_without_labels_is_refused_with_what_to_give() -> None:
-    with pytest.raises(GantoolError, match="the data has no labels") as caught:
-        _game(SampleSpec((1, 16, 16)))
-    for way in ("sub-folder a class", "'labels'", "gantool data pack SOURCE -o pack --labels FILE.csv"):
-        assert way in caught.value.hint
-
-
 def test_one_class_trains() -> None:
     """It is a plain GAN then, and no harm is done: a folder with one sub-folder is not worth an error."""
     state = _state(dataset(classes=1))

@@ -91,21 +91,22 @@ def test_devices_and_pipes_are_not_read(tmp_path: Path, name: str) -> None:
         refused(tmp_path / name, "no regular file")
 
 
-def test_a_manifest_too_large_to_be_one(tmp_path: Path) -> None:
-    (tmp_path / "g.json").write_bytes(b" " * (16 * 2**20 + 1))
-    refused(tmp_path / "g.json", "larger than 16 MB")
-
-
-def test_an_archive_of_somebody_else(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "g.pt", "w") as archive:
-        archive.writestr("a/b", "c")
-    refused(tmp_path / "g.pt", "has no gantool manifest")
-
-
-def test_an_archive_whose_manifest_is_huge(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "g.pt", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("g/extra/gantool.manifest", bytes(17 * 2**20))
-    refused(tmp_path / "g.pt", "larger than 16 MB")
+@pytest.mark.parametrize(
+    ("member", "size", "message"),
+    [
+        (None, 16 * 2**20 + 1, "larger than 16 MB"),
+        ("g/extra/gantool.manifest", 17 * 2**20, "larger than 16 MB"),
+        ("a/b", 1, "has no gantool manifest"),
+    ],
+)
+def test_manifests_that_are_too_large_or_not_there(tmp_path: Path, member: str | None, size: int, message: str) -> None:
+    path = tmp_path / ("g.pt" if member else "g.json")
+    if member:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(member, bytes(size))
+    else:
+        path.write_bytes(b" " * size)
+    refused(path, message)
 
 
 def test_weights_kept_elsewhere_are_never_read(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

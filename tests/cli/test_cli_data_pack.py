@@ -17,13 +17,12 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def folder(here: Path) -> Path:
     for i in range(12):
-        path = tmp_path / "my pictures" / ("cat", "dog")[i % 2] / f"{i}.png"
+        path = here / "my pictures" / ("cat", "dog")[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(RNG.integers(0, 256, (12, 12 + i, 3), np.uint8)).save(path)
-    return tmp_path / "my pictures"
+    return here / "my pictures"
 
 
 def test_pack_then_train(cli: Run, folder: Path) -> None:

@@ -38,9 +38,8 @@ FEW = ("--samples", "40", "--device", "cpu")
 
 
 @pytest.fixture
-def run(exported_run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+def run(exported_run: RunDir, here: Path) -> RunDir:
     """A copy in runs/ of the current folder: an mlp of a few weights on the digits at 8×8, exported."""
-    monkeypatch.chdir(tmp_path)
     copy = RunDir(Path("runs") / exported_run.name)
     shutil.copytree(exported_run.path, copy.path)
     return copy
@@ -146,12 +145,11 @@ def test_a_run_and_its_files_have_the_same_figures(cli: Run, noise: RunDir, tmp_
         assert other["data"] == found[0]["data"]
 
 
-def test_a_conditional_generator_takes_its_classes_in_turn(tmp_path: Path) -> None:
+def test_a_conditional_generator_takes_its_classes_in_turn(conditional_export: Path) -> None:
     """As `gantool generate` numbers its images."""
     conditional = source(Conditional(), Z, Input("label", (), "label", 3))
-    (plain,) = exporting.write(conditional, ["onnx"], tmp_path)
     made = draw_from(conditional, 7, torch.device("cpu"))(5, 10)
-    pixels = Generator(plain.path).sample(10, seed=7, first=5).transpose(0, 3, 1, 2)
+    pixels = Generator(conditional_export / "generator.onnx").sample(10, seed=7, first=5).transpose(0, 3, 1, 2)
     assert (as_samples(made) - as_samples(pixels)).abs().max() <= 1 / 127
 
 
@@ -185,8 +183,7 @@ def test_a_picture_by_name(cli: Run, run: RunDir) -> None:
     assert not (run.path / "evaluation").exists()
 
 
-def test_floor_and_ceiling(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_floor_and_ceiling(cli: Run, here: Path) -> None:
     floor = evaluate(cli, "--floor", "--data", "digits", "--size", 8, "--samples", 200)
     ceiling = evaluate(cli, "--ceiling", "--data", "digits", "--size", 8, "--samples", 200)
     assert floor["subject"]["kind"] == "floor"
@@ -194,7 +191,7 @@ def test_floor_and_ceiling(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert values(floor)["frechet_distance"] < values(ceiling)["frechet_distance"] / 20
     assert values(floor)["coverage"] > 0.8 > 0.1 > values(ceiling)["coverage"]
     assert floor["memorisation"]["pixels"]["among"] == 5000
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def test_the_floor_takes_no_more_than_half(cli: Run, tmp_path: Path) -> None:

@@ -10,19 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.exports import Conditional, Tiny, Z, source
+from support.exports import Tiny, source
 from support.inprocess import Run
 
 from gantool import __version__, exporting
-from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -179,19 +172,10 @@ def test_what_can_not_be_made(cli: Run, here: Path, file: Path, arguments: list[
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["-n", 0],
-        ["-n", -3],
-        ["--first", -1],
-        ["-n", "many"],
-        ["--sead", 1],
-        ["--count", 0],
-        ["--count", 5, "--workers", 0],
-        ["--shard-size", 0],
-    ],
+    ["-n 0", "-n -3", "--first -1", "-n many", "--sead 1", "--count 0", "--count 5 --workers 0", "--shard-size 0"],
 )
-def test_usage_errors_exit_2(cli: Run, here: Path, file: Path, arguments: list[object]) -> None:
-    fails(cli, here, file, *arguments, code=2)
+def test_usage_errors_exit_2(cli: Run, here: Path, file: Path, arguments: str) -> None:
+    fails(cli, here, file, *arguments.split(), code=2)
 
 
 def test_a_file_that_is_none(cli: Run, here: Path) -> None:
@@ -230,13 +214,12 @@ def test_shards(cli: Run, here: Path, file: Path) -> None:
     assert "shard-000001.npy was gone or changed, and was made again." in err
 
 
-def test_shards_with_labels_go_to_a_folder_of_their_own(cli: Run, here: Path) -> None:
-    label = Input("label", (), "label", classes=3)
-    (made,) = exporting.write(source(Conditional(), Z, label), ["onnx"], here / "conditional")
+def test_shards_with_labels_go_to_a_folder_of_their_own(cli: Run, here: Path, conditional_export: Path) -> None:
+    file = conditional_export / "generator.onnx"
     for arguments, labels in ((["--labels", "2,0"], [2, 0, 2, 0]), (["--label", 1], [1] * 4), ([], [0, 1, 2, 0])):
-        assert cli("generate", made.path, "--count", 4, "--workers", 1, *arguments)[0] == 0
+        assert cli("generate", file, "--count", 4, "--workers", 1, *arguments)[0] == 0
         found = np.load(here / "shards" / "shard-000000.npy")
-        np.testing.assert_array_equal(found, Generator(made.path).sample(4, labels=labels))
+        np.testing.assert_array_equal(found, Generator(file).sample(4, labels=labels))
         shutil.rmtree(here / "shards")
 
 

@@ -3,51 +3,43 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from support.exports import Conditional, Tiny, Z
-from support.exports import source as source_of_module
+from support.changed import described_as
+from support.exports import Conditional, Z, source
 from support.inprocess import Run
 from support.trainings import save_npz
 
 from gantool import exporting
 from gantool.artifact.manifest import MAX_LISTED_CHARACTERS
 from gantool.errors import GantoolError
-from gantool.exporting import Source
 from gantool.plugin.architecture import Input
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
 NAMES = ("cat", "dog, brown", "7")
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def named(seeded: Path, to: Path, data: dict[str, Any]) -> Path:
+    """The generator of three classes, whose manifest says `data`."""
+    return described_as(seeded, to, lambda described: replace(described, data=data))
 
 
-def exported(folder: Path, names: object = NAMES, kind: str = "onnx-seeded") -> Path:
-    """A generator of three classes, with their names in its manifest."""
-    made = source_of_module(Conditional(), Z, Input("label", (), "label", 3))
-    data = {"name": "pets"} if names is None else {"name": "pets", "class_names": names}
-    about = Source(made.generator, made.inputs, made.output, _with_data(made, data), made.rows)
-    (artifact,) = exporting.write(about, [kind], folder, exporting.Options(optimize=False))
-    return artifact.path
+@pytest.fixture(scope="module")
+def seeded(conditional_export: Path) -> Path:
+    return conditional_export / "generator.seeded.onnx"
 
 
-def _with_data(made: Source, data: dict[str, Any]) -> Any:
-    from dataclasses import replace
-
-    return replace(made.about, data=data)
-
-
-@pytest.fixture
-def file(here: Path) -> Path:
-    return exported(here / "export", list(NAMES))
+@pytest.fixture(scope="module")
+def file(seeded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("named")
+    return named(seeded, folder / "generator.seeded.onnx", {"name": "pets", "class_names": list(NAMES)})
 
 
 def images(path: str = "i.npz") -> np.ndarray:
@@ -122,33 +114,30 @@ def test_what_is_no_class(cli: Run, here: Path, file: Path, asked: str, message:
     assert sorted(here.rglob("*")) == before
 
 
-def test_labels_asked_of_an_unlabelled_model(cli: Run, here: Path) -> None:
-    (made,) = exporting.write(
-        source_of_module(Tiny()), ["onnx-seeded"], here / "plain", exporting.Options(optimize=False)
-    )
+def test_labels_asked_of_an_unlabelled_model(cli: Run, here: Path, exported_run: RunDir) -> None:
+    plain = exported_run.export / "generator.seeded.onnx"
     for flags in (["--label", "cat"], ["--label", 1], ["--count", 5, "--labels", "0,1"]):
-        code, _, err = cli("generate", made.path, *flags)
+        code, _, err = cli("generate", plain, *flags)
         assert code == 1
         assert "takes no labels: its inputs are seed, index." in err
         assert "on data with labels" in err
         assert "gantool train" in err
     with pytest.raises(GantoolError, match="its inputs are seed, index"):
-        Generator(made.path).sample(2, labels=["cat", "dog"])
+        Generator(plain).sample(2, labels=["cat", "dog"])
 
 
-def test_without_names_numbers_do(cli: Run, here: Path) -> None:
-    plain = exported(here / "nameless", None)
+def test_without_names_numbers_do(cli: Run, here: Path, seeded: Path) -> None:
+    plain = named(seeded, here / "nameless.onnx", {"name": "pets"})
     assert cli("generate", plain, "-n", 2, "--label", 2, "-o", "i.npz")[0] == 0
     np.testing.assert_array_equal(images(), Generator(plain).sample(2, labels=2))
-    assert "no class 'cat': the classes are 0 to 2. Give a class's number." in " ".join(
-        cli("generate", plain, "--label", "cat")[2].split()
-    )
+    errors = " ".join(cli("generate", plain, "--label", "cat")[2].split())
+    assert "no class 'cat': the classes are 0 to 2. Give a class's number." in errors
 
 
 @pytest.mark.parametrize("names", [["cat"], ["cat", 5, "dog"], "cat", {"0": "cat"}, 7])
-def test_names_that_do_not_fit_are_no_names(here: Path, names: object) -> None:
+def test_names_that_do_not_fit_are_no_names(here: Path, seeded: Path, names: object) -> None:
     """A manifest may hold anything; only one name for each class can be asked for."""
-    generator = Generator(exported(here / "odd", names))
+    generator = Generator(named(seeded, here / "odd.onnx", {"class_names": names}))
     assert generator.manifest.class_names == ()
     with pytest.raises(GantoolError, match="the classes are 0 to 2"):
         generator.sample(1, labels="cat")
@@ -209,11 +198,9 @@ def test_of_many_classes_a_grid_shows_the_first(cli: Run, here: Path) -> None:
     class Many(Conditional):
         def __init__(self) -> None:
             super().__init__()
-            import torch
-
             self.embed = torch.nn.Embedding(100, 64)
 
-    made = source_of_module(Many(), Z, Input("label", (), "label", 100))
+    made = source(Many(), Z, Input("label", (), "label", 100))
     (artifact,) = exporting.write(made, ["onnx"], here / "many", exporting.Options(optimize=False))
     code, out, _ = cli("generate", artifact.path, "-o", "g.png")
     assert code == 0
@@ -231,17 +218,14 @@ def test_of_many_classes_a_grid_shows_the_first(cli: Run, here: Path) -> None:
 # inspect, and the whole way
 
 
-def test_inspect_names_the_classes(cli: Run, here: Path, file: Path) -> None:
+def test_inspect_names_the_classes(cli: Run, file: Path, exported_run: RunDir) -> None:
     assert "3: 0 cat, 1 dog, brown, 2 7" in cli("inspect", file)[1]
     assert json.loads(cli("inspect", file, "--json")[1])["data"]["class_names"] == list(NAMES)
-    (made,) = exporting.write(source_of_module(Tiny()), ["onnx"], here / "plain", exporting.Options(optimize=False))
-    assert "0 cat" not in cli("inspect", made.path)[1]
+    assert "0 cat" not in cli("inspect", exported_run.export / "generator.onnx")[1]
 
 
-def test_a_long_list_of_names_is_cut(here: Path) -> None:
-    from dataclasses import replace
-
-    described = Generator(exported(here / "export", list(NAMES))).manifest
+def test_a_long_list_of_names_is_cut(file: Path) -> None:
+    described = Generator(file).manifest
     item = next(i for i in described.inputs if i.distribution == "label")
     inputs = tuple(replace(i, classes=1000) if i is item else i for i in described.inputs)
     many = replace(described, inputs=inputs, data={"class_names": [f"kind{i}" for i in range(1000)]})
@@ -281,5 +265,6 @@ def test_training_without_labels_says_what_to_give(cli: Run, here: Path) -> None
     code, _, err = cli("train", "cgan", "--data", "bare.npz", "--steps", 1)
     assert code == 1
     assert "the data has no labels" in err
-    assert "sub-folder a class" in err
+    for way in ("sub-folder a class", "'labels'", "gantool data pack SOURCE -o pack --labels FILE.csv"):
+        assert way in err
     assert not Path("runs").exists()

@@ -30,12 +30,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def runs(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained, tmp_path / "runs")
-    for path in (tmp_path / "runs").glob("*/.lock"):
+def runs(trained: Path, here: Path) -> Path:
+    shutil.copytree(trained, here / "runs")
+    for path in (here / "runs").glob("*/.lock"):
         path.unlink()
-    return tmp_path / "runs"
+    return here / "runs"
 
 
 def _change(run: Path, **values: Any) -> None:
@@ -174,20 +173,23 @@ def test_figures_that_are_no_numbers_are_valid_json(cli: Run, runs: Path) -> Non
     assert "nan" in cli("runs")[1]
 
 
-def test_no_runs(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_no_runs(cli: Run, here: Path) -> None:
     assert cli("runs")[:2] == (0, "There is no run in runs. Train one: gantool train mlp\n")
     assert _listed(cli) == []
 
 
 def test_neither_help_nor_the_list_loads_torch(runs: Path) -> None:
-    for arguments in (["runs", "--help"], ["runs"], ["runs", "compare", "1", "2"]):
-        code = (
-            f"import sys; sys.argv = ['gantool', *{arguments}]\nfrom gantool.cli import main\n"
-            "try: main()\nfinally: print({'torch', 'matplotlib', 'onnx'} & set(sys.modules), file=sys.stderr)"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=runs.parent)
-        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "set()")
+    code = """
+import contextlib, sys
+from gantool.cli import main
+for arguments in (["--help"], [], ["compare", "1", "2"]):
+    sys.argv = ["gantool", "runs", *arguments]
+    with contextlib.suppress(SystemExit):
+        main()
+print({"torch", "matplotlib", "onnx"} & set(sys.modules), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=runs.parent)
+    assert (done.returncode, done.stderr) == (0, "set()\n")
 
 
 # --- compare

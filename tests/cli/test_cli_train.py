@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "200")  # no message is wrapped
     save_npz(tmp_path / "noise.npz")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    save_npz(folder / "noise.npz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        sound("mlp", *TINY, "--steps", 2)
+    return folder / "runs"
+
+
+@pytest.fixture
+def two_steps(here: Path, trained: Path) -> Path:
+    """runs/0001-mlp-noise, finished at step 2."""
+    return Path(shutil.copytree(trained, here / "runs")) / "0001-mlp-noise"
 
 
 def train(*arguments: object) -> Result:
@@ -195,17 +212,11 @@ def test_a_run_leaves_what_it_says() -> None:
     assert f"Next: gantool export {run.path}" in result.output
 
 
-def test_runs_are_numbered_and_can_be_labelled() -> None:
-    sound("mlp", *TINY, "--steps", 1)
+def test_runs_are_numbered_and_can_be_labelled(two_steps: Path) -> None:
     sound("mlp", *TINY, "--steps", 1, "--name", "first-try")
     sound("mlp", *TINY, "--steps", 1, "--runs", "else where")
     assert sorted(path.name for path in Path("runs").iterdir()) == ["0001-mlp-noise", "0002-first-try"]
     assert Path("else where/0001-mlp-noise/run.json").is_file()
-
-
-def test_epochs_in_place_of_steps() -> None:
-    sound("mlp", *TINY, "--epochs", 0.5)
-    assert run_json()["steps"] == 4  # 25 of 50 rows in batches of 8
 
 
 def test_minutes_in_place_of_steps() -> None:
@@ -224,17 +235,6 @@ def test_minutes_in_place_of_steps() -> None:
     assert different(first, told) == []
     sound("mlp", "--resume", 1, "--minutes", 0.005)
     assert run_json()["steps"] > info["steps"]
-
-
-def test_data_are_resized() -> None:
-    sound("mlp", *TINY, "--steps", 1, "--size", 8)
-    assert run_json()["data"]["shape"] == [1, 8, 8]
-    assert run_json()["data"]["size"] == 8
-
-
-def test_bf16_trains_on_a_cpu() -> None:
-    sound("mlp", *TINY, "--steps", 2, "--precision", "bf16")
-    assert run_json()["precision"] == "bf16"
 
 
 # --- refusals
@@ -313,11 +313,10 @@ def test_errors_are_two_lines_on_stderr_and_exit_1(here: Path) -> None:
 
 
 def test_a_plugin_with_a_broken_config_breaks_no_other(here: Path) -> None:
-    source = PLANTED.format(planted="pass").replace(
-        "Config(BaseModel):\n    pass", "Config(BaseModel):\n    x: 1 / 0 = 1"
-    )
-    late = PLANTED.format(planted="pass").replace("Recipe(batch_size=8)", "lambda config: config.nothing")
-    site = make_distribution(here / "site", "early", "1", source, {"early": "early"})
+    source = PLANTED.format(planted="pass")
+    early = source.replace("Config(BaseModel):\n    pass", "Config(BaseModel):\n    x: 1 / 0 = 1")
+    late = source.replace("Recipe(batch_size=8)", "lambda config: config.nothing")
+    site = make_distribution(here / "site", "early", "1", early, {"early": "early"})
     make_distribution(site, "late", "2", late, {"late": "late"})
     assert gantool("train", "mlp", *TINY, "--steps", 1, cwd=here, paths=(site,)).returncode == 0
     for name, cause in (("early", "ZeroDivisionError"), ("planted", "AttributeError: 'Config' object")):
@@ -374,7 +373,8 @@ def test_every_training_option_can_be_given_in_a_file_and_is_recorded() -> None:
     assert {name: record[name] for name in GIVEN.keys() - elsewhere} == {
         name: value for name, value in GIVEN.items() if name not in elsewhere
     }
-    assert (record["data"]["source"], record["data"]["size"], record["steps"]) == ("noise.npz", 8, 4)
+    assert (record["data"]["source"], record["data"]["size"], record["data"]["shape"]) == ("noise.npz", 8, [1, 8, 8])
+    assert record["steps"] == 4  # half an epoch: 25 of 50 rows in batches of 8
 
 
 @pytest.mark.parametrize("option", [option for option in COMMON if option.bounds], ids=lambda option: option.name)
@@ -389,8 +389,7 @@ def test_a_flag_and_a_file_refuse_a_value_out_of_bounds_in_the_same_words(option
         assert reason in flagged.output
 
 
-def test_a_resumed_run_takes_the_changeable_options_and_names_them_when_it_refuses_another() -> None:
-    sound("mlp", *TINY, "--steps", 2)
+def test_a_resumed_run_takes_the_changeable_options_and_names_them_when_it_refuses_another(two_steps: Path) -> None:
     changeable = [option for option in COMMON if option.changeable and option.name not in LENGTHS]
     flags = [part for o in changeable for part in ([o.flag] if o.is_flag else [o.flag, GIVEN[o.name]])]
     sound("mlp", "--resume", 1, "--steps", 4, *flags)
@@ -425,11 +424,14 @@ def test_a_file_gives_options_and_flags_win() -> None:
     assert (info["steps"], info["seed"], info["recipe"]["batch_size"]) == (2, 4, 8)
 
 
-def test_a_length_on_the_command_line_wins_over_the_other_kind_in_the_file() -> None:
-    sound("mlp", *TINY, "--config", _config("steps = 1000\n"), "--epochs", 0.1)
-    assert run_json(1)["steps"] == 1
-    sound("mlp", *TINY, "--config", _config("epochs = 100\n"), "--steps", 2)
-    assert run_json(2)["steps"] == 2
+@pytest.mark.parametrize(
+    ("text", "flag", "value", "steps"), [("steps = 1000\n", "--epochs", 0.1, 1), ("epochs = 100\n", "--steps", 2, 2)]
+)
+def test_a_length_on_the_command_line_wins_over_the_other_kind_in_the_file(
+    text: str, flag: str, value: float, steps: int
+) -> None:
+    sound("mlp", *TINY, "--config", _config(text), flag, value)
+    assert run_json()["steps"] == steps
 
 
 @pytest.mark.parametrize(
@@ -482,11 +484,10 @@ def test_a_file_of_options_is_a_file_and_of_some_size(here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["1", "0001-mlp-noise", "runs/0001-mlp-noise"])
-def test_a_run_is_resumed_by_number_name_or_path(name: str) -> None:
-    sound("mlp", *TINY, "--steps", 2)
+def test_a_run_is_resumed_by_number_name_or_path(name: str, two_steps: Path) -> None:
     result = sound("mlp", "--resume", name, "--steps", 4, "--tick", 1)
     assert "resumed at step 2 of 4" in result.output
-    assert [record["step"] for record in metrics_log.read_metrics(RunDir(Path("runs/0001-mlp-noise")))] == [2, 3, 4]
+    assert [record["step"] for record in metrics_log.read_metrics(RunDir(two_steps))] == [2, 3, 4]
     assert (run_json()["step"], run_json()["steps"], run_json()["tick"]) == (4, 4, 1)
 
 
@@ -498,8 +499,7 @@ def test_an_export_is_called_older_only_when_the_run_went_on() -> None:
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--batch-size", 4), ("--widths", "9")])
-def test_what_would_make_it_another_run_can_not_change(flag: str, value: object) -> None:
-    sound("mlp", *TINY, "--steps", 2)
+def test_what_would_make_it_another_run_can_not_change(flag: str, value: object, two_steps: Path) -> None:
     before = run_json()
     result = train("mlp", "--resume", 1, "--steps", 4, flag, value)
     assert result.exit_code == 2
@@ -507,16 +507,11 @@ def test_what_would_make_it_another_run_can_not_change(flag: str, value: object)
     assert run_json() == before
 
 
-def test_a_run_of_another_architecture_says_the_right_command() -> None:
-    sound("mlp", *TINY, "--steps", 2)
+def test_a_run_of_another_architecture_says_the_right_command(two_steps: Path) -> None:
     error = refused("dcgan", "--resume", 1)
     assert "is of 'mlp', not of 'dcgan'" in error.message
     assert error.hint == "Type: gantool train mlp --resume runs/0001-mlp-noise"
-
-
-def test_fewer_steps_than_were_made_are_refused() -> None:
-    sound("mlp", *TINY, "--steps", 3)
-    assert "is at step 3, beyond the 2 asked for" in refused("mlp", "--resume", 1, "--steps", 2).message
+    assert "is at step 2, beyond the 1 asked for" in refused("mlp", "--resume", 1, "--steps", 1).message
 
 
 # --- ends

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.inprocess import Run, runner
+from support.inprocess import Run
 
 from gantool.data import Dataset, load
 from gantool.data.catalog import cache_folder
@@ -25,9 +25,9 @@ LABELS = np.arange(6) % 2
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def cli(cli: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setenv("GANTOOL_CACHE", str(tmp_path / "cache"))
-    return runner(monkeypatch, capsys)
+    return cli
 
 
 Bring = Callable[[Callable[[int | None], Any]], None]
@@ -179,9 +179,8 @@ def test_a_load_that_raises(bring: Bring, error: Exception, message: str, hint: 
 
 @pytest.mark.parametrize("shape", [(6, 1, 100), (6, 1, 8, 8, 8), (6, 2, 8, 8)])
 def test_samples_that_are_no_pictures_are_for_training(
-    bring: Bring, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+    bring: Bring, cli: Run, here: Path, shape: tuple[int, ...]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     bring(lambda size: dataset(images=np.zeros(shape, np.float32)))
     assert load("shapes").images.shape == shape
     for command in (("info", "shapes"), ("info", "shapes", "-o", "sheet.png"), ("pack", "shapes", "-o", "out")):
@@ -189,7 +188,7 @@ def test_samples_that_are_no_pictures_are_for_training(
         assert (code, out) == (1, "")
         assert err.startswith("Error: The samples of shapes have shape (")
         assert err.endswith("Train on them as they are: --data shapes\n")
-    assert not list(tmp_path.glob("out*"))
+    assert not list(here.glob("out*"))
 
 
 def test_the_example_of_the_documentation(bring: Bring) -> None:

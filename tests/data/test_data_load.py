@@ -18,12 +18,6 @@ from gantool.errors import GantoolError
 DIGITS = "6d7bb25dce16f7d8c11fb7c45b2f437a0f0fbb24655b60c05b485815f132408e"
 
 
-@pytest.fixture
-def empty_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_digits_are_mnist() -> None:
     data = load("digits")
     assert (data.name, len(data), data.spec.shape) == ("digits", 10_000, (1, 28, 28))
@@ -55,9 +49,9 @@ def test_fingerprint_is_stable_and_sensitive() -> None:
     assert len(prints) == 5
 
 
-def test_name_of_built_in_wins_over_path(empty_here: Path) -> None:
-    (empty_here / "digits").mkdir()
-    Image.new("L", (8, 8)).save(empty_here / "digits" / "a.png")
+def test_name_of_built_in_wins_over_path(here: Path) -> None:
+    (here / "digits").mkdir()
+    Image.new("L", (8, 8)).save(here / "digits" / "a.png")
     data = load("digits")
     assert data.fingerprint == DIGITS
     assert data.notes == ("this is the data set 'digits'; give ./digits for the file or folder of that name",)
@@ -69,13 +63,13 @@ def test_name_of_built_in_wins_over_path(empty_here: Path) -> None:
     ("name", "meant"),
     [("didgits", "digits"), ("MNIST", "mnist"), ("fashion", "fashion-mnist"), ("CIFAR-10", "cifar10")],
 )
-def test_near_miss(name: str, meant: str, empty_here: Path) -> None:
+def test_near_miss(name: str, meant: str, here: Path) -> None:
     with pytest.raises(GantoolError, match=f"no data set, file or folder '{name}'.*Did you mean `{meant}`\\?"):
         load(name)
 
 
 @pytest.mark.parametrize("name", ["horses", "", "x" * 5_000, "\0"])
-def test_unknown_name(name: str, empty_here: Path) -> None:
+def test_unknown_name(name: str, here: Path) -> None:
     with pytest.raises(GantoolError, match="There is no data set, file or folder") as caught:
         load(name)
     assert repr(name) in caught.value.message
@@ -84,7 +78,7 @@ def test_unknown_name(name: str, empty_here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["faces.npz", "some/where", "./digits"])
-def test_missing_path(name: str, empty_here: Path) -> None:
+def test_missing_path(name: str, here: Path) -> None:
     with pytest.raises(GantoolError, match=f"There is no file or folder '{name}'"):
         load(name)
 
@@ -92,8 +86,8 @@ def test_missing_path(name: str, empty_here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"), [("a.npy", "Pack it: gantool data pack a.npy -o a"), ("a.csv", "Give a folder of images, a pack")]
 )
-def test_other_files(name: str, hint: str, empty_here: Path) -> None:
-    (empty_here / name).write_bytes(b"x")
+def test_other_files(name: str, hint: str, here: Path) -> None:
+    (here / name).write_bytes(b"x")
     with pytest.raises(GantoolError, match=f"{name} is a file of a kind that gantool does not read. {hint}"):
         load(name)
 

@@ -19,6 +19,7 @@ from support.exports import Conditional, Tiny, Z, source
 from gantool import exporting
 from gantool.artifact import inspection, latents, manifest
 from gantool.artifact.manifest import Manifest
+from gantool.exporting.torch_files import torchscript
 from gantool.plugin.architecture import Input
 from gantool.runtime import Generator
 
@@ -68,14 +69,9 @@ def test_only_the_files_asked_for_are_written(folder: Path, tmp_path: Path) -> N
     assert written == ["generator.seeded.onnx", "generator.seeded.onnx.json"]
 
 
-def test_the_plain_file_takes_latents_and_gives_an_image(plain: Path) -> None:
-    assert declared(plain) == {
-        "z": (TensorProto.FLOAT, ["batch", 4]),
-        "image": (TensorProto.FLOAT, ["batch", 3, 8, 6]),
-    }
-
-
-def test_the_seeded_file_takes_a_seed_and_gives_bytes(seeded: Path) -> None:
+def test_inputs_and_outputs(plain: Path, seeded: Path) -> None:
+    latent, image = (TensorProto.FLOAT, ["batch", 4]), (TensorProto.FLOAT, ["batch", 3, 8, 6])
+    assert declared(plain) == {"z": latent, "image": image}
     assert declared(seeded) == {
         "seed": (TensorProto.INT64, [1]),
         "index": (TensorProto.INT64, ["batch"]),
@@ -131,12 +127,8 @@ def test_the_manifest_says_what_the_files_are(plain: Path, seeded: Path) -> None
 @pytest.mark.parametrize("name", exporting.FILES.values())
 def test_every_parity_value_is_within_its_limit(folder: Path, name: str) -> None:
     parity = stored(folder / name).parity
-    assert {measure.rpartition("batch ")[2] for measure in parity if "torch, batch" in measure} == {
-        "1",
-        "2",
-        "7",
-        "64",
-    }
+    batches = {measure.rpartition("batch ")[2] for measure in parity if "torch, batch" in measure}
+    assert batches == {"1", "2", "7", "64"}
     assert all(entry["value"] <= entry["limit"] for entry in parity.values())
 
 
@@ -168,10 +160,13 @@ def test_other_weights_have_another_digest(folder: Path, tmp_path: Path) -> None
         assert stored(tmp_path / name).weights_sha256 != stored(folder / name).weights_sha256
 
 
-def test_the_files_agree_with_torch(plain: Path) -> None:
+def test_the_files_agree_with_torch(folder: Path, plain: Path) -> None:
     z = latents.normals(5, np.arange(9), 4)
+    script = torchscript.load(folder / "generator.torchscript.pt")
+    assert list(script.parameters()) == []  # frozen
     with torch.no_grad():
         wanted = Tiny((3, 8, 6))(torch.from_numpy(z)).numpy()
+        np.testing.assert_allclose(script(torch.from_numpy(z)).numpy(), wanted, atol=1e-6)
     (image,) = session(plain).run(None, {"z": z})
     np.testing.assert_allclose(image, wanted, atol=1e-6)
 

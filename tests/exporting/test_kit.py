@@ -17,10 +17,10 @@ from markdown_it import MarkdownIt
 from support.exports import Conditional, Tiny, Z, source
 
 from gantool import exporting
-from gantool.artifact import inspection, manifest
+from gantool.artifact import manifest
 from gantool.artifact.manifest import InputInfo, Manifest, OutputInfo
 from gantool.errors import GantoolError
-from gantool.exporting.app import check, kit, playground, readme, require_images, write_app
+from gantool.exporting.app import check, kit, playground, readme, write_app
 from gantool.exporting.source import Artifact, Source
 from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
@@ -270,12 +270,6 @@ def test_markdown_bounds_and_flattens() -> None:
     assert readme.markdown(["x", 1]) == "\\['x', 1\\]"
 
 
-def test_filling_takes_values_as_they_are() -> None:
-    assert readme.fill("%%{a} $b {c} %%{d}", {"a": "%%{d}", "d": "\\1"}) == "%%{d} $b {c} \\1"
-    with pytest.raises(KeyError):
-        readme.fill("%%{missing}", {})
-
-
 # --- which folders are replaced
 
 
@@ -405,28 +399,22 @@ def test_refusals(tiny: Artifact, fields: dict[str, object], message: str, tmp_p
     assert not any(tmp_path.iterdir())
 
 
-def test_a_generator_can_be_asked_about_before_it_is_exported() -> None:
-    about = source(Tiny((3, 8, 6)), shape=(3, 8, 6)).about
-    assert about.output.layout == "CHW"
-    require_images(about)
-    with pytest.raises(GantoolError, match="have 2"):
-        require_images(source(Tiny((2, 8, 6)), shape=(2, 8, 6)).about)
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"x")  # of the same length
 
 
-@pytest.mark.parametrize("name", [*playground.ORT_WEB, playground.RECORD])
-def test_without_the_files_for_the_web(tiny: Artifact, tmp_path: Path, ort_web: Path, name: str) -> None:
-    (ort_web / name).unlink()
-    with pytest.raises(GantoolError, match=f"not installed: .* has no {re.escape(name)}") as caught:
-        without_playground(tiny, tmp_path / "app")
-    assert "make assets" in caught.value.hint
-    assert "pip install" in caught.value.hint
-    assert not (tmp_path / "app").exists()
-
-
-@pytest.mark.parametrize("name", playground.ORT_WEB)
-def test_with_damaged_files_for_the_web(tiny: Artifact, tmp_path: Path, ort_web: Path, name: str) -> None:
-    (ort_web / name).write_bytes((ort_web / name).read_bytes()[:-1] + b"x")  # of the same length
-    with pytest.raises(GantoolError, match=f"damaged: .*{re.escape(name)} is not the file that was inst") as caught:
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        *((name, Path.unlink, "not installed: .* has no {}") for name in (*playground.ORT_WEB, playground.RECORD)),
+        *((name, cut, "damaged: .*{} is not the file that was inst") for name in playground.ORT_WEB),
+    ],
+)
+def test_without_the_files_for_the_web(
+    tiny: Artifact, tmp_path: Path, ort_web: Path, name: str, spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(ort_web / name)
+    with pytest.raises(GantoolError, match=message.format(re.escape(name))) as caught:
         without_playground(tiny, tmp_path / "app")
     assert "make assets" in caught.value.hint
     assert "pip install" in caught.value.hint
@@ -454,8 +442,3 @@ def test_what_would_be_refused_is_told_before_anything_is_made(tiny: Artifact, t
     with pytest.raises(GantoolError, match="no LICENSE"):
         check(tmp_path / "new", about)
     assert [path.name for path in tmp_path.iterdir()] == ["app"]
-
-
-def test_the_kits_model_inspects(tiny: Artifact, tmp_path: Path) -> None:
-    folder = without_playground(tiny, tmp_path / "app")
-    assert inspection.inspect(folder / kit.MODEL).manifest == tiny.manifest

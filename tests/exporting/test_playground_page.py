@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import hosts
-from support.exports import Conditional, Tiny, TwoLatents, source
+from support.exports import Tiny, TwoLatents, source
 
 from gantool import exporting
 from gantool.artifact import inspection
@@ -103,10 +103,9 @@ def mlp(exported_run: RunDir) -> Model:
 
 
 @pytest.fixture(scope="module")
-def conditional(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    inputs = Input("z", (4,), "normal"), Input("label", (), "label", classes=3)
-    made = exporting.write(source(Conditional(), *inputs), ["onnx-seeded"], tmp_path_factory.mktemp("conditional"))
-    return Model(made[0].path, made[0].manifest)
+def conditional(conditional_export: Path) -> Model:
+    path = conditional_export / "generator.seeded.onnx"
+    return Model(path, inspection.inspect(path).manifest)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.draws import EDGES, INDEXES, LAYOUTS, SEEDS, Layout
 from support.exports import Conditional, Tiny, Z, source_of
 from torch import Tensor, nn
 
@@ -23,18 +24,6 @@ from gantool.plugin.architecture import Input, SampleSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
-Layout = tuple[tuple[str, tuple[int, ...]], ...]
-SEEDS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), 1 << 32])
-INDEXES = st.lists(st.integers(0, latents.MAX_INDEX - 1) | st.just(latents.MAX_INDEX - 1), min_size=1, max_size=5)
-LAYOUTS: list[Layout] = [
-    (("z", (1,)),),
-    (("z", (2,)),),
-    (("z", (7,)),),
-    (("z", (100,)),),
-    (("w", ()),),
-    (("z", (5,)), ("noise", (1, 4, 4))),
-    (("z", (3,)), ("scale", ()), ("noise", (2, 3)), ("w", (4,))),
-]
 LABEL = Input("label", (), "label", 3)
 IMAGE = SampleSpec((1, 8, 8))
 
@@ -82,16 +71,11 @@ def test_many_rows() -> None:
 
 
 def test_pixels_on_edges() -> None:
-    halves = ((np.arange(-2, 259) - 127) / 127.5).astype(np.float32)  # x * 127.5 + 128 is a whole number, or beside one
-    beside = [np.nextafter(halves, np.float32(to)) for to in (-9, 9)]
-    x = np.concatenate([halves, *beside, np.array([-1, 1, 0, -0.0, -1.5, 7, 1e30, -1e30], np.float32)])
-    np.testing.assert_array_equal(
-        pixels(torch.from_numpy(x.reshape(1, 1, 1, -1))).numpy(), latents.pixels(x[None, None, None])
-    )
     images = np.random.default_rng(0).uniform(-1.1, 1.1, (5, 3, 31, 17)).astype(np.float32)
-    made = pixels(torch.from_numpy(images))
-    assert made.is_contiguous()
-    np.testing.assert_array_equal(made.numpy(), latents.pixels(images))
+    for samples in (EDGES, images):
+        made = pixels(torch.from_numpy(samples))
+        assert made.is_contiguous()
+        np.testing.assert_array_equal(made.numpy(), latents.pixels(samples))
 
 
 def images_of(generator: nn.Module, seed: int, index: Any, *labels: Tensor) -> np.ndarray:

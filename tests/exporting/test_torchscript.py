@@ -10,36 +10,21 @@ from typing import Any
 
 import pytest
 import torch
-from support.exports import Tiny, source
+from support.exports import Tiny
 from torch import Tensor
 
-from gantool import exporting
 from gantool.exporting.torch_files import torchscript
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (made,) = exporting.write(source(Tiny()), ["torchscript"], tmp_path_factory.mktemp("torchscript"))
-    return made.path
-
-
-@pytest.mark.parametrize("batch", [1, 2, 5, 64])
-def test_it_is_the_generator_at_any_batch(path: Path, batch: int) -> None:
-    z = torch.randn(batch, 4)
-    with torch.no_grad():
-        torch.testing.assert_close(torch.jit.load(path)(z), Tiny()(z), atol=1e-6, rtol=0)
-
-
-def test_it_is_frozen(path: Path) -> None:
-    assert list(torch.jit.load(path).parameters()) == []
-
-
-def test_no_deprecation_warning_reaches_a_user(tmp_path: Path) -> None:
+def test_no_warning_of_torch_reaches_a_user(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from gantool import exporting; from support.exports import Tiny, source;"
-        f"exporting.write(source(Tiny()), ['torchscript'], Path({str(tmp_path)!r}))"
+        "from gantool.exporting.torch_files import archive, torchscript;"
+        f"exporting.write(source(Tiny()), ['torchscript', 'torchscript-seeded', 'pt2'], Path({str(tmp_path)!r}));"
+        f"archive.load(Path({str(tmp_path / 'generator.pt2')!r}));"
+        f"torchscript.load(Path({str(tmp_path / 'generator.torchscript.pt')!r}))"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-W", "error", "-c", code]

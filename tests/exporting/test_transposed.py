@@ -88,7 +88,7 @@ def test_a_layer_of_a_1x1_map_is_a_matrix_product(layer: dict[str, Any]) -> None
     same(model, after, layer["inputs"], (1, 3))
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 @given(layers(projected=False))
 def test_windows_are_the_layer(layer: dict[str, Any]) -> None:
     model = layer_model(**layer)

@@ -18,20 +18,19 @@ import onnx
 import onnxruntime as ort
 import pytest
 from google.protobuf import text_format
-from support.exports import Conditional, Tiny, Z, source, source_of
+from support.exports import Tiny, Z, source, source_of
 from torch import Tensor, nn
 
 from gantool import exporting
-from gantool.artifact import latents
 from gantool.errors import GantoolError
 from gantool.exporting import triton
 from gantool.exporting.onnx_files import seeds
 from gantool.plugin.architecture import Input
+from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
 model_config_pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2")
 
-LABEL = Input("label", (), "label", 3)
 ROWS = {"seed": np.array([[0], [7], [-1], [7], [2**62]]), "index": np.array([[3], [0], [2**47 - 1], [1], [3]])}
 LABELS = np.array([[0], [2], [1], [1], [0]])
 
@@ -49,16 +48,14 @@ class Noisy(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain(exported_run: RunDir) -> Path:
     """An unconditional generator.onnx."""
-    (made,) = exporting.write(source(Tiny()), ["onnx"], tmp_path_factory.mktemp("plain"))
-    return made.path
+    return exported_run.export / "generator.onnx"
 
 
 @pytest.fixture(scope="module")
-def conditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (made,) = exporting.write(source(Conditional(), Z, LABEL), ["onnx"], tmp_path_factory.mktemp("conditional"))
-    return made.path
+def conditional(conditional_export: Path) -> Path:
+    return conditional_export / "generator.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -120,20 +117,6 @@ def images_of(path: Path, rows: Mapping[str, np.ndarray], labels: np.ndarray | N
 
 
 # the graph
-
-
-@pytest.mark.parametrize(
-    "inputs", [(("z", (7,)),), (("z", (4,)), ("w", (1,)), ("noise", (2, 3)))], ids=["one", "three"]
-)
-def test_each_row_has_its_own_seed(inputs: tuple[tuple[str, tuple[int, ...]], ...]) -> None:
-    model = seeds.latents_graph(inputs, per_row=True)
-    onnx.checker.check_model(model, full_check=True)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    parts = session.run(None, dict(ROWS))
-    for i in range(5):
-        wanted = latents.draw(dict(inputs), int(ROWS["seed"][i, 0]), ROWS["index"][i])
-        for (name, _), part in zip(inputs, parts, strict=True):
-            assert part[i : i + 1].tobytes() == wanted[name].tobytes()
 
 
 # the repository
@@ -321,26 +304,25 @@ def test_a_failed_check_leaves_nothing(plain: Path, tmp_path: Path, monkeypatch:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a b", "../up", ".hidden"])
-def test_names_that_are_none(plain: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(GantoolError, match="is no name for a model"):
-        triton.write_model(tmp_path / "models", name, plain)
+@pytest.mark.parametrize(
+    ("name", "batches", "message"),
+    [
+        *((name, [], "is no name for a model") for name in ("a b", "../up", ".hidden")),
+        *(("tiny", [8, batch], f"batch of {batch} can't be preferred") for batch in (0, 65)),
+    ],
+)
+def test_names_and_batches_that_are_none(
+    plain: Path, tmp_path: Path, name: str, batches: list[int], message: str
+) -> None:
+    with pytest.raises(GantoolError, match=message):
+        triton.write_model(tmp_path / "models", name, plain, batches)
     assert not (tmp_path / "models").exists()
 
 
-@pytest.mark.parametrize("batch", [0, 65])
-def test_batches_that_can_not_be_preferred(plain: Path, tmp_path: Path, batch: int) -> None:
-    with pytest.raises(GantoolError, match=f"batch of {batch} can't be preferred"):
-        triton.write_model(tmp_path / "models", "tiny", plain, [8, batch])
-    assert not (tmp_path / "models").exists()
-
-
-def test_files_that_do_not_serve(tmp_path: Path) -> None:
-    (seeded,) = exporting.write(source(Tiny()), ["onnx-seeded"], tmp_path)
-    with pytest.raises(GantoolError, match="is of kind onnx-seeded"):
-        triton.write_model(tmp_path / "models", "tiny", seeded.path)
-    with pytest.raises(GantoolError, match=r"missing\.onnx"):
-        triton.write_model(tmp_path / "models", "tiny", tmp_path / "missing.onnx")
+def test_files_that_do_not_serve(exported_run: RunDir, tmp_path: Path) -> None:
+    for name, message in (("generator.seeded.onnx", "is of kind onnx-seeded"), ("missing.onnx", r"missing\.onnx")):
+        with pytest.raises(GantoolError, match=message):
+            triton.write_model(tmp_path / "models", "tiny", exported_run.export / name)
 
 
 # batches from a report
@@ -359,6 +341,8 @@ def report(*cells: dict[str, Any]) -> dict[str, Any]:
 def test_preferred_batches_are_those_near_the_best() -> None:
     rates = {256: 1200.0, 1: 100.0, 64: 1000.0, 8: 949.0, 16: 951.0, 32: 950.0}
     assert triton.preferred_batches(report(cell(rates))) == [16, 32, 64]
+    with pytest.raises(GantoolError, match="no batch from 1 to 64"):
+        triton.preferred_batches(report(cell({128: 10.0})))
 
 
 @pytest.mark.parametrize(
@@ -388,11 +372,6 @@ def test_a_report_of_other_weights_is_refused_and_cells_of_others_are_passed_ove
         triton.preferred_batches(both, architecture="mlp", model="c" * 64)
     # one of before reports had digests is taken as it is
     assert triton.preferred_batches(report(cell({8: 1.0})), architecture="mlp", model="c" * 64) == [8]
-
-
-def test_a_report_of_large_batches_alone() -> None:
-    with pytest.raises(GantoolError, match="no batch from 1 to 64"):
-        triton.preferred_batches(report(cell({128: 10.0})))
 
 
 def test_a_report_of_another_generator() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,11 +79,17 @@ GENERATORS = {
 TORCH = ["torchscript", "torchscript-seeded", "pt2"]
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    exporting.write(source(Tiny()), ["onnx", "torchscript"], folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(exported: Path, tmp_path: Path) -> Path:
     """An export of before, which a failing one must not touch."""
-    exporting.write(source(Tiny()), ["onnx", "torchscript"], tmp_path)
-    return tmp_path
+    return Path(shutil.copytree(exported, tmp_path / "export"))
 
 
 def refused(made: exporting.Source, kinds: list[str], folder: Path, *, written: Sequence[str] = ()) -> GantoolError:

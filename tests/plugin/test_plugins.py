@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from support.commands import gantool
 from support.distributions import make_distribution
-from support.inprocess import Run, runner
+from support.inprocess import Run
 
 from gantool.data import load
 from gantool.errors import GantoolError
@@ -80,11 +80,6 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     for name in set(sys.modules) - modules:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(monkeypatch, capsys)
 
 
 # every hook

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.inprocess import Run, runner
+from support.inprocess import Run
 from support.trainings import Silent, plugin, run_until, save_npz, start, tiny_game
 
 from gantool.errors import GantoolError
@@ -57,10 +57,9 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Plugin:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    save_npz(tmp_path / "noise.npz")
-    return runner(monkeypatch, capsys)
+def cli(cli: Run, here: Path) -> Run:
+    save_npz(here / "noise.npz")
+    return cli
 
 
 def _steps(run: RunDir) -> list[int]:

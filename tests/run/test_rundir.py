@@ -16,7 +16,7 @@ from threading import Barrier
 
 import pytest
 from support.commands import TIMEOUT, start_gantool
-from support.inprocess import runner
+from support.inprocess import Run
 from support.trainings import run_until, save_npz, start
 
 from gantool import exporting
@@ -155,25 +155,24 @@ def test_run_json_comes_back_as_it_was(tmp_path: Path) -> None:
     assert info.data.shape == (1, 16, 16)
 
 
-def _changed(tmp_path: Path, **changes: object) -> RunDir:
-    run = start("mlp", tmp_path).run
-    path = run.path / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    return run
+def _changed(run: RunDir, folder: Path, **changes: object) -> RunDir:
+    text = (run.path / "run.json").read_text()
+    (folder / "run.json").write_text(json.dumps({**json.loads(text), **changes}))
+    return RunDir(folder)
 
 
-def test_a_newer_schema_asks_for_an_upgrade(tmp_path: Path) -> None:
+def test_a_newer_schema_asks_for_an_upgrade(exported_run: RunDir, tmp_path: Path) -> None:
     # what a newer gantool wrote may look different altogether: the schema is read first
-    run = _changed(tmp_path, schema_version=rundir.SCHEMA + 1, status="new", more=1)
+    run = _changed(exported_run, tmp_path, schema_version=rundir.SCHEMA + 1, status="new", more=1)
     with pytest.raises(GantoolError, match=r"run\.json has schema 3; this gantool reads up to 2") as caught:
         run.read()
     assert caught.value.hint == "Upgrade: pip install -U gantool"
 
 
 @pytest.mark.parametrize("changes", [{"status": "lost"}, {"step": "many"}, {"unknown": 1}, {"data": None}])
-def test_what_is_wrong_in_run_json_is_named(changes: dict[str, object], tmp_path: Path) -> None:
+def test_what_is_wrong_in_run_json_is_named(changes: dict[str, object], exported_run: RunDir, tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match=rf"run\.json is not a run's description: {next(iter(changes))}"):
-        _changed(tmp_path, **changes).read()
+        _changed(exported_run, tmp_path, **changes).read()
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "null", '{"schema_version": "x"}', "{"])
@@ -243,19 +242,15 @@ def test_a_session_holds_the_lock_from_its_start(tmp_path: Path) -> None:
     assert session.resume(opened.run, steps=2).lock is opened.lock
 
 
-def test_a_training_run_can_be_exported_and_not_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    save_npz(tmp_path / "noise.npz")
+def test_a_training_run_can_be_exported_and_not_resumed(cli: Run, here: Path) -> None:
+    save_npz(here / "noise.npz")
     options = ("--data", "noise.npz", "--widths", "8", "--batch-size", 8, "--device", "cpu", "--tick", 20)
-    process = start_gantool("train", "mlp", *options, "--steps", 10**7, cwd=tmp_path)
-    run = RunDir(tmp_path / "runs/0001-mlp-noise")
+    process = start_gantool("train", "mlp", *options, "--steps", 10**7, cwd=here)
+    run = RunDir(here / "runs/0001-mlp-noise")
     deadline = time.monotonic() + TIMEOUT
     while not run.checkpoints() and time.monotonic() < deadline:
         time.sleep(0.01)
-    monkeypatch.chdir(tmp_path)
-    gantool = runner(monkeypatch, capsys)
-    code, _, errors = gantool("train", "mlp", "--resume", 1)
+    code, _, errors = cli("train", "mlp", "--resume", 1)
     assert code == 1
     assert f"0001-mlp-noise is being trained by another process (pid {process.pid} on " in errors
     (made,) = exporting.export_run(run, ["onnx"])
@@ -268,6 +263,6 @@ def test_a_training_run_can_be_exported_and_not_resumed(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     step = run.step_of(run.latest_checkpoint())
-    code, output, errors = gantool("train", "mlp", "--resume", 1, "--steps", step + 20)
+    code, output, errors = cli("train", "mlp", "--resume", 1, "--steps", step + 20)
     assert code == 0, errors
     assert f"resumed at step {step} of {step + 20}" in output

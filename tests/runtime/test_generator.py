@@ -21,13 +21,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 from support.changed import described_as, edited, fixed
-from support.exports import Conditional, Tiny, Z, source, source_of
+from support.exports import Tiny, source, source_of
 
 from gantool import exporting
 from gantool.artifact import latents, manifest
 from gantool.artifact.manifest import Manifest
 from gantool.errors import GantoolError
-from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator, scheduling
 from gantool.runtime import generator as generator_module
@@ -53,10 +52,8 @@ def both(plain: Generator, seeded: Generator) -> list[Generator]:
 
 
 @pytest.fixture(scope="module")
-def conditional(tmp_path_factory: pytest.TempPathFactory) -> list[Generator]:
-    folder = tmp_path_factory.mktemp("conditional")
-    made = exporting.write(source(Conditional(), Z, Input("label", (), "label", classes=3)), KINDS, folder)
-    return [Generator(item.path) for item in made]
+def conditional(conditional_export: Path) -> list[Generator]:
+    return [Generator(conditional_export / manifest.FILES[kind]) for kind in KINDS]
 
 
 # images of a seed
@@ -351,7 +348,7 @@ def test_a_batch_that_the_graph_does_not_have(plain: Generator, tmp_path: Path) 
 # many cores
 
 
-@pytest.fixture(scope="module", params=["mlp", "dcgan", "sngan", "wgan"])
+@pytest.fixture(scope="module", params=["mlp", "dcgan", "sngan", pytest.param("wgan", marks=pytest.mark.slow)])
 def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The plain and the seeded file of a known architecture, small."""
     options: dict[str, Any] = {"widths": (64, 128)} if request.param == "mlp" else {"width": 16}

@@ -13,26 +13,12 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 from support.changed import described_as, edited, sealed, with_text
-from support.exports import Conditional, Z, source
 
-from gantool import exporting
 from gantool.artifact import manifest, onnxfile
 from gantool.artifact.inspection import inspect
 from gantool.artifact.manifest import Manifest
 from gantool.errors import GantoolError
-from gantool.plugin.architecture import Input
-from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
-
-
-@pytest.fixture(scope="module")
-def plain(exported_run: RunDir) -> Path:
-    return exported_run.export / "generator.onnx"
-
-
-@pytest.fixture(scope="module")
-def seeded(exported_run: RunDir) -> Path:
-    return exported_run.export / "generator.seeded.onnx"
 
 
 def refused(path: Path, provider: str = "cpu") -> GantoolError:
@@ -184,15 +170,12 @@ def test_shapes_that_no_manifest_should_say(plain: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("classes", [0, -1, 10**30])
-def test_classes_that_there_can_not_be(tmp_path: Path, classes: int) -> None:
-    label = Input("label", (), "label", classes=3)
-    (made,) = exporting.write(source(Conditional(), Z, label), ["onnx"], tmp_path)
-
+def test_classes_that_there_can_not_be(conditional_export: Path, tmp_path: Path, classes: int) -> None:
     def change(described: Manifest) -> Manifest:
         z, label = described.inputs
         return dataclasses.replace(described, inputs=(z, dataclasses.replace(label, classes=classes)))
 
-    message = refused(described_as(made.path, tmp_path / "g.onnx", change)).message
+    message = refused(described_as(conditional_export / "generator.onnx", tmp_path / "g.onnx", change)).message
     assert "has a label of" in message
     assert len(message) < 300 + len(str(tmp_path))
 

@@ -19,20 +19,8 @@ from onnx import helper, numpy_helper
 from support.changed import edited
 
 from gantool.errors import GantoolError
-from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 from gantool.runtime.session import ORT_ERRORS, Bound, open_session, run, run_into
-
-
-@pytest.fixture(scope="module")
-def plain(exported_run: RunDir) -> Path:
-    return exported_run.export / "generator.onnx"
-
-
-@pytest.fixture(scope="module")
-def seeded(exported_run: RunDir) -> Path:
-    return exported_run.export / "generator.seeded.onnx"
-
 
 # providers
 

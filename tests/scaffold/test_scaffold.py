@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from support.commands import environment, gantool
 from support.distributions import make_distribution
-from support.inprocess import Run, runner
+from support.inprocess import Run
 
 from gantool import __version__
 from gantool.errors import GantoolError
@@ -30,11 +30,6 @@ from gantool.scaffold import MAX_NAME, checked, create
 ROOT = Path(__file__).parents[2]
 LONGEST = "w" * MAX_NAME  # no wider letter in a monospaced line
 AUTHOR = 'Ann "Å" \\ O\'Hara <ann@example.org>'
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(monkeypatch, capsys)
 
 
 def installed(folder: Path, site: Path) -> Path:

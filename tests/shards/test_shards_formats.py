@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.shards import digests, index, plain, with_classes
+from support.shards import digests, index, plain
 
 from gantool import shards
 from gantool.errors import GantoolError
@@ -19,16 +19,6 @@ from gantool.shards.maker import Maker, manifest_digest, versions
 from gantool.shards.plan import Plan
 
 FAR = 2**47 - 25
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain(tmp_path_factory.mktemp("plain"))
-
-
-@pytest.fixture(scope="module")
-def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return with_classes(tmp_path_factory.mktemp("classes"))
 
 
 def pixels(png: bytes) -> np.ndarray:

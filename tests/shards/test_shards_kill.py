@@ -14,16 +14,11 @@ from pathlib import Path
 
 import pytest
 from support.commands import TIMEOUT, gantool, start_gantool
-from support.shards import digests, index, plain
+from support.shards import digests, index
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="workers are found in Linux's /proc")
 KILLS = 10
 OPTIONS = ("--count", 3570, "--shard-size", 60, "--seed", 7, "--format", "png-tar")
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain(tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture(scope="module")

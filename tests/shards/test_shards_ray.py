@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.commands import gantool
-from support.shards import digests, plain
+from support.shards import digests
 
 from gantool import shards
 from gantool.errors import GantoolError
@@ -24,11 +24,6 @@ from gantool.shards import Progress, WorkerLost
 from gantool.shards.plan import Made
 
 OPTIONS: dict[str, Any] = {"count": 45, "shard_size": 10, "seed": 7, "engine": "ray"}
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain(tmp_path_factory.mktemp("plain"))
 
 
 class RayError(Exception): ...

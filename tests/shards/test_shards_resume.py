@@ -24,11 +24,6 @@ LONG = 100_000  # images of a shard that is not made before its worker is killed
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain(tmp_path_factory.mktemp("plain"))
-
-
-@pytest.fixture(scope="module")
 def whole(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one undisturbed process makes; tests only read it."""
     folder = tmp_path_factory.mktemp("whole")
@@ -135,7 +130,7 @@ def test_another_plan_is_refused(file: Path, copy: Path, whole: Path, change: di
 def test_another_artifact_or_version_is_refused(
     tmp_path: Path, file: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = plain(tmp_path / "other")  # the same weights, exported at another time
+    other = plain(tmp_path / "other")
     with pytest.raises(GantoolError, match=r"manifest_sha256 [0-9a-f]{64} there, [0-9a-f]{64} now"):
         shards.generate(other, copy, **OPTIONS)
     monkeypatch.setattr("onnxruntime.__version__", "1.99")

@@ -8,21 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from gantool import exporting
-from gantool.plugin.architecture import Input
-from support.exports import Conditional, Tiny, Z, source
+from support.exports import Tiny, source
 
 
 def plain(folder: Path, side: int = 8, channels: int = 1) -> Path:
     """A seeded file of `side`×`side` images without classes."""
     shape = (channels, side, side)
     (made,) = exporting.write(source(Tiny(shape), shape=shape), ["onnx-seeded"], folder)
-    return made.path
-
-
-def with_classes(folder: Path) -> Path:
-    """A seeded file of 8×8 images with 3 classes."""
-    label = Input("label", (), "label", classes=3)
-    (made,) = exporting.write(source(Conditional(), Z, label), ["onnx-seeded"], folder)
     return made.path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import disks
-from support.inprocess import Run, runner
+from support.inprocess import Run
 from support.trainings import different, run_until, save_npz, start
 
 from gantool import exporting
@@ -21,11 +21,6 @@ from gantool.run.rundir import RunDir
 from gantool.training import session
 
 NOBODY = 65534
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(monkeypatch, capsys)
 
 
 @pytest.fixture

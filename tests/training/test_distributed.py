@@ -15,7 +15,7 @@ import pytest
 import torch
 from support import ranks, tiny_cgan, tiny_r1
 from support.commands import TIMEOUT, environment
-from support.inprocess import runner
+from support.inprocess import Run
 from support.ranks import Ranks, only_run
 from support.trainings import TinyDiscriminator, TinyGenerator, different, flat, plugin, run_until, save_npz, tiny_game
 from torch import Tensor, nn
@@ -271,25 +271,21 @@ def test_torchrun_restarts_what_was_killed_and_the_run_goes_on(killed: tuple[int
     assert text.count("resumed at step") == len(killed)
 
 
-def test_resume_auto_goes_on_with_the_newest_run_of_the_same_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    run = runner(monkeypatch, capsys)
-    given = options(tmp_path, resume="auto")
+def test_resume_auto_goes_on_with_the_newest_run_of_the_same_options(cli: Run, here: Path) -> None:
+    given = options(here, resume="auto")
 
     def steps() -> list[int]:
-        return [one.read().step for one in list_runs(tmp_path / "runs")]
+        return [one.read().step for one in list_runs(here / "runs")]
 
-    assert run(*given, "--steps", 20)[0] == 0  # there is none yet
-    assert run(*given, "--steps", 20)[0] == 0  # it has finished
+    assert cli(*given, "--steps", 20)[0] == 0  # there is none yet
+    assert cli(*given, "--steps", 20)[0] == 0  # it has finished
     assert steps() == [20, 20]
-    newest = list_runs(tmp_path / "runs")[-1]
+    newest = list_runs(here / "runs")[-1]
     info = newest.read()
     info.status = "failed"
     newest.write(info)
-    assert run(*given, "--steps", 20, "--seed", 1)[0] == 0  # other options
-    assert run(*given, "--steps", 40)[0] == 0
+    assert cli(*given, "--steps", 20, "--seed", 1)[0] == 0  # other options
+    assert cli(*given, "--steps", 40)[0] == 0
     assert steps() == [20, 40, 20]
 
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import ranks, tiny_cyclegan
 from support.commands import TIMEOUT, environment
-from support.inprocess import runner
+from support.inprocess import Run
 from support.ranks import Ranks, only_run
 from support.trainings import (
     TinyDiscriminator,
@@ -359,20 +359,16 @@ def test_each_of_two_processes_reads_its_own_part(tmp_path: Path) -> None:
     assert different(*finals) == []
 
 
-def test_the_command_trains_on_a_pack_as_on_its_file_and_says_where_data_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_command_trains_on_a_pack_as_on_its_file_and_says_where_data_is(cli: Run, here: Path) -> None:
     build.save(data.load(str(save_npz(Path("noise.npz")))), Path("pack"))
-    gantool = runner(monkeypatch, capsys)
     tiny = ("--widths", 8, "--batch-size", 8, "--device", "cpu", "--steps", 20)
     for source, where in (("noise.npz", "device"), ("pack", "auto"), ("pack", "disk")):
-        code, output, errors = gantool("train", "mlp", *tiny, "--data", source, "--data-on", where)
+        code, output, errors = cli("train", "mlp", *tiny, "--data", source, "--data-on", where)
         assert code == 0, errors
         assert ("of noise (read batch by batch), cpu" in output) == (where == "disk")
     wanted, *others = (checkpoint.load(run.checkpoint(20)) for run in list_runs(Path("runs")))
     assert all(different(wanted, other) == [] for other in others)
-    code, output, errors = gantool("train", "mlp", "--resume", 3, "--steps", 21, "--data-on", "auto")
+    code, output, errors = cli("train", "mlp", "--resume", 3, "--steps", 21, "--data-on", "auto")
     assert code == 0, errors
     assert "of noise, cpu" in output
     assert list_runs(Path("runs"))[-1].read().data_on == "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 import torch
 from support import tiny_r1
 from support.commands import TIMEOUT, gantool, start_gantool
-from support.inprocess import runner
+from support.inprocess import Run
 from support.trainings import Silent, different, needs_cuda, run_until, save_npz, start
 
 from gantool.errors import GantoolError
@@ -34,6 +35,33 @@ GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "lazy": ("tiny-r1", {}),
     "no average": ("mlp", {"ema_decay": 0.0}),
 }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> list[RunDir]:
+    """An mlp of 40 steps that has finished, and one that was stopped at step 20."""
+    folder = tmp_path_factory.mktemp("trained")
+    whole = start("mlp", folder)
+    run_until(whole)
+    half = start("mlp", folder)
+    run_until(half, stop=20)
+    return [whole.run, half.run]
+
+
+def _copy(run: RunDir, folder: Path) -> RunDir:
+    return RunDir(Path(shutil.copytree(run.path, folder / run.name)))
+
+
+@pytest.fixture
+def finished(trained: list[RunDir], tmp_path: Path) -> RunDir:
+    """A copy to spoil: finished at step 40, with checkpoints of 20 and 40."""
+    return _copy(trained[0], tmp_path)
+
+
+@pytest.fixture
+def stopped(trained: list[RunDir], tmp_path: Path) -> RunDir:
+    """A copy to spoil: stopped at step 20."""
+    return _copy(trained[1], tmp_path)
 
 
 def _final(run: RunDir) -> dict[str, Any]:
@@ -82,14 +110,12 @@ def test_looking_on_more_often_changes_nothing(tmp_path: Path) -> None:
     assert different(_final(often.run), _final(seldom.run)) == []
 
 
-def test_resuming_a_finished_run_goes_on_to_more_steps(tmp_path: Path) -> None:
-    whole = start("mlp", tmp_path, steps=40)
-    run_until(whole)
+def test_resuming_a_finished_run_goes_on_to_more_steps(finished: RunDir, tmp_path: Path) -> None:
     first = start("mlp", tmp_path, steps=20)
     run_until(first)
     resumed = session.resume(first.run, steps=40)
     run_until(resumed)
-    assert different(_final(whole.run), _final(resumed.run)) == []
+    assert different(_final(finished), _final(resumed.run)) == []
     with pytest.raises(GantoolError, match="is at step 40, beyond the 30 asked for"):
         session.resume(first.run, steps=30)
 
@@ -119,10 +145,8 @@ def test_a_process_killed_while_training_loses_only_what_came_after_its_checkpoi
     assert steps == list(range(20, killed_at + 21, 20))
 
 
-def test_what_a_killed_run_wrote_after_its_checkpoint_is_forgotten(tmp_path: Path) -> None:
-    opened = start("mlp", tmp_path, steps=40)
-    run_until(opened)
-    run = opened.run
+def test_what_a_killed_run_wrote_after_its_checkpoint_is_forgotten(finished: RunDir) -> None:
+    run = finished
     run.checkpoint(40).unlink()  # as if killed between the metrics of step 40 and its checkpoint
     with run.metrics.open("a") as file:
         file.write('{"step": 60, "loss.gen')
@@ -145,35 +169,29 @@ def test_resume_refuses_other_data_and_names_both(tmp_path: Path) -> None:
         session.resume(opened.run, data=str(moved))
 
 
-def test_resume_refuses_a_checkpoint_of_another_network(tmp_path: Path) -> None:
-    opened = start("mlp", tmp_path, steps=1)
-    run_until(opened)
-    info = opened.run.read()
+def test_resume_refuses_a_checkpoint_of_another_network(stopped: RunDir) -> None:
+    info = stopped.read()
     info.config["widths"] = [7]
-    opened.run.write(info)
+    stopped.write(info)
     with pytest.raises(GantoolError, match=r"does not fit the architecture 'mlp'") as caught:
-        session.resume(opened.run)
+        session.resume(stopped)
     assert "It was made with gantool" in caught.value.hint
 
 
-def test_an_architecture_that_is_gone_names_what_to_install(tmp_path: Path) -> None:
-    opened = start("mlp", tmp_path, steps=1)
-    run_until(opened)
-    info = opened.run.read()
+def test_an_architecture_that_is_gone_names_what_to_install(stopped: RunDir) -> None:
+    info = stopped.read()
     info.architecture, info.plugin, info.plugin_version = "gone", "gantool-gone", "1.2"
-    opened.run.write(info)
-    with pytest.raises(
-        GantoolError, match=r"no architecture 'gone'\. The run was made with gantool-gone 1\.2"
-    ) as caught:
-        session.resume(opened.run)
+    stopped.write(info)
+    message = r"no architecture 'gone'\. The run was made with gantool-gone 1\.2"
+    with pytest.raises(GantoolError, match=message) as caught:
+        session.resume(stopped)
     assert caught.value.hint == "Install it: pip install gantool-gone"
 
 
-def test_an_architecture_that_is_broken_keeps_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    info = start("mlp", tmp_path).info
+def test_an_architecture_that_is_broken_keeps_its_own_error(stopped: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "discover", lambda: [registry.Plugin("mlp", "gantool", "0", error="no such module")])
     with pytest.raises(GantoolError, match="is broken: no such module") as caught:
-        session.definition_of(info)
+        session.resume(stopped)
     assert "pip install" not in caught.value.hint
 
 
@@ -181,11 +199,9 @@ def test_an_architecture_that_is_broken_keeps_its_own_error(tmp_path: Path, monk
     ("owner", "name"), [(Path, "unlink"), (Path, "replace"), (Path, "glob"), (Path, "touch"), (Path, "is_file")]
 )
 def test_a_run_that_may_not_be_written_is_named(
-    owner: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, finished: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = start("mlp", tmp_path)
-    run_until(opened)
-    run = opened.run
+    run = finished
     _truncate(run.checkpoint(40))  # to be set aside; the samples of its step, to be removed
     allowed = getattr(owner, name)
 
@@ -200,13 +216,11 @@ def test_a_run_that_may_not_be_written_is_named(
     assert "--resume" in caught.value.hint
 
 
-def test_metrics_that_are_no_text_are_cut_where_they_end(tmp_path: Path) -> None:
-    opened = start("mlp", tmp_path)
-    run_until(opened, stop=20)
-    with opened.run.metrics.open("ab") as file:
+def test_metrics_that_are_no_text_are_cut_where_they_end(stopped: RunDir) -> None:
+    with stopped.metrics.open("ab") as file:
         file.write(bytes(100) + b"\xff\n")
-    session.resume(opened.run)
-    assert [record["step"] for record in metrics_log.read_metrics(opened.run)] == [20]
+    session.resume(stopped)
+    assert [record["step"] for record in metrics_log.read_metrics(stopped)] == [20]
 
 
 def _truncate(path: Path) -> None:
@@ -223,83 +237,65 @@ def _flip(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_truncate, _flip])
 def test_a_damaged_newest_checkpoint_is_noted_and_the_one_before_it_serves_exactly(
-    damage: Callable[[Path], None], tmp_path: Path
+    damage: Callable[[Path], None], finished: RunDir
 ) -> None:
-    opened = start("mlp", tmp_path)
-    run_until(opened)
-    wanted = _final(opened.run)
-    newest = opened.run.latest_checkpoint()
+    wanted = _final(finished)
+    newest = finished.latest_checkpoint()
     damage(newest)
-    resumed = session.resume(opened.run)
+    resumed = session.resume(finished)
     assert resumed.state.step == 20
     (note,) = resumed.notes
     assert "step-00000040.pt is damaged: " in note
     assert note.endswith(" step-00000020.pt is used instead.")
     assert newest.with_suffix(".damaged").is_file()
     run_until(resumed)
-    assert different(wanted, _final(opened.run)) == []
-    assert [record["step"] for record in metrics_log.read_metrics(opened.run)] == [20, 40]
+    assert different(wanted, _final(finished)) == []
+    assert [record["step"] for record in metrics_log.read_metrics(finished)] == [20, 40]
 
 
-def test_the_command_says_which_checkpoint_was_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    opened = start("mlp", tmp_path)
-    run_until(opened)
-    _truncate(opened.run.latest_checkpoint())
-    gantool = runner(monkeypatch, capsys)
-    code, _, errors = gantool("export", opened.run.path, "--onnx")
+def test_the_command_says_which_checkpoint_was_passed_over(finished: RunDir, cli: Run) -> None:
+    _truncate(finished.latest_checkpoint())
+    code, _, errors = cli("export", finished.path, "--onnx")
     assert code == 0
     assert "note: The checkpoint" in errors
     assert "step-00000040.pt is damaged" in errors
-    code, output, _ = gantool("train", "mlp", "--resume", opened.run.path)
+    code, output, _ = cli("train", "mlp", "--resume", finished.path)
     assert code == 0
     assert "step-00000040.pt is damaged" in output
     assert "resumed at step 20 of 40" in output
 
 
-def test_a_run_without_a_sound_checkpoint_is_an_error_and_left_as_it_is(tmp_path: Path) -> None:
-    opened = start("mlp", tmp_path)
-    run_until(opened)
-    for path in opened.run.checkpoints():
+def test_a_run_without_a_sound_checkpoint_is_an_error_and_left_as_it_is(finished: RunDir) -> None:
+    for path in finished.checkpoints():
         _truncate(path)
-    before = {path: path.read_bytes() for path in opened.run.path.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()}
     with pytest.raises(GantoolError, match=r"step-00000040\.pt is damaged") as caught:
-        session.resume(opened.run)
+        session.resume(finished)
     assert "start a new run" in caught.value.hint
-    assert {path: path.read_bytes() for path in opened.run.path.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()} == before
 
 
-def test_a_run_of_an_older_gantool_goes_on(tmp_path: Path) -> None:
-    whole = start("mlp", tmp_path)
-    run_until(whole)
-    old = start("mlp", tmp_path)
-    run_until(old, stop=20)
-    path = old.run.checkpoint(20)
-    torch.save({"schema": 1, **old.state.state_dict()}, path)
-    described = old.run.path / "run.json"
+def test_a_run_of_an_older_gantool_goes_on(finished: RunDir, stopped: RunDir) -> None:
+    state = {key: value for key, value in _final(stopped).items() if key not in ("schema", "digest")}
+    torch.save({"schema": 1, **state}, stopped.checkpoint(20))
+    described = stopped.path / "run.json"
     new = ("keep", "keep_every", "on_nan", "rollbacks")
     fields = {key: value for key, value in json.loads(described.read_text()).items() if key not in new}
     described.write_text(json.dumps({**fields, "schema_version": 1}))
-    resumed = session.resume(old.run)
+    resumed = session.resume(stopped)
     assert (resumed.info.keep, resumed.info.keep_every, resumed.info.on_nan) == (2, 0, "stop")
     run_until(resumed)
-    assert different(_final(whole.run), _final(old.run)) == []
-    assert old.run.read().schema_version == rundir.SCHEMA
+    assert different(_final(finished), _final(stopped)) == []
+    assert stopped.read().schema_version == rundir.SCHEMA
 
 
-def test_a_run_goes_on_where_it_was_moved(tmp_path: Path) -> None:
-    whole = start("mlp", tmp_path)
-    run_until(whole)
-    half = start("mlp", tmp_path)
-    run_until(half, stop=20)
+def test_a_run_goes_on_where_it_was_moved(finished: RunDir, stopped: RunDir, tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
-    moved = half.run.path.rename(tmp_path / "archive" / "any name")
-    del half
+    moved = stopped.path.rename(tmp_path / "archive" / "any name")
     resumed = session.resume(rundir.find(tmp_path / "nowhere", str(moved)))
     run_until(resumed)
     assert resumed.run.path == moved
-    assert different(_final(whole.run), _final(resumed.run)) == []
+    assert different(_final(finished), _final(resumed.run)) == []
 
 
 def test_how_many_checkpoints_are_kept_is_remembered_and_can_change(tmp_path: Path) -> None:
@@ -315,63 +311,29 @@ def test_how_many_checkpoints_are_kept_is_remembered_and_can_change(tmp_path: Pa
     assert (opened.run.read().keep, opened.run.read().keep_every) == (3, 0)
 
 
-def test_the_flags_are_in_run_json_and_can_change_on_resume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    save_npz(Path("noise.npz"))
-    Path("options.toml").write_text('keep = 3\nkeep-every = 7\non_nan = "rollback"\n')
-    gantool = runner(monkeypatch, capsys)
-    tiny = ("--data", "noise.npz", "--widths", 8, "--batch-size", 8, "--device", "cpu", "--steps", 2)
-
-    def kept() -> tuple[int, int, str]:
-        info = rundir.newest(Path("runs")).read()
-        return info.keep, info.keep_every, info.on_nan
-
-    for flags, wanted in (
-        ((*tiny,), (2, 0, "stop")),
-        ((*tiny, "--keep", 1, "--keep-every", 5, "--on-nan", "rollback"), (1, 5, "rollback")),
-        ((*tiny, "--config", "options.toml", "--keep", 4), (4, 7, "rollback")),
-        (("--resume", 3), (4, 7, "rollback")),
-        (("--resume", 3, "--keep", 2, "--keep-every", 0, "--on-nan", "stop"), (2, 0, "stop")),
-    ):
-        code, _, errors = gantool("train", "mlp", *flags)
-        assert code == 0, errors
-        assert kept() == wanted
-    assert gantool("train", "mlp", *tiny, "--keep", 0)[0] == 2
-    assert gantool("train", "mlp", *tiny, "--on-nan", "ignore")[0] == 2
-
-
-def test_what_a_killed_process_was_writing_is_swept_away(tmp_path: Path) -> None:
-    opened = start("mlp", tmp_path)
-    run_until(opened, stop=20)
-    run = opened.run
-    left = [run.path / ".run.json.abc.tmp", run.checkpoint(0).parent / ".step.pt.abc.tmp"]
-    others = run.export / ".generator.onnx.abc.tmp"  # an export may be running now
-    run.export.mkdir()
+def test_what_a_killed_process_was_writing_is_swept_away(stopped: RunDir) -> None:
+    left = [stopped.path / ".run.json.abc.tmp", stopped.checkpoint(0).parent / ".step.pt.abc.tmp"]
+    others = stopped.export / ".generator.onnx.abc.tmp"  # an export may be running now
+    stopped.export.mkdir()
     for path in (*left, others):
         path.write_bytes(b"half")
-    session.resume(run)
+    session.resume(stopped)
     assert [path.exists() for path in (*left, others)] == [False, False, True]
 
 
-def test_a_checkpoint_that_a_gpu_wrote_goes_on_on_the_cpu(tmp_path: Path) -> None:
-    opened = start("mlp", tmp_path)
-    run_until(opened, stop=20)
-    run, path = opened.run, opened.run.checkpoint(20)
-    saved = checkpoint.load(path)
+def test_a_checkpoint_that_a_gpu_wrote_goes_on_on_the_cpu(stopped: RunDir) -> None:
+    saved = _final(stopped)
     wanted = {name: tensor.clone() for name, tensor in saved["modules"]["generator.generator"].items()}
     # what is different in one of a CUDA device and the graph engine: random streams, and how the optimizers compute
     saved["sampler"]["latents"] = torch.zeros(16, dtype=torch.uint8)
     saved["rng"]["cuda"] = torch.zeros(16, dtype=torch.uint8)
     for optimizer in saved["optimizers"].values():
         optimizer["param_groups"][0]["capturable"] = True
-    checkpoint.save(path, saved)
-    info = run.read()
+    checkpoint.save(stopped.checkpoint(20), saved)
+    info = stopped.read()
     info.device, info.engine = "cuda:0", "graph"
-    run.write(info)
-    del opened
-    resumed = session.resume(run, device="cpu")
+    stopped.write(info)
+    resumed = session.resume(stopped, device="cpu")
     assert (resumed.info.device, resumed.info.engine) == ("cpu", "rewritten")
     weights = resumed.state.game.modules()["generator.generator"].state_dict()
     assert all(torch.equal(weights[name], wanted[name]) for name in wanted)

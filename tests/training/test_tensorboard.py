@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.commands import environment
-from support.inprocess import Run, runner
+from support.inprocess import Run
 from support.trainings import save_npz
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -23,10 +23,9 @@ TINY = ("--data", "noise.npz", "--widths", 8, "--batch-size", 8, "--device", "cp
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    save_npz(tmp_path / "noise.npz")
-    return runner(monkeypatch, capsys)
+def cli(cli: Run, here: Path) -> Run:
+    save_npz(here / "noise.npz")
+    return cli
 
 
 def _board(run: RunDir) -> EventAccumulator:
