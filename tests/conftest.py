@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from support.inprocess import Run
@@ -64,6 +66,22 @@ def conditional_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("conditional")
     exporting.write(source(Conditional(), Z, Input("label", (), "label", 3)), ["onnx", "onnx-seeded"], folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`tiny_export(*shape)` → a folder with both ONNX files of a generator of such samples. Tests only read it."""
+    from support.exports import Tiny, source
+
+    from gantool import exporting
+
+    @functools.cache
+    def export(*shape: int) -> Path:
+        folder = tmp_path_factory.mktemp("tiny")
+        exporting.write(source(Tiny(shape), shape=shape), ["onnx", "onnx-seeded"], folder)
+        return folder
+
+    return export
 
 
 @pytest.fixture

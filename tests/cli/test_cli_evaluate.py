@@ -68,7 +68,7 @@ def values(found: dict[str, Any]) -> dict[str, float]:
 
 def test_the_newest_run(cli: Run, run: RunDir) -> None:
     code, out, err = cli("evaluate", *FEW)
-    assert code == 0
+    assert code == 0, err
     folder = run.path / "evaluation" / "step-00000002"
     for text in (
         f"{run.path}, step 2",
@@ -92,8 +92,8 @@ def test_the_newest_run(cli: Run, run: RunDir) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["evaluation.json", "neighbours.png"]
 
 
-def test_json(cli: Run, run: RunDir) -> None:
-    found = evaluate(cli, *FEW, "--seed", 5)
+def test_json_and_a_picture_by_name(cli: Run, run: RunDir) -> None:
+    found = evaluate(cli, *FEW, "--seed", 5, "-o", "new/copies.png")
     assert set(found) == {
         "schema_version",
         "gantool",
@@ -121,7 +121,10 @@ def test_json(cli: Run, run: RunDir) -> None:
     assert sum(found["classes"]["fakes"]) == pytest.approx(1)
     assert found["memorisation"]["features"]["among"] == 40
     assert found["memorisation"]["pixels"]["among"] == 10_000
-    assert json.loads(Path(found["files"]["evaluation"]).read_text()) == found
+    assert found["files"] == {"evaluation": "new/copies.json", "neighbours": "new/copies.png"}
+    assert json.loads(Path("new/copies.json").read_text()) == found
+    assert Path("new/copies.png").is_file()
+    assert not (run.path / "evaluation").exists()
 
 
 def test_the_same_call_gives_the_same_bytes(cli: Run, noise: RunDir, tmp_path: Path) -> None:
@@ -174,13 +177,6 @@ def test_a_file_elsewhere(cli: Run, run: RunDir) -> None:
     found = evaluate(cli, "mine.onnx", *FEW)
     assert found["data"]["name"] == "digits"
     assert Path("mine.evaluation/neighbours.png").is_file()
-
-
-def test_a_picture_by_name(cli: Run, run: RunDir) -> None:
-    found = evaluate(cli, *FEW, "-o", "new/copies.png")
-    assert found["files"] == {"evaluation": "new/copies.json", "neighbours": "new/copies.png"}
-    assert Path("new/copies.png").is_file()
-    assert not (run.path / "evaluation").exists()
 
 
 def test_floor_and_ceiling(cli: Run, here: Path) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from support.exports import Tiny, source
 from support.inprocess import Run
 
-from gantool import __version__, exporting
+from gantool import __version__
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
@@ -56,9 +56,8 @@ def test_an_array(cli: Run, here: Path, file: Path, batch: int, monkeypatch: pyt
         assert (arrays["seed"], arrays["first"]) == (7, 10)
 
 
-def test_colours(cli: Run, here: Path) -> None:
-    (made,) = exporting.write(source(Tiny((3, 8, 8)), shape=(3, 8, 8)), ["onnx"], here / "colours")
-    assert cli("generate", made.path, "-n", 4, "-o", "g.png")[0] == 0
+def test_colours(cli: Run, here: Path, tiny_export: Callable[..., Path]) -> None:
+    assert cli("generate", tiny_export(3, 8, 8) / "generator.onnx", "-n", 4, "-o", "g.png")[0] == 0
     assert Image.open("g.png").mode == "RGB"
 
 
@@ -184,13 +183,12 @@ def test_a_file_that_is_none(cli: Run, here: Path) -> None:
     assert "no.onnx" in fails(cli, here, "no.onnx")
 
 
-def test_what_is_no_picture(cli: Run, here: Path) -> None:
-    (audio,) = exporting.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], here / "audio")
+def test_what_is_no_picture(cli: Run, here: Path, tiny_export: Callable[..., Path]) -> None:
+    audio, two = (tiny_export(*shape) / "generator.onnx" for shape in ((2, 16), (2, 8, 8)))
     for arguments in ([], ["--count", 5]):
-        assert "makes no images" in fails(cli, here, audio.path, *arguments)
-    (two,) = exporting.write(source(Tiny((2, 8, 8)), shape=(2, 8, 8)), ["onnx"], here / "two")
-    assert "2 channels" in fails(cli, here, two.path)
-    assert cli("generate", two.path, "-n", 3, "-o", "two.npz")[0] == 0
+        assert "makes no images" in fails(cli, here, audio, *arguments)
+    assert "2 channels" in fails(cli, here, two)
+    assert cli("generate", two, "-n", 3, "-o", "two.npz")[0] == 0
     assert np.load("two.npz")["images"].shape == (3, 8, 8, 2)
 
 

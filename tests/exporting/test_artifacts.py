@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,12 @@ import pytest
 import torch
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
-from support.exports import Conditional, Tiny, Z, source
+from support.exports import Tiny, source
 
 from gantool import exporting
 from gantool.artifact import inspection, latents, manifest
 from gantool.artifact.manifest import Manifest
 from gantool.exporting.torch_files import torchscript
-from gantool.plugin.architecture import Input
 from gantool.runtime import Generator
 
 KINDS = list(exporting.FILES)
@@ -204,25 +204,23 @@ def test_golden_images_are_those_of_their_seeds(folder: Path, name: str) -> None
             assert tuple(images[image, row, column]) == values
 
 
-def test_a_conditional_generator_keeps_its_label(tmp_path: Path) -> None:
-    label = Input("label", (), "label", classes=3)
-    exporting.write(source(Conditional(), Z, label), KINDS, tmp_path)
-    assert list(declared(tmp_path / "generator.seeded.onnx")) == ["seed", "index", "label", "image"]
-    classes = [i.classes for i in stored(tmp_path / "generator.seeded.onnx").inputs]
-    assert classes == [0, 0, 3]
+def test_a_conditional_generator_keeps_its_label(conditional_export: Path) -> None:
+    folder = conditional_export
+    assert list(declared(folder / "generator.seeded.onnx")) == ["seed", "index", "label", "image"]
+    assert [i.classes for i in stored(folder / "generator.seeded.onnx").inputs] == [0, 0, 3]
     for name in ("generator.onnx", "generator.seeded.onnx"):
-        assert Generator(tmp_path / name).self_test().exact
+        assert Generator(folder / name).self_test().exact
 
 
 @pytest.mark.parametrize("shape", [(2, 16), (1, 3, 4, 5)], ids=["audio", "volume"])
-def test_what_is_no_image_stays_float(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    exporting.write(source(Tiny(shape), shape=shape), KINDS, tmp_path)
-    assert declared(tmp_path / "generator.seeded.onnx")["sample"] == (TensorProto.FLOAT, ["batch", *shape])
-    made = [Generator(tmp_path / f"generator.{kind}onnx").sample(3, seed=2) for kind in ("", "seeded.")]
+def test_what_is_no_image_stays_float(tiny_export: Callable[..., Path], shape: tuple[int, ...]) -> None:
+    folder = tiny_export(*shape)
+    assert declared(folder / "generator.seeded.onnx")["sample"] == (TensorProto.FLOAT, ["batch", *shape])
+    made = [Generator(folder / f"generator.{kind}onnx").sample(3, seed=2) for kind in ("", "seeded.")]
     assert made[0].shape == (3, *shape)
     assert made[0].dtype == np.float32
     np.testing.assert_array_equal(*made)
-    assert stored(tmp_path / "generator.onnx").golden == ()
+    assert stored(folder / "generator.onnx").golden == ()
 
 
 def test_the_manifest_beside_is_for_people_to_read(plain: Path) -> None:

@@ -17,11 +17,11 @@ from markdown_it import MarkdownIt
 from support.exports import Conditional, Tiny, Z, source
 
 from gantool import exporting
-from gantool.artifact import manifest
+from gantool.artifact import inspection, manifest
 from gantool.artifact.manifest import InputInfo, Manifest, OutputInfo
 from gantool.errors import GantoolError
 from gantool.exporting.app import check, kit, playground, readme, write_app
-from gantool.exporting.source import Artifact, Source
+from gantool.exporting.source import Artifact
 from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
 from gantool.system.files import sha256_of
@@ -56,14 +56,10 @@ def ort_web(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     return folder
 
 
-def seeded_artifact(source: Source, folder: Path) -> Artifact:
-    made = exporting.write(source, ["onnx-seeded"], folder)
-    return next(a for a in made if a.manifest.kind == "onnx-seeded")
-
-
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return seeded_artifact(source(Tiny((3, 8, 6)), shape=(3, 8, 6)), tmp_path_factory.mktemp("tiny"))
+def tiny(tiny_export: Callable[..., Path]) -> Artifact:
+    path = tiny_export(3, 8, 6) / "generator.seeded.onnx"
+    return Artifact(path, inspection.inspect(path).manifest, ())
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +73,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
         data={"name": HOSTILE, "class_names": [HOSTILE, "<b>bold</b>", "cat"]},
         licence=HOSTILE,
     )
-    return seeded_artifact(dataclasses.replace(made, about=about), tmp_path_factory.mktemp("hostile"))
+    folder = tmp_path_factory.mktemp("hostile")
+    (artifact,) = exporting.write(dataclasses.replace(made, about=about), ["onnx-seeded"], folder)
+    return artifact
 
 
 def files(folder: Path) -> dict[str, bytes]:

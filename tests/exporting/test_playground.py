@@ -51,19 +51,20 @@ class Deconvolutions(Tiny):
 
 
 KINDS: dict[str, Callable[[], exporting.Source]] = {
-    "one": lambda: source(Tiny()),
     "two-latents": lambda: source(TwoLatents(), Z, Input("noise", (1, 8, 8), "normal")),
     "colour": lambda: source(Deconvolutions(), shape=(3, 8, 8)),
 }
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, conditional_export: Path) -> dict[str, Path]:
+def files(
+    tmp_path_factory: pytest.TempPathFactory, conditional_export: Path, tiny_export: Callable[..., Path]
+) -> dict[str, Path]:
     """generator.seeded.onnx of each kind, generator.onnx beside it."""
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
     for kind, make in KINDS.items():
         exporting.write(make(), ["onnx", "onnx-seeded"], folders[kind])
-    folders["conditional"] = conditional_export
+    folders |= {"conditional": conditional_export, "one": tiny_export(1, 8, 8)}
     return {kind: folder / "generator.seeded.onnx" for kind, folder in folders.items()}
 
 
@@ -77,7 +78,7 @@ def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.nd
     return dict(zip(names, session.run(names, feeds), strict=True))
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "conditional"])
+@pytest.mark.parametrize("kind", [*KINDS, "conditional", "one"])
 @pytest.mark.parametrize(("seed", "first", "count"), [(0, 0, 1), (2**40 + 7, 7, 4), (-1, 2**47 - 9, 9)])
 def test_the_halves_composed_are_the_seeded_graph(
     files: dict[str, Path], kind: str, seed: int, first: int, count: int
@@ -91,7 +92,7 @@ def test_the_halves_composed_are_the_seeded_graph(
     assert np.array_equal(run(making, feeds)["image"], Generator(files[kind]).sample(count, seed, first))
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "conditional"])
+@pytest.mark.parametrize("kind", [*KINDS, "conditional", "one"])
 def test_every_weight_is_in_one_half(files: dict[str, Path], kind: str) -> None:
     drawing, making = ({tensor.name for tensor in half.graph.initializer} for half in halves(files[kind]))
     assert drawing.isdisjoint(making)

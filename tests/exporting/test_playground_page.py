@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import hosts
-from support.exports import Tiny, TwoLatents, source
+from support.exports import TwoLatents, source
 
 from gantool import exporting
 from gantool.artifact import inspection
@@ -116,9 +116,9 @@ def two_latents(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture(scope="module")
-def colour(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    made = exporting.write(source(Tiny((3, 8, 8)), shape=(3, 8, 8)), ["onnx-seeded"], tmp_path_factory.mktemp("colour"))
-    return Model(made[0].path, made[0].manifest)
+def colour(tiny_export: Callable[..., Path]) -> Model:
+    path = tiny_export(3, 8, 8) / "generator.seeded.onnx"
+    return Model(path, inspection.inspect(path).manifest)
 
 
 def shown(canvas: Any, channels: int = 1) -> np.ndarray:

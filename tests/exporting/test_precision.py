@@ -354,11 +354,13 @@ def test_every_product_of_our_architectures_is_one_of_integers(name: str, tmp_pa
 def test_quiet_and_nothing_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    made, model = made_from("conditional")
+    capfd.readouterr()
+    caplog.clear()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     handlers, disabled = list(logging.getLogger().handlers), logging.root.manager.disable
-    made, model = made_from("tiny")
     for kind in MADE:
         make(kind, model, feeds_of(made))
     assert list(tmp_path.iterdir()) == []

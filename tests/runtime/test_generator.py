@@ -21,7 +21,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from support.changed import described_as, edited, fixed
-from support.exports import Tiny, source, source_of
+from support.exports import source_of
 
 from gantool import exporting
 from gantool.artifact import latents, manifest
@@ -756,9 +756,8 @@ def test_settings_of_sessions(plain: Generator, monkeypatch: pytest.MonkeyPatch)
 # audio, threads, self-test
 
 
-def test_audio_keeps_its_axes(tmp_path: Path) -> None:
-    (made,) = exporting.write(source(Tiny((2, 16)), shape=(2, 16)), ["onnx"], tmp_path)
-    generator = Generator(made.path)
+def test_audio_keeps_its_axes(tiny_export: Callable[..., Path]) -> None:
+    generator = Generator(tiny_export(2, 16) / "generator.onnx")
     assert generator.shape == (2, 16)
     assert generator.sample(0).shape == (0, 2, 16)
     assert generator.sample(3).dtype == generator.sample(0).dtype == np.float32

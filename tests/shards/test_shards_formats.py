@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from support.shards import digests, index, plain
+from support.shards import digests, index
 
 from gantool import shards
 from gantool.errors import GantoolError
@@ -113,8 +114,8 @@ def test_parquet_with_classes(classes: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal([pixels(row["png"]) for row in rows], Generator(classes).sample(2000))
 
 
-def test_colours(tmp_path: Path) -> None:
-    file = plain(tmp_path / "file", channels=3)
+def test_colours(tmp_path: Path, tiny_export: Callable[..., Path]) -> None:
+    file = tiny_export(3, 8, 8) / "generator.seeded.onnx"
     shards.generate(file, tmp_path / "out", count=5, format="png-tar", workers=1)
     with tarfile.open(tmp_path / "out" / "shard-000000.tar") as archive:
         opened = [archive.extractfile(member) for member in archive]
@@ -122,8 +123,8 @@ def test_colours(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images, Generator(file).sample(5))
 
 
-def test_other_channels_are_for_npy(tmp_path: Path) -> None:
-    file = plain(tmp_path / "file", channels=2)
+def test_other_channels_are_for_npy(tmp_path: Path, tiny_export: Callable[..., Path]) -> None:
+    file = tiny_export(2, 8, 8) / "generator.seeded.onnx"
     with pytest.raises(GantoolError, match="2 channels"):
         shards.generate(file, tmp_path / "out", count=5, format="png-tar")
     assert not (tmp_path / "out").exists()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.commands import TIMEOUT, environment
-from support.shards import plain
 
 SCRIPT = """
 import sys
@@ -34,10 +34,12 @@ print(done.bytes, int(peak.split()[1]) * 1024)
 @pytest.mark.parametrize(
     ("format", "counts"), [("npy", (2048, 60_000)), ("png-tar", (2048, 12_000)), ("parquet", (8192, 24_000))]
 )
-def test_the_peak_of_a_worker_does_not_grow_with_a_shard(tmp_path: Path, format: str, counts: tuple[int, int]) -> None:
+def test_the_peak_of_a_worker_does_not_grow_with_a_shard(
+    tmp_path: Path, tiny_export: Callable[..., Path], format: str, counts: tuple[int, int]
+) -> None:
     if format == "parquet":
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    file = plain(tmp_path / "file", side=32, channels=3)
+    file = tiny_export(3, 32, 32) / "generator.seeded.onnx"
     sizes, peaks = [], []
     for count in counts:
         done = subprocess.run(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.disks import file_limit, small_disk
-from support.shards import digests, index, plain
+from support.shards import digests, index
 
 from gantool import shards
 from gantool.errors import GantoolError
@@ -128,9 +128,9 @@ def test_another_plan_is_refused(file: Path, copy: Path, whole: Path, change: di
 
 
 def test_another_artifact_or_version_is_refused(
-    tmp_path: Path, file: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_export: Callable[..., Path], file: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = plain(tmp_path / "other")
+    other = tiny_export(1, 8, 8) / "generator.seeded.onnx"
     with pytest.raises(GantoolError, match=r"manifest_sha256 [0-9a-f]{64} there, [0-9a-f]{64} now"):
         shards.generate(other, copy, **OPTIONS)
     monkeypatch.setattr("onnxruntime.__version__", "1.99")

@@ -1,4 +1,4 @@
-"""Generators whose shards are made in tests, and what to compare them with."""
+"""What shards are compared with."""
 
 from __future__ import annotations
 
@@ -6,16 +6,6 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
-
-from gantool import exporting
-from support.exports import Tiny, source
-
-
-def plain(folder: Path, side: int = 8, channels: int = 1) -> Path:
-    """A seeded file of `side`×`side` images without classes."""
-    shape = (channels, side, side)
-    (made,) = exporting.write(source(Tiny(shape), shape=shape), ["onnx-seeded"], folder)
-    return made.path
 
 
 def digests(folder: Path) -> dict[str, str]:
