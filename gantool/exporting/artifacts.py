@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gantool.artifact import manifest
-from gantool.artifact.manifest import FILES, file_name
-from gantool.errors import GantoolError
+from gantool.artifact.manifest import FILES, PRECISIONS, Manifest, file_name
+from gantool.errors import GantoolError, excerpt
 from gantool.exporting import verify
 from gantool.exporting.onnx_files.write import Failures, write_onnx
 from gantool.exporting.source import Artifact, Options, Source
 from gantool.exporting.torch_files.write import WRITERS, write_torch
-from gantool.system.files import replace_together, temporary_folder
+from gantool.system.files import MAX_JSON_BYTES, read_bounded, replace_together, temporary_folder
 
 
 class PartialExport(GantoolError):
@@ -62,6 +63,7 @@ def write(
         if not made:
             raise next(iter(failed.values()))
         _place(made, temporary, folder)
+    _name_others(folder, source.about, say)
     artifacts = [Artifact(folder / a.path.name, a.manifest, (*generator_checks, *a.checks)) for a in made]
     if failed:
         raise PartialExport(artifacts, failed)
@@ -77,6 +79,21 @@ def _aside(folder: Path) -> Iterator[Path]:
             yield temporary
     except OSError as error:
         raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder: -o") from error
+
+
+def _name_others(folder: Path, about: Manifest, say: Callable[[str], None]) -> None:
+    """Tell of the files in `folder` that an earlier export left, of another checkpoint."""
+    left: dict[str, list[str]] = {}
+    for name in sorted(file_name(kind, precision) for kind in FILES for precision in PRECISIONS):
+        path = manifest.beside(folder / name)
+        with contextlib.suppress(GantoolError):  # as for a file that is not there
+            other = manifest.from_json(read_bounded(path, MAX_JSON_BYTES), path)
+            if other.model != about.model:
+                origin = f"run {other.training.get('run')}, step {other.training.get('step')}"
+                left.setdefault(excerpt(origin), []).append(name)
+    for origin, names in left.items():
+        verb = "is" if len(names) == 1 else "are"
+        say(f"{', '.join(names)} {verb} of another export ({origin}): delete what you don't need, or export it again")
 
 
 def _place(made: Sequence[Artifact], temporary: Path, folder: Path) -> None:

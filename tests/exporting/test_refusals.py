@@ -71,3 +71,22 @@ def test_more_weights_than_an_onnx_file_holds_are_refused_before_the_export() ->
     with pytest.raises(GantoolError, match=r"2\.2 GB of weights; an ONNX file holds less than 2 GB") as error:
         to_onnx(generator, source(Tiny()).inputs, source(Tiny()).output)
     assert "--pt2" in error.value.hint
+
+
+class Antialiased(Tiny):
+    def wild(self, x: Tensor) -> Tensor:
+        return nn.functional.interpolate(x, size=(8, 8), mode="bicubic", antialias=True)
+
+
+class Spectral(Tiny):
+    def wild(self, x: Tensor) -> Tensor:
+        return torch.fft.irfft(torch.fft.rfft(x), 8)
+
+
+@pytest.mark.parametrize(
+    ("generator", "named"), [(Antialiased, "antialiased resizing"), (Spectral, "the inverse FFT"), (Tiny, "")]
+)
+def test_what_openvino_computes_otherwise_is_said(generator: type[Tiny], named: str, tmp_path: Path) -> None:
+    notes: list[str] = []
+    exporting.write(source(generator()), ["onnx"], tmp_path, say=notes.append)
+    assert [named in note and "OpenVINO" in note for note in notes] == [True] * bool(named)

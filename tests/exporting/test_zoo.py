@@ -33,6 +33,9 @@ REFUSED: dict[str, dict[str, str]] = {
     "autocast-bfloat16": {OF_ONNX: "computes in bfloat16"},
     "float16": {OF_ONNX: "computes in float16"},
     "autocast-float16": {OF_ONNX: "computes in float16"},
+    "linalg": {OF_ONNX: "No ONNX function found for .*linalg_inv"},
+    "erfinv": {OF_ONNX: "No ONNX function found for .*erf_inv"},
+    "complex": {OF_ONNX: "No ONNX function found for .*complex"},
     "own-gradient": {SCRIPT: "Could not export Python function call 'OwnGradient'"},
 }
 QUICK = {

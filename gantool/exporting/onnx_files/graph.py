@@ -128,6 +128,18 @@ def _refuse_16_bits(graph: onnx.GraphProto) -> None:
             )
 
 
+def other_in_openvino(model: onnx.ModelProto) -> list[str]:
+    """What OpenVINO (2026.4) computes otherwise than ONNX Runtime and the standard in a graph, without an error."""
+    found = set()
+    for node in model.graph.node:
+        switches = {attribute.name for attribute in node.attribute if attribute.i}
+        if node.op_type == "Resize" and "antialias" in switches:
+            found.add("antialiased resizing")
+        elif node.op_type == "DFT" and {"inverse", "onesided"} <= switches:
+            found.add("the inverse FFT to real numbers")
+    return sorted(found)
+
+
 def _fold_batch_norm(model: onnx.ModelProto) -> None:
     """Fold each BatchNorm into the Gemm before its Reshape, or else into a Mul and an Add.
 

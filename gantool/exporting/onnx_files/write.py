@@ -47,6 +47,9 @@ def write_onnx(
         plain = writer.plain()  # always made: the others are compared with it
     except GantoolError as error:
         return (), [], {file_name("onnx"): error}
+    if "onnx" in kinds:
+        for what in graph.other_in_openvino(model):
+            say(f"OpenVINO computes {what} otherwise, and raises no error: use ONNX Runtime for this generator")
     models, plains = {"float32": model}, {"float32": plain}
     wanted: list[Artifact] = []
     failed: Failures = {}

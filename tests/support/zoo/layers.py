@@ -313,7 +313,7 @@ _ON_MAPS: dict[str, Callable[[], nn.Module]] = {
     "integer-division": lambda: Call(lambda x: x.flatten(2).index_select(2, torch.arange(64) // 2)),
     "cumsum": lambda: Call(lambda x: x.cumsum(-1) / 4),
     "sort": lambda: Call(lambda x: x.flatten(2).sort(-1).values),
-    "in-place": lambda: nn.Sequential(nn.ReLU(inplace=True), Call(lambda x: x.mul_(2).add_(1))),
+    "in-place": lambda: nn.Sequential(conv(), Call(lambda x: x.mul_(2).add_(1)), nn.ReLU(inplace=True)),
     "slice-assignment": lambda: Call(_middle_doubled),
     "large-values": lambda: Call(lambda x: (x * 1e5).square() * 1e-10),
     "tiny-epsilon": lambda: Call(lambda x: x / (x.abs() + 1e-12).sqrt()),
