@@ -115,7 +115,8 @@ def compare(case: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def summary(rows: list[dict[str, Any]]) -> str:
     """The table of benchmarks/README.md."""
     lines = [
-        "| case | iterations | tutorial | distance | gantool | of it | of it, at equal time | share of its time |",
+        "| case | iterations | tutorial, time | tutorial, distance | gantool, distance | ratio "
+        "| ratio at equal time | share of time |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:

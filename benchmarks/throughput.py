@@ -235,7 +235,7 @@ def overhead(name: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def overhead_table(results: list[dict[str, Any]]) -> str:
-    lines = ["| generator | batch | bare run | `sample` adds | of it |", "|---|---:|---:|---:|---:|"]
+    lines = ["| generator | batch | `session.run` | `sample` adds | relative |", "|---|---:|---:|---:|---:|"]
     for r in results:
         bare, added = (f"{r[k]:,.0f} µs" for k in ("bare_microseconds", "added_microseconds"))
         lines.append(f"| {r['generator']} | {r['batch']} | {bare} | {added} | {r['added_share']:.1%} |")
@@ -284,7 +284,7 @@ def reading_line(rows: list[dict[str, Any]]) -> str:
     size, rate = (alone[EAGER][key] for key in ("weight_bytes", "read_bytes_per_second"))
     shares = ", ".join(f"{c} {alone[c]['of_reading']:.0%}" for c in (EAGER, PLAIN, SEEDED) if c in alone)
     return (
-        f"At 1, the {size / 1e6:.1f} MB of weights, read once at {rate / 1e9:.0f} GB/s, are the bound: {shares} of it."
+        f"Limit at batch 1: reading {size / 1e6:.1f} MB of weights at {rate / 1e9:.0f} GB/s. Share reached: {shares}."
     )
 
 

@@ -67,10 +67,6 @@ def command(
     shard_size: Annotated[
         int | None, typer.Option(min=1, help="Images in a shard. Default: 10000.", rich_help_panel=SHARDS)
     ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,…", help="Another name of --label.", rich_help_panel=SHARDS),
-    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes. Default: one for each core, or each GPU.", rich_help_panel=SHARDS),
@@ -107,8 +103,8 @@ def command(
 
     if count is None:
         of_shards = {
-            "out": out, "format": format, "shard-size": shard_size, "labels": labels, "workers": workers,
-            "engine": engine, "address": address, "gather": gather, "verify": verify or None, "json": as_json or None,
+            "out": out, "format": format, "shard-size": shard_size, "workers": workers, "engine": engine,
+            "address": address, "gather": gather, "verify": verify or None, "json": as_json or None,
         }  # fmt: skip
         for name, value in of_shards.items():
             if value is not None:
@@ -122,14 +118,12 @@ def command(
     for flag, value in (("--address", address), ("--gather", gather)):
         if value is not None and engine != "ray":
             raise GantoolError(f"{flag} is for the engine ray.", "Add --engine ray.")
-    if label is not None and labels is not None:
-        raise GantoolError("--label and --labels were both given.", "Give one of them.")
     from gantool.shards import SHARD_SIZE
 
     path = find_artifact(source, runs)
     options = {
         "count": count, "seed": seed, "first": first, "format": format or "npy", "shard_size": shard_size or SHARD_SIZE,
-        "labels": _classes(labels if label is None else label, path), "provider": provider, "provenance": provenance,
+        "labels": _classes(label, path), "provider": provider, "provenance": provenance,
         "engine": engine or "local", "workers": workers, "address": address, "gather": gather, "verify": verify,
     }  # fmt: skip
     _generate_shards(path, out or Path("shards"), as_json, options)

@@ -85,12 +85,11 @@ def show(
 def new(
     name: Annotated[str, typer.Argument(help="Name of the architecture, e.g. my-gan.")],
     directory: Annotated[Path, typer.Option("--dir", help="Folder to make gantool-NAME in.")] = Path(),
-    author: Annotated[str, typer.Option(help="For its pyproject.toml: 'Name' or 'Name <address>'.")] = "",
 ) -> None:
     """Write a new plugin package to start from: a small GAN that trains, exports and passes its test."""
     from gantool.scaffold import Names, create
 
-    folder = create(name, directory, author)
+    folder = create(name, directory)
     made = Names(name).files()
     width = max(map(len, made))
     lines = [f"  {path:{width}}  {use}" for path, (_, use) in made.items()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -61,14 +60,12 @@ class Names:
         }
 
 
-def create(name: str, parent: Path, author: str = "") -> Path:
+def create(name: str, parent: Path) -> Path:
     """Write the package of a new architecture `name` to `parent`/gantool-`name`, atomically; returns its folder.
 
-    `author`: "Name", "Name <address>" or "" for none. GantoolError for an invalid or taken name, for a folder that
-    exists, and for an invalid author.
+    GantoolError for an invalid or taken name, and for a folder that exists.
     """
     names = checked(name)
-    authors = _authors(author)
     folder = parent / names.distribution
     if os.path.lexists(folder):
         raise GantoolError(f"{folder} is there already.", "Take another name, or --dir for another place.")
@@ -77,7 +74,6 @@ def create(name: str, parent: Path, author: str = "") -> Path:
         "package": names.package,
         "module": names.module,
         "prefix": names.prefix,
-        "authors": authors,
         "gantool": __version__,
         "steps": f"{STEPS:_}",
     }
@@ -122,19 +118,3 @@ def _near(name: str) -> str:
     words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", name).lower())
     near = "-".join(word for word in words if word != "gantool").lstrip("0123456789-")[:MAX_NAME].rstrip("-")
     return near or "my-gan"
-
-
-def _authors(author: str) -> str:
-    """The authors' line of pyproject.toml with its newline; "" without an author."""
-    if not author:
-        return ""
-    found = re.fullmatch(r"\s*([^<>]*?)\s*(?:<([^<>\s]+@[^<>\s]+)>)?\s*", author)
-    if not found or not author.isprintable() or not any(found.groups()):
-        raise GantoolError(f"'{excerpt(author)}' is no author.", "Write --author 'Name' or 'Name <name@example.org>'.")
-    # a JSON string without control characters is also a TOML string
-    parts = [
-        f"{k} = {json.dumps(v, ensure_ascii=False)}"
-        for k, v in zip(("name", "email"), found.groups(), strict=True)
-        if v
-    ]
-    return f"authors = [{{ {', '.join(parts)} }}]\n"

@@ -78,8 +78,8 @@ def test_the_weights_are_the_bound_of_one_image(cpu: ModuleType) -> None:
     shares = {cpu.EAGER: 0.5, cpu.PLAIN: 0.625, cpu.SEEDED: 0.75}
     rows = [row(1, c, [1.0], of_reading=s, weight_bytes=6e6, read_bytes_per_second=4e10) for c, s in shares.items()]
     assert cpu.reading_line(rows) == (
-        "At 1, the 6.0 MB of weights, read once at 40 GB/s, are the bound: "
-        "torch eager 50%, gantool 62%, gantool, seeded 75% of it."
+        "Limit at batch 1: reading 6.0 MB of weights at 40 GB/s. Share reached: "
+        "torch eager 50%, gantool 62%, gantool, seeded 75%."
     )
 
 

@@ -214,7 +214,7 @@ def test_shards(cli: Run, here: Path, file: Path) -> None:
 
 def test_shards_with_labels_go_to_a_folder_of_their_own(cli: Run, here: Path, conditional_export: Path) -> None:
     file = conditional_export / "generator.onnx"
-    for arguments, labels in ((["--labels", "2,0"], [2, 0, 2, 0]), (["--label", 1], [1] * 4), ([], [0, 1, 2, 0])):
+    for arguments, labels in ((["--label", "2,0"], [2, 0, 2, 0]), (["--label", 1], [1] * 4), ([], [0, 1, 2, 0])):
         assert cli("generate", file, "--count", 4, "--workers", 1, *arguments)[0] == 0
         found = np.load(here / "shards" / "shard-000000.npy")
         np.testing.assert_array_equal(found, Generator(file).sample(4, labels=labels))
@@ -227,13 +227,11 @@ def test_shards_with_labels_go_to_a_folder_of_their_own(cli: Run, here: Path, co
         (["--out", "s"], "--out is for shards"),
         (["--shard-size", 5], "--shard-size is for shards"),
         (["--json"], "--json is for shards"),
-        (["--labels", "1,2"], "--labels is for shards"),
         (["--count", 5, "-n", 5], "-n is not for shards"),
         (["--count", 5, "-o", "s"], "-o is not for shards"),
         (["--count", 5, "--address", "auto"], "--address is for the engine ray"),
         (["--count", 5, "--format", "zip"], "no format 'zip'"),
         (["--count", 5, "--engine", "slurm"], "no engine 'slurm'"),
-        (["--count", 5, "--labels", "1", "--label", 1], "both given"),
         (["--count", 5, "--provider", "gpu"], "no provider 'gpu'"),
         (["--count", 10**12], "--shard-size 20000000 or more"),
     ],

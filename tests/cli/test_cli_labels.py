@@ -87,7 +87,7 @@ def test_pictures_say_their_class_and_shards_take_names(cli: Run, here: Path, fi
     assert [told(str(path))["label"] for path in sorted(Path("dogs").iterdir())] == [1, 1]
     assert cli("generate", file, "-n", 4, "--label", 2, "-o", "i.png")[0] == 0
     assert told("i.png")["label"] == 2
-    assert cli("generate", file, "--count", 4, "--workers", 1, "--labels", "7,cat")[0] == 0
+    assert cli("generate", file, "--count", 4, "--workers", 1, "--label", "7,cat")[0] == 0
     found = np.load(here / "shards" / "shard-000000.npy")
     np.testing.assert_array_equal(found, Generator(file).sample(4, labels=[2, 0, 2, 0]))
 
@@ -116,7 +116,7 @@ def test_what_is_no_class(cli: Run, here: Path, file: Path, asked: str, message:
 
 def test_labels_asked_of_an_unlabelled_model(cli: Run, here: Path, exported_run: RunDir) -> None:
     plain = exported_run.export / "generator.seeded.onnx"
-    for flags in (["--label", "cat"], ["--label", 1], ["--count", 5, "--labels", "0,1"]):
+    for flags in (["--label", "cat"], ["--label", 1], ["--count", 5, "--label", "0,1"]):
         code, _, err = cli("generate", plain, *flags)
         assert code == 1
         assert "takes no labels: its inputs are seed, index." in err

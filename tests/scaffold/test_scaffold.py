@@ -11,11 +11,10 @@ import sys
 import tomllib
 import venv
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from support.commands import environment, gantool
@@ -29,7 +28,6 @@ from gantool.scaffold import MAX_NAME, checked, create
 
 ROOT = Path(__file__).parents[2]
 LONGEST = "w" * MAX_NAME  # no wider letter in a monospaced line
-AUTHOR = 'Ann "Å" \\ O\'Hara <ann@example.org>'
 
 
 def installed(folder: Path, site: Path) -> Path:
@@ -43,7 +41,7 @@ def installed(folder: Path, site: Path) -> Path:
 
 
 def test_the_whole_package(tmp_path: Path) -> None:
-    folder = create("my-gan", tmp_path, AUTHOR)
+    folder = create("my-gan", tmp_path)
     assert folder == tmp_path / "gantool-my-gan"
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
         ".gitignore",
@@ -57,7 +55,6 @@ def test_the_whole_package(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [folder]
     read = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     assert read["project"]["entry-points"]["gantool"] == {"my-gan": "gantool_my_gan"}
-    assert read["project"]["authors"] == [{"name": 'Ann "Å" \\ O\'Hara', "email": "ann@example.org"}]
     needed = {r.name: r for r in map(Requirement, read["project"]["dependencies"])}
     assert needed["gantool"].specifier.contains(__version__, prereleases=True)
     assert needed.keys() == {"gantool", "pydantic", "torch"}
@@ -76,7 +73,6 @@ def test_the_command_says_what_there_is_and_what_to_type(cli: Run, tmp_path: Pat
     assert all((folder / name).is_file() for name in listed)
     assert len(listed) == sum(p.is_file() for p in folder.rglob("*"))
     assert f"cd '{folder}'\n  python -m pip install -e '.[dev]'\n  python -m pytest\n  gantool train my-gan\n" in out
-    assert "authors" not in (folder / "pyproject.toml").read_text()
 
 
 def test_no_torch_is_loaded_to_write_one(tmp_path: Path) -> None:
@@ -92,7 +88,7 @@ def test_no_torch_is_loaded_to_write_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a", "class", LONGEST])
 def test_it_is_tidy(tmp_path: Path, name: str) -> None:
-    folder = create(name, tmp_path, AUTHOR)
+    folder = create(name, tmp_path)
     for command in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
         done = subprocess.run(ruff, cwd=folder, capture_output=True, text=True)
@@ -173,14 +169,6 @@ def test_what_is_there_stays(tmp_path: Path, kind: str) -> None:
     assert [p.name for p in place.glob("*")] == (["mine.txt"] if kind == "folder" else [])
 
 
-@pytest.mark.parametrize("author", ["<>", "A <a>", "A <a@b> x", "A\nB", "a\u202eb", "<a@b", " "])
-def test_what_is_no_author(tmp_path: Path, author: str) -> None:
-    with pytest.raises(GantoolError, match="is no author") as caught:
-        create("my-gan", tmp_path, author)
-    assert "--author 'Name'" in caught.value.hint
-    assert not list(tmp_path.iterdir())
-
-
 # any name
 
 
@@ -203,18 +191,6 @@ def test_any_name_is_refused_or_makes_names_that_python_and_pip_take(name: str) 
     if near:  # what is proposed is a name
         assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", near[1])
         assert len(near[1]) <= MAX_NAME
-
-
-@given(st.text(min_size=1, max_size=40))
-@settings(max_examples=50)
-def test_any_author_is_refused_or_read_back(author: str) -> None:
-    with TemporaryDirectory() as parent:
-        try:
-            folder = create("my-gan", Path(parent), author)
-        except GantoolError:
-            return
-        (read,) = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["authors"]
-    assert "".join(read.values()).replace(" ", "") == re.sub("[ <>]", "", re.sub(r"\s", " ", author))
 
 
 # it works
