@@ -114,9 +114,8 @@ def test_a_generator_without_images(measure: str, folder: Path) -> None:
     assert error.hint
 
 
-@pytest.mark.parametrize("kinds", [["onnx"], ["onnx-seeded"], ["torchscript"]])
-def test_images_that_depend_on_their_neighbours(kinds: list[str], folder: Path) -> None:
-    error = refused(source(BatchMean()), kinds, folder)
+def test_images_that_depend_on_their_neighbours(folder: Path) -> None:
+    error = refused(source(BatchMean()), list(exporting.FILES), folder)
     assert "alone to batch" in error.message
 
 
