@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import signal
 from typing import TYPE_CHECKING
 
@@ -97,3 +98,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, which the test is in."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def run(exported_run: RunDir, here: Path) -> RunDir:
+    """A copy of `exported_run` in runs/ of the current folder, to spoil; it is not exported yet."""
+    from gantool.run.rundir import RunDir
+
+    copy = RunDir(here / "runs" / exported_run.name)
+    shutil.copytree(exported_run.path, copy.path, ignore=shutil.ignore_patterns("export"))
+    return copy
+
+
+@pytest.fixture(scope="session")
+def browser_runtime() -> None:
+    """Skips where the files of onnxruntime-web are not installed."""
+    from gantool.errors import GantoolError
+    from gantool.exporting.app import playground
+
+    try:
+        playground.ort_web()
+    except GantoolError as error:
+        pytest.skip(str(error))

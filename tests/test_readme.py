@@ -14,9 +14,6 @@ import pytest
 from PIL import Image
 from support.distributions import make_distribution
 
-from gantool.errors import GantoolError
-from gantool.exporting.app import playground
-
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
@@ -91,11 +88,8 @@ def test_labels(tmp_path: Path) -> None:
     assert (tmp_path / "sevens.png").is_file()
 
 
+@pytest.mark.usefixtures("browser_runtime")
 def test_the_app_kit(tour: Path) -> None:
-    try:
-        playground.ort_web()
-    except GantoolError as error:
-        pytest.skip(str(error))
     (command,) = commands(blocks("sh")[4])
     shell(command, tour)
     assert "trained on" in (tour / "kit" / "README.md").read_text()

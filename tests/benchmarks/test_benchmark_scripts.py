@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 from gantool.artifact import inspection
-from gantool.errors import GantoolError
 from gantool.exporting import Artifact
-from gantool.exporting.app import playground, write_app
+from gantool.exporting.app import write_app
 from gantool.run.rundir import RunDir
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -87,14 +86,6 @@ def run_hosts(report: Path, *arguments: object, **environment: str) -> tuple[str
     stdout = run("hosts.py", *arguments, "--quick", "--json", report, timeout=240, **environment)
     (result,) = json.loads(report.read_text())["results"]
     return stdout, {row["host"]: row for row in result["rows"]}
-
-
-@pytest.fixture
-def browser_runtime() -> None:
-    try:
-        playground.ort_web()
-    except GantoolError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.usefixtures("browser_runtime")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -15,27 +14,10 @@ from support.commands import gantool
 from support.inprocess import Run
 
 from gantool import exporting
-from gantool.errors import GantoolError
-from gantool.exporting.app import playground
 from gantool.exporting.onnx_files import graph
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 from gantool.system.files import sha256_of
-
-
-@pytest.fixture
-def run(exported_run: RunDir, here: Path) -> RunDir:
-    """A copy in runs/ of the current folder, not exported yet."""
-    copy = RunDir(here / "runs" / exported_run.name)
-    shutil.copytree(exported_run.path, copy.path, ignore=shutil.ignore_patterns("export"))
-    return copy
-
-
-def assets_there() -> bool:
-    try:
-        return bool(playground.ort_web())
-    except GantoolError:
-        return False
 
 
 def names(folder: Path) -> set[str]:
@@ -152,9 +134,8 @@ def test_the_manifest_tells_how_the_file_was_made(cli: Run, run: RunDir) -> None
         assert len(Generator(Path("out") / name).sample(7)) == 7
 
 
+@pytest.mark.usefixtures("browser_runtime")
 def test_an_app_kit_and_a_model_repository(cli: Run, run: RunDir) -> None:
-    if not assets_there():
-        pytest.skip("onnxruntime-web is not there: make assets")
     cell = {"file": {}, "status": "measured", "batches": [{"batch": 8, "images_per_second": 9.0}]}
     Path("bench.json").write_text(json.dumps({"cells": [cell]}))
     flags = ["--app", "kit", "--triton", "models", "--bench", "bench.json", "--no-provenance"]

@@ -26,14 +26,6 @@ from gantool.runtime import Generator
 from gantool.training import session
 
 
-@pytest.fixture
-def run(exported_run: RunDir, tmp_path: Path) -> RunDir:
-    """A copy to spoil, not exported yet."""
-    copy = RunDir(tmp_path / "runs" / exported_run.name)
-    shutil.copytree(exported_run.path, copy.path, ignore=shutil.ignore_patterns("export"))
-    return copy
-
-
 def test_everything_that_fits_goes_to_the_export_folder_of_the_run(exported_run: RunDir) -> None:
     names = {path.name for path in exported_run.export.iterdir()}
     assert names == {exporting.FILES[kind] + end for kind in exporting.USUAL for end in ("", ".json")}

@@ -17,7 +17,7 @@ from support.image_hosts import Difference, Files, Hosts, difference
 
 from gantool import exporting
 from gantool.errors import GantoolError
-from gantool.exporting.app import playground, write_app
+from gantool.exporting.app import write_app
 from gantool.exporting.source import Options, Source
 from gantool.plugin.architecture import Input
 from gantool.runtime import Generator
@@ -80,11 +80,7 @@ def wanted(files: Files) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
-    try:
-        playground.ort_web()
-    except GantoolError as error:
-        pytest.skip(str(error))
+def exports(tmp_path_factory: pytest.TempPathFactory, browser_runtime: None) -> Exports:
     return Exports(tmp_path_factory.mktemp("exports"))
 
 

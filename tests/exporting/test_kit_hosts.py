@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import hosts
-from support.exports import Conditional, Tiny, Z, source, source_of
+from support.exports import Conditional, Z, source, source_of
 
 from gantool import __version__, exporting
 from gantool.artifact import inspection, provenance
-from gantool.errors import GantoolError
 from gantool.exporting.app import playground, write_app
 from gantool.exporting.source import Artifact
 from gantool.plugin.architecture import Input
@@ -37,12 +36,13 @@ ASKED = [(70, 7, 0), (3, -5, 1000), (2, 2**63 - 1, 5), (1, -(2**63), 2**40), (2,
 
 
 @pytest.fixture(scope="module")
-def kits(tmp_path_factory: pytest.TempPathFactory, exported_run: RunDir) -> dict[str, Path]:
+def kits(
+    tmp_path_factory: pytest.TempPathFactory,
+    exported_run: RunDir,
+    tiny_export: Callable[..., Path],
+    browser_runtime: None,
+) -> dict[str, Path]:
     """Kits of: a trained mlp; a colour generator, higher than wide; convolutions; a label, with hostile names."""
-    try:
-        playground.ort_web()
-    except GantoolError as error:
-        pytest.skip(str(error))
     label = Input("label", (), "label", classes=3)
     conditional = source(Conditional(), Z, label)
     about = dataclasses.replace(
@@ -51,15 +51,15 @@ def kits(tmp_path_factory: pytest.TempPathFactory, exported_run: RunDir) -> dict
         data={"name": SCRIPT, "class_names": [SCRIPT, "dog", "cat"]},
     )
     sources = {
-        "colour": source(Tiny((3, 8, 6)), shape=(3, 8, 6)),
         "dcgan": source_of("dcgan", 16, width=4, max_width=8, latent_dim=5),
         "label": dataclasses.replace(conditional, about=about),
     }
     folder = tmp_path_factory.mktemp("kits")
-    trained = exported_run.export / "generator.seeded.onnx"
-    artifacts = {"trained": Artifact(trained, inspection.inspect(trained).manifest, ())}
-    for name, made in sources.items():
-        (artifacts[name],) = exporting.write(made, ["onnx-seeded"], folder / f"export-{name}")
+    made = {"trained": exported_run.export, "colour": tiny_export(3, 8, 6)}
+    paths = {name: path / "generator.seeded.onnx" for name, path in made.items()}
+    artifacts = {name: Artifact(path, inspection.inspect(path).manifest, ()) for name, path in paths.items()}
+    for name, each in sources.items():
+        (artifacts[name],) = exporting.write(each, ["onnx-seeded"], folder / f"export-{name}")
     for name, item in artifacts.items():
         write_app(item, None, None, folder / name, playground=False)
     return {name: folder / name for name in artifacts}
