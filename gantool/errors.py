@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MAX_MESSAGE = 4000  # characters: libraries put whole headers and lines of damaged files into theirs
+
 
 class GantoolError(Exception):
     """What happened, with the value at fault, and what to type next.
@@ -10,6 +12,7 @@ class GantoolError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
         super().__init__(message)
         self.message = message
         self.hint = hint

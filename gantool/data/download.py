@@ -7,15 +7,18 @@ resumes a partial download nor tries a second mirror.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 
 from gantool import __version__
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from gantool.system.terminal import Progress
 
 TIMEOUT = 30.0  # seconds without a byte
+PATIENCE = 2 * TIMEOUT  # seconds from a request to the end of the answer's headers, and between two looks at the rate
 MIN_RATE = 1024  # bytes a second, averaged over TIMEOUT seconds: a slower attempt counts as fruitless
 PAUSE = 1.0  # seconds before the second fruitless attempt in a row; twice as many before the third
 MAX_FRUITLESS = 3  # attempts in a row that bring nothing, before the next mirror is tried
@@ -39,6 +43,61 @@ _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses worth another 
 
 class _SlowError(OSError):
     """The mirror sends less than MIN_RATE."""
+
+
+class _Watch(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+    """Cuts the connections of an opener when `rearm` was not called for PATIENCE seconds.
+
+    A timeout of a socket begins anew with each byte, so a server may send a byte of its headers now and then for ever.
+    """
+
+    def __init__(self) -> None:
+        urllib.request.HTTPSHandler.__init__(self)
+        self.expired = False
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(0, self._cut)
+
+    def __enter__(self) -> _Watch:
+        self.rearm()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        for made in self._sockets:
+            made.close()
+
+    def rearm(self) -> None:
+        self._timer.cancel()
+        self._timer = threading.Timer(PATIENCE, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cut(self) -> None:
+        self.expired = True
+        for made in self._sockets:
+            with contextlib.suppress(OSError):  # it is closed already
+                made.shutdown(socket.SHUT_RDWR)
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._watched(http.client.HTTPConnection), req)
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._watched(http.client.HTTPSConnection), req)
+
+    def _watched(self, kind: Any) -> Any:
+        def connection(*given: Any, **options: Any) -> http.client.HTTPConnection:
+            made: Any = kind(*given, **options)
+            made._create_connection = self._connect
+            return made  # type: ignore[no-any-return]
+
+        return connection
+
+    def _connect(self, *given: Any) -> socket.socket:
+        if self.expired:  # on the way to another redirection
+            raise TimeoutError
+        made = socket.create_connection(*given)
+        self._sockets.append(made.dup())  # TLS takes the first away
+        return made
 
 
 class _RefusedError(Exception):
@@ -125,8 +184,9 @@ def _attempt(url: str, file: RemoteFile, part: Path, progress: Progress) -> str:
     request = urllib.request.Request(url, headers={"User-Agent": f"gantool/{__version__}"})
     if have:
         request.add_header("Range", f"bytes={have}-")
+    watch = _Watch()
     try:
-        with urllib.request.build_opener(_NoFtp).open(request, timeout=TIMEOUT) as response:
+        with watch, urllib.request.build_opener(_NoFtp, watch).open(request, timeout=TIMEOUT) as response:
             resumes = response.status == 206
             if resumes:
                 span = _RANGE.match(response.headers.get("Content-Range", ""))
@@ -136,7 +196,7 @@ def _attempt(url: str, file: RemoteFile, part: Path, progress: Progress) -> str:
             with writing(part, OTHER_CACHE):  # an error of the disk, not of the mirror: no other one is tried
                 stream = part.open("ab" if resumes else "wb", buffering=0)
             with stream:
-                _copy(response, stream, file.size, part, progress)
+                _copy(response, stream, file.size, part, progress, watch)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and have:
@@ -145,11 +205,19 @@ def _attempt(url: str, file: RemoteFile, part: Path, progress: Progress) -> str:
         if error.code not in _TEMPORARY:
             raise _RefusedError(_reason(error)) from error
         raise
+    except (http.client.HTTPException, OSError):
+        if not watch.expired:
+            raise
+    if watch.expired:
+        raise _SlowError(f"it sent too little for {PATIENCE:g} s")
     return "the connection ended early"
 
 
-def _copy(response: http.client.HTTPResponse, stream: BinaryIO, limit: int, part: Path, progress: Progress) -> None:
+def _copy(
+    response: http.client.HTTPResponse, stream: BinaryIO, limit: int, part: Path, progress: Progress, watch: _Watch
+) -> None:
     """Copy until the response ends, or `stream`, which is unbuffered, has `limit` bytes."""
+    watch.rearm()
     have = stream.tell()
     progress.update(have)
     began, before = time.monotonic(), have
@@ -163,6 +231,7 @@ def _copy(response: http.client.HTTPResponse, stream: BinaryIO, limit: int, part
             if have - before < MIN_RATE * passed:
                 raise _SlowError(f"it sent only {have - before:,} bytes in {passed:.1f} s")
             began, before = time.monotonic(), have
+            watch.rearm()
     if have == limit:
         with writing(part, OTHER_CACHE):
             os.fsync(stream.fileno())

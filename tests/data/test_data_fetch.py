@@ -315,6 +315,17 @@ def test_a_mirror_that_trickles(mirror: Mirror, monkeypatch: pytest.MonkeyPatch)
     assert mirror.ranges(IMAGES)[0] is not None, "what it sent is not loaded again from the next"
 
 
+@pytest.mark.parametrize("kind", ["headers", "chunks"])
+def test_a_mirror_whose_answer_never_begins(mirror: Mirror, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(download, "PATIENCE", 0.3)
+    with serving(FILES) as slow:
+        slow.plans[IMAGES] = [(kind, 50)] * 9
+        fetch("mnist", notes := Notes(), mirrors=(slow.url, mirror.url))
+        assert len(slow.ranges(IMAGES)) == download.MAX_FRUITLESS
+    assert any(f"{slow.url}: it sent too little for 0.3 s; 0 of" in note for note in notes.notes)
+    assert np.array_equal(load("mnist").images[:, 0], PIXELS)
+
+
 def test_a_mirror_that_is_not_there(mirror: Mirror) -> None:
     with serving({}) as gone:
         pass

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import functools
 import gzip
 import io
 import json
@@ -382,6 +383,7 @@ def _load_pack(folder: Path, name: str) -> None:
     verify(folder)
 
 
+@functools.cache
 def _exports() -> dict[str, bytes]:
     """The files of an exported generator of a few weights."""
     from gantool import exporting

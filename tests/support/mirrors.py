@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import threading
 from collections import defaultdict
@@ -20,6 +21,8 @@ class Mirror:
     - ("drop", N): declares all, sends N bytes of it, and hangs up;
     - ("stall", N): sends N bytes, then nothing until the mirror is closed;
     - ("trickle", N): sends a byte N times a second;
+    - ("headers", N): sends a header N times a second, and never the last;
+    - ("chunks", N): sends a byte of the length of a chunk N times a second;
     - ("length", N): sends all, and declares N bytes;
     - "whole": pays no heed to a range;
     - "shifted": answers a range with another one.
@@ -54,6 +57,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         kind, limit = plan if isinstance(plan, tuple) else (plan, len(body))
+        if kind in ("headers", "chunks"):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            if kind == "chunks":
+                self.wfile.write(b"Transfer-Encoding: chunked\r\n\r\n")
+            self._trickle(b"a" if kind == "headers" else b"0", 1 / limit, endless=True)
+            return
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and kind != "whole" else 0  # type: ignore[index]
         if asked and start >= len(body):
             self.send_error(416)
@@ -72,9 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "stall":
             mirror.closing.wait()
 
-    def _trickle(self, body: bytes, pause: float) -> None:
+    def _trickle(self, body: bytes, pause: float, endless: bool = False) -> None:
         with contextlib.suppress(ConnectionError):  # who asked has had enough
-            for byte in body:
+            for byte in itertools.cycle(body) if endless else body:
                 self.wfile.write(bytes([byte]))
                 if self.mirror.closing.wait(pause):
                     return
