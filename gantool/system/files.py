@@ -174,9 +174,9 @@ def read_json(path: Path) -> Any:
 
 def read_bounded(path: Path, limit: int) -> bytes:
     """The bytes of the regular file `path`; GantoolError when it is none, can't be read, or has more than `limit`."""
-    regular_size(path)
+    size = regular_size(path)
     with reading(path), path.open("rb") as file:
-        data = file.read(limit + 1)
+        data = file.read(min(size, limit) + 1)  # as much is allocated
     if len(data) > limit:
         raise GantoolError(f"{path} is larger than {limit // 2**20} MB: not a file of gantool.")
     return data
