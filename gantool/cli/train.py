@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from gantool.training.session import Session
 
 
+MAX_TOML_BYTES = 2**16
+MAX_DOTS = 1000  # in a line: tomllib's time for a key grows with the square of its parts
+
+
 class _Architectures(TyperGroup):
     """Looks plugins up when `train` is used, so that `gantool --help` loads none."""
 
@@ -173,7 +177,10 @@ def _read_toml(path: Path, options: list[Option]) -> dict[str, Any]:
     from gantool.system.files import read_bounded
 
     try:
-        table = tomllib.loads(read_bounded(path, 2**20).decode())
+        text = read_bounded(path, MAX_TOML_BYTES).decode()
+        if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
+            raise ValueError(f"a line has more than {MAX_DOTS} dots")
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, too many digits; brackets nested too deep
         raise GantoolError(f"{path} is not valid TOML: {error}.") from error
     return parse(options, table, path)

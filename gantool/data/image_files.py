@@ -33,7 +33,7 @@ _WHITE_IS_ZERO, _PHOTOMETRIC, _BITS = 0, 262, 258  # of TIFF
 _PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 _PROFILE_TOLERANCE = 2  # levels: a profile that moves colours less is sRGB by another name
 # what Pillow's decoders raise on broken files
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError,
     ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
@@ -235,5 +235,5 @@ def _as_broken_image(path: Path) -> Iterator[None]:
         ) from error
     except UnidentifiedImageError as error:  # Pillow's message would name an address in memory
         raise BrokenImage(path, "can't be decoded: cannot identify image file.", _BROKEN_HINT) from error
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise BrokenImage(path, f"can't be decoded: {error}.", _BROKEN_HINT) from error

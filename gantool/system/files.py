@@ -178,7 +178,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     with reading(path), path.open("rb") as file:
         data = file.read(min(size, limit) + 1)  # as much is allocated
     if len(data) > limit:
-        raise GantoolError(f"{path} is larger than {limit // 2**20} MB: not a file of gantool.")
+        raise GantoolError(f"{path} is larger than {limit / 2**20:g} MB: not a file of gantool.")
     return data
 
 

@@ -437,6 +437,8 @@ def test_a_length_on_the_command_line_wins_over_the_other_kind_in_the_file(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("a." * 20_000 + "a = 1", ["options.toml is not valid TOML: a line has more than 1000 dots"]),
+        ("#" * 2**16 + "#", ["options.toml is larger than 0.0625 MB"]),
         ("latent_dims = 5", ["options.toml: there is no option 'latent_dims'", "Did you mean 'latent_dim'?"]),
         ("resume = '1'", ["options.toml: there is no option 'resume'"]),
         ("latent_dim = 'many'", ["options.toml: latent_dim: 'many' is not valid"]),

@@ -6,6 +6,7 @@ import gzip
 import math
 import re
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 from typing import IO, cast
@@ -16,6 +17,7 @@ from gantool.data.dataset import Dataset, as_labels, check_bytes
 from gantool.data.images import channels_first, check_images, resize
 from gantool.data.readers import read_exactly
 from gantool.errors import GantoolError
+from gantool.system.archives import EXPANSION
 
 LABELS, IMAGES = 0x00000801, 0x00000803  # two zero bytes, 08 for uint8, the number of axes
 _GZIP = b"\x1f\x8b"
@@ -70,10 +72,11 @@ def _read(path: Path) -> np.ndarray:
         with path.open("rb") as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
+            size = path.stat().st_size
             if not packed:
-                return _parse(file, path)
+                return _parse(file, path, size)
             with gzip.open(file) as stream:
-                return _parse(cast(IO[bytes], stream), path)
+                return _parse(cast(IO[bytes], stream), path, size * EXPANSION[zipfile.ZIP_DEFLATED])
     except (EOFError, zlib.error, gzip.BadGzipFile, MemoryError) as error:
         raise GantoolError(f"{path} is damaged or cut short: {error}.", "Download or write it again.") from error
     except OSError as error:
@@ -82,7 +85,8 @@ def _read(path: Path) -> np.ndarray:
         ) from error
 
 
-def _parse(stream: IO[bytes], path: Path) -> np.ndarray:
+def _parse(stream: IO[bytes], path: Path, most: int) -> np.ndarray:
+    """`most`: bytes that the stream can have."""
     magic = int(struct.unpack(">I", read_exactly(stream, 4).tobytes())[0])
     if magic not in (LABELS, IMAGES):
         raise GantoolError(
@@ -93,6 +97,8 @@ def _parse(stream: IO[bytes], path: Path) -> np.ndarray:
     shape = struct.unpack(f">{axes}I", read_exactly(stream, 4 * axes).tobytes())
     count = math.prod(shape)
     check_bytes(count, f"{path}: what it declares")
+    if count > most:
+        raise EOFError(f"its header declares {count:,} bytes, and it can hold {most:,} at most")
     data = read_exactly(stream, count)
     if stream.read(1):
         raise GantoolError(

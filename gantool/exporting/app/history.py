@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gantool.data.image_files import DECODING_ERRORS
 from gantool.errors import GantoolError
 from gantool.run import metrics_log
 from gantool.run.curves import PANELS
@@ -98,8 +99,8 @@ def _open(path: Path, width: int) -> Image.Image | None:
             if image.width * image.height > _MAX_PNG_PIXELS:
                 return None
             picture = image.convert("L" if image.mode in ("1", "L", "I", "I;16") else "RGB")
-    except (GantoolError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # Pillow raises SyntaxError for a damaged chunk
+    except (GantoolError, Image.DecompressionBombError, *DECODING_ERRORS):
+        return None
     factor = max(1, round(48 / width))  # as gantool.artifact.pictures.grid enlarges
     pixels = np.asarray(picture)
     small = pixels[::factor, ::factor]
