@@ -60,6 +60,7 @@ def write(
                 made.append(write_torch(source, kind, inputs, temporary, golden))
             except GantoolError as error:
                 failed[file_name(kind)] = error
+        failed = {name: _as_told(error, temporary) for name, error in failed.items()}
         if not made:
             raise next(iter(failed.values()))
         _place(made, temporary, folder)
@@ -68,6 +69,11 @@ def write(
     if failed:
         raise PartialExport(artifacts, failed)
     return artifacts
+
+
+def _as_told(error: GantoolError, temporary: Path) -> GantoolError:
+    """The error of a file without its temporary folder, and with a hint."""
+    return GantoolError(error.message.replace(f"{temporary}{os.sep}", ""), error.hint or verify.HINT)
 
 
 @contextmanager

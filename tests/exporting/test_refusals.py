@@ -46,7 +46,19 @@ class Autocast(Tiny):
             return (x.flatten(1) @ torch.eye(64)).unflatten(1, self.shape).float()
 
 
+class Projected(Tiny):
+    """An LSTM that ONNX Runtime has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(8, 16, batch_first=True, proj_size=8)
+
+    def wild(self, x: Tensor) -> Tensor:
+        return self.layer(x.squeeze(1))[0].unsqueeze(1)
+
+
 HINTS = {
+    "no such layer": (Projected, "float32", "generator.onnx failed to run", "check_architecture"),
     "random numbers": (NumpyNoise, "float32", "repeated call", "Make the noise an input of the game"),
     "a mixed batch": (BatchMean, "float32", "alone to batch 7", "mixes the images of a batch"),
     "overflow": (Overflowing, "half", "newly saturated", "leave --half out, or use --half-weights"),
@@ -61,6 +73,7 @@ def test_each_reason_has_a_hint_of_its_own(what: str, tmp_path: Path) -> None:
     with pytest.raises(GantoolError) as error:
         exporting.write(source(faulty()), ["onnx"], tmp_path, Options((precision,)))
     assert why in error.value.message
+    assert str(tmp_path) not in error.value.message
     assert hint in error.value.hint
     assert list(tmp_path.iterdir()) == []
 
