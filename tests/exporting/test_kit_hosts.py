@@ -72,6 +72,9 @@ def app(request: pytest.FixtureRequest, kits: dict[str, Path], tmp_path: Path) -
     return tmp_path / "app"
 
 
+SOME = pytest.mark.parametrize("app", ["colour", "label"], indirect=True)  # of three channels; of one, with labels
+
+
 def expected(app: Path, count: int, seed: int, first: int = 0, labels: int | list[int] | None = None) -> np.ndarray:
     return Generator(app / "generator.seeded.onnx").sample(count, seed, first, labels)
 
@@ -146,6 +149,7 @@ def test_python_makes_the_same_images(app: Path, python: Path) -> None:
         np.testing.assert_array_equal(made[f"arr_{number}"], expected(app, *call))  # type: ignore[arg-type]
 
 
+@SOME
 def test_python_writes_a_picture(app: Path, python: Path) -> None:
     said = hosts.run(python, "generator.py", "--seed", "7", "-n", "16", "--first", 3, "-o", "g.png", cwd=app / "python")
     assert said == "g.png: 16 images of seed 7\n"
@@ -197,6 +201,7 @@ def test_python_refuses(kits: dict[str, Path], python: Path) -> None:
     assert (name, text.partition(":")[0]) == ("ValueError", "this generator takes no labels")
 
 
+@SOME
 def test_the_readmes_python(app: Path, python: Path) -> None:
     (block,) = blocks(app, "python")
     (app / "python" / "pasted.py").write_text(block)
@@ -280,7 +285,7 @@ def pasted(language: str, seed: int, first: int, label: int | None) -> str:
 
 @pytest.mark.parametrize("language", ["Python", "Node"])
 @pytest.mark.parametrize("flat", [False, True], ids=["in the kit", "in a new project"])
-@pytest.mark.parametrize("app", ["colour", "label"], indirect=True)
+@SOME
 def test_code_from_the_playground_works_as_it_is_pasted(
     app: Path, python: Path, tmp_path: Path, language: str, flat: bool
 ) -> None:
@@ -355,6 +360,7 @@ def test_node_makes_the_same_images(app: Path, node: Path) -> None:
         assert (node / f"{number}.bin").read_bytes() == wanted.tobytes()
 
 
+@SOME
 def test_node_writes_a_picture(app: Path, node: Path) -> None:
     hosts.run(hosts.node(), "example.mjs", "--seed", "-5", "-n", "16", "--first", "3", "-o", "g.png", cwd=node)
     check_picture(node / "g.png", expected(app, 16, -5, 3), origin(app, -5, 3))
@@ -462,6 +468,7 @@ def test_node_refuses_labels_and_files_of_no_use(app: Path, node: Path) -> None:
     assert "ENOENT" in absent
 
 
+@SOME
 def test_the_readmes_node(app: Path, node: Path) -> None:
     (block,) = blocks(app, "js")
     (node / "pasted.mjs").write_text(block)
@@ -649,6 +656,7 @@ def test_the_watch_over_pages(tmp_path: Path, chromium: Browser, script: str, me
             page.goto(f"{address}page.html", wait_until="networkidle")
 
 
+@SOME
 def test_the_readmes_page(app: Path, chromium: Browser) -> None:
     (block,) = blocks(app, "html")
     (app / "web" / "pasted.html").write_text(block)
