@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import zipfile
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support.changed import sealed
 
 from gantool.artifact.inspection import inspect
@@ -125,18 +122,3 @@ def test_weights_that_do_not_fit_their_shape(folder: Path, tmp_path: Path) -> No
     model.graph.initializer[0].dims[0] += 1
     (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
     refused(tmp_path / "g.onnx", "weights of .* are damaged")
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(["generator.onnx", "generator.torchscript.pt"]), st.floats(0, 0.999), st.integers(0, 8))
-def test_damage_is_an_error_of_ours(folder: Path, tmp_path: Path, name: str, place: float, bit: int) -> None:
-    data = bytearray((folder / name).read_bytes())
-    at = int(place * len(data))
-    if bit == 8:
-        del data[at:]
-    else:
-        data[at] ^= 1 << bit
-    path = tmp_path / f"damaged{Path(name).suffix}"
-    path.write_bytes(data)
-    with contextlib.suppress(GantoolError):
-        inspect(path)

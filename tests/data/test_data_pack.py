@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from gantool.data import Dataset, load
@@ -329,38 +327,3 @@ def test_verify_of_the_lists_and_the_fingerprint(tmp_path: Path) -> None:
     assert verify(tmp_path / "out") == ["fingerprint"]
     (tmp_path / "out" / "files.jsonl").write_text("")
     assert verify(tmp_path / "out") == ["files.jsonl"]
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 2**40) | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-FIELDS = ["count", "channels", "size", "fit", "class_names", "arrays", "fingerprint", "name", "notes", "pack_version"]
-ARRAY = st.fixed_dictionaries({"dtype": st.sampled_from(["|u1", "<i8", "|O", "<f4"]) | VALUES, "shape": VALUES})
-
-
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    values=st.dictionaries(st.sampled_from(FIELDS), VALUES | st.dictionaries(st.text(max_size=8), ARRAY), min_size=1)
-)
-def test_any_pack_json_loads_or_is_an_error_of_ours(copy: Path, whole: Path, values: dict[str, Any]) -> None:
-    shutil.copy(whole / "pack.json", copy / "pack.json")
-    change(copy, **values)
-    try:
-        data = load_pack(copy)
-    except GantoolError as error:
-        assert "pack" in error.message  # noqa: PT017 — either outcome is right
-    else:
-        assert data.images.shape == (6, 3, 8, 8)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.binary(max_size=300), keep=st.integers(0, 300))
-def test_any_bytes_in_an_array_are_an_error_or_an_array(copy: Path, whole: Path, data: bytes, keep: int) -> None:
-    original = (whole / "labels.npy").read_bytes()
-    (copy / "labels.npy").write_bytes(original[:keep] + data)
-    try:
-        assert load_pack(copy).arrays["labels"].shape == (6,)
-    except GantoolError as error:
-        assert "labels" in error.message  # noqa: PT017
