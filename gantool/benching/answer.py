@@ -166,13 +166,13 @@ def _file_difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> str | No
 def _compare(new: Mapping[str, Any], old: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
     try:
         ratio = float(new["images_per_second"]) / float(old["images_per_second"])
-        noise = SIGMAS * math.hypot(_spread(new["windows"]), _spread(old["windows"]))
-        change = math.log(ratio)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        spread = SIGMAS * math.hypot(_spread(new["windows"]), _spread(old["windows"]))
+        change, noise = math.log(ratio), math.expm1(spread)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise GantoolError("The baseline is damaged: a batch has no images a second, or no windows.", _HINT) from error
-    verdict = "same" if abs(change) <= noise else "faster" if change > 0 else "slower"
+    verdict = "same" if abs(change) <= spread else "faster" if change > 0 else "slower"
     regression = verdict == "slower" and ratio < 1 - tolerance
-    return {"ratio": ratio, "noise": math.expm1(noise), "verdict": verdict, "regression": regression}
+    return {"ratio": ratio, "noise": noise, "verdict": verdict, "regression": regression}
 
 
 def _spread(windows: Sequence[float]) -> float:

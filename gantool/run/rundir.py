@@ -136,10 +136,13 @@ class RunDir:
             value.setdefault("engine", "eager")  # the only one then
         try:
             info = RunInfo.model_validate(value)
+            info.model_dump(mode="json")  # fails for a config that nests too deeply
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise GantoolError(f"{path} is not a run's description: {where}: {first['msg']}.") from error
+        except (ValueError, RecursionError) as error:
+            raise GantoolError(f"{path} is not a run's description: {error}.") from error
         info.schema_version = SCHEMA  # the defaults of its new fields are the migration
         return info
 

@@ -180,7 +180,9 @@ def test_no_report(before: object) -> None:
     assert "gantool bench --json" in caught.value.hint
 
 
-@pytest.mark.parametrize("change", [{"windows": None}, {"images_per_second": 0}, {"windows": [0.0, 1.0]}])
+@pytest.mark.parametrize(
+    "change", [{"windows": None}, {"images_per_second": 0}, {"windows": [0.0, 1.0]}, {"windows": [1e-300, 1e300]}]
+)
 def test_damaged_baseline(change: dict[str, Any]) -> None:
     before = timed((8, 1000))
     before["cells"][0]["batches"][0] |= change

@@ -153,6 +153,7 @@ def test_broken_runs_are_listed_as_such(cli: Run, runs: Path) -> None:
     [
         ({"step": 10**60}, "broken"),
         ({"steps": 10**400}, "broken"),
+        ({"config": {"widths": json.loads("[" * 400 + "]" * 400)}}, "broken"),
         ({"created": "0001-01-01T00:00:00+14:00"}, "finished"),
         ({"created": "9999-12-31T23:59:59-14:00"}, "finished"),
     ],
