@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from gantool.api.bench import bench
     from gantool.api.evaluate import evaluate
     from gantool.api.export import export
-    from gantool.api.runs import Run, runs
-    from gantool.api.train import train
+    from gantool.api.runs import Run, runs, train
     from gantool.runtime import Generator
 
 __version__ = "0.1.0"
@@ -44,7 +43,7 @@ _MODULES = {
     "evaluate": "gantool.api.evaluate",
     "export": "gantool.api.export",
     "runs": "gantool.api.runs",
-    "train": "gantool.api.train",
+    "train": "gantool.api.runs",
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gantool.api import Named, name_of
-from gantool.benching import answer, matrix, report, rivals
+from gantool.benching import answer, matrix, proof, report, rivals
 from gantool.run.exports import find_artifact
 from gantool.system import machine, terminal
 from gantool.system.files import read_json
@@ -69,9 +69,7 @@ def bench(
         )
         report.require_measured(made)
         if quality:
-            from gantool.benching.quality import add_quality  # loads torch
-
-            add_quality(made, show)
+            proof.add_quality(made, show)
         if compare:
             on_gpu = any(cell["provider"] == "cuda" and cell["status"] == "measured" for cell in made["cells"])
             device = "cuda" if on_gpu else "cpu"

@@ -1,4 +1,4 @@
-"""Prove that images are right: the timed session makes new ones, which are compared with what they must be."""
+"""Compare images: the proof that a timed session makes the right ones, and the quality of each variant's."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import numpy as np
 
 from gantool.artifact import latents, onnxfile
 from gantool.artifact.manifest import InputInfo, Manifest, file_name
+from gantool.benching.matrix import Cell, reference_of
 from gantool.errors import GantoolError
 from gantool.runtime import Generator
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
 
 FRESH_SEED = 0x6E657721  # neither timed nor among the golden seeds
 EXTRA_BATCH = 7  # checked even when it was not timed: else batch 1 would only be compared with itself
+QUALITY_IMAGES, QUALITY_BATCH, QUALITY_SEED = 1024, 64, 0x7175616C
 ROUNDED_VALUES = 8  # that may differ by a level: in one small image a single one is already more than MAX_SHARE
 
 # What 10 bits of a factor may cost, in levels: as fp16 files are admitted (gantool.exporting.onnx_files.precision), for
@@ -253,3 +255,54 @@ def _count_repeated(fresh: Iterable[np.ndarray], timed: Iterable[np.ndarray]) ->
 
 def _digests(images: np.ndarray) -> set[bytes]:
     return {hashlib.sha256(image.tobytes()).digest() for image in images}
+
+
+def add_quality(report: dict[str, Any], listener: Callable[[str], None] = lambda stage: None) -> None:
+    """Give `report` its `quality`: a row for each measured file that has a float32 file beside it.
+
+    Of the same latents on the CPU: `worst_level` and `mean_level` of 255, and `distance`, the Fréchet distance of
+    QUALITY_IMAGES images on the features `pixels`, which `label` names.
+    """
+    import torch
+
+    from gantool.metrics import load_extractor
+    from gantool.metrics.distances import frechet_distance
+    from gantool.plugin.architecture import SampleSpec
+
+    names = {c["file"]["path"]: c["file"]["name"] for c in report["cells"] if c["status"] == "measured"}
+    images: dict[Path, np.ndarray] = {}
+    rows = []
+    for file, name in names.items():
+        path, reference = Path(file), reference_of(Cell(file))
+        if reference is None:
+            continue
+        listener(f"quality of {path.name}")
+        for one in (path, reference):
+            if one not in images:
+                generator = Generator(one)
+                parts = [
+                    maker(generator, QUALITY_SEED, first, QUALITY_BATCH)()
+                    for first in range(0, QUALITY_IMAGES, QUALITY_BATCH)
+                ]
+                images[one] = np.concatenate(parts)
+        off = difference(images[path], images[reference])
+        samples, wanted = (torch.from_numpy(_channels_first(images[one])) for one in (path, reference))
+        extractor = load_extractor("pixels", SampleSpec(tuple(samples.shape[1:])), torch.device("cpu"))
+        rows.append(
+            {
+                "file": file,
+                "name": name,
+                "reference": reference.name,
+                "images": QUALITY_IMAGES,
+                "worst_level": off.worst,
+                "mean_level": off.mean,
+                "label": extractor.label,
+                "distance": frechet_distance(extractor.features(samples), extractor.features(wanted)),
+            }
+        )
+    report["quality"] = rows
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W, C) or float32 (N, C, …) → float32 (N, C, …) in [-1, 1]."""
+    return np.moveaxis(images, -1, 1).astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else images

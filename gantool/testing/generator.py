@@ -3,21 +3,60 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantool import exporting
 from gantool.artifact.manifest import SEEDED
 from gantool.data import Dataset
 from gantool.exporting.verify import MAX_FLOAT
 from gantool.runtime import Generator
-from gantool.testing.watching import READ, NoReads, ValueReadError, unchanged
 from gantool.training.state import State
 
 COUNT = 3  # samples: an odd number shows a batch size folded into the shape
+READ = "it reads a value back: .item(), float(), bool() or an `if` on a tensor"
+
+
+class ValueReadError(AssertionError):
+    """A value was read back; the traceback ends at that line."""
+
+
+class NoReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A context in which reading a tensor's value into Python raises ValueReadError(`message`)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.message = message
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise ValueReadError(self.message)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def unchanged(tensors: Mapping[str, Tensor], what: str) -> Iterator[None]:
+    """AssertionError when one of the named tensors has other values after the block."""
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    yield
+    for name, tensor in tensors.items():
+        assert torch.equal(before[name], tensor), (
+            f"{what} changes its input {name!r} in place, which others use, too: write x = x + 1, not x += 1; "
+            "and no inplace=True in the first layer"
+        )
 
 
 def check_samples(state: State, what: str) -> None:

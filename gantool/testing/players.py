@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gantool.plugin.game import Game, Loss, taking_gradients
-from gantool.testing.watching import READ, NoReads, unchanged
+from gantool.testing.generator import READ, NoReads, unchanged
 from gantool.training.state import State
 from gantool.training.step import Mover, alone, iterate
 

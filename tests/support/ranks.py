@@ -28,7 +28,7 @@ HANG = 60  # seconds; only a hang takes as long
 # A server that has imported everything and has done nothing: torch's threads would not survive a fork.
 SPAWN = multiprocessing.get_context("forkserver")
 # torch imports _dynamo with the first step of an optimizer, which takes seconds
-SPAWN.set_forkserver_preload(["torch._dynamo", "support.ranks", "gantool_mlp.networks", "gantool.api.train"])
+SPAWN.set_forkserver_preload(["torch._dynamo", "support.ranks", "gantool_mlp.networks", "gantool.api.session"])
 
 
 @dataclass
