@@ -297,9 +297,9 @@ def _file(path: Path, seed: int) -> tuple[_Subject, _Origin]:
     return subject, _origin(path, generator.manifest, height if height == width else None)
 
 
-def _origin(path: Path, described: Manifest, side: int | None) -> _Origin:
+def _origin(path: Path, manifest: Manifest, side: int | None) -> _Origin:
     """Of an exported file: by the record of the run that it is in, or by its manifest."""
-    name, fingerprint = described.data.get("name", "data"), described.data.get("fingerprint")
+    name, fingerprint = manifest.data.get("name", "data"), manifest.data.get("fingerprint")
     run = RunDir(path.resolve().parent.parent)
     if run.export == path.resolve().parent and (run.path / "run.json").is_file():
         data = run.read().data

@@ -85,8 +85,8 @@ def pack(
             raise
     if as_json:
         broken = build.broken_files(out / "broken.jsonl") if done.description.broken else []
-        described = done.description.model_dump() | {"broken": broken}
-        print_json({"out": str(out), "bytes": done.bytes, "seconds": round(done.seconds, 3), **described})
+        description = done.description.model_dump() | {"broken": broken}
+        print_json({"out": str(out), "bytes": done.bytes, "seconds": round(done.seconds, 3), **description})
     else:
         _show_pack(out, done)
 

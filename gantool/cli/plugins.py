@@ -56,7 +56,7 @@ def show(
     assert plugin.architecture is not None
     options = options_of(plugin.architecture)
     if as_json:
-        described: dict[str, Any] = {
+        about: dict[str, Any] = {
             "name": plugin.name,
             "summary": plugin.architecture.summary,
             "distribution": plugin.distribution,
@@ -73,7 +73,7 @@ def show(
                 for o in options
             ],
         }
-        print_json(described)
+        print_json(about)
         return
     console().print(f"{plugin.name}: {plugin.architecture.summary}\n({plugin.distribution} {plugin.version})")
     for panel in ("Architecture", "Recipe"):

@@ -119,7 +119,7 @@ class _Tally:
         *,
         size: int | None,
         channels: int,
-        **described: Any,
+        **facts: Any,
     ) -> Survey:
         sides = self.sides[: self.count]
         distinct, counts = np.unique(sides, axis=0, return_counts=True)
@@ -143,7 +143,7 @@ class _Tally:
             size=size,
             bytes_uint8=pixels * channels,
             bytes_float32=4 * pixels * channels,
-            **described,
+            **facts,
         )
 
     def _duplicates(self) -> tuple[int, list[np.ndarray]]:

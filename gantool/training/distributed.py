@@ -65,9 +65,9 @@ class Group:
             return None
         return Path(self._memory.get(_RUN).decode())
 
-    def place(self, asked: str | None, last: str = "auto") -> str:
-        """The device of this process, for `pick_device`: the one `asked` for, else the one used `last`."""
-        return asked or last
+    def place(self, device: str | None, last: str = "auto") -> str:
+        """The device of this process, for `pick_device`: `device`, else the one used `last`."""
+        return device or last
 
     def part(self, count: int) -> slice | None:
         """Which of the `count` rows of a global batch are this process's; None: all."""
@@ -99,9 +99,9 @@ class Group:
     def check_weights(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
         """GantoolError when the weights of player `name` differ between the processes."""
 
-    def agreeing(self, asked: Callable[[], bool]) -> Callable[[], bool]:
-        """A function that tells all processes in the same step that one of them was `asked` to stop."""
-        return asked
+    def agreeing(self, stops: Callable[[], bool]) -> Callable[[], bool]:
+        """A function that tells all processes in the same step that one of them has to stop, by its own `stops`."""
+        return stops
 
 
 ALONE = Group()
@@ -126,8 +126,8 @@ class Torchrun(Group):
                 timeout=timedelta(seconds=timeout),
             )
 
-    def place(self, asked: str | None, last: str = "auto") -> str:
-        name = asked or last.partition(":")[0]
+    def place(self, device: str | None, last: str = "auto") -> str:
+        name = device or last.partition(":")[0]
         if name.startswith("cuda:"):
             raise GantoolError(
                 f"--device {name} is one device, but there are {self.size} processes.",
@@ -214,7 +214,7 @@ class Torchrun(Group):
                 "Does the architecture draw random numbers of its own, or does what it does depend on the batch?",
             )
 
-    def agreeing(self, asked: Callable[[], bool]) -> Callable[[], bool]:
+    def agreeing(self, stops: Callable[[], bool]) -> Callable[[], bool]:
         # Not in every step: the processes would wait for each other. The stride follows the time of the slowest
         # process, so that all have the same.
         stride, left, before = 1, 1, time.monotonic()
@@ -224,7 +224,7 @@ class Torchrun(Group):
             left -= 1
             if left:
                 return False
-            news = torch.tensor([float(asked()), time.monotonic() - before], dtype=torch.float64)
+            news = torch.tensor([float(stops()), time.monotonic() - before], dtype=torch.float64)
             self._reduce(news, dist.ReduceOp.MAX, "to agree on going on")
             stop, seconds = news.tolist()
             stride = max(1, min(2 * stride, int(stride * AGREE / max(seconds, 1e-6))))

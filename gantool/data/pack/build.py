@@ -111,11 +111,11 @@ def pack(
             if writer.mark.broken and (not options.skip_broken or not writer.mark.rows):
                 raise BrokenFiles(partial.rows / BROKEN, writer.mark.broken, origin.count)
             writer.finish()
-        described = origin.description
+        facts = origin.description
         if writer.mark.broken:
-            described["broken_first"] = broken_files(partial.rows / BROKEN, FIRST_BROKEN)
-        described["notes"] += darkness(open_npy(partial.rows / "images.npy"))
-        description = describe(writer, **described)
+            facts["broken_first"] = broken_files(partial.rows / BROKEN, FIRST_BROKEN)
+        facts["notes"] += darkness(open_npy(partial.rows / "images.npy"))
+        description = describe(writer, **facts)
         size = sum(path.stat().st_size for path in partial.rows.iterdir())
         partial.finish()
     return Summary(description, size, time.monotonic() - start, writer.mark.done - began.done)

@@ -140,7 +140,7 @@ def verify(path: Path) -> list[str]:
     layouts = {name: Layout(array.dtype.str, array.shape[1:]) for name, array in arrays.items()}
     with reading(path):
         digests, fingerprint = checksums(path, layouts, description.count)
-    wrong = [f"{name}.npy" for name, described in description.arrays.items() if digests[name] != described.sha256]
+    wrong = [f"{name}.npy" for name, expected in description.arrays.items() if digests[name] != expected.sha256]
     if description.files_sha256 is not None and sha256_of(path / FILES) != description.files_sha256:
         wrong.append(FILES)
     if not wrong and fingerprint != description.fingerprint:
@@ -148,14 +148,14 @@ def verify(path: Path) -> list[str]:
     return wrong
 
 
-def _map(path: Path, name: str, described: ArrayFile) -> np.ndarray:
+def _map(path: Path, name: str, expected: ArrayFile) -> np.ndarray:
     file = path / f"{name}.npy"
     array = open_npy(file)
-    same = (array.dtype.str, list(array.shape), array.offset) == (described.dtype, described.shape, HEADER)
+    same = (array.dtype.str, list(array.shape), array.offset) == (expected.dtype, expected.shape, HEADER)
     if not same or not array.flags.c_contiguous:
         raise GantoolError(
-            f"{file} has shape {array.shape} of {array.dtype.str}; {PACK} says {tuple(described.shape)} of "
-            f"{described.dtype}, in the order and with the header that gantool writes.",
+            f"{file} has shape {array.shape} of {array.dtype.str}; {PACK} says {tuple(expected.shape)} of "
+            f"{expected.dtype}, in the order and with the header that gantool writes.",
             _PACK_AGAIN,
         )
     return array
@@ -167,7 +167,7 @@ def _open_arrays(path: Path, description: Description) -> dict[str, np.ndarray]:
     def wrong(what: str) -> GantoolError:
         return GantoolError(f"{path / PACK}: {what}.", _PACK_AGAIN)
 
-    arrays = {name: _map(path, name, described) for name, described in description.arrays.items()}
+    arrays = {name: _map(path, name, expected) for name, expected in description.arrays.items()}
     images = arrays.get("images")
     if images is None:
         raise wrong("there is no array `images`")

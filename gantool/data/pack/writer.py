@@ -171,8 +171,8 @@ class Writer:
 
 def header(layout: Layout, rows: int) -> bytes:
     """The first `HEADER` bytes of a .npy file, version 1.0, of `rows` rows."""
-    described = {"descr": layout.dtype, "fortran_order": False, "shape": (rows, *layout.row)}
-    text = repr(described).encode("latin-1")
+    fields = {"descr": layout.dtype, "fortran_order": False, "shape": (rows, *layout.row)}
+    text = repr(fields).encode("latin-1")
     room = HEADER - npy.MAGIC_LEN - 2
     assert len(text) < room, f"{text!r} is longer than a header"
     return npy.magic(1, 0) + room.to_bytes(2, "little") + text.ljust(room - 1) + b"\n"
