@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gantool.errors import printable
 from gantool.system.terminal import console
 from gantool.training.session import Session
 
@@ -100,11 +101,11 @@ class Lines(Display):
             seconds_a_step = (now - self.printed[0]) / (step - self.printed[1])
             speed = f"{self.per_step / seconds_a_step:,.0f} images/s  "
             left = f"  ETA {clock((steps - step) * seconds_a_step)}"
-        print(f"step {step}/{steps}  {speed}{losses(self.state.meter.glance())}{left}", flush=True)
+        print(printable(f"step {step}/{steps}  {speed}{losses(self.state.meter.glance())}{left}"), flush=True)
         self.printed = now, step
 
     def noted(self, text: str) -> None:
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
     def stopping(self) -> None:
         os.write(2, f"{SAVING}\n".encode())  # raw: the signal may have come in the middle of a print

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantool.benching.answer import levels_off
 from gantool.benching.tables import Names, Table, baseline, cold, compare, failed, quality, warm
+from gantool.errors import printable
 from gantool.system.files import write_bytes
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ TEXT, GRID = "#59636e", "#d1d9e0"
 VARIABLES = {colour: f"--c{i}" for i, colour in enumerate(SERIES)} | {TEXT: "--quiet", GRID: "--line"}
 DASHES = ("-", "--")
 MAX_SERIES = len(SERIES) * len(DASHES)
+
+
+def escape(text: str) -> str:
+    """HTML that shows `text`, with control characters spelt out."""
+    return html.escape(printable(text))
 
 
 def write_html(report: dict[str, Any], path: Path) -> None:

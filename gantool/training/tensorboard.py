@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, printable
 from gantool.run.rundir import RunDir, RunInfo
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class _Board:
 
     def noted(self, text: str) -> None:
         with self.run.writing():
-            self.writer.add_text("notes", text, self.step)
+            self.writer.add_text("notes", printable(text), self.step)
         self.listener.noted(text)
 
     def _open(self, purge_step: int | None) -> SummaryWriter:

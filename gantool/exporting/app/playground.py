@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from gantool.artifact.manifest import Manifest
 from gantool.artifact.provenance import SOFTWARE, of, xmp
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, printable
 from gantool.exporting.app import history
 from gantool.exporting.onnx_files.seeds import INDEX, SEED
 from gantool.run.rundir import RunDir
@@ -123,7 +123,7 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
     script = "(() => {\n" + "\n".join(_template(name) for name in SCRIPTS) + "})();\n"
     style = _template("style.css")
     parts = {
-        "title": html.escape(_title(manifest)),
+        "title": html.escape(printable(_title(manifest))),
         "policy": _policy(script, style),
         "style": style,
         "script": script,
@@ -167,11 +167,11 @@ def split(model: onnx.ModelProto, latents: Sequence[str]) -> tuple[onnx.ModelPro
 
 
 def embedded_json(value: Any) -> str:
-    """JSON for the inside of a <script>: nothing in it can end the element, or a line of JavaScript."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
+    """JSON in ASCII for the inside of a <script>: nothing in it can end the element, or a line of JavaScript."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)  # lone: no UTF-8 has them
+    return text
 
 
 def _title(manifest: Manifest) -> str:
