@@ -162,9 +162,10 @@ def test_the_strip_undoes_the_enlargement_of_pixels(tmp_path: Path) -> None:
 def test_a_strip_of_large_noisy_samples_stays_in_its_budget(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.sample(0).parent.mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)
     for step in range(20):
-        Image.fromarray(noise).save(run.sample(step), compress_level=1)
+        side = 200 if step else 500  # whose first one has to be made smaller
+        Image.fromarray(noise[:side, :side]).save(run.sample(step), compress_level=1)
     shown = history.strip(run, 64)
     assert [item["step"] for item in shown] == [0, 2, 3, 5, 7, 9, 10, 12, 14, 16, 17, 19]
     assert sum(len(item["uri"]) for item in shown) <= history.STRIP_BYTES
