@@ -99,6 +99,7 @@ class Manifest:
     batch: int | None = None  # the one batch that the graph takes; None: any
     optimize: dict[str, Any] = field(default_factory=dict)  # choice (auto, none), rewritten: layers
     graph_sha256: str | None = None  # of the bytes of an ONNX file's graph
+    truncation: str = ""  # the latent that may be scaled to make images more typical; "": none, or not known
     schema_version: int = SCHEMA
 
     @property
@@ -240,6 +241,7 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
             batch=read.optional("batch", int),
             optimize=read.get("optimize", dict),
             graph_sha256=read.optional("graph_sha256", str),
+            truncation=read.optional("truncation", str) or "",  # earlier files of schema 2 do not have it
         )
         if parsed.kind in ("onnx", "onnx-seeded") and parsed.graph_sha256 is None:
             raise read.wrong("graph_sha256", "the digest of the graph")

@@ -199,9 +199,11 @@ def _advice(found: Survey) -> str:
     source = shlex.quote(found.source)
     many = found.count > MANY_FILES or found.bytes_uint8 > MANY_BYTES
     square = found.distinct_sizes == 1 and found.sizes[0][0] == found.sizes[0][1]
-    if found.kind == "folder" and (many or not square or found.broken):
+    if found.kind in ("folder", "zip") and (many or not square or found.broken):
         short = min(found.width.median, found.height.median) if found.width and found.height else 64
         side = found.size or (64 if short >= 48 else 32)
+        if not found.count:
+            return "replace the broken files"
         skip = " --skip-broken" if found.broken else ""
         return f"gantool data pack {source} -o {shlex.quote(f'{found.name}-{side}')} --size {side}{skip}"
     size = f" --size {found.size}" if found.size else ""

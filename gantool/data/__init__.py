@@ -1,21 +1,23 @@
-"""Data: the built-in digits, npz and IDX files, image folders; each becomes one `Dataset`. No torch."""
+"""Data: the built-in digits, npz and IDX files, folders and archives of images; each becomes a `Dataset`. No torch."""
 
 from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 from gantool.data.dataset import Dataset, check_size
+from gantool.data.readers.archive import is_archive
 from gantool.errors import GantoolError, excerpt
 
 __all__ = ["Dataset", "load"]
 
 SHOWN = 5  # empty classes that a note lists
 ACCEPTED = (
-    "Give a folder of images, a pack (gantool data pack), a .npz file, an IDX file (…-ubyte or .idx, also .gz), "
-    "or a name that `gantool data list` shows, `digits` say."
+    "Give a folder or .zip of images, a pack (gantool data pack), a .npz file, an IDX file (…-ubyte or .idx, also "
+    ".gz), or a name that `gantool data list` shows, `digits` say."
 )
 
 
@@ -66,6 +68,10 @@ def _read(source: str, size: int | None) -> Dataset:
         return load_folder(path, size)
     if not path.is_file():
         raise GantoolError(f"{path} is neither a file nor a folder.", ACCEPTED)
+    if is_archive(path):
+        from gantool.data.readers.folder import load_folder
+
+        return load_folder(path, size)
     if path.suffix.lower() == ".npz":
         from gantool.data.readers.npz import load_npz
 
@@ -74,7 +80,12 @@ def _read(source: str, size: int | None) -> Dataset:
 
     if is_idx_name(path.name):
         return load_idx(path, size)
-    hint = f"Pack it: gantool data pack {path} -o {path.stem}" if path.suffix.lower() == ".npy" else ACCEPTED
+    hint = ACCEPTED
+    if path.suffix.lower() == ".npy":
+        from gantool.data.readers.npy import map_npy
+
+        map_npy(path)  # says why one can't be packed
+        hint = f"Pack it: {shlex.join(['gantool', 'data', 'pack', source, '-o', path.stem])}"
     raise GantoolError(f"{path} is a file of a kind that gantool does not read.", hint)
 
 

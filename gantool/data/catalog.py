@@ -21,6 +21,7 @@ from gantool.data.dataset import Dataset
 from gantool.errors import GantoolError
 from gantool.plugin import registry
 from gantool.plugin.registry import Plugin
+from gantool.system.files import recover
 
 DIGITS = "digits"  # the data set that gantool ships
 DIGITS_LICENCE = "MNIST digits, Y. LeCun, C. Cortes, C. Burges, CC BY-SA 3.0"
@@ -157,7 +158,9 @@ def pack_folder(name: str, cache: Path | None = None) -> Path:
 def is_fetched(name: str, cache: Path | None = None) -> bool:
     from gantool.data.pack.format import is_pack
 
-    return is_pack(pack_folder(name, cache))
+    folder = pack_folder(name, cache)
+    recover(folder.parent)
+    return is_pack(folder)
 
 
 # loading

@@ -13,9 +13,10 @@ from gantool.data.catalog import FETCHABLE, FetchableSet, cache_folder, is_fetch
 from gantool.data.download import OTHER_CACHE, check_mirror, download
 from gantool.errors import GantoolError
 from gantool.system import locking
-from gantool.system.files import replace_together, writing
+from gantool.system.files import writing
 
 if TYPE_CHECKING:
+    from gantool.data.dataset import Dataset
     from gantool.system.terminal import Progress
 
 
@@ -40,31 +41,31 @@ def fetch(
     addresses that are tried, in this order, instead of the set's own. When several processes fetch the same set, one
     does it and the others wait. GantoolError when no mirror has a file, or the cache can't be written.
     """
+    from gantool.data.pack.build import save
+
     wanted = find(name)
     for mirror in mirrors:
         check_mirror(mirror)
     cache = cache or cache_folder()
     folder, downloads = pack_folder(name, cache), cache / "downloads" / name
-    if is_fetched(name, cache) and not force:
+    if is_fetched(name, cache) and not force and not downloads.exists():
         return folder, False
     with _locked(folder, progress):
-        if is_fetched(name, cache) and not force:  # another process made it in the meantime
-            return folder, False
-        if force:
+        there = is_fetched(name, cache) and not force  # here, or by another process in the meantime
+        if there or force:
             shutil.rmtree(downloads, ignore_errors=True)
+        if there:
+            return folder, False
         for file in wanted.files:
             download(file, mirrors or wanted.mirrors, downloads, progress)
         progress.note(f"packing {wanted.count:,} images")
-        _pack(wanted, downloads, folder)
+        save(_read(wanted, downloads), folder, replace=True)
         shutil.rmtree(downloads, ignore_errors=True)
     return folder, True
 
 
-def _pack(wanted: FetchableSet, downloads: Path, folder: Path) -> None:
-    """Make the pack among the downloads, then move it to `folder`. A killed process leaves nothing elsewhere."""
-    from gantool.data.pack.build import save
-
-    data = replace(
+def _read(wanted: FetchableSet, downloads: Path) -> Dataset:
+    return replace(
         wanted.read(downloads),
         name=wanted.name,
         source=wanted.name,
@@ -72,12 +73,6 @@ def _pack(wanted: FetchableSet, downloads: Path, folder: Path) -> None:
         licence=wanted.licence,
         notes=(),
     )
-    work = downloads / "pack"
-    shutil.rmtree(work, ignore_errors=True)
-    save(data, work / "new")
-    with writing(folder, OTHER_CACHE):
-        (work / "old").mkdir()
-        replace_together({work / "new": folder}, work / "old")
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from gantool.data.images import WHITE, Colour, Fit, square
+from gantool.data.readers.archive import divided, read_entry
 from gantool.errors import GantoolError, excerpt
 
 # Pillow tries all formats whatever a file is called, and some run other programs: these don't
@@ -87,6 +88,10 @@ def strict_decoding() -> Iterator[None]:
 
 def read(path: Path) -> bytes:
     """The bytes of the image file `path`; BrokenImage when it can't be read, or exceeds MAX_FILE_BYTES."""
+    inside = divided(path)
+    if inside:
+        with _as_broken_image(path):
+            return read_entry(*inside, MAX_FILE_BYTES)
     with _as_broken_image(path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_FILE_BYTES:
@@ -94,9 +99,13 @@ def read(path: Path) -> bytes:
         return file.read(size)
 
 
+def _content(path: Path) -> Path | IO[bytes]:
+    return io.BytesIO(read(path)) if divided(path) else path
+
+
 def is_grey(path: Path) -> bool:
     """Whether the header of `path` declares a greyscale image; BrokenImage when the header is broken."""
-    with _as_broken_image(path), Image.open(path, formats=_formats()) as image:
+    with _as_broken_image(path), Image.open(_content(path), formats=_formats()) as image:
         return image.mode in GREY or _raw_mode(image) == "LA;16B"
 
 
@@ -105,7 +114,7 @@ def decode(path: Path, how: Preparation, stream: IO[bytes] | None = None) -> np.
 
     `stream`: the file's bytes, when they were read already. BrokenImage when they can't be decoded.
     """
-    with _as_broken_image(path), Image.open(stream or path, formats=_formats()) as opened:
+    with _as_broken_image(path), Image.open(stream or _content(path), formats=_formats()) as opened:
         image = _upright(opened, how.mode, how.background)
         if how.size is not None:
             image = square(image, how.size, how.fit, how.background)

@@ -21,7 +21,8 @@ from gantool.data.image_files import GREY, BrokenImage, Preparation, decode, exa
 from gantool.data.images import DARK, as_bytes, check_pictures, darkness_note, resize, with_channels
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.sources import is_folder_of_files
-from gantool.data.readers.folder import find_images
+from gantool.data.readers.archive import is_archive
+from gantool.data.readers.folder import find_images, name_of
 from gantool.data.readers.labels import find_labels
 from gantool.data.readers.npy import release
 from gantool.errors import excerpt
@@ -60,7 +61,7 @@ class Survey:
 
     name: str
     source: str
-    kind: str  # folder, pack or arrays
+    kind: str  # folder, zip, pack or arrays
     count: int
     sizes: list[tuple[int, int, int]]
     distinct_sizes: int
@@ -182,9 +183,9 @@ def _survey_folder(path: Path, size: int | None, workers: int | None, on_progres
         *_classes(found_labels.class_names, labels),
         size=size,
         channels=3 if any(mode not in GREY for mode in tally.modes) else 1,
-        name=path.resolve().name or "images",
+        name=name_of(path),
         source=str(path),
-        kind="folder",
+        kind="zip" if is_archive(path) else "folder",
         broken=broken,
         notes=[*notes, *found_labels.notes],
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gantool.artifact import manifest
@@ -15,7 +15,7 @@ from gantool.exporting import verify
 from gantool.exporting.onnx_files.write import Failures, write_onnx
 from gantool.exporting.source import Artifact, Options, Source
 from gantool.exporting.torch_files.write import WRITERS, write_torch
-from gantool.system.files import MAX_JSON_BYTES, read_bounded, replace_together, temporary_folder
+from gantool.system.files import MAX_JSON_BYTES, read_bounded, replacing_files
 
 
 class PartialExport(GantoolError):
@@ -47,7 +47,9 @@ def write(
     )
     verify.demand(generator_checks)
     inputs = verify.reference_inputs(source.inputs, max(verify.BATCHES), source.rows)
-    with _aside(folder) as temporary:
+    truncation = verify.truncation(source.generator, inputs, [item.name for item in source.normals])
+    source = dataclasses.replace(source, about=dataclasses.replace(source.about, truncation=truncation))
+    with replacing_files(folder) as temporary:
         golden, made, failed = write_onnx(source, kinds, options, inputs, temporary, say)
         if not {"onnx", "onnx-seeded"} & set(kinds):
             for error in failed.values():
@@ -63,7 +65,7 @@ def write(
         failed = {name: _as_told(error, temporary) for name, error in failed.items()}
         if not made:
             raise next(iter(failed.values()))
-        _place(made, temporary, folder)
+        _finish(made, temporary, folder)
     _name_others(folder, source.about, say)
     artifacts = [Artifact(folder / a.path.name, a.manifest, (*generator_checks, *a.checks)) for a in made]
     if failed:
@@ -74,17 +76,6 @@ def write(
 def _as_told(error: GantoolError, temporary: Path) -> GantoolError:
     """The error of a file without its temporary folder, and with a hint."""
     return GantoolError(error.message.replace(f"{temporary}{os.sep}", ""), error.hint or verify.HINT)
-
-
-@contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside the final place, so that files can be renamed into it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(folder, ".export-") as temporary:
-            yield temporary
-    except OSError as error:
-        raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder: -o") from error
 
 
 def _name_others(folder: Path, about: Manifest, say: Callable[[str], None]) -> None:
@@ -102,18 +93,15 @@ def _name_others(folder: Path, about: Manifest, say: Callable[[str], None]) -> N
         say(f"{', '.join(names)} {verb} of another export ({origin}): delete what you don't need, or export it again")
 
 
-def _place(made: Sequence[Artifact], temporary: Path, folder: Path) -> None:
-    """All files with their manifests, or none."""
-    moves = {}
+def _finish(made: Sequence[Artifact], temporary: Path, folder: Path) -> None:
+    """Leave the files of `made` with their manifests in `temporary`, and nothing else."""
+    wanted = set()
     for item in made:
         item.manifest.write_beside(item.path)
-        for path in (item.path, manifest.beside(item.path)):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            moves[path] = folder / path.name
-    folders = [str(target) for target in moves.values() if target.is_dir()]
+        wanted |= {item.path.name, manifest.beside(item.path).name}
+    for path in temporary.iterdir():
+        if path.name not in wanted:  # of a format that failed
+            path.unlink()
+    folders = [name for name in sorted(wanted) if (folder / name).is_dir()]
     if folders:
-        raise GantoolError(f"{folders[0]} is a folder, where a file would go.", "Name another folder with -o.")
-    old = temporary / "old"
-    old.mkdir()
-    replace_together(moves, old)
+        raise GantoolError(f"{folder / folders[0]} is a folder, where a file would go.", "Name another folder with -o.")

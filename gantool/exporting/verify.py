@@ -34,6 +34,7 @@ MAX_DRIFT = 0.1  # of the samples' own deviation; sound runs measure 0.003
 MAX_SATURATED = 0.999
 MIN_SPREAD = 1e-4
 STATISTICS = 256  # samples that drift, saturation and spread are measured on, and int8 is calibrated on
+TRUNCATION = 0.01  # see `truncation`
 GOLDEN_SEEDS = (0, 1, 2**40 + 7)
 GOLDEN_COUNT = 4
 
@@ -118,6 +119,21 @@ def check_generator(generator: nn.Module, inputs: Arrays) -> list[Check]:
         if checks[-1].passed:
             checks.append(check_alone("generator", run, inputs))
     return checks
+
+
+def truncation(generator: nn.Module, inputs: Arrays, latents: Sequence[str]) -> str:
+    """The latent whose scale changes the samples, or "": `z`, or the only one of `latents`.
+
+    Half of it must change samples by more than TRUNCATION of what another draw of it changes. A generator that
+    normalises `z` first ignores its scale. Other latents are noise inputs, which truncation leaves alone.
+    """
+    name = latents[0] if len(latents) == 1 else "z"
+    if name not in latents:
+        return ""
+    samples = run_torch(generator, inputs)
+    half = run_torch(generator, {**inputs, name: inputs[name] * np.float32(0.5)})
+    other = run_torch(generator, {**inputs, name: np.roll(inputs[name], 1, axis=0)})
+    return name if np.abs(half - samples).mean() > TRUNCATION * np.abs(other - samples).mean() else ""
 
 
 def check_float(artifact: str, reference: nn.Module, run: Run, inputs: Arrays) -> list[Check]:

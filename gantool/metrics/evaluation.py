@@ -196,7 +196,10 @@ def evaluate(
     real_rows = trained_rows[pick(len(trained_rows), count, seed)]
     for what, rows in (("fakes", count), ("reals", len(real_rows))):
         if rows < LEAST:
-            raise GantoolError(f"{rows} {what} are too few to compare.", f"Take at least {LEAST} of each: --samples N.")
+            hint = f"Take at least {LEAST} of each: --samples N."
+            if len(trained_rows) < LEAST:
+                hint = f"The data has {len(trained_rows)} to compare with: figures need data of at least {LEAST}."
+            raise GantoolError(f"{rows} {what} are too few to compare.", hint)
     reals = gather(extractor, data.images[real_rows], batch, watch("features of the reals", len(real_rows)))
     fakes, kept = _fakes(draw, count, extractor, batch, watch("fakes and their features", count))
     return Evaluation(

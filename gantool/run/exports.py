@@ -10,7 +10,7 @@ from gantool.artifact import manifest
 from gantool.errors import GantoolError
 from gantool.run import rundir
 from gantool.run.rundir import RunDir
-from gantool.system.files import reading
+from gantool.system.files import reading, recover
 
 # in order of preference
 ONNX_FILES = tuple(
@@ -68,6 +68,7 @@ def _newest(runs: Path) -> Path:
 
 
 def _in_folder(folder: Path) -> Path | None:
+    recover(folder)
     return next((folder / name for name in ONNX_FILES if (folder / name).is_file()), None)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from gantool.errors import GantoolError
 from gantool.plugin.train_options import RunOptions
 from gantool.system import locking
-from gantool.system.files import read_json, reading, write_json
+from gantool.system.files import read_json, reading, recover, remove_folder, write_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -164,8 +163,7 @@ class RunDir:
     def sweep(self) -> None:
         """Remove the temporary files of a killed process. Call it only with the lock held."""
         for folder in (self.path, self.checkpoint(0).parent, self.sample(0).parent):
-            for path in folder.glob(".*.tmp"):
-                path.unlink(missing_ok=True)
+            recover(folder)
 
     def hold(self, wait: float = 0.0) -> BaseFileLock:
         """Lock the run for this process, which trains it; wait up to `wait` seconds. Exporting needs no lock.
@@ -217,25 +215,23 @@ class RunDir:
     def delete(self) -> int:
         """Delete the run; returns the bytes freed. Links in it are removed, not followed.
 
-        The folder is renamed first, so that when it can't be removed whole no command finds half a run. GantoolError
-        as of `check_deletable`, and when a file can't be removed.
+        A kill or an error leaves the run whole, or no run: no command finds half of one. GantoolError as of
+        `check_deletable`, and when a file can't be removed.
         """
         self.check_deletable()
         held = self.hold()
         freed, path = self.size(), self.path.resolve()
-        away = path.with_name(f".deleted-{path.name}-{os.getpid()}")
         try:
             if os.name == "nt":
                 held.release()  # Windows renames no folder with an open file in it
-            path.rename(away)
-            held.release(force=True)
-            shutil.rmtree(away)
+            remove_folder(path)
         except OSError as error:
+            hint = "Mend the folder's rights. " + (
+                "Then delete again." if path.exists() else "The next `gantool runs` removes the rest."
+            )
+            raise GantoolError(f"The run {self.path} can't be deleted: {error}.", hint) from error
+        finally:
             held.release(force=True)
-            left = f" What is left of it is in {away}." if away.exists() else ""
-            raise GantoolError(
-                f"The run {self.path} can't be deleted: {error}.{left}", "Mend the folder's rights, then delete again."
-            ) from error
         return freed
 
 
@@ -254,21 +250,15 @@ def create(runs: Path, label: str) -> RunDir:
         )
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        number = max(map(_number, _folders(runs)), default=0)
-        while True:
-            number += 1
-            claim = runs / f".{number:04d}"  # without the label: only one process can make it
-            try:
-                claim.mkdir()
-            except FileExistsError:
-                continue
-            try:
-                if number not in map(_number, _folders(runs)):
-                    path = runs / f"{number:04d}-{label}"
-                    path.mkdir()
-                    return RunDir(path)
-            finally:
-                claim.rmdir()
+        recover(runs)
+        lock = runs / ".lock"
+        with locking.hold(lock, wait=None):  # no two processes may take one number
+            number = max(map(_number, _folders(runs)), default=0) + 1
+            path = runs / f"{number:04d}-{label}"
+            path.mkdir()
+            with suppress(OSError):  # Windows removes no open file
+                lock.unlink()
+        return RunDir(path)
     except OSError as error:
         raise GantoolError(
             f"The runs folder {runs} can't be written: {error.strerror}.", "Name another with --runs DIR."
@@ -277,6 +267,7 @@ def create(runs: Path, label: str) -> RunDir:
 
 def list_runs(runs: Path) -> list[RunDir]:
     """Runs in order of their numbers."""
+    recover(runs)  # a killed `gantool runs delete`
     with reading(runs):
         return [RunDir(path) for path in _folders(runs)]
 

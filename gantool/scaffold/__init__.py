@@ -12,7 +12,7 @@ from pathlib import Path
 from gantool import __version__
 from gantool.errors import GantoolError, excerpt
 from gantool.plugin.registry import discover
-from gantool.system.files import replacing_folder
+from gantool.system.files import recover, replacing_folder
 
 MAX_NAME = 32  # keeps the lines of the templates within their length
 # from `gantool train`: recognisable digits in about two minutes of one CPU core
@@ -67,6 +67,7 @@ def create(name: str, parent: Path) -> Path:
     """
     names = checked(name)
     folder = parent / names.distribution
+    recover(parent)
     if os.path.lexists(folder):
         raise GantoolError(f"{folder} is there already.", "Take another name, or --dir for another place.")
     values = {

@@ -13,11 +13,12 @@ from gantool.errors import GantoolError, excerpt
 from gantool.shards.maker import write_error
 from gantool.shards.plan import FORMATS, Made, Plan, Shard
 from gantool.system import locking
-from gantool.system.files import read_json, reading, sha256_of, write_json
+from gantool.system.files import read_json, reading, recover, sha256_of, write_json
 
 SCHEMA = 1
 INDEX = "index.json"
 LOCK = ".lock"
+TOKEN = ".shard-token-"  # begins the name of a file by which machines know that they share the folder
 WRITE_SHARE = 1 / 20  # of the run time at most is spent writing the index
 
 
@@ -59,9 +60,9 @@ class Folder:
     def tidy(self) -> None:
         """Remove files that were unfinished when a run or a worker was killed, and write index.json."""
         try:
-            for pattern in (".shard-*.tmp", f".{INDEX}.*.tmp"):
-                for path in self.path.glob(pattern):
-                    path.unlink(missing_ok=True)
+            recover(self.path)
+            for token in self.path.glob(f"{TOKEN}*"):
+                token.unlink(missing_ok=True)
         except OSError as error:
             raise write_error(self.path, error) from error
         self.write()

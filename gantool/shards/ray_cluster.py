@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from gantool.errors import GantoolError, excerpt
+from gantool.shards.folder import TOKEN
 from gantool.shards.maker import Maker, write_error
 from gantool.shards.plan import MAX_RETRIES, ON_GPU, Made, Plan, Report, Shard, WorkerLost, optional_library
 from gantool.system import files
@@ -217,7 +218,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 def _token(out: Path) -> Iterator[str]:
     """The name of a new file in `out`: unique, so that a worker which sees it shares this folder."""
     # index.json would not do: a machine may have one of an earlier run
-    path = out / f".shard-token-{secrets.token_hex(8)}.tmp"  # removed after a kill, as unfinished shards are
+    path = out / f"{TOKEN}{secrets.token_hex(8)}"
     try:
         path.touch()
     except OSError as error:

@@ -2,12 +2,18 @@
 
 with replacing(path) as temporary:  # a file
     temporary.write_bytes(data)
+with replacing_files(folder) as new:  # several files of a folder
+    (new / "a.txt").write_text("a")
 with replacing_folder(folder) as new:  # a folder
     (new / "a.txt").write_text("a")
+
+All work in a hidden folder `.gantool-….tmp` beside the result. What a killed process leaves there is finished or
+removed by the next one that writes to the same folder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -18,93 +24,194 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gantool.errors import GantoolError
+from gantool.system import locking
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 MAX_JSON_BYTES = 16 * 2**20  # far above any file of ours: a larger one is not ours
 MAX_DIGITS = 20  # of a whole number: 2**64 has as many
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit for an ONNX file
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the `errno` of an OSError
+_PREFIX, _SUFFIX, _LOCK = ".gantool-", ".tmp", "lock"  # the folder in which a result is prepared
+_NEW, _READY, _OLD, _DONE = "new", "ready", "old", "done"  # folders in it; see `_place`
+_OTHER_FOLDER = "Free space, or name another folder."
 _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2(2)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on a clean exit fsync it and rename it over `path`, else remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # named before it is made: a signal's exception may come in between
-    temporary = path.with_name(f".{path.name}.{secrets.token_urlsafe(6)}.tmp")
-    try:
-        temporary.touch(exist_ok=False)
+    """Give a temporary path on the same disk; on a clean exit fsync it and rename it over `path`, else remove it."""
+    _recover_once(path.parent.absolute())
+    with _working(path.parent) as work:
+        temporary = work / _NEW / path.name
+        temporary.touch()
         yield temporary
         _fsync(temporary)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """Give an empty folder; on a clean exit fsync the files in it and put them into `folder`, all of them or none.
+
+    A kill meanwhile may leave some old and some new, each of them whole (one may be missing on a disk without hard
+    links); `recover` then puts the rest into place. An OSError becomes a GantoolError that names `folder`.
+    """
+    recover(folder)
+    with writing(folder, _OTHER_FOLDER), _working(folder) as work:
+        yield work / _NEW
+        _fsync_files(work / _NEW)
+        _place(work)
 
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder`; on a clean exit fsync it and put it in the place of `folder`.
+    """Give an empty folder; on a clean exit fsync its files and put it in the place of `folder`.
 
-    After any other exit `folder` is as it was. An OSError becomes a GantoolError that names it.
+    After any other exit, and after a kill, `folder` is the old one or the new one. Where the system can't swap two
+    folders (other than Linux and macOS), it may be missing after a kill, until `recover` puts the new one there. An
+    OSError becomes a GantoolError that names `folder`.
     """
     final = folder.resolve()
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(final.parent, f".{final.name}.") as temporary:
-            new, old = temporary / "new", temporary / "old"
-            new.mkdir()
-            old.mkdir()
-            yield new
-            for path in filter(Path.is_file, new.rglob("*")):
-                _fsync(path)
-            replace_together({new: final}, old)
-    except OSError as error:
-        raise GantoolError(f"{folder} can't be written: {error}.", "Free space, or name another folder.") from error
+    recover(final.parent)
+    with writing(folder, _OTHER_FOLDER), _working(final.parent) as work:
+        new = work / _NEW / final.name
+        new.mkdir()
+        yield new
+        _fsync_files(new)
+        if not (final.exists() and _exchange(new, final)):
+            _place(work)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove `folder`, which after a kill is whole or gone. OSError when it can't be moved or emptied.
+
+    What can't be removed lies in a hidden folder beside it, which `recover` tries to remove again.
+    """
+    recover(folder.parent)
+    with _working(folder.parent) as work:
+        gone = work / _NEW / folder.name
+        folder.rename(gone)
+        shutil.rmtree(gone)
+
+
+def recover(folder: Path) -> None:
+    """Finish or remove what killed processes left in `folder`: files that were complete are put into place."""
+    for work in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with contextlib.suppress(OSError, locking.Busy):  # Busy: its process lives
+            lock = locking.acquire(work / _LOCK)
+            try:
+                _finish(work)
+            finally:
+                _remove(work, lock)
+
+
+@functools.cache
+def _recover_once(folder: Path) -> None:
+    """`recover`, once in a process: to list a large folder before each of its files is written would take too long."""
+    recover(folder)
 
 
 @contextmanager
-def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Give a new folder in `parent`, which is removed at the end, whatever ends it but a kill."""
-    folder = parent / f"{prefix}{secrets.token_urlsafe(6)}"  # named before it is made, as in `replacing`
-    try:
-        folder.mkdir()
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _working(parent: Path) -> Iterator[Path]:
+    """Give a new hidden folder in `parent` that holds an empty folder _NEW; removed at the end.
 
-
-def replace_together(moves: Mapping[Path, Path], old: Path) -> None:
-    """Move every key (a file or folder) to its value, or none if one fails; what was there goes to the folder `old`.
-
-    A kill leaves each value old or new, and never missing, on Linux and macOS; elsewhere it may be in `old`.
+    Its lock is held until then: `recover` sees by the lock that a process lives.
     """
-    begun: list[tuple[Path, Path, int, Path]] = []
+    parent.mkdir(parents=True, exist_ok=True)
+    # named before it is made: a signal's exception may come in between
+    work, lock = parent / f"{_PREFIX}{secrets.token_urlsafe(6)}{_SUFFIX}", None
     try:
-        for number, (source, target) in enumerate(moves.items()):
-            backup = old / str(number)
-            begun.append((source, target, source.stat().st_ino, backup))
-            if not target.exists():
-                source.rename(target)
-            elif _exchange(source, target):
-                source.rename(backup)
-            else:
-                target.rename(backup)
-                source.rename(target)
-    except BaseException:  # an interrupt, too, which may come between two of these lines
-        for source, target, inode, backup in reversed(begun):
-            if target.exists() and target.stat().st_ino == inode:
-                if source.exists():
-                    source.rename(backup)
-                target.rename(source)
-            if backup.exists():
-                backup.rename(target)
+        while lock is None:
+            try:
+                work.mkdir(exist_ok=True)
+                lock = locking.acquire(work / _LOCK)
+            except (locking.Busy, FileNotFoundError, FileExistsError):
+                if not parent.is_dir():
+                    raise
+                continue  # another process, in `recover`, took the folder for a dead one
+            except OSError:
+                break  # a disk without locks, where `recover` gets none, either
+        (work / _NEW).mkdir()
+        yield work
+    finally:
+        _remove(work, lock)
+
+
+def _place(work: Path) -> None:
+    """Move all that is in _NEW to the folder that `work` is in, or nothing if an error or an interrupt comes.
+
+    It is renamed to _READY first. From then on `recover` goes on with it after a kill.
+    """
+    ready, old = work / _READY, work / _OLD
+    old.mkdir()
+    names = sorted(path.name for path in (work / _NEW).iterdir())
+    try:
+        (work / _NEW).rename(ready)
+        for name in names:
+            if os.path.lexists(work.parent / name):
+                _keep(work.parent / name, old / name)
+            (ready / name).replace(work.parent / name)
+    except BaseException:
+        for name in names if ready.exists() else ():
+            _put_back(ready / name, work.parent / name, old / name)
+        _done(work)
         raise
+    _done(work)
+
+
+def _put_back(source: Path, target: Path, backup: Path) -> None:
+    """Undo a move from `source` to `target`, begun or not; a kill at any time leaves what `recover` can go on with."""
+    moved = not os.path.lexists(source)
+    if moved:
+        _keep(target, source)
+    if os.path.lexists(backup):
+        backup.replace(target)
+    elif moved:
+        target.unlink(missing_ok=True)
+
+
+def _keep(target: Path, backup: Path) -> None:
+    """Give `target` a second name, or move it there if it can have none (a folder; a disk without hard links)."""
+    try:
+        os.link(target, backup, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        target.rename(backup)
+
+
+def _finish(work: Path) -> None:
+    """Do what a killed `_place` left to do."""
+    ready = work / _READY
+    if not ready.exists():
+        return
+    for source in ready.iterdir():
+        target = work.parent / source.name
+        if not (source.is_dir() and target.exists()):  # a folder that is there is the old one, whole
+            source.replace(target)
+    _done(work)
+
+
+def _done(work: Path) -> None:
+    """Nothing in `work` is needed any more."""
+    if (work / _READY).exists():
+        (work / _READY).rename(work / _DONE)
+
+
+def _remove(work: Path, lock: BaseFileLock | None) -> None:
+    """Remove `work`, unless `recover` could still save something."""
+    if not (work / _READY).exists():
+        shutil.rmtree(work, ignore_errors=True)  # with the lock held: nobody else can take `work` for dead
+    if lock is not None:
+        lock.release()
+    if os.name == "nt" and not (work / _READY).exists():
+        shutil.rmtree(work, ignore_errors=True)  # Windows removes no open file
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -123,6 +230,11 @@ def _exchange_call() -> Callable[[bytes, bytes], int] | None:
         return lambda one, other: int(renamex(one, other, _EXCHANGE))
     except (OSError, AttributeError, TypeError):  # Windows, or an old C library
         return None
+
+
+def _fsync_files(folder: Path) -> None:
+    for path in filter(Path.is_file, folder.rglob("*")):
+        _fsync(path)
 
 
 def _fsync(path: Path) -> None:

@@ -285,7 +285,17 @@ def _array(item: Input, data: Dataset) -> np.ndarray:
             f"The architecture needs {item.array!r}, which the data {data.source!r} does not have.",
             f"It has: {', '.join(sorted(data.arrays))}.",
         )
+    if array.shape[1:] != item.shape:
+        raise GantoolError(
+            f"The architecture takes {item.array!r} as {_shape(item.shape)} a sample; the data {data.source!r} has "
+            f"{_shape(array.shape[1:])}.",
+            "Change the array's shape, or the one that the plugin declares for the input.",
+        )
     return array
+
+
+def _shape(sides: tuple[int, ...]) -> str:
+    return "×".join(map(str, sides)) or "one number"
 
 
 def _rows_of(label: int, data: Dataset) -> Tensor:
@@ -301,9 +311,9 @@ def _check_flip(drawn: Sequence[Input]) -> None:
     """GantoolError unless every data input is an image or a label, and there is an image."""
     for item in drawn:
         if len(item.shape) != 3 and item.shape != ():
-            shape = "×".join(map(str, item.shape))
             raise GantoolError(
-                f"--flip mirrors images, and the input {item.name!r} of this architecture has shape {shape}.",
+                f"--flip mirrors images, and the input {item.name!r} of this architecture has shape "
+                f"{_shape(item.shape)}.",
                 "Leave --flip out: it is for samples of channels×height×width.",
             )
     if not any(item.shape for item in drawn):

@@ -90,6 +90,14 @@ def test_info_of_broken_and_equal_files(cli: Run, folder: Path) -> None:
     assert out.splitlines()[-1].endswith("--size 32 --skip-broken")
 
 
+def test_info_where_all_files_are_broken_sends_nobody_to_skip_them(cli: Run, here: Path) -> None:
+    (here / "broken").mkdir()
+    for name in ("a.png", "b.png"):
+        (here / "broken" / name).write_bytes(b"x")
+    code, out, _ = cli("data", "info", "broken")
+    assert (code, out.splitlines()[-1]) == (1, "Next: replace the broken files")
+
+
 def test_info_as_json(cli: Run, folder: Path) -> None:
     code, out, _ = cli("data", "info", folder.name, "--size", 16, "--json")
     told = json.loads(out)

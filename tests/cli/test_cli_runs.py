@@ -333,16 +333,21 @@ def test_an_unknown_run_deletes_nothing(cli: Run, runs: Path) -> None:
 
 
 def test_a_half_deleted_run_is_not_listed(cli: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(path: Path) -> None:
-        (path / "run.json").unlink()
-        raise PermissionError(13, "Permission denied", str(path))
+    def half(path: Path, ignore_errors: bool = False) -> None:
+        (path / "run.json").unlink(missing_ok=True)
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(shutil, "rmtree", half)
-    code, _, err = cli("runs", "delete", 1, "--yes")
-    assert code == 1
-    assert "can't be deleted" in err
-    assert "What is left of it is in" in err
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", half)
+        code, _, err = cli("runs", "delete", 1, "--yes")
+        assert code == 1
+        assert "can't be deleted" in err
+        assert "The next `gantool runs` removes the rest" in err
+        assert [one["run"] for one in _listed(cli)] == ["0002-wide"]
+    assert len(list(runs.iterdir())) == 2
     assert [one["run"] for one in _listed(cli)] == ["0002-wide"]
+    assert [path.name for path in runs.iterdir()] == ["0002-wide"]
 
 
 def test_a_real_training_is_seen_and_protected(cli: Run, runs: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from PIL import Image
 
 import gantool.data
 from gantool.data import load
+from gantool.data.pack.build import pack
 from gantool.errors import GantoolError
 
 DIGITS = "6d7bb25dce16f7d8c11fb7c45b2f437a0f0fbb24655b60c05b485815f132408e"
@@ -74,7 +76,7 @@ def test_unknown_name(name: str, here: Path) -> None:
         load(name)
     assert repr(name) in caught.value.message
     assert "Did you mean" not in caught.value.hint
-    assert "Give a folder of images, a pack (gantool data pack), a .npz file, an IDX file" in caught.value.hint
+    assert "Give a folder or .zip of images, a pack (gantool data pack), a .npz file, an IDX file" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["faces.npz", "some/where", "./digits"])
@@ -83,13 +85,39 @@ def test_missing_path(name: str, here: Path) -> None:
         load(name)
 
 
+def test_other_files(here: Path) -> None:
+    Path("a.csv").write_bytes(b"x")
+    message = "a.csv is a file of a kind that gantool does not read. Give a folder or .zip of images, a pack"
+    with pytest.raises(GantoolError, match=message):
+        load("a.csv")
+
+
+def test_a_npy_file_of_images_is_to_be_packed(here: Path) -> None:
+    np.save("my images.npy", np.full((3, 8, 8), 200, np.uint8))
+    message = "kind that gantool does not read. Pack it: gantool data pack 'my images.npy' -o 'my images'"
+    with pytest.raises(GantoolError, match=message) as caught:
+        load("my images.npy")
+    *_, source, _, out = shlex.split(caught.value.hint)
+    pack(source, Path(out))
+    assert len(load(f"./{out}")) == 3
+
+
 @pytest.mark.parametrize(
-    ("name", "hint"), [("a.npy", "Pack it: gantool data pack a.npy -o a"), ("a.csv", "Give a folder of images, a pack")]
+    ("array", "message"),
+    [
+        (np.zeros((20, 1, 100), np.float32), r"shape \(20, 1, 100\): no images.* from a plugin's data set"),
+        (np.zeros((20, 2, 8, 8, 8), np.uint8), r"shape \(20, 2, 8, 8, 8\): no images.* from a plugin's data set"),
+        (np.zeros((20, 8, 8), np.float32), "float32; a .npy file is packed when it holds uint8"),
+        (np.zeros((20, 8, 8), np.uint16), r"\(images // 257\)"),
+        (np.array([None], object), "damaged, or no .npy file"),
+    ],
+    ids=["audio", "volumes", "floats", "16 bits", "objects"],
 )
-def test_other_files(name: str, hint: str, here: Path) -> None:
-    (here / name).write_bytes(b"x")
-    with pytest.raises(GantoolError, match=f"{name} is a file of a kind that gantool does not read. {hint}"):
-        load(name)
+def test_a_npy_file_that_can_not_be_packed_is_not_sent_there(array: np.ndarray, message: str, here: Path) -> None:
+    np.save("a.npy", array)
+    with pytest.raises(GantoolError, match=message) as caught:
+        load("a.npy")
+    assert "data pack" not in caught.value.hint
 
 
 @pytest.mark.parametrize("size", [-1, 0, 3])

@@ -24,6 +24,7 @@ from gantool.exporting.app import check, kit, playground, readme, write_app
 from gantool.exporting.source import Artifact
 from gantool.plugin.architecture import Input
 from gantool.run.rundir import RunDir
+from gantool.system import files as system_files
 from gantool.system.files import sha256_of
 
 HOSTILE = "</script><img src=x onerror=alert(1)> `a` ```\n```sh\n| b | [c](javascript:d) **e** %%{title} \" ' \\ & #"
@@ -356,14 +357,15 @@ def test_a_failure_leaves_the_old_kit(tiny: Artifact, tmp_path: Path, monkeypatc
     fake_playground(monkeypatch, fail)
     with pytest.raises(GantoolError, match="no playground"):
         write_app(tiny, None, None, folder)
-    rename = Path.rename
+    replace = Path.replace
 
     def refuse(self: Path, target: Path) -> Path:
-        if self.name == "new":
-            raise OSError("disk on fire")
-        return rename(self, target)
+        if self.parent.name == "ready":
+            raise OSError(5, "disk on fire")
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr(system_files, "_exchange_call", lambda: None)  # two renames, of which the second fails
+    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(GantoolError, match="disk on fire"):
         without_playground(tiny, folder)
     assert files(folder) == before

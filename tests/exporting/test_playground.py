@@ -68,6 +68,40 @@ def files(
     return {kind: folder / "generator.seeded.onnx" for kind, folder in folders.items()}
 
 
+class Unit(nn.Module):
+    """z is divided by its own length, as mapping networks do first."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+def normalised(generator: Tiny) -> Tiny:
+    generator.linear = nn.Sequential(Unit(), generator.linear)  # type: ignore[assignment]
+    return generator
+
+
+NOISE = Input("noise", (1, 8, 8), "normal")
+
+
+@pytest.mark.parametrize(
+    ("generator", "inputs", "truncation"),
+    [
+        (Tiny(), (Z,), "z"),
+        (Tiny(), (Input("style", (4,), "normal"),), "style"),
+        (TwoLatents(), (Z, NOISE), "z"),
+        (TwoLatents(), (Input("one", (4,), "normal"), NOISE), ""),
+        (normalised(Tiny()), (Z,), ""),
+        (normalised(TwoLatents()), (Z, NOISE), ""),
+    ],
+    ids=["z", "the only latent", "z beside noise", "no z", "normalised", "normalised beside noise"],
+)
+def test_truncation_is_of_a_latent_whose_scale_matters(
+    generator: nn.Module, inputs: tuple[Input, ...], truncation: str, tmp_path: Path
+) -> None:
+    (made,) = exporting.write(source(generator, *inputs), ["onnx-seeded"], tmp_path)
+    assert inspection.inspect(made.path).manifest.truncation == truncation
+
+
 def halves(path: Path) -> tuple[onnx.ModelProto, ...]:
     return split(onnx.load(path), [i.name for i in inspection.inspect(path).manifest.latents])
 

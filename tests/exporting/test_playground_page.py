@@ -18,7 +18,7 @@ from support import hosts
 from support.exports import TwoLatents, source
 
 from gantool import exporting
-from gantool.artifact import inspection
+from gantool.artifact import inspection, latents
 from gantool.artifact.latents import pixels
 from gantool.artifact.manifest import Manifest
 from gantool.artifact.provenance import xmp
@@ -180,13 +180,23 @@ def test_colours_are_colours(colour: Model, opened: Open, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_several_latents_are_interpolated_and_truncated(two_latents: Model, opened: Open, tmp_path: Path) -> None:
+def test_several_latents_are_interpolated_and_z_alone_is_truncated(
+    two_latents: Model, opened: Open, tmp_path: Path
+) -> None:
     page = opened(two_latents.page(tmp_path), "#a=1:0&b=2:5")
     assert_alike(grid(page), two_latents.images(16))
     assert_alike(shown(page.query_selector("#canvas-b")), two_latents.images(1, 2, 5)[0])
-    page.fill("#psi", "0")
-    images = grid(page)
-    assert (images == images[0]).all()
+    page.fill("#psi", "0.5")
+    plain = Generator(two_latents.path.with_name("generator.onnx"))
+    drawn = latents.draw({"z": (4,), "noise": (1, 8, 8)}, 0, np.arange(16))
+    assert_alike(grid(page), pixels(plain.run(drawn | {"z": drawn["z"] * np.float32(0.5)})))
+
+
+@pytest.mark.slow
+def test_there_is_no_slider_where_truncation_changes_nothing(mlp: Model, opened: Open, tmp_path: Path) -> None:
+    page = opened(mlp.page(tmp_path, truncation=""), "#psi=0.5")
+    assert not page.is_visible("#psi")
+    assert_alike(grid(page), mlp.images(16))
 
 
 @pytest.mark.slow

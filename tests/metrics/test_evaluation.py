@@ -127,8 +127,9 @@ def test_digits_features_of_other_images_are_warned_of() -> None:
 
 @pytest.mark.parametrize(("fakes", "reals", "said"), [(9, 50, "9 fakes"), (50, 9, "9 reals")])
 def test_far_too_few_are_an_error(fakes: int, reals: int, said: str) -> None:
-    with pytest.raises(GantoolError, match=f"{said} are too few to compare"):
+    with pytest.raises(GantoolError, match=f"{said} are too few to compare") as caught:
         judge(dataset(fakes).images, dataset(reals), "pixels")
+    assert ("--samples" in caught.value.hint) == (reals >= 10)  # where more of them would help
 
 
 @pytest.mark.parametrize("shape", [(1, 64), (2, 6, 6, 6), (1, 9, 7), (3, 8, 8)], ids=str)

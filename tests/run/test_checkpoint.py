@@ -346,6 +346,8 @@ def test_a_checkpoint_removed_while_one_looks_is_looked_for_no_longer(
 def test_damaged_checkpoints_are_set_aside_and_half_written_ones_not_seen(tmp_path: Path) -> None:
     run = _three(tmp_path)
     checkpoint.set_aside(run, run.checkpoint(2))
-    (tmp_path / "checkpoints" / ".step-00000004.pt.abc.tmp").write_bytes(b"half")
+    half = tmp_path / "checkpoints" / ".gantool-abc.tmp" / "new" / "step-00000004.pt"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
     assert run.checkpoints() == [run.checkpoint(1), run.checkpoint(2)]
     assert (tmp_path / "checkpoints" / "step-00000003.damaged").is_file()

@@ -94,8 +94,9 @@ def test_a_changed_byte_is_found_by_verify(file: Path, whole: Path, copy: Path) 
 
 
 def test_temporary_files_of_a_killed_run_are_removed(file: Path, whole: Path, copy: Path) -> None:
-    for name in (".shard-000001.npy.abc.tmp", ".index.json.abc.tmp"):
-        (copy / name).write_bytes(b"half")
+    (copy / ".gantool-abc.tmp" / "new").mkdir(parents=True)
+    (copy / ".gantool-abc.tmp" / "new" / "shard-000001.npy").write_bytes(b"half")
+    (copy / ".shard-token-abc").touch()
     (copy / "notes.txt").write_text("mine")
     shards.generate(file, copy, **OPTIONS)
     assert digests(copy).keys() - digests(whole).keys() == {"notes.txt"}

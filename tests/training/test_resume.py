@@ -22,6 +22,7 @@ from gantool.plugin import registry
 from gantool.plugin.registry import Plugin
 from gantool.run import checkpoint, metrics_log, rundir
 from gantool.run.rundir import RunDir
+from gantool.system import files
 from gantool.training import loop, session
 
 GAMES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -312,13 +313,14 @@ def test_how_many_checkpoints_are_kept_is_remembered_and_can_change(tmp_path: Pa
 
 
 def test_what_a_killed_process_was_writing_is_swept_away(stopped: RunDir) -> None:
-    left = [stopped.path / ".run.json.abc.tmp", stopped.checkpoint(0).parent / ".step.pt.abc.tmp"]
-    others = stopped.export / ".generator.onnx.abc.tmp"  # an export may be running now
-    stopped.export.mkdir()
-    for path in (*left, others):
-        path.write_bytes(b"half")
-    session.resume(stopped)
-    assert [path.exists() for path in (*left, others)] == [False, False, True]
+    left = [stopped.path / ".gantool-abc.tmp", stopped.checkpoint(0).parent / ".gantool-abc.tmp"]
+    for path in left:
+        (path / "new").mkdir(parents=True)
+        (path / "new" / "run.json").write_bytes(b"half")
+    with files.replacing_files(stopped.export) as others:  # an export may be running now
+        (others / "generator.onnx").write_bytes(b"half")
+        session.resume(stopped)
+        assert [path.exists() for path in (*left, others)] == [False, False, True]
 
 
 def test_a_checkpoint_that_a_gpu_wrote_goes_on_on_the_cpu(stopped: RunDir) -> None:

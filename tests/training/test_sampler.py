@@ -218,3 +218,17 @@ def test_what_is_no_image_is_not_mirrored(shape: tuple[int, ...]) -> None:
     assert "channels×height×width" in caught.value.hint
     with pytest.raises(GantoolError, match="draws none"):
         Sampler({"z": Z}, data, 2, 0, CPU, flip=True)
+
+
+@pytest.mark.parametrize(
+    ("declared", "array", "there"),
+    [((3,), (5,), "5"), ((3,), (), "one number"), ((), (2, 2), "2×2"), ((1, 2, 2), (1, 4, 4), "1×4×4")],
+    ids=["longer", "a number", "no number", "other sides"],
+)
+def test_an_array_has_the_shape_that_its_input_declares(
+    declared: tuple[int, ...], array: tuple[int, ...], there: str
+) -> None:
+    data = Dataset("x", "x", {"images": np.zeros((4, *SHAPE), np.float32), "extra": np.zeros((4, *array), np.float32)})
+    with pytest.raises(GantoolError, match=f"takes 'extra' as .* a sample; the data 'x' has {there}"):
+        Sampler({"extra": Input("extra", declared, "data", array="extra")}, data, 2, 0, CPU)
+    Sampler({"extra": Input("extra", array, "data", array="extra")}, data, 2, 0, CPU)

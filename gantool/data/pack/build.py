@@ -24,7 +24,7 @@ from gantool.data.readers.folder import SizesDiffer
 from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError
 from gantool.system import locking
-from gantool.system.files import DISK_FULL, read_json, replacing_folder, write_json
+from gantool.system.files import DISK_FULL, read_json, recover, replacing_folder, write_json
 from gantool.system.terminal import megabytes
 
 __all__ = ["BrokenFiles", "Options", "Progress", "Summary", "broken_files", "pack", "save"]
@@ -121,9 +121,12 @@ def pack(
     return Summary(description, size, time.monotonic() - start, writer.mark.done - began.done)
 
 
-def save(data: Dataset, folder: Path) -> None:
-    """Write `data` as the pack `folder`; images in floats are rounded to 8 bits. GantoolError when `folder` exists."""
-    if folder.exists():
+def save(data: Dataset, folder: Path, *, replace: bool = False) -> None:
+    """Write `data` as the pack `folder`; images in floats are rounded to 8 bits.
+
+    GantoolError when `folder` exists, unless it is to be replaced.
+    """
+    if folder.exists() and not replace:
         raise GantoolError(f"{folder} exists.", "Name another folder, or remove it.")
     source = ArraySource(data, Options(), data.source)
     with replacing_folder(folder) as new:
@@ -157,6 +160,9 @@ class Partial:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Exclude other processes. GantoolError when one is packing, or the folder can't be made."""
+        recover(self.folder)
+        if self.plan.exists() and not self.rows.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)  # a kill came between the two lines of `finish`
         self._check_out()
         if self.folder.exists() and not (self.folder.is_dir() and self._is_ours()):
             raise GantoolError(
@@ -186,8 +192,7 @@ class Partial:
         if earlier.get("plan") == plan:
             with contextlib.suppress(GantoolError, ValidationError):
                 mark = _MARK.validate_python(read_json(self.mark))
-                for half in self.rows.glob(".*.tmp"):  # of a pack.json that was being written
-                    half.unlink()
+                recover(self.rows)
                 return mark, dict(earlier.get("found", {}))
         elif earlier:
             on_note(f"{self.folder} is of other data or options: starting anew.")

@@ -1,4 +1,4 @@
-"""What is packed: the arrays of a data set, row by row, or the image files of a folder, decoded in processes."""
+"""What is packed: arrays, row by row, or the image files of a folder or zip archive, decoded in processes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from gantool.data.images import (
     FITS,
     Fit,
     as_bytes,
-    channels_first,
-    check_images,
     check_pictures,
     is_paired,
     resize,
@@ -33,9 +31,10 @@ from gantool.data.images import (
 )
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.writer import Batch, Layout
-from gantool.data.readers.folder import SizesDiffer, find_images
+from gantool.data.readers.archive import checksum, is_archive
+from gantool.data.readers.folder import SizesDiffer, find_images, name_of
 from gantool.data.readers.labels import find_labels
-from gantool.data.readers.npy import open_npy, release
+from gantool.data.readers.npy import map_npy, release
 from gantool.errors import GantoolError, excerpt
 from gantool.system.subprocesses import in_order
 
@@ -60,9 +59,9 @@ class Options:
 
 
 def is_folder_of_files(source: str) -> bool:
-    """Whether `source` is a folder of image files: not a pack, and not the name of another data set."""
+    """Whether `source` is a folder or zip archive of image files: not a pack, and not the name of another data set."""
     path = Path(source)
-    return path.is_dir() and not is_pack(path) and not (is_bare(source) and source in names())
+    return is_archive(path) or (path.is_dir() and not is_pack(path) and not (is_bare(source) and source in names()))
 
 
 def open_source(source: str, options: Options) -> ArraySource | FolderSource:
@@ -83,7 +82,7 @@ def open_source(source: str, options: Options) -> ArraySource | FolderSource:
             "Leave --labels out to keep the labels that it has, or give --labels none.",
         )
     if path.suffix.lower() == ".npy" and path.is_file():
-        return ArraySource(_map_npy(path), options, source, _signature(path.parent, [path.name]))
+        return ArraySource(map_npy(path), options, source, _signature(path.parent, [path.name]))
     data = load(source)
     return ArraySource(data, options, source, data.fingerprint)
 
@@ -151,18 +150,6 @@ class ArraySource:
         return resize(rows, options.size, f"{self.data.source}: {name}", options.fit, colour(options.background))
 
 
-def _map_npy(path: Path) -> Dataset:
-    """The images in a .npy file, a memory map: uint8 only, as the range of floats would have to be found first."""
-    array: np.ndarray = open_npy(path)
-    check_images(array.shape, array.dtype, str(path))
-    if array.dtype != np.uint8:
-        raise GantoolError(
-            f"{path} holds {array.dtype}; a .npy file is packed when it holds uint8.",
-            "Convert it to uint8, or save the floats as .npz.",
-        )
-    return Dataset(path.stem, str(path), {"images": channels_first(array)})
-
-
 @dataclass(frozen=True)
 class _Job:
     folder: Path
@@ -181,7 +168,7 @@ class _Decoded:
 
 
 class FolderSource:
-    """The image files in the folder `path`; `prepare` has to be called before `batches`.
+    """The image files in the folder or zip archive `path`; `prepare` has to be called before `batches`.
 
     `description`: for pack.json. `plan`: equal plans make equal packs.
     """
@@ -197,7 +184,7 @@ class FolderSource:
             digest = Dataset("", "", {"labels": self.labels}).fingerprint + json.dumps(found.class_names)
         self.plan = _plan(options, source=_signature(path, self.names), label_digest=digest)
         self.description: dict[str, Any] = {
-            "name": path.resolve().name or "images",
+            "name": name_of(path),
             "source": str(path),
             "licence": options.licence or "",
             "size": options.size,
@@ -279,12 +266,16 @@ class FolderSource:
 
 
 def _signature(folder: Path, names: Sequence[str]) -> str:
-    """SHA-256 over names, sizes and times of change."""
+    """SHA-256 over names, sizes and times of change; in a zip archive, checksums."""
     digest = hashlib.sha256()
+    archive = is_archive(folder)
     for name in names:
         try:
-            status = os.stat(folder / name)  # noqa: PTH116 — a million of them
-            seen = f"{status.st_size} {status.st_mtime_ns}"
+            if archive:
+                seen = checksum(folder, name)
+            else:
+                status = os.stat(folder / name)  # noqa: PTH116 — a million of them
+                seen = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
             seen = "gone"
         digest.update(os.fsencode(name) + f"\0{seen}\n".encode())

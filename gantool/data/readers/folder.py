@@ -1,4 +1,4 @@
-"""Data from a folder of image files, sub-folders included."""
+"""Data from a folder of image files, sub-folders included, or from a zip archive of one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from gantool.data.dataset import Dataset, check_bytes, check_sides
 from gantool.data.image_files import SUFFIXES, BrokenImage, Preparation, decode, is_grey, strict_decoding
 from gantool.data.images import darkness
+from gantool.data.readers.archive import file_names, is_archive
 from gantool.data.readers.labels import DATASET_JSON, find_labels
 from gantool.errors import GantoolError, excerpt
 from gantool.system.machine import usable_cores
@@ -23,7 +24,7 @@ MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note recommends a pack
 
 
 def load_folder(path: Path, size: int | None = None) -> Dataset:
-    """The images under `path` in the order of their names, uint8 (N, C, H, W).
+    """The images under `path`, a folder or a zip archive, in the order of their names, uint8 (N, C, H, W).
 
     C is 1 when all files are greyscale, else 3. Labels are those of `find_labels`. Hidden files are skipped; links to
     files are followed, links to folders are not. Without `size` all images must have the same sides; with it each is
@@ -48,15 +49,59 @@ def load_folder(path: Path, size: int | None = None) -> Dataset:
         notes.append(
             f"{len(files):,} files are decoded at every start; `{command}` does it once, then give `--data pack`"
         )
-    return Dataset(path.resolve().name or "images", str(path), arrays, found.class_names, notes=tuple(notes))
+    return Dataset(name_of(path), str(path), arrays, found.class_names, notes=tuple(notes))
+
+
+def name_of(path: Path) -> str:
+    """What the data in the folder or archive `path` is called."""
+    return (path.stem if is_archive(path) else path.resolve().name) or "images"
 
 
 def find_images(path: Path) -> tuple[list[str], list[str]]:
-    """The image files under `path`, sorted, and notes on what else lies there.
+    """The image files under `path`, a folder or a zip archive, sorted, and notes on what else lies there.
 
     Names are relative to `path`, with `/` between folders; a million of them take about 150 MB. GantoolError when
     there are none.
     """
+    if is_archive(path):
+        names, others, links = _listed_in_archive(path)
+    else:
+        names, others, links = _listed_in_folder(path)
+    notes = []
+    if others:
+        kinds = ", ".join(
+            f"{count} {suffix}" for suffix, count in sorted(others.items(), key=lambda item: (-item[1], item[0]))
+        )
+        notes.append(f"ignored, as they are not images: {excerpt(kinds)}")
+    if links:
+        notes.append(f"linked folders not followed: {links}")
+    if not names:
+        aside = f" ({'; '.join(notes)})" if notes else ""
+        raise GantoolError(
+            f"{path} holds no images{aside}.",
+            "Give a folder or a zip archive that holds PNG, JPEG, WebP, BMP, GIF, TIFF … files, at any depth.",
+        )
+    names.sort(key=lambda name: name.replace("/", "\0"))  # the order of the names' parts, without a list of each
+    return names, notes
+
+
+def _listed_in_archive(path: Path) -> tuple[list[str], Counter[str], int]:
+    names: list[str] = []
+    others: Counter[str] = Counter()
+    for name in file_names(path):
+        parts = name.split("/")
+        if any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX":
+            continue
+        suffix = os.path.splitext(parts[-1])[1].lower()  # noqa: PTH122 — fast
+        if suffix in SUFFIXES:
+            names.append(name)
+        elif name != DATASET_JSON:
+            others[suffix or "without a suffix"] += 1
+    return names, others, 0
+
+
+def _listed_in_folder(path: Path) -> tuple[list[str], Counter[str], int]:
+    """The images, how many other files there are of each suffix, and how many linked folders."""
     names: list[str] = []
     others: Counter[str] = Counter()
     links = 0
@@ -73,22 +118,7 @@ def find_images(path: Path) -> tuple[list[str], list[str]]:
                 names.append(inside + entry)
             elif inside + entry != DATASET_JSON:
                 others["pipe or device" if suffix in SUFFIXES else suffix or "without a suffix"] += 1
-    notes = []
-    if others:
-        kinds = ", ".join(
-            f"{count} {suffix}" for suffix, count in sorted(others.items(), key=lambda item: (-item[1], item[0]))
-        )
-        notes.append(f"ignored, as they are not images: {excerpt(kinds)}")
-    if links:
-        notes.append(f"linked folders not followed: {links}")
-    if not names:
-        aside = f" ({'; '.join(notes)})" if notes else ""
-        raise GantoolError(
-            f"{path} holds no images{aside}.",
-            "Give a folder that holds PNG, JPEG, WebP, BMP, GIF, TIFF … files, at any depth.",
-        )
-    names.sort(key=lambda name: name.replace("/", "\0"))  # the order of the names' parts, without a list of each
-    return names, notes
+    return names, others, links
 
 
 def _special(entry: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gantool.data.dataset import MAX_CLASSES
+from gantool.data.readers.archive import is_archive, read_entry
 from gantool.errors import GantoolError, excerpt
 from gantool.system.files import parse_json, read_bounded
 
@@ -35,7 +36,7 @@ class Labels:
 
 
 def find_labels(path: Path, names: Sequence[str], given: str | None = None) -> Labels:
-    """The labels of the files `names` in the folder `path`.
+    """The labels of the files `names` in the folder or zip archive `path`.
 
     `given`: folders, none or a CSV file; None: those of dataset.json, else folders, when there are any. GantoolError
     for folders that are no classes, and a file that does not fit.
@@ -44,8 +45,8 @@ def find_labels(path: Path, names: Sequence[str], given: str | None = None) -> L
         return Labels()
     if given not in (None, "folders"):
         return Labels(*read_labels(Path(given), names), Path(given).name)
-    if given is None and os.path.isfile(path / DATASET_JSON):  # noqa: PTH113 — never raises, as Path's does
-        return _labels_of_json(path / DATASET_JSON, names)
+    if given is None and (content := _dataset_json(path)) is not None:
+        return _labels_of_json(path / DATASET_JSON, content, names)
     found = _labels_of_folders(names)
     if given and found.labels is None:
         why = found.notes[-1] if found.notes else "there are fewer than two sub-folders with images"
@@ -94,9 +95,22 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
-def _labels_of_json(file: Path, names: Sequence[str]) -> Labels:
+def _dataset_json(path: Path) -> bytes | None:
+    """What is in the dataset.json of the folder or zip archive `path`, when it has one."""
+    file = path / DATASET_JSON
+    if is_archive(path):
+        try:
+            return read_entry(path, DATASET_JSON, MAX_DATASET_JSON)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise GantoolError(f"{file} can't be read: {error}.", "Pack the archive anew, or get it again.") from error
+    return read_bounded(file, MAX_DATASET_JSON) if os.path.isfile(file) else None  # noqa: PTH113 — never raises
+
+
+def _labels_of_json(file: Path, content: bytes, names: Sequence[str]) -> Labels:
     """The labels in a dataset.json of StyleGAN: {"labels": [["00000/img0.png", 3], …]}; null for none."""
-    value = parse_json(read_bounded(file, MAX_DATASET_JSON), file)
+    value = parse_json(content, file)
     listed = value.get("labels") if isinstance(value, dict) else None
     if listed is None:
         return Labels()

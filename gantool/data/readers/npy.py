@@ -15,6 +15,8 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
+from gantool.data.dataset import MIN_SIDE, Dataset
+from gantool.data.images import channels_first, check_images, sides_of
 from gantool.errors import GantoolError
 from gantool.system.files import reading, regular_size
 
@@ -43,6 +45,24 @@ def open_npy(path: Path) -> np.memmap:
         raise GantoolError(
             f"{path} is damaged, or no .npy file: {error}.", "Write it anew, or get it again."
         ) from error
+
+
+def map_npy(path: Path) -> Dataset:
+    """The images in a .npy file, a memory map: uint8 only, as the range of floats would have to be found first."""
+    array: np.ndarray = open_npy(path)
+    sides = sides_of(array.shape)
+    if sides is None or min(sides) < MIN_SIDE:
+        raise GantoolError(
+            f"{path} has shape {array.shape}: no images, (N, H, W), (N, H, W, C) or (N, C, H, W).",
+            "Reshape it. Audio and volumes come from a plugin's data set: docs/plugins.md.",
+        )
+    check_images(array.shape, array.dtype, str(path))
+    if array.dtype != np.uint8:
+        raise GantoolError(
+            f"{path} holds {array.dtype}; a .npy file is packed when it holds uint8.",
+            "Convert it to uint8, or save the floats as .npz.",
+        )
+    return Dataset(path.stem, str(path), {"images": channels_first(array)})
 
 
 def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:

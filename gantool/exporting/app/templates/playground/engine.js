@@ -49,9 +49,10 @@ function makeEngine(ort, post) {
     return { pixels: result[facts.output].data.slice(), ms: spent };
   }
 
-  const scaled = (latents, psi) => (psi === 1 ? latents : latents.map((part) => ({
-    ...part, values: part.values.map((value) => value * psi),
-  })));
+  /** Truncation scales one latent, never noise inputs. */
+  const scaled = (latents, psi) => (psi === 1 ? latents : latents.map((part) => (
+    part.name === facts.truncation ? { ...part, values: part.values.map((value) => value * psi) } : part
+  )));
 
   /** From a to b on the sphere that normal latents lie near; on a line where the two point the same way. */
   function slerp(a, b, t) {

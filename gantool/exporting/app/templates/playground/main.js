@@ -9,6 +9,7 @@ async function start() {
     latents: MANIFEST.latents.map(({ name, shape }) => ({ name, shape })),
     label: LABEL ? LABEL.name : null,
     output: MANIFEST.output.name,
+    truncation: TRUNCATION,
   });
   document.documentElement.dataset.engine = engine.place;
   $("loading").hidden = true;

@@ -4,6 +4,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const MANIFEST = DATA.manifest;
 const [HEIGHT, WIDTH, CHANNELS] = MANIFEST.output.shape;
 const LABEL = MANIFEST.inputs.find((item) => item.distribution === "label") || null;
+const TRUNCATION = MANIFEST.truncation; // the latent that ψ scales; "": none, so there is no slider
 const MAX_INDEX = 2 ** 47;
 const SEED_BITS = 64;
 

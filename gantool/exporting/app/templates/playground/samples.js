@@ -133,6 +133,7 @@ function makeSamples({ ask, changed, open, choose }) {
     if (to >= 0 && to < tiles.length) tiles[to].button.focus();
   });
 
+  $("truncation").hidden = !TRUNCATION;
   if (LABEL) {
     $("classes").hidden = false;
     const choices = [["all", "All"], ...Array.from({ length: LABEL.classes }, (_, i) => [String(i), className(i)])];

@@ -37,7 +37,7 @@ const FIELDS = {
   seed: [parseSeed, String],
   first: [parseIndex, String],
   count: [(v) => (COUNTS.includes(Number(v)) ? Number(v) : null), String],
-  psi: [(v) => (within(v, 0, 2) ? Number(v) : null), String],
+  psi: [(v) => (TRUNCATION && within(v, 0, 2) ? Number(v) : null), String],
   label: [(v) => (LABEL && /^\d+$/.test(v) && Number(v) < LABEL.classes ? Number(v) : null), String],
   a: [parsePlace, placeText],
   b: [parsePlace, placeText],
