@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from gantool.benching.timing import rate  # nothing else comes with it
+from gantool.system.machine import usable_cores
 from gantool.system.subprocesses import JsonProcess, json_input, json_output
 
 GENERATORS = {"mlp 28": ("mlp", (1, 28, 28)), "dcgan 32": ("dcgan", (3, 32, 32)), "dcgan 64": ("dcgan", (3, 64, 64))}
@@ -125,7 +125,7 @@ def _torch(folder: Path, latent: tuple[int, ...], request: dict[str, Any]) -> Co
 
     kind, precision = request["kind"], request.get("precision", "fp32")
     device = torch.device(request["device"])
-    torch.set_num_threads(request["threads"] or os.cpu_count() or 1)
+    torch.set_num_threads(request["threads"] or usable_cores())
     torch.manual_seed(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = True

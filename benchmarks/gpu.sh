@@ -89,6 +89,8 @@ part throughput 130 "${throughput[@]}" --minutes 2 --contenders "${eager[@]}" --
 # only files that have such tests: others import what this machine may not have
 mapfile -t tests < <(grep -rlE 'mark\.gpu|needs_cuda' tests --include='test_*.py' | sort)
 part tests 90 "$python" -m pytest -m gpu -rs -p no:cacheprovider "${tests[@]}"
+part torchrun 40 "$python" -m torch.distributed.run --nproc-per-node "$(echo "$gpu" | wc -l)" -m gantool train dcgan \
+  --size 32 --steps 200 --runs "$out/torchrun"
 part files 60 bash -c files
 part half 30 "$python" -m gantool export --runs "$out/runs" -o "$out/dcgan" --onnx --seeded --half --half-weights
 part bench 80 bash -c bench
@@ -99,9 +101,7 @@ part train 30 "$python" benchmarks/train.py --device cuda --engine graph --round
 part compiled 100 "${throughput[@]}" --minutes 1.2 --contenders "${compiled[@]}" --json "$out/throughput-cuda-compiled.json"
 part train-eager 30 "$python" benchmarks/train.py --device cuda --engine eager --rounds 3 --seconds 1 --json "$out/train-eager.json"
 part train-tf32 30 "$python" benchmarks/train.py --device cuda --precision tf32 --rounds 3 --seconds 1 --json "$out/train-tf32.json"
-part torchrun 40 "$python" -m torch.distributed.run --nproc-per-node "$(echo "$gpu" | wc -l)" -m gantool train dcgan \
-  --size 32 --steps 200 --runs "$out/runs"
 part quality 120 "$python" benchmarks/quality.py --device cuda --seeds 0 --json "$out/quality.json" --plot "$out/quality.png"
-rm -rf "$out/runs"
+rm -rf "$out/runs" "$out/torchrun"
 echo "All of it: $SECONDS s of $limit; $failures part(s) failed; $out/summary.json"
 ((failures == 0))

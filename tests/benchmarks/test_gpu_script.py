@@ -18,8 +18,8 @@ from gantool import __version__
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.sh"
 GPU = "NVIDIA H200, 580.65.06, 143771 MiB"
 PARTS = [
-    "doctor", "throughput", "tests", "files", "half", "bench", "shards", "train", "compiled", "train-eager",
-    "train-tf32", "torchrun", "quality",
+    "doctor", "throughput", "tests", "torchrun", "files", "half", "bench", "shards", "train", "compiled", "train-eager",
+    "train-tf32", "quality",
 ]  # fmt: skip
 # fails where it is told to, hangs where it is told to, and writes down its arguments
 PYTHON = """#!/usr/bin/env bash
@@ -70,7 +70,7 @@ def test_every_part_runs_and_is_told(tmp_path: Path) -> None:
         "benchmarks/throughput.py --device cuda",
         "--contenders torch eager torch eager, TF32",
         # without a kind of file and a precision of its own, `export --half` writes no float32 file
-        f"-m gantool export --runs {out}/runs -o {out}/dcgan --onnx --seeded\n",
+        f"-m gantool export --runs {out}/runs -o {out}/dcgan --onnx --seeded --pt2\n",
         f"-m gantool bench {out}/dcgan/generator.onnx --full --minutes 1",
         "--count 400000",
         "-m pytest -m gpu",
