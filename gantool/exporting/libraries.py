@@ -49,7 +49,10 @@ def first_line(error: BaseException) -> str:
     """The first 300 characters of the innermost cause: the libraries wrap it in words of their own, in colour."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
+    first, _, rest = str(error).strip().partition("\n")
+    if "TorchScript interpreter" in first:  # its traceback follows, and then what happened
+        first = rest.rpartition("\n")[2]
+    return first[:300] or type(error).__name__
 
 
 def example(inputs: Sequence[Input]) -> tuple[Tensor, ...]:

@@ -38,6 +38,9 @@ REFUSED: dict[str, dict[str, str]] = {
     "complex": {OF_ONNX: "No ONNX function found for .*complex"},
     "lstm-projected": {OF_ONNX: r"^generator\.onnx failed to run: .* LSTM node"},
     "attention-fused": {OF_ONNX: "only 4D query, key, and value are supported"},
+    "tuple": {ANY: "returns a tuple"},
+    "scripted": {OF_ONNX: "layer.inner.0.weight is not", "pt2": "layer.inner.0.weight is not"},
+    "modulated-grouped": {OF_ONNX: "torch can't export this generator", SCRIPT: "does not run: .*RuntimeError"},
     "own-gradient": {SCRIPT: "Could not export Python function call 'OwnGradient'"},
 }
 QUICK = {
