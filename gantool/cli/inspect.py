@@ -91,7 +91,4 @@ def _value(value: object) -> str:
 
 def _number(entry: object, key: str) -> float:
     value = entry.get(key) if isinstance(entry, dict) else None
-    try:
-        return float(value) if isinstance(value, int | float) else float("nan")
-    except OverflowError:
-        return float("nan")
+    return float(value) if isinstance(value, int | float) else float("nan")

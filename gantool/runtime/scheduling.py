@@ -41,7 +41,7 @@ DEVICE_SHARE = 1 / 16  # of its memory for the activations of one call; two call
 ACTIVATIONS = 64
 UNKNOWN_DEVICE_BYTES = 4e9
 # Of `memory_limit`, several times what any generator takes that was tried.
-LEAST_MEMORY = 2**31
+LEAST_MEMORY, MOST_MEMORY = 2**31, 2**48
 MAX_COPIES = 64  # of the weights
 MAX_ACTIVATIONS = 1024  # of a sample, in multiples of its output
 
@@ -78,7 +78,7 @@ def memory_limit(size: int, seconds: float, available: int, batch: int | None, o
     A small graph may compute any amount of data; this keeps it from taking the machine's memory.
     """
     rows = available * (batch or (call_rows(seconds) if seconds else MAX_ROWS))
-    return LEAST_MEMORY + MAX_COPIES * size + MAX_ACTIVATIONS * rows * output_bytes
+    return min(MOST_MEMORY, LEAST_MEMORY + MAX_COPIES * size + MAX_ACTIVATIONS * rows * output_bytes)
 
 
 def power_of_two(count: int) -> int:

@@ -67,7 +67,7 @@ def test_changed_weights_are_told(cli: Run, exported_run: RunDir, tmp_path: Path
     "fields",
     [
         {"architecture": {"config": [1, 2], "name": None}},
-        {"parity": {"a": 3, "b": {"value": "x"}, "c": {"value": 10**400, "limit": None}}},
+        {"parity": {"a": 3, "b": {"value": "x"}, "c": {"value": 10**19, "limit": None}}},
         {"licence": "[bold red]not markup[/] \ud800"},
         {"data": {}, "training": {}, "versions": {}, "golden": []},
     ],

@@ -169,7 +169,7 @@ def test_shapes_that_no_manifest_should_say(plain: Path, tmp_path: Path) -> None
     assert Generator(edited(plain, tmp_path / "g.onnx", silent)).sample(2).shape == (2, 8, 8, 1)
 
 
-@pytest.mark.parametrize("classes", [0, -1, 10**30])
+@pytest.mark.parametrize("classes", [0, -1, 10**19])
 def test_classes_that_there_can_not_be(conditional_export: Path, tmp_path: Path, classes: int) -> None:
     def change(described: Manifest) -> Manifest:
         z, label = described.inputs
