@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -66,8 +66,9 @@ def evaluate(
     `best`. `data`, `size`: what to compare with; default: what it was trained on. `extractor`: digits, inception (with
     `inception_weights`), pixels, or a TorchScript file: opening one runs code in it. `samples`: fakes, and at most as
     many reals; default: as many as the data has, 10,000 at most. `floor` evaluates one half of the data against the
-    other, `ceiling` noise. `output`: a folder for evaluation.json and neighbours.png, or a .png; default: evaluation/
-    in the run, NAME.evaluation/ beside a file. `say`: is told of what a person should know.
+    other, `ceiling` noise: of the newest run's data unless `data` is given, of the digits without a run. `output`: a
+    folder for evaluation.json and neighbours.png, or a .png; default: evaluation/ in the run, NAME.evaluation/ beside a
+    file. `say`: is told of what a person should know.
 
     GantoolError when something is missing or does not fit; ArgumentError for an argument that is wrong.
     """
@@ -84,13 +85,14 @@ def evaluate(
     target = pick_device(device)
     notes: tuple[str, ...] = ()
     if floor or ceiling:
-        dataset = load(source or "digits", size)
+        dataset = _origin_of_newest(Path(runs)).load(source, size)[0]
         judged = _floor(dataset, seed) if floor else _ceiling(dataset, seed)
     else:
         given = None if run is None else name_of(run)
         at = None if step is None else str(step)
         judged, origin = _find(given, Path(runs), at, seed, target, say)
-        dataset, notes = origin.load(source, size, judged)
+        dataset, notes = origin.load(source, size)
+        _check_shape(judged, dataset)
     with _bars(progress) as watch:
         found = evaluation.evaluate(
             judged.draw(dataset.class_counts or judged.class_counts),
@@ -160,19 +162,20 @@ def draw_from(source: Source, seed: int, device: torch.device, class_counts: Seq
 
 @dataclass(frozen=True)
 class _Origin:
-    """The data that a generator was trained on; `source` is None when only its name is known."""
+    """The data that `path` was trained on; `source` is None when only its name is known."""
 
+    path: Path | None
     name: str
     source: str | None
     size: int | None
     fingerprint: str | None
 
-    def load(self, given: str | None, size: int | None, judged: _Subject) -> tuple[Dataset, tuple[str, ...]]:
-        """Load the data to compare with, `given` or this, and notes. GantoolError: it is not there or does not fit."""
+    def load(self, given: str | None, size: int | None) -> tuple[Dataset, tuple[str, ...]]:
+        """Load the data to compare with, `given` or this, and notes. GantoolError: it is not there or has changed."""
         source = given or self.source
         if source is None:
             raise GantoolError(
-                f"{judged.path} was trained on {self.name!r}, but does not say where that is.",
+                f"{self.path} was trained on {self.name!r}, but does not say where that is.",
                 "Name it: --data FOLDER or FILE.",
             )
         try:
@@ -181,17 +184,12 @@ class _Origin:
             if given:
                 raise
             raise GantoolError(error.message, "Say where the data is now: --data FOLDER or FILE.") from error
-        if data.spec.shape != judged.spec.shape:
-            raise GantoolError(
-                f"{judged.path} makes samples of {judged.spec}; those of {source!r} are {data.spec}.",
-                "Give data of that shape: --data FOLDER or FILE, or --size PIXELS.",
-            )
         if self.fingerprint in (None, data.fingerprint):
             return data, ()
         if given:
             return data, (f"{source} is not what it was trained on: memorisation can't be measured.",)
         raise GantoolError(
-            f"The data {source!r} is not what {judged.path} was trained on "
+            f"The data {source!r} is not what {self.path} was trained on "
             f"(fingerprint {data.fingerprint[:12]}…, then {self.fingerprint[:12]}…).",
             f"Restore the old data, or compare with this anyway: --data {source}",
         )
@@ -216,6 +214,28 @@ class _Subject:
     available: int | None = None
     against: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+
+
+def _check_shape(judged: _Subject, data: Dataset) -> None:
+    if data.spec.shape != judged.spec.shape:
+        raise GantoolError(
+            f"{judged.path} makes samples of {judged.spec}; those of {data.source!r} are {data.spec}.",
+            "Give data of that shape: --data FOLDER or FILE, or --size PIXELS.",
+        )
+
+
+def _origin_of_newest(runs: Path) -> _Origin:
+    """The data of the newest run; the built-in digits when there is no run."""
+    try:
+        run = rundir.newest(runs)
+    except GantoolError:
+        return _Origin(None, "digits", "digits", None, None)
+    return _origin_of_run(run)
+
+
+def _origin_of_run(run: RunDir) -> _Origin:
+    data = run.read().data
+    return _Origin(run.path, data.name, data.source, data.size, data.fingerprint)
 
 
 def _find(
@@ -267,7 +287,7 @@ def _run(
         folder=run.path / "evaluation" / f"step-{reached:08d}",
         notes=notes,
     )
-    return subject, _Origin(data.name, data.source, data.size, data.fingerprint)
+    return subject, _origin_of_run(run)
 
 
 def _file(path: Path, seed: int) -> tuple[_Subject, _Origin]:
@@ -302,7 +322,7 @@ def _origin(path: Path, manifest: Manifest, side: int | None) -> _Origin:
     name, fingerprint = manifest.data.get("name", "data"), manifest.data.get("fingerprint")
     run = RunDir(path.resolve().parent.parent)
     if run.export == path.resolve().parent and (run.path / "run.json").is_file():
-        data = run.read().data
-        if data.fingerprint == fingerprint:
-            return _Origin(data.name, data.source, data.size, data.fingerprint)
-    return _Origin(name, name if name in names() else None, side or None, fingerprint)
+        found = _origin_of_run(run)
+        if found.fingerprint == fingerprint:
+            return replace(found, path=path)
+    return _Origin(path, name, name if name in names() else None, side or None, fingerprint)

@@ -128,7 +128,8 @@ class Bar(Display):
             TextColumn("ETA"),
             TimeRemainingColumn(),
         )
-        self.info, self.meter, self.per_step, self.read = info, state.meter, state.data_per_step(), 0.0
+        self.info, self.meter, self.read = info, state.meter, 0.0
+        self.per_step = float(max(state.rows_per_step().values(), default=0))
         self.asked_to_stop = False
         self.task = self.progress.add_task("", total=info.steps, completed=state.step, speed="…")
         self.losses = Text()

@@ -92,8 +92,8 @@ class Run:
     ) -> Run:
         """Train on, from the newest checkpoint; `changes`: options that may change, such as `steps=8000`.
 
-        On the same device it gives the weights of a run that was never stopped. `progress`, `callback` and Ctrl-C: as
-        in `gantool.train`.
+        On the same CPU it gives the weights of a run that was never stopped; on CUDA up to rounding. `progress`,
+        `callback` and Ctrl-C: as in `gantool.train`.
         """
         from gantool.api.session import resume
 

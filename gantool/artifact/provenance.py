@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from gantool import __version__
 from gantool.artifact.manifest import Manifest
-from gantool.errors import excerpt
+from gantool.errors import excerpt, printable
 
 SOFTWARE = f"gantool {__version__}"
 KEY = "gantool"  # the PNG keyword of the JSON
@@ -71,7 +71,7 @@ class Provenance:
         parts.append(f"made by {self.architecture or 'a model'}" + (f" at step {self.step}" if self.step else ""))
         if self.data:
             parts.append(f"trained on {self.data}" + (f" ({self.licence})" if self.licence else ""))
-        return ", ".join(parts) + "."
+        return printable(", ".join(parts)) + "."
 
 
 def of(manifest: Manifest, seed: int, first: int, count: int = 1, label: int | None = None) -> Provenance:

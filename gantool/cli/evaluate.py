@@ -45,7 +45,8 @@ def command(
     batch: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; exported files run on the CPU.")] = "auto",
     floor: Annotated[
-        bool, typer.Option("--floor", help="Compare one half of the data with the other: the best.")
+        bool,
+        typer.Option("--floor", help="Compare one half of the data (the newest run's) with the other: the best."),
     ] = False,
     ceiling: Annotated[bool, typer.Option("--ceiling", help="Compare uniform noise with the data: the worst.")] = False,
     output: Annotated[
@@ -118,5 +119,7 @@ def _title(judged: dict[str, Any]) -> str:
     return judged["path"] or {"floor": "one half of the data against the other"}.get(judged["kind"], "uniform noise")
 
 
-def _value(value: float, deviation: float | None) -> str:
+def _value(value: float | None, deviation: float | None) -> str:
+    if value is None:
+        return "–"
     return f"{value:.4g}" if deviation is None else f"{value:.4g} ± {deviation:.2g}"

@@ -31,11 +31,17 @@ def load(source: str, size: int | None = None) -> Dataset:
     if size is not None:
         check_size(size)
     found = _read(source, size)
+    found = replace(found, name=_utf8(found.name), class_names=tuple(map(_utf8, found.class_names)))
     missing = found.empty_classes
     if not missing:
         return found
     # a pack keeps the notes of its source: each once
     return replace(found, notes=tuple(dict.fromkeys((*found.notes, _absent(missing, len(found.class_counts))))))
+
+
+def _utf8(name: str) -> str:
+    """The name of a file or folder as text that every file can hold: bytes that are no UTF-8 are spelt out."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _absent(missing: tuple[str, ...], classes: int) -> str:

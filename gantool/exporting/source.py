@@ -24,7 +24,7 @@ from gantool.exporting.onnx_files.seeds import INDEX, OPSET, OPSETS, SEED
 from gantool.exporting.verify import Check
 from gantool.plugin.architecture import Input, SampleSpec
 from gantool.plugin.game import Game
-from gantool.run import best, checkpoint
+from gantool.run import best, checkpoint, verdict
 from gantool.run.rundir import RunDir
 from gantool.system.files import sha256_of
 from gantool.training.sampler import Sampler, class_ends, noise
@@ -110,6 +110,8 @@ def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step:
     else:  # no other checkpoint is used in its place
         path = best.path_of(run, step)
         state = checkpoint.load(path)
+    for text in verdict.at(run, int(state["step"])):
+        say(f"step {state['step']}: {text}")
     spec = SampleSpec(info.data.shape, info.data.classes)
     with torch.random.fork_rng(devices=[]):  # the caller's stream stays where it is
         game = build_game(plugin.architecture, config, spec, info.seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
 from gantool.runtime import Generator, trial
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
-from gantool.training.state import BATCH_NORM
+from gantool.training.state import BATCH_NORM, copied
 
 HINT = "`gantool.testing.check_architecture` narrows down what in the architecture does not export."
 
@@ -238,7 +237,7 @@ def _share(differences: Sequence[np.ndarray]) -> float:
 
 def _drift(generator: nn.Module, inputs: Arrays, samples: np.ndarray) -> float:
     """Mean |eval - train| over the deviation of the train samples; train means batch statistics, not dropout."""
-    training = copy.deepcopy(generator)
+    training = copied(generator)
     norms = [m for m in training.modules() if isinstance(m, BATCH_NORM)]
     if not norms:
         return 0.0

@@ -35,6 +35,7 @@ LEAST = 10  # samples: the Inception Score is a mean over ten parts
 UNBIASED = 2048  # with fewer samples the Fréchet distance is known to be far too high
 MANIFOLD_ROWS = 10_000  # rows whose distances to all others are computed
 MEMORY_ROWS = 1000  # fakes whose nearest training image is searched
+ALIKE = 1e-5  # mean distance of two reals over the mean length of their features: they are all the same
 MISSING = 0.1  # a class with less than this part of the reals' share is missing
 MEMORISATION_NOTE = (
     "Median distance of a fake to its nearest training sample, divided by that of a real to the nearest other one: "
@@ -49,11 +50,12 @@ Watch = Callable[[str, int], Advance]  # a task and its number of parts → is t
 
 @dataclass(frozen=True)
 class Figure:
-    """One number. `better`: the direction; `deviation`: over subsets, where the method takes some."""
+    """One number; None: the data leave nothing to compare with. `better`: the direction; `deviation`: over subsets,
+    where the method takes some."""
 
     key: str
     name: str
-    value: float
+    value: float | None
     better: Better
     deviation: float | None = None
 
@@ -202,16 +204,17 @@ def evaluate(
             raise GantoolError(f"{rows} {what} are too few to compare.", hint)
     reals = gather(extractor, data.images[real_rows], batch, watch("features of the reals", len(real_rows)))
     fakes, kept = _fakes(draw, count, extractor, batch, watch("fakes and their features", count))
+    figures = tuple(_figures(reals, fakes, extractor, seed, watch))
     return Evaluation(
         fakes=count,
         reals=len(real_rows),
         seed=seed,
-        figures=tuple(_figures(reals, fakes, extractor, seed, watch)),
+        figures=figures,
         classes=_classes(extractor, fakes, reals),
         memorisation=memorisation(
             kept, fakes.features[: len(kept)], reals.features, data.images, real_rows, trained_rows, watch
         ),
-        notes=(*data.notes, *notes, *_notes(extractor, count, len(real_rows), data)),
+        notes=(*data.notes, *notes, *_notes(extractor, count, len(real_rows), data, figures)),
         data=data,
         extractor=extractor,
         subject=subject or {},
@@ -247,7 +250,9 @@ def _figures(reals: Outputs, fakes: Outputs, extractor: Extractor, seed: int, wa
         side.features[torch.from_numpy(pick(len(side.features), MANIFOLD_ROWS, seed))] for side in (reals, fakes)
     )
     found = manifolds(some_reals, some_fakes, advance=watch("neighbours", len(some_reals) + 2 * len(some_fakes)))
-    ratio = found.fake_spread / found.real_spread if found.real_spread else 1.0
+    # distances of equal rows are the rounding of a product
+    alike = found.real_spread <= ALIKE * float(some_reals.norm(dim=1).mean())
+    ratio = None if alike else found.fake_spread / found.real_spread
     return [
         *figures,
         Figure("precision", "precision", found.precision, "higher"),
@@ -269,9 +274,11 @@ def _classes(extractor: Extractor, fakes: Outputs, reals: Outputs) -> Classes | 
     return Classes(extractor.class_names, shares(fakes.probabilities), shares(reals.probabilities))
 
 
-def _notes(extractor: Extractor, fakes: int, reals: int, data: Dataset) -> list[str]:
+def _notes(extractor: Extractor, fakes: int, reals: int, data: Dataset, figures: Sequence[Figure]) -> list[str]:
     """Reasons not to trust the figures."""
     notes = []
+    if any(figure.value is None for figure in figures):
+        notes.append("All reals are alike, so there is no diversity to compare with.")
     fewest = min(fakes, reals)
     if fewest <= extractor.dimension:
         notes.append(

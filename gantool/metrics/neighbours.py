@@ -230,4 +230,4 @@ def _nearest_reals(
     reals = torch.cat([candidates(row, row + 1) for row in own.tolist()])
     others, _ = nearest(reals, candidates, len(rows), own=own)
     advance(1)
-    return Space(len(rows), float(distances[:, 0].median()), float(others.median()), distances, rows[found.numpy()])
+    return Space(len(rows), float(np.median(distances[:, 0])), float(np.median(others)), distances, rows[found.numpy()])

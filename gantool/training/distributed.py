@@ -54,6 +54,9 @@ class Group:
         """Whether this process writes files and prints."""
         return self.rank == 0
 
+    def before_end(self, work: Callable[[], None]) -> None:
+        """Do `work` before the group is dissolved: captured graphs that hold work of NCCL have to go first."""
+
     def remember(self, run: Path) -> None:
         """Remember the run that this job began, for the processes that torchrun starts after a failure."""
         if self._memory is not None and self.leads:
@@ -114,6 +117,7 @@ class Torchrun(Group):
         super().__init__(store)
         self.rank, self.size, self.timeout = rank, size, timeout
         self._failures = f"gantool/{meeting}/failures"
+        self._before_end: list[Callable[[], None]] = []
         self._reached: dict[int, list[bool]] = {}  # a player's parameters → which of them got gradients at first
         # gloo for values on the CPU, NCCL for gradients on GPUs
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
@@ -125,6 +129,15 @@ class Torchrun(Group):
                 world_size=size,
                 timeout=timedelta(seconds=timeout),
             )
+
+    def before_end(self, work: Callable[[], None]) -> None:
+        self._before_end.append(work)
+
+    def end(self) -> None:
+        """Leave the others."""
+        for work in self._before_end:
+            work()
+        dist.destroy_process_group()
 
     def place(self, device: str | None, last: str = "auto") -> str:
         name = device or last.partition(":")[0]
@@ -299,7 +312,7 @@ def joined(tell: Callable[[Exception], object] = traceback.print_exception) -> I
         group.release()
         raise SystemExit(1) from error
     finally:
-        dist.destroy_process_group()
+        group.end()
         timer.cancel()
 
 

@@ -33,7 +33,7 @@ class Engine(Protocol):
     def run(self, state: State, turns: Sequence[Turn], batches: Sequence[dict[str, Tensor]]) -> None: ...
 
     def reset(self) -> None:
-        """Called when weights or optimizer states were replaced by other tensors."""
+        """Called when weights or optimizer states were replaced by other tensors, and before the group ends."""
 
 
 def choose(name: str, device: torch.device) -> str:
@@ -131,6 +131,8 @@ class Graph(Eager):
         self._captures: dict[tuple[int, ...], _Capture] = {}
 
     def reset(self) -> None:
+        if self._captures:
+            torch.cuda.synchronize()  # no graph may go while it runs
         self._runs.clear()
         self._captures.clear()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gantool.artifact import pictures
 from gantool.artifact.provenance import Provenance
 from gantool.errors import GantoolError
-from gantool.run import best, checkpoint, metrics_log
+from gantool.run import best, checkpoint, metrics_log, verdict
 from gantool.run.rundir import RunDir, RunInfo, Status
 from gantool.training.state import State
 from gantool.training.step import Diverged, iterate
@@ -72,6 +72,9 @@ def train(
     finally:
         state.sampler.close()
     _write(state, run, info)
+    if state.group.leads:
+        for text in verdict.at(run, state.step):
+            listener.noted(f"at the end, step {state.step}: {text}")
     return info.status
 
 

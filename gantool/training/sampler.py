@@ -78,6 +78,10 @@ class Sampler:
         """Passes over the data so far."""
         return max((p / self._streams[label].length for label, p in self._positions.items()), default=0.0)
 
+    def length(self, label: int | None) -> int:
+        """Rows of the data, or of one class that is drawn alone."""
+        return self._streams[label].length
+
     def draw(self, names: Iterable[str]) -> dict[str, Tensor]:
         """This process's part of a batch: name → tensor (N, *shape) on the device; samples are float32 in [-1, 1]."""
         batch: dict[str, Tensor] = {}

@@ -7,12 +7,14 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import BaseFileLock
 from pydantic import ValidationError
+from torch import Tensor
 
 from gantool import __version__
 from gantool.artifact import pictures
@@ -29,7 +31,7 @@ from gantool.training import augment
 from gantool.training import tensorboard as board
 from gantool.training.distributed import ALONE, LOCKED, Group
 from gantool.training.loop import Figures, no_figures
-from gantool.training.state import State, pick_device
+from gantool.training.state import State, copied, pick_device
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def start(
         flip=options.flip,
         diffaugment=policies,
     )
-    steps = recipe.steps if options.epochs is None else _steps(options.epochs, state, dataset)
+    _check_generator(state)
+    steps = recipe.steps if options.epochs is None else _steps(options.epochs, state)
     if options.tensorboard:
         board.require()
     _check_goal(options.keep_best, state)
@@ -168,7 +171,8 @@ def start(
 
 
 def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
-    """Take up a run from its newest sound checkpoint; on the same device exactly as if it had never stopped.
+    """Take up a run from its newest sound checkpoint; on the same CPU exactly as if it had never stopped, on
+    CUDA up to the rounding of algorithms that are not deterministic.
 
     `changes`: options that are to differ from now on; only changeable ones can. `data`: where the same data lies now,
     if it moved (its fingerprint must agree). Nothing on disk is changed until everything that can be wrong has been
@@ -212,7 +216,7 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
     except (RuntimeError, KeyError, ValueError) as error:
         raise misfit(path, info, plugin, error) from error
     if changes.get("epochs") is not None:
-        info.steps = _steps(changes["epochs"], state, dataset)
+        info.steps = _steps(changes["epochs"], state)
     info.steps = changes.get("steps", info.steps)
     if info.steps < state.step:
         raise GantoolError(
@@ -325,11 +329,30 @@ def _data_of(info: RunInfo) -> Dataset:
         raise GantoolError(error.message, f"{error.hint} {moved}".lstrip()) from error
 
 
-def _steps(epochs: float, state: State, data: Dataset) -> int:
+def _steps(epochs: float, state: State) -> int:
     """Iterations that draw the data `epochs` times."""
-    if not state.data_per_step():
+    rate = state.epochs_per_step()
+    if not rate:
         raise GantoolError("--epochs means nothing to an architecture that draws no data.", "Use --steps.")
-    return max(1, math.ceil(epochs * len(data) / state.data_per_step()))
+    return max(1, math.ceil(Fraction(str(epochs)) / rate))  # as a float it would be a little more or less
+
+
+def _check_generator(state: State) -> None:
+    """GantoolError unless the generator makes a tensor of samples in the declared shape."""
+    inputs, devices = state.fixed_inputs(2), [state.device] if state.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices), state.autocast():
+        made = copied(state.game.generator)(*inputs)
+    name, shape = type(state.game.generator).__name__, (2, *state.game.output.shape)
+    if not isinstance(made, Tensor):
+        raise GantoolError(
+            f"The generator {name} returns a {type(made).__name__}, not a tensor.",
+            "Return the samples alone from its forward; a loss can call the parts of the generator for anything else.",
+        )
+    if made.shape != shape:
+        raise GantoolError(
+            f"The generator {name} makes samples of shape {tuple(made.shape[1:])}; the game declares {shape[1:]}.",
+            "Make samples of spec.shape, or declare their shape in Game(output=…).",
+        )
 
 
 def _plugin_of(info: RunInfo) -> Plugin:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,7 @@ from gantool.plugin.train_options import Place
 from gantool.training import augment, engines
 from gantool.training.distributed import ALONE, Group
 from gantool.training.sampler import Sampler, labels_of, seed_for
-from gantool.training.step import Meter, Mover, Turn, alone
+from gantool.training.step import Meter, Mover, Turn, alone, drawn_by, turns_at
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
@@ -37,7 +40,15 @@ def build_game(architecture: Architecture, config: BaseModel, spec: SampleSpec, 
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    return architecture.build(config, spec)
+    game = architecture.build(config, spec)
+    for name, module in game.modules().items():
+        for path, parameter in module.named_parameters():
+            if isinstance(parameter, nn.UninitializedParameter):
+                raise GantoolError(
+                    f"The parameter {name}.{path} has no shape yet.",
+                    "Give the layer its sizes in place of a lazy one, or run the networks once at the end of `build`.",
+                )
+    return game
 
 
 class State:
@@ -72,7 +83,7 @@ class State:
             group.copy([*module.parameters(), *module.buffers()])  # other processors may have rounded otherwise
             module.to(device).train()
             if any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in module.modules()):
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                _to_channels_last(module)
                 self.sampler.memory_format = torch.channels_last
         self.ema = EMA(self.game.generator, recipe.ema_decay) if recipe.ema_decay else None
         self.optimizers = {
@@ -86,6 +97,8 @@ class State:
             for parameter in mover.parameters:
                 parameter.requires_grad_(False)
         self.engine.prepare(self.game)
+        # leaving NCCL may hang while a graph holds its work (github.com/pytorch/pytorch/issues/115388)
+        group.before_end(self.engine.reset)
         self.meter = Meter(device, group)
         self.step = 0
         self.seconds = 0.0
@@ -95,11 +108,20 @@ class State:
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def data_per_step(self) -> int:
-        """Rows of data that one iteration draws."""
-        data = {i.name for i in self.game.data}
-        moves = [m.moves for m in self.movers if data & set(m.player.draws)]
-        return self.sampler.batch_size * sum(moves)
+    def rows_per_step(self) -> dict[int | None, Fraction]:
+        """Rows of data that an iteration draws on average, of each class that is drawn alone (None: of all)."""
+        period = math.lcm(*(turn.every for turn in self.turns))
+        rows = Counter[int | None]()
+        for step in range(period):
+            for names in drawn_by(turns_at(self.turns, step)):
+                items = [self.game.draws[name] for name in names]
+                rows.update({item.label for item in items if item.distribution == "data"})
+        return {label: Fraction(count * self.sampler.batch_size, period) for label, count in rows.items()}
+
+    def epochs_per_step(self) -> Fraction:
+        """Passes over the data, as `Sampler.epoch` counts them, that an iteration makes on average."""
+        rows = self.rows_per_step()
+        return max((count / self.sampler.length(label) for label, count in rows.items()), default=Fraction(0))
 
     def sampling_generator(self) -> nn.Module:
         """The averaged generator (the trained one without an average), ready to sample."""
@@ -208,7 +230,7 @@ class EMA:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.module = copied(module)
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
@@ -228,19 +250,57 @@ def ready(module: nn.Module, draw: Callable[[int], Sequence[Tensor]], batches: i
     Running statistics do not fit averaged weights, and those of a short run have not converged (arXiv:1806.04498): both
     ruin samples in eval mode. `draw(n)` gives n inputs.
     """
-    copied = copy.deepcopy(module).eval().requires_grad_(False)
-    norms = [m for m in copied.modules() if isinstance(m, BATCH_NORM) and m.track_running_stats]
+    made = copied(module)
+    norms = [m for m in made.modules() if isinstance(m, BATCH_NORM) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over all batches
         norm.train()
     for _ in range(batches if norms else 0):
-        copied(*draw(size))
+        made(*draw(size))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
-    return copied
+    return made
+
+
+@torch.no_grad()  # parameters of scripted modules would be no leaves
+def copied(module: nn.Module) -> nn.Module:
+    """A copy in eval mode whose parameters take no gradients.
+
+    What a forward has computed and left in an attribute is copied without its graph: torch's old `weight_norm` keeps
+    its weight there. GantoolError for a module that holds what can't be copied.
+    """
+    computed = {id(t): t.detach().clone() for part in module.modules() for t in _computed(vars(part))}
+    try:
+        return copy.deepcopy(module, computed).eval().requires_grad_(False)
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
+        raise GantoolError(
+            f"{_uncopied(module)} can't be copied, as the average of the weights and samples need it: "
+            f"{str(error).partition(chr(10))[0]}",
+            "Keep no locks, files, generators or other objects of the process in a module's attributes.",
+        ) from error
+
+
+def _computed(value: object) -> Iterator[Tensor]:
+    """The tensors with a graph in the attributes of a module."""
+    if isinstance(value, Tensor):
+        if not value.is_leaf:
+            yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _computed(item)
+
+
+def _uncopied(module: nn.Module) -> str:
+    """The innermost part of `module` that can't be copied, by its path and class."""
+    for name, part in reversed(list(module.named_modules())):
+        try:
+            copy.deepcopy(part)
+        except Exception:  # noqa: BLE001 (whatever a plugin's objects raise)
+            return f"The layer {name or 'itself'} ({type(part).__name__}) of the generator"
+    return f"The generator ({type(module).__name__})"
 
 
 def pick_device(name: str) -> torch.device:
@@ -260,6 +320,14 @@ def pick_device(name: str) -> torch.device:
     if number and int(number) >= torch.cuda.device_count():
         raise GantoolError(f"The device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s).")
     return torch.device(name)
+
+
+@torch.no_grad()
+def _to_channels_last(module: nn.Module) -> None:
+    """As `module.to(memory_format=torch.channels_last)`, which refuses modules with tensors of five axes."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.contiguous(memory_format=torch.channels_last)
 
 
 def _check_precision(precision: str, device: torch.device) -> None:

@@ -62,7 +62,7 @@ def alone(mover: Mover) -> Turn:
 
 def iterate(state: State) -> None:
     """One iteration: every player moves. Nothing here reads the device, prints or touches a file."""
-    turns = [turn for turn in state.turns if state.step % turn.every == 0 for _ in range(turn.moves)]
+    turns = turns_at(state.turns, state.step)
     state.meter.at(state.step)
     state.engine.run(state, turns, _draw(state, turns))
     if state.ema:
@@ -70,14 +70,26 @@ def iterate(state: State) -> None:
     state.step += 1
 
 
-def _draw(state: State, turns: Sequence[Turn]) -> list[dict[str, Tensor]]:
-    """A batch for each turn. What a player reuses is what was drawn last in this iteration."""
-    batches, last = [], dict[str, Tensor]()
+def turns_at(turns: Sequence[Turn], step: int) -> list[Turn]:
+    """The turns of iteration `step`, each as often as it moves."""
+    return [turn for turn in turns if step % turn.every == 0 for _ in range(turn.moves)]
+
+
+def drawn_by(turns: Sequence[Turn]) -> list[list[str]]:
+    """What each turn of an iteration draws anew. What a player reuses is what was drawn last in this iteration."""
+    drawn, before = [], set[str]()
     for turn in turns:
-        kept = {name: last[name] for name in turn.reuses if name in last}
-        drawn = state.sampler.draw(name for name in turn.draws if name not in kept)
-        batches.append(kept | drawn)
-        last |= drawn
+        drawn.append([name for name in turn.draws if name not in turn.reuses or name not in before])
+        before.update(drawn[-1])
+    return drawn
+
+
+def _draw(state: State, turns: Sequence[Turn]) -> list[dict[str, Tensor]]:
+    """A batch for each turn."""
+    batches, last = [], dict[str, Tensor]()
+    for turn, names in zip(turns, drawn_by(turns), strict=True):
+        last |= state.sampler.draw(names)
+        batches.append({name: last[name] for name in turn.draws})
     return batches
 
 

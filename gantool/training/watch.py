@@ -3,10 +3,11 @@
 Alarms are cheap: they judge the fixed samples that a tick draws anyway, and the losses that it has read. They remember
 nothing but metrics.jsonl, so that a resumed run raises the same alarms as one that never stopped.
 
-Each alarm needs a stretch of at least TICKS ticks and STEPS (or RECENT) iterations. The thresholds come from trainings
-on the digits. In good ones (mlp, dcgan, wgan) diversity exceeds 0.08 by iteration 300 and ends between 0.4 and 1,
-samples change by at least 0.07 a tick, the adversarial loss stays below 6, and a discriminator that was right about
-everything for 600 iterations could still lose its lead. For bad ones see each threshold.
+Each alarm needs a stretch of at least TICKS ticks and STEPS (or RECENT) iterations. The thresholds, some of them in
+`run/verdict.py`, come from trainings on the digits. In good ones (mlp, dcgan, wgan) diversity exceeds 0.08 by iteration
+300 and ends between 0.4 and 1, samples change by at least 0.07 a tick, the adversarial loss stays below 6, and a
+discriminator that was right about everything for 600 iterations could still lose its lead. For bad ones see each
+threshold.
 """
 
 from __future__ import annotations
@@ -23,17 +24,15 @@ from torch.nn import functional as F
 from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.run.rundir import RunInfo
+from gantool.run.verdict import COLLAPSED, LOST, PINNED
 from gantool.training.state import State
 
 Record = dict[str, Any]
 
 TICKS, STEPS = 4, 1000  # the shortest stretch: before it, trainings that will do well can look as bad
 RECENT = 500  # iterations; a shorter stretch, for what no good training shows at any time
-COLLAPSED = 0.08  # diversity; constant generators have 0, those against a 50 times too fast lsgan critic 0.03 to 0.07
 FELL = 0.5  # of the best diversity after the first STEPS (in them the noise of untrained generators is diverse)
 STILL = 0.005  # sum of the changes in a stretch; a learning rate of 1e-8 gives 0.0006, good trainings more than 0.2
-PINNED = 0.995  # accuracy on reals and on fakes; mlp with lsgan has 1 and 1 once it makes nothing but ones
-LOST = 10.0  # adversarial loss; 50 times too fast discriminators give 11 to 20
 SIDE = 32  # cells a side to compare: single pixels average out, and large samples cost no more than small ones
 FAKES, REALS, BATCH = 1000, 5000, 250  # of the Fréchet distance: enough to compare ticks; `gantool evaluate` takes more
 

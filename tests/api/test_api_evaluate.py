@@ -109,6 +109,14 @@ def test_classes_without_samples_are_named(trained: Session) -> None:
     assert (said in trained.notes) == (said in found["notes"]) == (trained.data.spec.classes == 31)
 
 
+@pytest.mark.parametrize("other", ["floor", "ceiling"])
+def test_floor_and_ceiling_take_the_data_of_the_newest_run(trained: Session, other: str) -> None:
+    asked: dict[str, Any] = {other: True, "runs": trained.run.path.parent, "progress": False}
+    found = gantool.evaluate(**asked, device="cpu", say=lambda text: None)
+    assert found["data"]["fingerprint"] == trained.data.fingerprint
+    assert found["extractor"]["name"] == "pixels"
+
+
 def test_a_grid_shows_the_classes_that_have_samples(trained: Session) -> None:
     shown = {0: 40, 1: 65} if trained.data.spec.classes == 2 else {0: 40, 10: 90, 20: 140, 30: 190}
     picture = np.asarray(gantool.Run(trained.run.path).samples())

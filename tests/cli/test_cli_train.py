@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from support.commands import TIMEOUT, environment, gantool, start_gantool
 from support.distributions import make_distribution
+from support.inprocess import Run
 from support.trainings import different, save_npz
 from typer.testing import CliRunner, Result
 
@@ -569,3 +570,22 @@ def test_a_loss_gone_nan_exits_1_and_leaves_the_last_good_checkpoint(here: Path)
     run = RunDir(here / "runs/0001-planted-noise")
     assert run.read().status == "failed"
     assert checkpoint.load(run.latest_checkpoint())["step"] == 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_name_is_not_utf_8(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(os.fsdecode(b"caf\xe9"))
+    for name in (b"a", b"\xff"):
+        (folder / os.fsdecode(name)).mkdir(parents=True)
+        for number in range(6):
+            Image.new("L", (8, 8), 40 * number).save(folder / os.fsdecode(name) / f"{number}.png")
+    small = ("--widths", "4", "--latent-dim", 2, "--batch-size", 4, "--steps", 2, "--device", "cpu")
+    code, _, err = cli("train", "mlp", "--data", folder, *small, "--runs", folder / "runs")
+    assert code == 0, err
+    code, _, err = cli("export", "--onnx", "--runs", folder / "runs")
+    assert code == 0, err
+    code, _, err = cli("generate", "--runs", folder / "runs", "-n", 1, "-o", folder / "x.png")
+    assert code == 0, err
+    with Image.open(folder / "x.png") as picture:
+        assert r"trained on caf\udce9" in picture.text["Description"]  # type: ignore[attr-defined]

@@ -184,6 +184,28 @@ def test_duplicates_in_the_data_leave_no_yardstick() -> None:
     assert found.to_json()["memorisation"]["pixels"]["ratio"] is None
 
 
+@pytest.mark.parametrize("rows", [20, 60])  # distances of more than 25 rows come from a product, which rounds
+def test_reals_that_are_all_alike_leave_no_diversity(rows: int) -> None:
+    reals = Dataset("same", "same", {"images": dataset(1).images.repeat(rows, 0)})
+    found = judge(dataset(rows).images, reals, "pixels")
+    assert found.to_json()["figures"]["diversity"]["value"] is None
+    assert "All reals are alike, so there is no diversity to compare with." in found.notes
+
+
+def test_medians_of_an_even_number_lie_between_the_middle_two() -> None:
+    """Samples of one grey level each: the distances between them are known."""
+
+    def grey(levels: list[int]) -> np.ndarray:
+        return np.array(levels, np.uint8)[:, None, None, None].repeat(4, 2).repeat(4, 3)
+
+    reals = Dataset("grey", "grey", {"images": grey([0, 10, 30, 60, 100, 150, 210, 220, 235, 255])})
+    found = judge(grey([1, 11, 31, 61, 101, 155, 215, 225, 240, 250]), reals, "pixels")  # off by 1 or by 5
+    level = 4 / 127.5  # of 4×4 pixels
+    assert found.memorisation.pixels.fake_median == pytest.approx(3 * level, rel=1e-4)
+    # to the nearest other: 10 10 20 30 40 50 10 10 15 20
+    assert found.memorisation.pixels.real_median == pytest.approx(17.5 * level, rel=1e-4)
+
+
 def test_progress_is_told(digits: Dataset) -> None:
     totals: dict[str, int] = {}
     done: dict[str, int] = {}

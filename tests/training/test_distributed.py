@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from support import ranks, tiny_cgan, tiny_r1
 from support.commands import TIMEOUT, environment
 from support.inprocess import Run
@@ -21,13 +23,14 @@ from support.trainings import TinyDiscriminator, TinyGenerator, different, flat,
 from torch import Tensor, nn
 
 from gantool.errors import GantoolError
-from gantool.plugin import objectives
+from gantool.plugin import objectives, registry
 from gantool.plugin.architecture import SampleSpec
 from gantool.plugin.game import Game, two_player
 from gantool.plugin.registry import Plugin
+from gantool.plugin.train_options import TrainOptions
 from gantool.run import checkpoint, metrics_log
 from gantool.run.rundir import RunDir, list_runs
-from gantool.training import distributed, session
+from gantool.training import distributed, engines, session
 from gantool.training.distributed import ALONE, Group
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the processes are forks of one server")
@@ -358,6 +361,29 @@ def _missing_gradients(group: Group) -> None:
 def test_what_a_group_says_to_itself(tmp_path: Path) -> None:
     ended = Ranks(2, tmp_path, ranks.together, _missing_gradients).join()
     assert [one.code for one in ended] == [0, 0], ended
+
+
+class _Captured:
+    """Takes the place of a captured graph, which needs a GPU."""
+
+
+def _ends_with_a_graph(group: Group) -> None:
+    """Start a run whose engine holds a captured graph; tell in what order all is given up."""
+    destroy = dist.destroy_process_group
+    engines.make = lambda name, device: engines.Graph()
+    torch.cuda.synchronize = lambda: print("synchronized")
+    dist.destroy_process_group = lambda: (print("destroyed"), destroy())
+    opened = session.start(registry.find("mlp"), SMALL, TrainOptions(data="noise.npz", device="cpu"), group=group)
+    opened.state.engine._captures[()] = _Captured()  # type: ignore[attr-defined]
+    weakref.finalize(opened.state.engine._captures[()], print, "dropped")  # type: ignore[attr-defined]
+    group.before_end(lambda: opened.info)  # the session lives until then
+
+
+def test_captured_graphs_go_before_the_group(tmp_path: Path) -> None:
+    save_npz(tmp_path / "noise.npz")
+    ended = Ranks(2, tmp_path, ranks.together, _ends_with_a_graph).join()
+    assert [one.code for one in ended] == [0, 0], ended
+    assert [one.text.split() for one in ended] == [["synchronized", "dropped", "destroyed"]] * 2
 
 
 def _fails(group: Group, kind: type[Exception]) -> None:

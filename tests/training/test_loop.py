@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from support.trainings import Silent, different, nan_game, plugin, run_until, st
 from gantool.artifact import latents, pictures
 from gantool.errors import GantoolError
 from gantool.plugin import registry
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.architecture import Input, SampleSpec
 from gantool.plugin.game import Game, Player
 from gantool.plugin.registry import Plugin
 from gantool.run import checkpoint, metrics_log
@@ -84,6 +85,57 @@ def test_an_epoch_count_becomes_steps(tmp_path: Path) -> None:
     resumable = start("mlp", tmp_path, steps=1)
     run_until(resumable)
     assert session.resume(resumable.run, epochs=4).info.steps == 25
+
+
+def _with_players(change: Callable[[Game], Game]) -> Plugin:
+    return plugin(lambda spec: change(tiny_game(spec)))
+
+
+def _noise_in_the_data(game: Game) -> Game:
+    """A game that lists a normal input among the data; the generator's turn alone draws it."""
+    judge, maker = game.players
+    noise = Input("noise", (3,), "normal")
+    return replace(game, data=(*game.data, noise), players=(judge, replace(maker, draws=(*maker.draws, "noise"))))
+
+
+def _every_fourth(game: Game) -> Game:
+    judge, maker = game.players
+    return replace(game, players=(replace(judge, every=4), maker), together=None)
+
+
+def _third_reuses(game: Game) -> Game:
+    """A third player gets the discriminator's reals."""
+    judge, maker = game.players
+    third = replace(judge, name="third", reuses=("real",), shares="discriminator")
+    return replace(game, players=(judge, third, maker), together=None)
+
+
+def _classes_apart(game: Game) -> Game:
+    """The reals are of class 1 alone: half of the rows."""
+    (real,) = game.data
+    return replace(game, data=(replace(real, label=1),))
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        (lambda game: game, 25),
+        (_noise_in_the_data, 25),
+        (_every_fourth, 100),
+        (_third_reuses, 25),
+        (_classes_apart, 13),  # 25 rows
+    ],
+)
+def test_an_epoch_is_a_pass_over_what_is_drawn(change: Callable[[Game], Game], steps: int, tmp_path: Path) -> None:
+    opened = start(_with_players(change), tmp_path, epochs=4, batch_size=8, tick=1000)
+    assert opened.info.steps == steps
+    run_until(opened)
+    (record,) = metrics_log.read_metrics(opened.run)
+    assert record["epoch"] == pytest.approx(4, abs=0.17)  # a batch at most
+
+
+def test_a_fraction_of_an_epoch_is_not_rounded_up_twice(tmp_path: Path) -> None:
+    assert start("mlp", tmp_path, epochs=0.7, batch_size=5).info.steps == 7
 
 
 # --- errors

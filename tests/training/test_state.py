@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
-from support.trainings import tiny_state
+from support.trainings import TinyGenerator, plugin, run_until, start, tiny_game, tiny_state
 from torch import Tensor, nn
 
+from gantool.errors import GantoolError
+from gantool.plugin import registry
+from gantool.plugin.architecture import SampleSpec
+from gantool.training import session
 from gantool.training.state import EMA, ready
 from gantool.training.step import iterate
 
@@ -104,3 +112,114 @@ def test_ready_draws_nothing_where_there_are_no_batch_statistics() -> None:
     made = ready(module, draw)
     assert not any(part.training for part in made.modules())
     assert torch.equal(made[0].weight, module[0].weight)
+
+
+# --- what a plugin's modules may hold
+
+
+class Odd(TinyGenerator):
+    """The tiny generator with one thing that modules of public code have."""
+
+    def __init__(self, spec: SampleSpec, kind: str) -> None:
+        super().__init__(spec)
+        self.kind = kind
+        if kind == "old weight norm":
+            self.linear = nn.utils.weight_norm(self.linear)
+        elif kind == "old weight norm of a convolution":
+            self.last = nn.utils.weight_norm(nn.Conv2d(1, 1, 3, padding=1))
+        elif kind == "old spectral norm":
+            self.linear = nn.utils.spectral_norm(self.linear)
+        elif kind == "five axes":
+            self.last = nn.Conv2d(1, 1, 3, padding=1)
+            self.scale = nn.Parameter(torch.ones(1, 1, 1, 1, 1))
+        elif kind == "two and three dimensions":
+            volume = (nn.Unflatten(1, (1, 2)), nn.Conv3d(1, 1, (2, 1, 1)), Squeeze())
+            self.last = nn.Sequential(nn.Conv2d(1, 2, 1), *volume)
+        elif kind == "a script":
+            self.last = torch.jit.script(nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)))
+        elif kind == "a trace":
+            self.last = torch.jit.trace(nn.Conv2d(1, 1, 1), torch.zeros(2, 1, 16, 16))
+
+    def forward(self, z: Tensor) -> Tensor:
+        samples = super().forward(z)
+        self.kept = [samples * 2]  # a tensor with a graph, as feature matching keeps it
+        if self.kind == "five axes":
+            samples = samples * self.scale[0]
+        return self.last(samples).tanh() if hasattr(self, "last") else samples
+
+
+class Squeeze(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.squeeze(2)
+
+
+ODD = (
+    "old weight norm",
+    "old weight norm of a convolution",
+    "old spectral norm",
+    "five axes",
+    "two and three dimensions",
+    "a script",
+    "a trace",
+    "a tensor kept",
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD)
+def test_modules_of_public_code_train_are_averaged_and_resume(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = plugin(lambda spec: tiny_game(spec, Odd(spec, kind)))
+    monkeypatch.setattr(registry, "find", lambda name: odd)
+    opened = start(odd, tmp_path, steps=4, tick=2)
+    assert run_until(opened, stop=3) == "interrupted"
+    resumed = session.resume(opened.run)
+    assert run_until(resumed) == "finished"
+    assert resumed.state.ema is not None
+    z = resumed.state.fixed_inputs(3)
+    trained, averaged = resumed.state.game.generator.eval()(*z), resumed.state.ema.module(*z)
+    assert not torch.equal(trained, averaged)
+    torch.testing.assert_close(trained, averaged, atol=0.1, rtol=0)
+
+
+class Pair(TinyGenerator):
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(z), z
+
+
+class Narrow(TinyGenerator):
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z)[:, :, :8]
+
+
+class Lazy(TinyGenerator):
+    def __init__(self, spec: SampleSpec) -> None:
+        super().__init__(spec)
+        self.linear = nn.LazyLinear(spec.elements)
+
+
+class Locked(TinyGenerator):
+    """Holds what no process can copy."""
+
+    def __init__(self, spec: SampleSpec) -> None:
+        super().__init__(spec)
+        self.linear.lock = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("generator", "message", "hint"),
+    [
+        (Pair, "The generator Pair returns a tuple, not a tensor", "Return the samples alone"),
+        (Narrow, r"makes samples of shape \(1, 8, 16\); the game declares \(1, 16, 16\)", "Make samples of spec.shape"),
+        (Lazy, "The parameter generator.generator.linear.weight has no shape yet", "Give the layer its sizes"),
+        (Locked, r"The layer linear \(Linear\) of the generator can't be copied", "Keep no locks"),
+    ],
+)
+def test_a_generator_that_can_not_train_is_refused_in_words(
+    generator: Any, message: str, hint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(GantoolError, match=message) as caught:
+        start(plugin(lambda spec: tiny_game(spec, generator(spec))), tmp_path)
+    assert hint in caught.value.hint
+    assert not (tmp_path / "runs").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,17 @@ from support import tiny_cgan, tiny_cyclegan
 from support.trainings import Silent, TinyGenerator, dataset, plugin, start, tiny_game, tiny_state
 from torch import Tensor
 
+from gantool.exporting import source_of
 from gantool.plugin import registry
 from gantool.plugin.architecture import SampleSpec
-from gantool.plugin.game import Game
+from gantool.plugin.game import Batch, Game, Loss
 from gantool.plugin.registry import Plugin
 from gantool.plugin.train_options import TrainOptions
-from gantool.run import metrics_log
+from gantool.run import metrics_log, verdict
+from gantool.run.verdict import COLLAPSED, LOST
 from gantool.training import loop, session
 from gantool.training.session import Session
-from gantool.training.watch import COLLAPSED, LOST, STEPS, Watch
+from gantool.training.watch import STEPS, Watch
 
 TICK = 250
 SOUND = {
@@ -199,7 +203,9 @@ def test_a_constant_generator_is_told_once_and_logged(tmp_path: Path) -> None:
     listener = _train(opened)
     assert _alarms(opened) == [(1000, "collapse")]
     (event,) = metrics_log.read_events(opened.run)
-    assert listener.notes == [f"step 1000: {event['text']}"]
+    assert listener.notes[0] == f"step 1000: {event['text']}"
+    (last,) = listener.notes[1:]
+    assert last.startswith("at the end, step 1500: the samples are nearly one")
     assert "mode collapse: the samples differ by 0% of what reals do" in event["text"]
     assert len(metrics_log.read_metrics(opened.run)) == 6
 
@@ -236,3 +242,61 @@ def test_a_sound_training_is_quiet(tmp_path: Path) -> None:
     opened = _on_digits(tmp_path, learning_rate=5e-4)
     assert _train(opened).notes == []
     assert metrics_log.read_metrics(opened.run)[-1]["diversity"] > 0.15
+
+
+# --- the end of a run, and an export
+
+
+def _lost(loss: float) -> Any:
+    """The tiny game; its discriminator is right about everything, and the generator's loss is `loss`."""
+
+    def build(spec: SampleSpec) -> Game:
+        game = tiny_game(spec)
+        judge, maker = game.players
+
+        def sure(batch: Batch) -> Loss:
+            found = judge.loss(batch)
+            return Loss(found.terms, {name: torch.ones(()) for name in found.measures})
+
+        def beaten(batch: Batch) -> Loss:
+            value = maker.loss(batch).terms["adversarial"]
+            return Loss({"adversarial": value - value.detach() + loss})
+
+        return replace(game, players=(replace(judge, loss=sure), replace(maker, loss=beaten)), together=None)
+
+    return build
+
+
+ENDS: dict[str, tuple[Any, str]] = {
+    "collapse": (lambda spec: tiny_game(spec, Constant(spec)), "the samples are nearly one: they differ by 0% of"),
+    "discriminator": (_lost(3.0), "the discriminator has won: it is right about 100% of reals and 100% of fakes"),
+    "blow-up": (_lost(1e22), "the training has blown up: loss.generator.adversarial is 1e+22"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_what_went_wrong_is_said_at_the_end_of_the_shortest_run_and_at_export(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, said = ENDS[kind]
+    found = plugin(build)
+    monkeypatch.setattr(registry, "find", lambda name: found)
+    opened = start(found, tmp_path, steps=3, tick=2)
+    notes = _train(opened).notes
+    assert any(note.startswith(f"at the end, step 3: {said}") for note in notes), notes
+    assert metrics_log.read_events(opened.run) == []
+    told: list[str] = []
+    source_of(opened.run, told.append)
+    assert any(note.startswith(f"step 3: {said}") for note in told), told
+
+
+def test_an_interrupted_run_ends_with_the_same_words(tmp_path: Path) -> None:
+    opened = start(plugin(ENDS["blow-up"][0]), tmp_path, steps=9, tick=5)
+    assert any("step 4: the training has blown up" in note for note in _train(opened, stop=4).notes)
+
+
+@pytest.mark.parametrize(
+    "record", [SOUND, CRITIC, {**SOUND, "diversity": math.nan}, {"loss.generator.adversarial": -5e5}, {}], ids=str
+)
+def test_nothing_is_said_of_a_sound_end(record: dict[str, Any]) -> None:
+    assert verdict.of({"step": 3, **record}) == []

@@ -24,7 +24,7 @@ from torch import nn
 from gantool.errors import GantoolError
 from gantool.exporting.onnx_files.drift import unconvertible
 from gantool.exporting.onnx_files.graph import as_float32
-from gantool.training.state import BATCH_NORM
+from gantool.training.state import BATCH_NORM, copied
 
 NORMS = {
     "BatchNormalization",
@@ -53,7 +53,7 @@ EXACT = 2.0**-20  # relative: a product of float32 numbers is 8 times nearer, an
 
 def rounded(generator: nn.Module) -> nn.Module:
     """A copy whose weights (parameters of two axes and more) are numbers that fp16 holds; what it can't hold stays."""
-    made = copy.deepcopy(generator)
+    made = copied(generator)
     with torch.no_grad():
         for parameter in made.parameters():
             is_float = parameter.dtype == torch.float32
