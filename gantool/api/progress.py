@@ -129,7 +129,7 @@ class Bar(Display):
             TimeRemainingColumn(),
         )
         self.info, self.meter, self.read = info, state.meter, 0.0
-        self.per_step = float(max(state.rows_per_step().values(), default=0))
+        self.per_step = state.data_per_step()
         self.asked_to_stop = False
         self.task = self.progress.add_task("", total=info.steps, completed=state.step, speed="…")
         self.losses = Text()

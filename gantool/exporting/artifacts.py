@@ -42,9 +42,8 @@ def write(
     written. GantoolError, and no file at all, when none could be made or the generator itself is at fault.
     """
     options = options or Options()
-    generator_checks = verify.check_generator(
-        source.generator, verify.reference_inputs(source.inputs, verify.STATISTICS, source.rows)
-    )
+    drawn = verify.reference_inputs(source.inputs, verify.STATISTICS, source.rows, source.class_counts)
+    generator_checks = verify.check_generator(source.generator, drawn)
     verify.demand(generator_checks)
     inputs = verify.reference_inputs(source.inputs, max(verify.BATCHES), source.rows)
     truncation = verify.truncation(source.generator, inputs, [item.name for item in source.normals])

@@ -43,6 +43,7 @@ class Source:
     output: SampleSpec
     about: Manifest
     rows: Callable[[Input, int], np.ndarray]  # the first rows of an input that is data
+    class_counts: tuple[int, ...] = ()  # of the data that it was trained on
 
     @property
     def normals(self) -> list[Input]:
@@ -188,6 +189,7 @@ def from_game(
         output=game.output,
         about=_about(game, architecture, training, data, licence),
         rows=rows,
+        class_counts=tuple(class_counts),
     )
 
 

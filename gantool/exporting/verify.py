@@ -18,6 +18,7 @@ from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
 from gantool.runtime import Generator, trial
 from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
+from gantool.training.sampler import labels_of
 from gantool.training.state import BATCH_NORM, copied
 
 HINT = "`gantool.testing.check_architecture` narrows down what in the architecture does not export."
@@ -67,9 +68,13 @@ def demand(checks: Sequence[Check]) -> None:
 
 
 def reference_inputs(
-    inputs: Sequence[Input], count: int, rows: Callable[[Input, int], np.ndarray]
+    inputs: Sequence[Input], count: int, rows: Callable[[Input, int], np.ndarray], class_counts: Sequence[int] = ()
 ) -> dict[str, np.ndarray]:
-    """Inputs that the checks use: latents of seed 1, labels in turn, `rows(input, count)` for data."""
+    """Inputs that the checks use: latents of seed 1, labels, `rows(input, count)` for data.
+
+    Labels are in turn, so that every class is checked; with `class_counts` as training draws them from such data, which
+    is what BatchNorm's statistics are for.
+    """
     normal = {i.name: i.shape for i in inputs if i.distribution == "normal"}
     drawn = latents.draw(normal, 1, np.arange(count, dtype=np.int64))
     arrays: dict[str, np.ndarray] = {}
@@ -77,7 +82,8 @@ def reference_inputs(
         if item.distribution == "normal":
             arrays[item.name] = drawn[item.name]
         elif item.distribution == "label":
-            arrays[item.name] = np.arange(count, dtype=np.int64) % item.classes
+            counts = class_counts if item.like_data else ()
+            arrays[item.name] = labels_of(np.arange(count, dtype=np.int64), item.classes, counts)
         else:
             arrays[item.name] = rows(item, count)
     return arrays

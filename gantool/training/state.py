@@ -108,6 +108,10 @@ class State:
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
+    def data_per_step(self) -> float:
+        """Rows of data that one iteration draws on average."""
+        return float(max(self.rows_per_step().values(), default=0))
+
     def rows_per_step(self) -> dict[int | None, Fraction]:
         """Rows of data that an iteration draws on average, of each class that is drawn alone (None: of all)."""
         period = math.lcm(*(turn.every for turn in self.turns))

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from support.exports import Tiny, source
+from support.exports import Tiny, Z, source
 from torch import Tensor, nn
 
 from gantool import exporting
@@ -23,6 +23,8 @@ from gantool.exporting import verify
 from gantool.exporting.onnx_files import graph, write
 from gantool.exporting.torch_files import torchscript
 from gantool.exporting.verify import Check
+from gantool.plugin.architecture import Input, SampleSpec
+from gantool.plugin.game import Game
 
 
 class BatchMean(Tiny):
@@ -232,3 +234,21 @@ def test_an_infinite_image_is_no_parity() -> None:
     inputs = {"z": np.zeros((64, 4), np.float32)}
     checks = verify.check_float("onnx", infinite, lambda part: verify.run_torch(infinite, part), inputs)
     assert not any(check.passed for check in checks)
+
+
+class Shifted(Tiny):
+    """Each class has a mean of its own before a BatchNorm, whose statistics are those of the mixture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(64)
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return self.norm(self.linear(z) + 8 * label[:, None]).unflatten(1, self.shape).tanh()
+
+
+def test_batch_statistics_are_checked_on_the_classes_that_training_draws(tmp_path: Path) -> None:
+    game = Game(Shifted(), (), (Z, Input("label", (), "label", 2, like_data=True)), (), SampleSpec((1, 8, 8)))
+    about = {"name": "tiny", "plugin": "tests", "plugin_version": "1", "config": {}}
+    rare = exporting.from_game(game, architecture=about, training={}, data={}, class_counts=(950, 50))
+    assert exporting.write(rare, ["onnx"], tmp_path)
