@@ -185,7 +185,7 @@ def _age(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     unit, length = next(((u, n) for u, n in (("d", 86_400), ("h", 3_600), ("m", 60)) if seconds >= n), ("s", 1))
-    return f"{seconds / length:.0f}{unit}"
+    return f"{seconds // length:.0f}{unit}"
 
 
 def _figure(value: float | None) -> str:
