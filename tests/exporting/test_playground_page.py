@@ -187,7 +187,9 @@ def test_several_latents_are_interpolated_and_z_alone_is_truncated(
     assert_alike(grid(page), two_latents.images(16))
     assert_alike(shown(page.query_selector("#canvas-b")), two_latents.images(1, 2, 5)[0])
     page.fill("#psi", "0.5")
-    plain = Generator(two_latents.path.with_name("generator.onnx"))
+    noise = Input("noise", (1, 8, 8), "normal")
+    (made,) = exporting.write(source(TwoLatents(), Input("z", (4,), "normal"), noise), ["onnx"], tmp_path)
+    plain = Generator(made.path)
     drawn = latents.draw({"z": (4,), "noise": (1, 8, 8)}, 0, np.arange(16))
     assert_alike(grid(page), pixels(plain.run(drawn | {"z": drawn["z"] * np.float32(0.5)})))
 

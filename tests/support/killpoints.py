@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
@@ -37,10 +38,20 @@ Tree = dict[str, str]
 def tree(folder: Path) -> Tree:
     """Digests of the files below `folder` by name, without those in hidden folders and lock files."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        str(path.relative_to(folder)): hashlib.sha256(content(path)).hexdigest()[:16]
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file; of TorchScript, whose bytes are others at each export, those of the manifest in it."""
+    if not path.name.endswith("torchscript.pt"):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        (name,) = (name for name in archive.namelist() if name.endswith("gantool.manifest"))
+        return archive.read(name)
 
 
 def litter(folder: Path) -> list[str]:
