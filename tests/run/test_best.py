@@ -262,7 +262,8 @@ def test_frechet_of_something_else_than_the_data_is_refused(tmp_path: Path) -> N
     def build(spec: SampleSpec) -> Game:
         small = SampleSpec((1, 8, 8))
         game = tiny_game(small)
-        return Game(game.generator, game.players, game.inputs, game.data, small)
+        real = tiny_game(spec).data  # of the size that the data has
+        return Game(game.generator, game.players, game.inputs, real, small)
 
     with pytest.raises(GantoolError, match="the generator makes 1×8×8 and the data are 1×16×16"):
         start(plugin(build), tmp_path, keep_best="frechet")
