@@ -12,7 +12,8 @@ class GantoolError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+        if len(message) > MAX_MESSAGE:  # the reason is often at the end
+            message = f"{message[: MAX_MESSAGE // 2 - 2]} … {message[1 - MAX_MESSAGE // 2 :]}"
         super().__init__(message)
         self.message = message
         self.hint = hint
