@@ -137,7 +137,7 @@ def test_a_npy_file_is_a_source(tmp_path: Path, shape: tuple[int, ...], order: A
     ("array", "message"),
     [
         (np.zeros((2, 8, 8), np.float32), "holds float32; a .npy file is packed when it holds uint8"),
-        (np.zeros((8, 8), np.uint8), r"has shape \(8, 8\); images are"),
+        (np.zeros((8, 8), np.uint8), r"has shape \(8, 8\): no images"),
         (np.array([{}]), "Object arrays|holds pickled objects"),
     ],
 )

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import torch
 
@@ -59,12 +59,12 @@ def in_a_checkpoint(chance: random.Random) -> None:
     """With a part of a checkpoint written."""
     left, share, save = chance.randrange(1, 10), chance.random(), torch.save
 
-    def cut(state: object, path: Path) -> None:
+    def cut(state: object, stream: BinaryIO) -> None:
         nonlocal left
-        save(state, path)
+        save(state, stream)
         left -= 1
         if not left:
-            os.truncate(path, int(share * path.stat().st_size))
+            stream.truncate(int(share * stream.tell()))
             die()
 
     torch.save = cut  # this process will not live to miss it
