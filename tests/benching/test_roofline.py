@@ -37,7 +37,10 @@ def exported(architecture: Architecture, folder: Path, spec: SampleSpec, *kinds:
     return counted.get_total_flops(), [artifact.path for artifact in made]
 
 
-@pytest.mark.parametrize("name", sorted(architecture_names()))
+# the graphs of the slow ones have the operators of the others
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("sngan", "wgan"))) for n in sorted(architecture_names())]
+)
 def test_the_count_is_torchs(name: str, tmp_path: Path) -> None:
     architecture = find(name).architecture
     assert architecture is not None
