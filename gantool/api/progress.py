@@ -94,7 +94,7 @@ class Lines(Display):
     def stepped(self, step: int) -> None:
         now = time.monotonic()
         steps = self.info.steps  # may change: see --minutes
-        if self.printed and now - self.printed[0] < LINE and step < steps:
+        if self.printed and now - self.printed[0] < LINE and step != steps:
             return
         speed, left = "", ""
         if self.printed:

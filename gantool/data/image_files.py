@@ -38,7 +38,10 @@ DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError,
     ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
-_BROKEN_HINT = "It is broken or cut short: replace it, or move it out of the folder."
+_BROKEN_HINT = (
+    "It is broken or cut short: replace it, or move it out of the folder. "
+    "A pack can leave such files out: gantool data pack … --skip-broken"
+)
 
 
 class BrokenImage(GantoolError):

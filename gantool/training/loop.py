@@ -89,6 +89,8 @@ def _loop(
 ) -> Status:
     watch, interrupted = _watch(state, run, info), state.group.agreeing(interrupted)
     pace = _Pace(budget, state) if budget else None
+    if pace:  # until it is known, for those who show how far it is
+        info.steps = max(info.steps, state.step + info.tick)
     known = state.group.agreeing(pace.known) if pace else lambda: False
     began, first, stopping = time.perf_counter(), state.sampler.seen, False
     while (pace or state.step < info.steps) and not stopping:

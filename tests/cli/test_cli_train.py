@@ -234,8 +234,9 @@ def test_minutes_in_place_of_steps() -> None:
         for name in ("0001-mlp-noise", "0002-told")
     )
     assert different(first, told) == []
-    sound("mlp", "--resume", 1, "--minutes", 0.005)
+    longer = sound("mlp", "--resume", 1, "--minutes", 0.005)
     assert run_json()["steps"] > info["steps"]
+    assert sum(line.startswith("step ") for line in longer.output.splitlines()) <= 2
 
 
 # --- refusals
