@@ -143,29 +143,36 @@ class Manifest:
         names, last = self.class_names, self.classes - 1
         if all(name == str(number) for number, name in enumerate(names)):
             return f"0 to {last}" if last else "0"
-        shown = [f"{number} {excerpt(name, 40)}" for number, name in enumerate(names[:MAX_LISTED])]
+        numbered = not self._numbers_are_names()
+        shown = [f"{number} " * numbered + excerpt(name, 40) for number, name in enumerate(names[:MAX_LISTED])]
         if len(names) > MAX_LISTED:
             shown.append(f"… {last} {excerpt(names[-1], 40)}")
         return excerpt(", ".join(shown), MAX_LISTED_CHARACTERS)
 
+    def _numbers_are_names(self) -> bool:
+        names = self.class_names
+        return bool(names) and all(name.removeprefix("-").isdigit() for name in names)
+
     def class_number(self, text: str) -> int:
         """The class with this name, or with this number where no class has that name.
 
-        GantoolError lists the classes and suggests a similar name.
+        Where the names are themselves numbers, such as 1, 2 and 3, only a name is taken. GantoolError lists the classes
+        and suggests a similar name.
         """
         names, stripped = self.class_names, text.strip()
         for name in (text, stripped):
             if name in names:
                 return names.index(name)
         is_number = stripped.isascii() and stripped.isdigit()
-        if is_number and len(stripped) < 20 and int(stripped) < self.classes:
+        if is_number and not self._numbers_are_names() and len(stripped) < 20 and int(stripped) < self.classes:
             return int(stripped)
         by_lower = {} if stripped.isdigit() else {name.casefold(): name for name in names}
         similar = difflib.get_close_matches(stripped.casefold(), by_lower, n=1)
         suggestion = f"Did you mean {excerpt(by_lower[similar[0]])!r}? " if similar else ""
         raise ArgumentError(
             f"There is no class {excerpt(text)!r}: the classes are {self.list_classes()}.",
-            f"{suggestion}Give a class's number" + (" or its name." if names else "."),
+            f"{suggestion}Give a class's "
+            + ("name." if self._numbers_are_names() else "number or its name." if names else "number."),
         )
 
     def parse_classes(self, text: str, origin: object) -> list[int]:

@@ -115,7 +115,7 @@ def check_finite(array: np.ndarray, where: str) -> None:
 
 def as_labels(array: np.ndarray, rows: int, where: str) -> np.ndarray:
     """int64 (rows,) from non-negative integers (rows,); GantoolError otherwise."""
-    if array.ndim != 1:
+    if array.dtype.kind in "iufb" and array.ndim != 1:
         raise GantoolError(
             f"{where} has shape {array.shape}; labels have one axis, (N,).",
             "Use labels.reshape(-1), or labels.argmax(axis=1) when they are one-hot.",

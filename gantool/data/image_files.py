@@ -39,7 +39,7 @@ DECODING_ERRORS = (
     ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 _BROKEN_HINT = (
-    "It is broken or cut short: replace it, or move it out of the folder. "
+    "Mend or replace it, or move it out of the folder. "
     "A pack can leave such files out: gantool data pack … --skip-broken"
 )
 

@@ -40,7 +40,7 @@ def check_images(shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
     if dtype != np.uint8 and not (dtype.kind == "f" and dtype.itemsize <= 8):
         convert = {
             "b": 'images.astype("uint8") * 255',
-            "u2": '(images // 257).astype("uint8")',
+            "u2": '(images * (255 / images.max())).astype("uint8")',
             "O": "np.stack(images), of pictures that all have one size",
         }
         how = convert.get(dtype.kind) or convert.get(dtype.str[1:])

@@ -27,7 +27,9 @@ def at(run: RunDir, step: int) -> list[str]:
 
 def of(record: Mapping[str, Any]) -> list[str]:
     """A sentence for each thing that is wrong: a blow-up, a collapse, a discriminator that has won."""
-    return [text for text in (_blown(record), _collapsed(record), *_won(record)) if text]
+    if blown := _blown(record):  # its other figures mean nothing
+        return [blown]
+    return [text for text in (_collapsed(record), *_won(record)) if text]
 
 
 def _blown(record: Mapping[str, Any]) -> str:

@@ -42,6 +42,16 @@ def file(seeded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return named(seeded, folder / "generator.seeded.onnx", {"name": "pets", "class_names": list(NAMES)})
 
 
+def test_classes_that_are_called_by_numbers_are_asked_for_by_name(cli: Run, here: Path, seeded: Path) -> None:
+    """Of folders 1, 2 and 3, `--label 0` would make class 1 in silence."""
+    generator = Generator(named(seeded, here / "numbers.onnx", {"class_names": ["1", "2", "10"]}))
+    assert [generator.manifest.class_number(name) for name in ("1", "2", " 10 ")] == [0, 1, 2]
+    for wrong in ("0", "01", "3"):
+        code, _, errors = cli("generate", here / "numbers.onnx", "--label", wrong, "-n", 1, "-o", "i.npz")
+        assert code == 1
+        assert f"There is no class '{wrong}': the classes are 1, 2, 10.\nGive a class's name." in errors
+
+
 def images(path: str = "i.npz") -> np.ndarray:
     with np.load(path) as arrays:
         found: np.ndarray = arrays["images"]

@@ -130,6 +130,10 @@ UNSOUND: dict[str, tuple[Any, str]] = {
     "labels in floats": (dataset(images=IMAGES, labels=LABELS.astype(float)), "labels are integers"),
     "labels of 8 bits": (dataset(images=IMAGES, labels=LABELS.astype(np.uint8)), "dtype uint8; they are int64"),
     "one-hot labels": (dataset(images=IMAGES, labels=np.eye(6)), "labels have one axis"),
+    "names as labels": (
+        dataset(images=IMAGES, labels=np.array(list("abcdef"), object)),
+        "dtype object; labels are integers",
+    ),
     "labels below zero": (dataset(images=IMAGES, labels=LABELS - 1), "values from -1 to 0"),
     "a class without a name": (
         Dataset("a", "a", {"images": IMAGES, "labels": LABELS}, ("round",)),

@@ -143,6 +143,11 @@ def test_images_beside_the_classes_are_noted(tmp_path: Path) -> None:
         pack(str(tmp_path / "in"), tmp_path / "new", Options(labels="folders"), workers=1)
 
 
+def test_an_image_beside_a_folder_around_the_classes_is_noted(tmp_path: Path) -> None:
+    classes, _, notes = labelled(tmp_path / "in", "data/cat/a.png", "data/dog/a.png", "preview.png")
+    assert (classes, notes) == ((), ("no labels, as 'preview.png' lies beside the sub-folders",))
+
+
 def test_splits_are_no_classes(tmp_path: Path) -> None:
     names = ("train/cat/a.png", "train/dog/a.png", "Val/cat/a.png", "Val/dog/a.png")
     classes, labels, notes = labelled(tmp_path / "in", *names)

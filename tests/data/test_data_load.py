@@ -108,7 +108,7 @@ def test_a_npy_file_of_images_is_to_be_packed(here: Path) -> None:
         (np.zeros((20, 1, 100), np.float32), r"shape \(20, 1, 100\): no images.* from a plugin's data set"),
         (np.zeros((20, 2, 8, 8, 8), np.uint8), r"shape \(20, 2, 8, 8, 8\): no images.* from a plugin's data set"),
         (np.zeros((20, 8, 8), np.float32), "float32; a .npy file is packed when it holds uint8"),
-        (np.zeros((20, 8, 8), np.uint16), r"\(images // 257\)"),
+        (np.zeros((20, 8, 8), np.uint16), r"images \* \(255 / images.max\(\)\)"),
         (np.array([None], object), "damaged, or no .npy file"),
     ],
     ids=["audio", "volumes", "floats", "16 bits", "objects"],

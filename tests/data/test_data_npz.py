@@ -143,7 +143,7 @@ def test_other_entries_are_noted(save: Any) -> None:
     ("images", "message"),
     [
         (GREY.astype(bool), r"`images` has dtype bool; .*Convert it: images.astype\(.uint8.\) \* 255"),
-        (GREY.astype(np.uint16), r"`images` has dtype uint16; .*Convert it: \(images // 257\)"),
+        (GREY.astype(np.uint16), r"`images` has dtype uint16; .*Convert it: \(images \* \(255 / images.max"),
         (np.array([{}, []], object), "`images` has dtype object"),
         (GREY[0], r"`images` has shape \(8, 6\); images are \(N, H, W\)"),
         (np.zeros((2, 8, 8, 4), np.uint8), r"`images` has shape \(2, 8, 8, 4\).*images\[..., :3\]"),

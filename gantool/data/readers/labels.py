@@ -66,7 +66,7 @@ def _labels_of_folders(names: Sequence[str]) -> Labels:
     while True:
         folders = {_folder_of(name, depth) for name in names}
         if None in folders:
-            if len(folders) > 2:
+            if len(folders) > 1:
                 outside = [name for name in names if _folder_of(name, depth) is None]
                 more = f" and {len(outside) - 1:,} more lie" if len(outside) > 1 else " lies"
                 notes.append(f"no labels, as {excerpt(outside[0])!r}{more} beside the sub-folders")
