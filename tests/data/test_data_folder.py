@@ -54,12 +54,18 @@ def test_all_grey_is_one_channel(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mixed.images[0], np.stack([np.asarray(first)] * 3))
 
 
-@pytest.mark.parametrize("names", [("all/1.png", "all/2.png"), ("a.png", "b/c.png")])
-def test_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("names", "notes"),
+    [
+        (("all/1.png", "all/2.png"), ()),
+        (("a.png", "b/c.png"), ("no labels, as 'a.png' lies beside the sub-folders",)),
+    ],
+)
+def test_no_classes(tmp_path: Path, names: tuple[str, ...], notes: tuple[str, ...]) -> None:
     for name in names:
         put(tmp_path / name, grey())
     data = load(str(tmp_path))
-    assert (data.labels, data.class_names, data.notes) == (None, (), ())
+    assert (data.labels, data.class_names, data.notes) == (None, (), notes)
 
 
 def test_what_is_skipped(tmp_path: Path) -> None:
