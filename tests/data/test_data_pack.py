@@ -231,7 +231,7 @@ def test_what_names_no_new_folder(tmp_path: Path, out: str) -> None:
         ({"size": 3}, "A size of 3 is too small"),
         ({"channels": 2}, "--channels is 2. Give 1"),
         ({"fit": "squeeze"}, "--fit is 'squeeze'. Give one of crop, pad, stretch"),
-        ({"labels": "folders"}, r"in has no classes: there are fewer than two sub-folders"),
+        ({"labels": "folders"}, r"in has no classes: no labels, as 'a.png' lies beside"),
         ({"labels": "nowhere.csv"}, "nowhere.csv can't be read: No such file"),
     ],
 )
