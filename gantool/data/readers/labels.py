@@ -120,13 +120,14 @@ def _labels_of_json(file: Path, content: bytes, names: Sequence[str]) -> Labels:
         label_of = {}
     if not label_of or not all(type(label) is int and 0 <= label < MAX_CLASSES for label in label_of.values()):
         return Labels(notes=(f"{file.name} is ignored: its labels are no class numbers",))
-    missing = next((name for name in names if _portable(name) not in label_of), None)
+    wanted = [_portable(name) for name in names]
+    missing = next((name for name, key in zip(names, wanted, strict=True) if key not in label_of), None)
     if missing is not None:
         raise GantoolError(
             f"{file} has no label of {excerpt(missing)!r}.",
             "Add it, or move the image or dataset.json out of the folder.",
         )
-    labels = np.fromiter((label_of[_portable(name)] for name in names), np.int64, len(names))
+    labels = np.fromiter((label_of[key] for key in wanted), np.int64, len(names))
     classes = tuple(map(str, range(int(labels.max()) + 1)))
     return Labels(classes, labels, file.name, (f"labels are those of {file.name}: {len(classes)} classes",))
 
