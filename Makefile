@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# ONNX Runtime: cuda where there is an NVIDIA driver; `make RUNTIME=cpu …` decides otherwise
+RUNTIME ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
+EXTRAS := train,$(RUNTIME),dev,tensorboard
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # for the isolated environment in which pip builds the package, too
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
@@ -23,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 	  || { echo "gantool needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,evaluate]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	-@$(BIN)/python hatch_build.py
 	@touch $@
 
@@ -37,7 +40,7 @@ hosts: setup
 	@for tool in node:nodejs npm:npm cmake:cmake g++:g++ chromium:chromium; do \
 	  command -v $${tool%%:*} > /dev/null || missing="$$missing $${tool##*:}"; done; \
 	  [ -z "$$missing" ] || { $(APT) update -qq && $(APT) install -y --no-install-recommends $$missing; }
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,evaluate,parquet,ray]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),parquet,ray]'
 	npm install --prefix .hosts --ignore-scripts --no-audit --no-fund onnxruntime-node@1.30.0 typescript@5.9.3
 
 demo: setup
@@ -76,7 +79,7 @@ probes: setup
 	$(BIN)/python tests/doctor/make_probes.py
 
 docs: setup
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,evaluate,docs]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir site
 	@echo "Open site/index.html, or: $(BIN)/python -m mkdocs serve"
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+# modules that come with an extra of the distribution, and its name
+EXTRAS = {
+    "onnxruntime": "cpu",
+    **dict.fromkeys(("torch", "onnx", "onnxscript", "torchmetrics", "matplotlib", "safetensors"), "train"),
+}
 MAX_MESSAGE = 4000  # characters: libraries put whole headers and lines of damaged files into theirs
 
 
@@ -24,6 +29,17 @@ class GantoolError(Exception):
 
 class ArgumentError(GantoolError, ValueError):
     """An argument or option has a value that it can't have: also a ValueError, as Python programs expect."""
+
+
+def not_installed(error: ModuleNotFoundError) -> GantoolError | None:
+    """What to install, if the module that is missing comes with an extra; None for any other module."""
+    extra = EXTRAS.get(error.name or "")
+    if extra is None:
+        return None
+    gpu = "; with an NVIDIA GPU: pip install 'gantool[cuda]'" if extra == "cpu" else ""
+    return GantoolError(
+        f"This needs {error.name}, which is not installed.", f"Type: pip install 'gantool[{extra}]'{gpu}"
+    )
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ import email
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from email.message import Message
 from pathlib import Path
@@ -88,12 +89,22 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     ],
 )
 def test_every_platform_gets_one_onnxruntime(metadata: Message, platform: str, machine: str, wanted: str) -> None:
-    environment = {**default_environment(), "sys_platform": platform, "platform_machine": machine, "extra": ""}
+    """Two would overwrite each other's files: so the base has none, and each extra one."""
+
+    def runtimes(extra: str) -> list[str]:
+        names = required(metadata, extra, sys_platform=platform, platform_machine=machine)
+        return [name for name in names if name.startswith("onnxruntime")]
+
+    assert runtimes("") == runtimes("train") == []
+    assert runtimes("cpu") == ["onnxruntime"]
+    assert runtimes("cuda") == [wanted]
+
+
+def required(metadata: Message, extra: str, **environment: str) -> list[str]:
+    """The distributions that the wheel requires with one extra, or with none: ""."""
+    marked = {**default_environment(), **environment, "extra": extra}
     needed = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
-    runtimes = [
-        r.name for r in needed if r.name.startswith("onnxruntime") and (not r.marker or r.marker.evaluate(environment))
-    ]
-    assert runtimes == [wanted]
+    return [r.name for r in needed if not r.marker or r.marker.evaluate(marked)]
 
 
 def test_the_range_of_pythons(metadata: Message) -> None:
@@ -107,10 +118,66 @@ def test_the_range_of_pythons(metadata: Message) -> None:
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the wheel, numpy, onnxruntime and what onnxruntime needs."""
     python = bare_python(tmp_path_factory.mktemp("bare"))
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    install(python, wheel, "--no-deps", "--no-index")
+    return python
+
+
+@pytest.fixture(scope="module")
+def light(wheel: Path, metadata: Message, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment as `pip install 'gantool[cpu]'` makes it, from the packages that are here."""
+    folder = tmp_path_factory.mktemp("light")
+    here = [name for name in required(metadata, "cpu") if name != "onnxruntime"]  # that, or the GPU build, comes anyhow
+    python = bare_python(folder, *here)
+    install(python, wheel, "--no-deps", "--no-index")
+    return python.parent
+
+
+def install(python: Path, *words: object) -> None:
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", *words]
     done = subprocess.run(pip, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return python
+
+
+def check_light(scripts: Path, export: Path, folder: Path) -> None:
+    """Files are shown, run and timed without torch; what needs it says what to install."""
+
+    def gantool(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [scripts / "gantool", *map(str, words)]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+    file = export / "generator.seeded.onnx"
+    for words in (
+        ["generate", file, "-n", 4, "-o", "images.png"],
+        ["inspect", file],
+        ["inspect", export / "generator.torchscript.pt"],
+        ["bench", file, "--batches", 1, "--seconds", 0],
+        ["plugins"],
+        ["data", "info", "digits"],
+        ["train", "mlp", "--help"],
+    ):
+        done = gantool(*words)
+        assert (done.returncode, done.stderr) == (0, ""), words
+    assert (folder / "images.png").is_file()
+    for words in (["train", "mlp"], ["export", export.parent], ["evaluate", file]):
+        done = gantool(*words)
+        assert done.returncode == 1
+        assert done.stderr == "Error: This needs torch, which is not installed.\nType: pip install 'gantool[train]'\n"
+
+
+def test_the_light_install(light: Path, exported_run: RunDir, tmp_path: Path) -> None:
+    check_light(light, exported_run.export, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_light_install_from_the_registry(wheel: Path, exported_run: RunDir, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    install(python, "--quiet", "-c", ROOT / "constraints.txt", f"{wheel}[cpu]")
+    check_light(python.parent, exported_run.export, tmp_path)
+    listed = subprocess.run([sys.executable, "-m", "pip", "--python", python, "list"], capture_output=True, text=True)
+    assert "onnxruntime " in listed.stdout
+    assert "torch" not in listed.stdout
+    assert "nvidia" not in listed.stdout
 
 
 def test_an_exported_file_runs_without_torch(bare: Path, exported_run: RunDir, tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ def bench(
 
     GantoolError when nothing could be measured, or for what does not exist.
     """
+    if quality:
+        import torch  # noqa: F401  known to be missing before anything is measured
     given = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
     paths = [find_artifact(None if one is None else name_of(one), Path(runs)) for one in given]
     before = None if baseline is None else read_json(Path(baseline))

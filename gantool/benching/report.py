@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +191,11 @@ def _with_work(
     There is no share of a rate in another arithmetic, and none above 1: a peak that is exceeded is no peak. `peaks`
     keeps the rates measured so far.
     """
-    from gantool.benching import roofline  # loads onnx
+    work, peak = None, None
+    if find_spec("onnx"):  # it comes with training, not with generating
+        from gantool.benching import roofline
 
-    work, peak = roofline.count(Path(cell.path)), None
+        work = roofline.count(Path(cell.path))
     if work and work.flops:
         settings = {key: value for key, value in cell.settings.items() if key != "enable_cuda_graph"}
         key = cell.provider, cell.threads, *sorted(settings.items())

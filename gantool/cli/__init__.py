@@ -10,7 +10,7 @@ import typer
 
 from gantool import __version__
 from gantool.cli import bench, data, doctor, evaluate, export, generate, inspect, plugins, runs, train
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, not_installed
 
 app = typer.Typer(
     name="gantool",
@@ -63,14 +63,17 @@ def _top(
 
 
 def main() -> None:
-    """Run the command line; a GantoolError is printed with its hint and exits 1."""
+    """Run the command line; a GantoolError is printed with its hint and exits 1. So is a library that is missing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without “≥” gets a question mark, not a traceback
     try:
         app()
-    except GantoolError as error:
+    except (GantoolError, ModuleNotFoundError) as error:
+        shown = not_installed(error) if isinstance(error, ModuleNotFoundError) else error
+        if shown is None:
+            raise
         from gantool.system.terminal import print_error
 
-        print_error(error)
+        print_error(shown)
         sys.exit(1)

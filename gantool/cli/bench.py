@@ -108,6 +108,8 @@ def command(
     sizes = _batches(batches)
     if full and (provider or threads or options):
         raise typer.BadParameter("--full takes every provider, threads and option: leave those out.")
+    if html:
+        import matplotlib  # noqa: F401  known to be missing before anything is measured
     from gantool.api.bench import bench
 
     made = bench(

@@ -38,6 +38,8 @@ def _show(found: Inspection) -> None:
     architecture, training, data = m.architecture, m.training, m.data
     verdicts = {True: "match", False: "DO NOT MATCH the manifest", None: "not checked for this kind"}
     weights, graph = verdicts[found.weights_match], verdicts[found.graph_match]
+    if found.weights_match is None and m.kind.startswith("onnx") and found.nodes:
+        weights = "checked as a part of the graph only: onnx is not installed"
     golden = (
         f"{sum(g.count for g in m.golden)} of seeds {', '.join(str(g.seed) for g in m.golden)}" if m.golden else "none"
     )

@@ -102,7 +102,7 @@ def require_torchmetrics() -> None:
         import torchmetrics  # noqa: F401
     except ImportError as error:
         raise GantoolError(
-            f"`gantool evaluate` needs torchmetrics: {error}.", "Type: pip install 'gantool[evaluate]'"
+            f"`gantool evaluate` needs torchmetrics: {error}.", "Type: pip install 'gantool[train]'"
         ) from error
 
 

@@ -79,7 +79,7 @@ def _torch_fidelity() -> tuple[Any, str]:
     except ImportError as error:
         raise GantoolError(
             f"The extractor 'inception' needs torch-fidelity: {error}.",
-            "Type: pip install 'gantool[evaluate,inception]'",
+            "Type: pip install 'gantool[train,inception]'",
         ) from error
     except RuntimeError as error:  # its torchvision was built for another torch
         raise GantoolError(

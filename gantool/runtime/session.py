@@ -73,7 +73,7 @@ def open_session(
             f"The provider {provider!r} is not in the installed onnxruntime {ort.__version__}.",
             f"It has: {have}. For OpenVINO: pip install onnxruntime-openvino in an environment of its own."
             if provider == "openvino"
-            else f"It has: {have}.",
+            else f"It has: {have}. What to install: gantool doctor --provider {provider}",
         )
     if threads is not None and threads < 1:
         raise ArgumentError(f"{threads} threads were asked for.", "Give 1 or more.")

@@ -277,7 +277,7 @@ def test_without_torchmetrics(cli: Run, run: RunDir, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     code, _, err = cli("evaluate")
     assert code == 1
-    assert "pip install 'gantool[evaluate]'" in err
+    assert "pip install 'gantool[train]'" in err
 
 
 def test_the_table_fits_80_columns(cli: Run, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

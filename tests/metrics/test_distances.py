@@ -179,5 +179,5 @@ def test_a_seed_decides_and_the_default_stream_is_left_alone() -> None:
 def test_without_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
     reals = dataset(20)
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
-    with pytest.raises(GantoolError, match=r"needs torchmetrics.*pip install 'gantool\[evaluate\]'"):
+    with pytest.raises(GantoolError, match=r"needs torchmetrics.*pip install 'gantool\[train\]'"):
         evaluate(lambda start, n: reals.images[start : start + n], reals)

@@ -354,5 +354,5 @@ class TestInception:
 
     def test_without_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-        with pytest.raises(GantoolError, match=r"needs torch-fidelity.*pip install 'gantool\[evaluate,inception\]'"):
+        with pytest.raises(GantoolError, match=r"needs torch-fidelity.*pip install 'gantool\[train,inception\]'"):
             load_extractor("inception", GREY, CPU)

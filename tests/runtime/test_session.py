@@ -43,7 +43,7 @@ def test_a_provider_that_is_not_installed(plain: Path, monkeypatch: pytest.Monke
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_provider_without_its_device(plain: Path, provider: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The GPU build of onnxruntime lists both on any machine."""
+    """The GPU build of onnxruntime lists both on any machine; the other neither."""
     with pytest.raises(GantoolError, match=f"The provider '{provider}' ") as error:
         Generator(plain, provider)
     assert "gantool doctor" in error.value.hint

@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import threading
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -116,26 +116,27 @@ def served(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def bare_python(folder: Path) -> Path:
-    """The Python of a new environment in `folder` with numpy, onnxruntime and what that needs: no gantool, no torch."""
+def bare_python(folder: Path, *wanted: str) -> Path:
+    """The Python of a new environment in `folder` with numpy, onnxruntime, the distributions `wanted` and what those
+    need: no gantool, no torch."""
     venv.create(folder, with_pip=False, symlinks=sys.platform != "win32")
     scripts = "Scripts" if sys.platform == "win32" else "bin"
     python = folder / scripts / Path(sys.executable).name
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     # links to the copies that are here: an installation without the network, or minutes of unpacking
-    for name in _runtime_packages():
+    for name in _runtime_packages(wanted):
         here = Path(str(distribution(name).locate_file("")))
         for path in _top_level(name):
             (site / path).symlink_to(here / path)
     return python
 
 
-def _runtime_packages() -> set[str]:
-    """numpy, onnxruntime and everything that it requires in turn."""
+def _runtime_packages(wanted: Sequence[str]) -> set[str]:
+    """numpy, onnxruntime, `wanted`, and everything that they require in turn."""
     onnxruntime = next(
         n for n in ("onnxruntime-gpu", "onnxruntime") if importlib.util.find_spec("onnxruntime") and _has(n)
     )
-    found, waiting = set(), ["numpy", onnxruntime]
+    found, waiting = set(), ["numpy", onnxruntime, *wanted]
     while waiting:
         name = waiting.pop()
         if name not in found:
