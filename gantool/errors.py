@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 # modules that come with an extra of the distribution, and its name
 EXTRAS = {
     "onnxruntime": "cpu",
     **dict.fromkeys(("torch", "onnx", "onnxscript", "torchmetrics", "matplotlib", "safetensors"), "train"),
 }
 MAX_MESSAGE = 4000  # characters: libraries put whole headers and lines of damaged files into theirs
+MAX_CAUSE = 300  # characters of what a library says
 
 
 class GantoolError(Exception):
@@ -19,9 +22,9 @@ class GantoolError(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         if len(message) > MAX_MESSAGE:  # the reason is often at the end
             message = f"{message[: MAX_MESSAGE // 2 - 2]} … {message[1 - MAX_MESSAGE // 2 :]}"
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)  # a Python program prints it by itself
+        self.hint = printable(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -42,11 +45,27 @@ def not_installed(error: ModuleNotFoundError) -> GantoolError | None:
     )
 
 
+def named(error: BaseException) -> str:
+    """The type of an exception, and what it says where it says something: `ValueError: no such thing`."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def cause(error: BaseException, limit: int = MAX_CAUSE) -> str:
+    """What an exception of a library says, for the end of a message: the first line, without its full stop.
+
+    At most `limit` printable characters. Its type, too, where it says nothing (as MemoryError may) or a key only.
+    """
+    text = str(error).strip()
+    if isinstance(error, KeyError) or not text:
+        text = named(error)
+    return excerpt(text.partition("\n")[0].rstrip(". "), limit)
+
+
 def printable(text: str) -> str:
     """A text that may hold anybody's words, whole: what would steer a terminal is spelt out, but for ends of lines."""
     if text.isprintable():
         return text
-    kept = (c.isprintable() or c == "\n" or (c.isspace() and c >= "\xa0") for c in text)  # spaces of all widths, too
+    kept = (c.isprintable() or c == "\n" or unicodedata.category(c) == "Zs" for c in text)  # spaces of all widths, too
     return "".join(c if keep else ascii(c)[1:-1] for c, keep in zip(text, kept, strict=True))
 
 

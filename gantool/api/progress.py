@@ -172,7 +172,7 @@ class Notebook(Display):
 
     def __init__(self, opened: Session) -> None:
         self.step, self.info, self.meter = opened.state.step, opened.info, opened.state.meter
-        self.lines = [summary(opened), *(f"note: {note}" for note in opened.notes)]
+        self.lines = list(map(printable, [summary(opened), *(f"note: {note}" for note in opened.notes)]))
         if self.step:
             self.lines.append(f"resumed at step {self.step}")
         self.speed, self.losses, self.shown, self.read = "", "", 0.0, 0.0
@@ -208,7 +208,7 @@ class Notebook(Display):
         self.shown, self.read = 0.0, time.monotonic()
 
     def noted(self, text: str) -> None:
-        self.lines.append(text)
+        self.lines.append(printable(text))
 
     def stopping(self) -> None:
         self.lines.append("Saving; interrupting again leaves at once.")

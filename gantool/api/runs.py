@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gantool.errors import ArgumentError, GantoolError
+from gantool.errors import ArgumentError, GantoolError, printable
 from gantool.run import metrics_log, rundir
 from gantool.run.rundir import RunDir, RunInfo, Status
 
@@ -121,8 +121,8 @@ class Run:
         except GantoolError as error:
             return f"<Run {str(self.path)!r}: {error.message}>"
         return (
-            f"<Run {str(self.path)!r}: {info.architecture} on {info.data.name}, step {info.step} of {info.steps}, "
-            f"{info.status}>"
+            f"<Run {str(self.path)!r}: {printable(info.architecture)} on {printable(info.data.name)}, "
+            f"step {info.step} of {info.steps}, {info.status}>"
         )
 
     def _repr_html_(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from gantool.artifact import manifest, onnxfile
 from gantool.artifact.manifest import Manifest
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.system.archives import open_zip
 from gantool.system.files import MAX_JSON_BYTES, read_bounded, reading, regular_size
 
@@ -60,11 +60,11 @@ def _inspect_onnx(path: Path) -> Inspection:
     try:
         model = onnx.ModelProto.FromString(data)
     except (DecodeError, ValueError) as error:
-        raise GantoolError(f"{path} is not an ONNX file, or is damaged: {error}.", "Export it again.") from error
+        raise GantoolError(f"{path} is not an ONNX file, or is damaged: {cause(error)}.", "Export it again.") from error
     try:
         weights_match = weights_sha256(model) == found.weights_sha256
     except (TypeError, ValueError, KeyError) as error:  # a shape or dtype that does not fit its bytes
-        raise GantoolError(f"The weights of {path} are damaged: {error}.", "Export it again.") from error
+        raise GantoolError(f"The weights of {path} are damaged: {cause(error)}.", "Export it again.") from error
     return Inspection(path, found, len(data), weights_match, graph_match, dict(file.operators))
 
 
@@ -79,7 +79,7 @@ def _torchscript_extra(path: Path) -> bytes:
                     return archive.read(entry)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise GantoolError(
-            f"{path} is not an exported file, or is damaged: {error}.",
+            f"{path} is not an exported file, or is damaged: {cause(error)}.",
             "gantool inspect reads the files of gantool export (.onnx, .pt, .pt2) and their .json.",
         ) from error
     raise GantoolError(f"{path} has no gantool manifest.", "It was not made by `gantool export`.")

@@ -19,7 +19,7 @@ from PIL import Image, ImageCms, ImageColor, ImageOps, PngImagePlugin, Unidentif
 
 from gantool.data.images import WHITE, Colour, Fit, square
 from gantool.data.readers.archive import divided, read_entry
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import GantoolError, cause, excerpt
 
 # Pillow tries all formats whatever a file is called, and some run other programs: these don't
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
@@ -248,4 +248,4 @@ def _as_broken_image(path: Path) -> Iterator[None]:
     except UnidentifiedImageError as error:  # Pillow's message would name an address in memory
         raise BrokenImage(path, "can't be decoded: cannot identify image file.", _BROKEN_HINT) from error
     except DECODING_ERRORS as error:
-        raise BrokenImage(path, f"can't be decoded: {error}.", _BROKEN_HINT) from error
+        raise BrokenImage(path, f"can't be decoded: {cause(error)}.", _BROKEN_HINT) from error

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from gantool.data.dataset import Dataset, as_labels
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, named
 from gantool.plugin.registry import Plugin
 
 _SAMPLE_AXES = {2: "(N, C, T)", 3: "(N, C, H, W)", 4: "(N, C, D, H, W)"}
@@ -31,7 +31,7 @@ def load_of_plugin(plugin: Plugin, size: int | None) -> Dataset:
         raise GantoolError(f"{where} can't be loaded: {error.message}", error.hint) from error
     except Exception as error:  # a third party's code may raise anything
         raise GantoolError(
-            f"{where} can't be loaded: {type(error).__name__}: {error}", f"Tell the authors of {plugin.distribution}."
+            f"{where} can't be loaded: {named(error)}", f"Tell the authors of {plugin.distribution}."
         ) from error
     problem = _problem(data, size)
     if problem:

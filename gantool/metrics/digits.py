@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.metrics.extractors import Extractor, Outputs, require_image
 from gantool.plugin.architecture import SampleSpec
 from gantool.system.files import parse_json, reading, sha256_of
@@ -84,7 +84,7 @@ def load(path: Path) -> tuple[Classifier, dict[str, str]]:
             text = (file.metadata() or {}).get(KEY, "{}")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except SafetensorError as error:
-        raise GantoolError(f"{path} is damaged: {error}.", "Install gantool again.") from error
+        raise GantoolError(f"{path} is damaged: {cause(error)}.", "Install gantool again.") from error
     with torch.device("meta"):  # drawing weights would advance the random stream of a training
         network = Classifier()
     try:

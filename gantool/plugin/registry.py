@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import pluggy
 
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, named
 from gantool.plugin import hookspecs
 from gantool.plugin.architecture import Architecture
 from gantool.plugin.hookspecs import DataSource
@@ -103,7 +103,7 @@ def _load(entry: EntryPoint) -> list[Plugin]:
         manager.register(entry.load(), entry.name)
         manager.check_pending()
     except Exception as error:  # noqa: BLE001 - whatever an import raises must not break other plugins
-        return [broken(entry.name, f"{type(error).__name__}: {error}")]
+        return [broken(entry.name, named(error))]
     except SystemExit as error:
         return [broken(entry.name, f"it tried to exit with {error.code!r} when imported")]
     loaded: list[Plugin] = []
@@ -111,7 +111,7 @@ def _load(entry: EntryPoint) -> list[Plugin]:
         try:
             items = [item for result in hook() for item in result]
         except Exception as error:  # noqa: BLE001 - a hook that raises must not hide what the other hook returns
-            loaded.append(broken(entry.name, f"{type(error).__name__}: {error}"))
+            loaded.append(broken(entry.name, named(error)))
             continue
         except SystemExit as error:
             loaded.append(broken(entry.name, f"{hook.name}() tried to exit with {error.code!r}"))
@@ -124,7 +124,7 @@ def _load(entry: EntryPoint) -> list[Plugin]:
             except GantoolError as error:
                 loaded.append(broken(item.name, str(error)))
             except Exception as error:  # noqa: BLE001 - a config's validators and recipe are third-party code
-                loaded.append(broken(item.name, f"{type(error).__name__}: {error}"))
+                loaded.append(broken(item.name, named(error)))
     if not loaded:
         why = f"{entry.value} implements no hook gantool_architectures() or gantool_datasets() that returns something"
         return [broken(entry.name, why)]

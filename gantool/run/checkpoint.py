@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.run import claims
 from gantool.run.rundir import RunDir
 from gantool.system.archives import open_zip
@@ -53,12 +53,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
             _check_amount(content, temporary.stat().st_size)
     except _TooMuchError as error:
         raise GantoolError(
-            f"The checkpoint {path} can't be written: {error}.",
+            f"The checkpoint {path} can't be written: {cause(error)}.",
             "A buffer of the architecture repeats its values: register it with .contiguous(), or persistent=False.",
         ) from error
     except (OSError, RuntimeError) as error:
         raise GantoolError(
-            f"The checkpoint {path} can't be written: {error}.",
+            f"The checkpoint {path} can't be written: {cause(error)}.",
             "Older checkpoints are untouched: free space or mend the folder, then --resume the run.",
         ) from error
 
@@ -160,8 +160,9 @@ def _load(path: Path) -> dict[str, Any]:
     except PermissionError as error:
         raise GantoolError(f"The checkpoint {path} can't be read: {error.strerror}.") from error
     except _UNREADABLE as error:
-        first = str(error).strip().partition("\n")[0][:200].rstrip(".")
-        raise Damaged(f"The checkpoint {path} is damaged: {first}.", "The one before it may be sound.") from error
+        raise Damaged(
+            f"The checkpoint {path} is damaged: {cause(error)}.", "The one before it may be sound."
+        ) from error
     for schema in range(state.pop("schema"), SCHEMA):
         state = MIGRATIONS[schema](state)
     return state

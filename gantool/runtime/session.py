@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from gantool.errors import ArgumentError, GantoolError, excerpt
+from gantool.errors import ArgumentError, GantoolError, cause
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -104,7 +104,7 @@ def open_session(
             )
     except ORT_ERRORS as error:
         raise GantoolError(
-            f"The provider {provider!r} can't run {path}: {_first_line(error)}",
+            f"The provider {provider!r} can't run {path}: {cause(error, MAX_CAUSE)}",
             "What is missing, and the line that mends it: gantool doctor. Or: --provider cpu."
             if provider != "cpu"
             else "Is it an ONNX file, and whole? Export it again.",
@@ -147,7 +147,7 @@ def failed(path: Path, error: Exception) -> GantoolError:
             f"{path} asks for {int(found[1]) / 1e9:,.1f} GB of memory at once, far more than its images explain.",
             "Do not trust it. If you do, make fewer images at a time.",
         )
-    return GantoolError(f"{path} failed to run: {_first_line(error)}")
+    return GantoolError(f"{path} failed to run: {cause(error, MAX_CAUSE)}")
 
 
 def placement(session: ort.InferenceSession) -> dict[str, list[str]]:
@@ -176,16 +176,12 @@ def signature(session: ort.InferenceSession, path: Path) -> tuple[list[Value], l
             for values in (session.get_inputs(), session.get_outputs())
         )
     except ORT_ERRORS as error:
-        raise GantoolError(f"A name in {path} is damaged: {_first_line(error)}", "Export it again.") from error
+        raise GantoolError(f"A name in {path} is damaged: {cause(error, MAX_CAUSE)}", "Export it again.") from error
     return inputs, outputs
 
 
 def _axes(shape: list[Any]) -> tuple[int | None, ...]:
     return tuple(side if isinstance(side, int) else None for side in shape)
-
-
-def _first_line(error: Exception) -> str:
-    return excerpt(str(error).strip().partition("\n")[0], MAX_CAUSE)
 
 
 def run_into(session: ort.InferenceSession, feeds: dict[str, np.ndarray], name: str, output: np.ndarray) -> None:

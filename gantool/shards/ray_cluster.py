@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import GantoolError, cause
 from gantool.shards.folder import TOKEN
 from gantool.shards.maker import Maker, write_error
 from gantool.shards.plan import MAX_RETRIES, ON_GPU, Made, Plan, Report, Shard, WorkerLost, optional_library
@@ -129,7 +129,7 @@ class _Pool:
                         if shard is None:
                             self._check_starts(error)
                         else:
-                            report(WorkerLost(shard.number, f"was gone ({_first_line(error)})"))
+                            report(WorkerLost(shard.number, f"was gone ({cause(error)})"))
                             waiting.appendleft(shard)
                         continue
                     self.failed_starts = 0
@@ -205,7 +205,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise GantoolError(
-            f"There is no connection to the Ray cluster {address or 'here'}: {_first_line(error)}",
+            f"There is no connection to the Ray cluster {address or 'here'}: {cause(error)}.",
             "Start one with: ray start --head; then: --address auto",
         ) from error
     try:
@@ -227,7 +227,3 @@ def _token(out: Path) -> Iterator[str]:
         yield path.name
     finally:
         path.unlink(missing_ok=True)
-
-
-def _first_line(error: Exception) -> str:
-    return excerpt(str(error).strip().partition("\n")[0], 200)

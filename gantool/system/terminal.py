@@ -60,7 +60,7 @@ def print_error(error: GantoolError) -> None:
     from rich.text import Text
 
     err = console(stderr=True)
-    err.print(Text("Error: ", style="bold red") + Text(printable(error.message), style="none"))
+    err.print(Text("Error: ", style="bold red") + Text(error.message, style="none"))
     if error.hint:
         err.print(error.hint, style="yellow")
 

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gantool import exporting
 from gantool.artifact.manifest import SEEDED
 from gantool.data import Dataset
+from gantool.errors import cause
 from gantool.exporting.verify import MAX_FLOAT
 from gantool.runtime import Generator
 from gantool.training.state import State
@@ -97,7 +98,7 @@ def _check_alone(generator: nn.Module, inputs: dict[str, Tensor], samples: Tenso
         with torch.no_grad():
             alone = [generator(*(t[i : i + 1] for t in inputs.values())) for i in range(COUNT)]
     except (RuntimeError, ValueError) as error:
-        raise AssertionError(f"{what}: no sample alone: {error}. Perhaps {why}") from error
+        raise AssertionError(f"{what}: no sample alone: {cause(error)}. Perhaps {why}") from error
     difference = float((torch.cat(alone) - samples).abs().max())
     assert difference <= MAX_FLOAT, (
         f"{what}: a sample alone differs from the same among {COUNT} by {difference:.3g}: {why}"
@@ -114,7 +115,7 @@ def _sampled(state: State, inputs: dict[str, Tensor], what: str) -> tuple[nn.Mod
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise AssertionError(
-            f"{what}: no {COUNT} samples: {error}. Is a batch size fixed in the forward? It gets "
+            f"{what}: no {COUNT} samples: {cause(error)}. Is a batch size fixed in the forward? It gets "
             f"{', '.join(f'{name} {tuple(t.shape)}' for name, t in inputs.items())}, in this order"
         ) from error
     assert isinstance(samples, Tensor), (

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 
 T = TypeVar("T")
 
@@ -272,7 +272,7 @@ class Torchrun(Group):
         try:
             yield
         except RuntimeError as error:  # the type of all errors of torch.distributed
-            text = str(error).strip().partition("\n")[0][:200]
+            text = cause(error)
             if "timed out" in str(error).lower() or "timeout" in str(error).lower():
                 raise Lost(
                     f"Process {self.rank} of {self.size} waited {self.timeout:g} s {why} in vain: "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.plugin.game import Game
 from gantool.training import layers, step
 from gantool.training.step import Turn
@@ -167,11 +167,11 @@ class Graph(Eager):
                 super().run(state, turns, buffers)
         except RuntimeError as error:
             # the end of a failed capture raises an error of its own; the first one says why
-            cause: BaseException = error
-            while cause.__context__ is not None:
-                cause = cause.__context__
+            first: BaseException = error
+            while first.__context__ is not None:
+                first = first.__context__
             raise GantoolError(
-                f"This architecture's step could not be captured in a CUDA graph: {str(cause).partition(chr(10))[0]}",
+                f"This architecture's step could not be captured in a CUDA graph: {cause(first)}.",
                 "Use --engine eager.",
             ) from error
         players = [mover.player.name for turn in turns for mover in turn.movers]

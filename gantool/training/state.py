@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gantool.artifact import latents
 from gantool.data import Dataset
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.game import Game, Player
 from gantool.plugin.train_options import Place
@@ -281,8 +281,7 @@ def copied(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module, computed).eval().requires_grad_(False)
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         raise GantoolError(
-            f"{_uncopied(module)} can't be copied, as the average of the weights and samples need it: "
-            f"{str(error).partition(chr(10))[0]}",
+            f"{_uncopied(module)} can't be copied, as the average of the weights and samples need it: {cause(error)}.",
             "Keep no locks, files, generators or other objects of the process in a module's attributes.",
         ) from error
 

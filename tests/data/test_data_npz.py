@@ -214,6 +214,7 @@ def test_not_a_zip(tmp_path: Path) -> None:
         (header("'zz'", "(5, 8, 6)"), "descr is not a valid dtype"),
         (header("{{}: 1}", "(5, 8, 6)"), "array `images`"),
         (header("'|u1'", "(" * 5000), "array `images`"),
+        (header("'|u1'", "(" + "-" * 9000 + "1,)"), "array `images`: MemoryError"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "array `images`"),
         (b"\x93NUMPY\x03\x00" + bytes(20), "npy format version 3.0"),
         (b"", "array `images`"),

@@ -569,6 +569,8 @@ def campaign(name: str, count: int, seed: int = 0, keep: Path | None = None, fir
                 outcomes["refused"] += 1
                 if len(str(error)) > MAX_MESSAGE:
                     _note(faults, number, AssertionError(f"a message of {len(str(error))} characters"))
+                if error.message.endswith((": .", ": ", ":")):
+                    _note(faults, number, AssertionError(f"a message without its reason: {error.message}"))
             except Exception as error:  # noqa: BLE001 — a fault, whatever it is
                 _note(faults, number, error)
                 if keep:

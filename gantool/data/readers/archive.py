@@ -11,7 +11,7 @@ import zlib
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import GantoolError, cause, excerpt
 from gantool.system.archives import open_zip
 
 SUFFIX = ".zip"
@@ -58,7 +58,7 @@ def read_entry(archive: Path, name: str, most: int) -> bytes:
     try:
         return opened.read(entry)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, NotImplementedError) as error:
-        raise ValueError(str(error)) from error  # RuntimeError: it is encrypted
+        raise ValueError(cause(error)) from error  # RuntimeError: it is encrypted
 
 
 def checksum(archive: Path, name: str) -> str:
@@ -76,7 +76,7 @@ def _open(path: Path) -> zipfile.ZipFile:
         return _opened(path, status.st_mtime_ns, status.st_size)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise GantoolError(
-            f"{path} is damaged or no zip archive: {error}.", "Pack it anew, or get it again."
+            f"{path} is damaged or no zip archive: {cause(error)}.", "Pack it anew, or get it again."
         ) from error
 
 

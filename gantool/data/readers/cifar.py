@@ -16,7 +16,7 @@ import numpy as np
 
 from gantool.data.dataset import Dataset, as_labels
 from gantool.data.readers import read_exactly
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 
 CLASSES = 10
 SHAPE = (3, 32, 32)
@@ -36,7 +36,7 @@ def load_cifar10(path: Path) -> Dataset:
     try:
         batches = _read(path)
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, OverflowError) as error:
-        raise GantoolError(f"{path} is damaged or cut short: {error}.", "Download it again.") from error
+        raise GantoolError(f"{path} is damaged or cut short: {cause(error)}.", "Download it again.") from error
     missing = [f"data_batch_{number}.bin" for number in range(1, 6) if number not in batches]
     if missing:
         raise GantoolError(f"{path} has no {', '.join(missing)}.", "Give the *binary* version, cifar-10-binary.tar.gz.")

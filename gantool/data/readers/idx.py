@@ -16,7 +16,7 @@ import numpy as np
 from gantool.data.dataset import Dataset, as_labels, check_bytes
 from gantool.data.images import channels_first, check_images, resize
 from gantool.data.readers import read_exactly
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.system.archives import EXPANSION
 
 LABELS, IMAGES = 0x00000801, 0x00000803  # two zero bytes, 08 for uint8, the number of axes
@@ -78,7 +78,7 @@ def _read(path: Path) -> np.ndarray:
             with gzip.open(file) as stream:
                 return _parse(cast(IO[bytes], stream), path, size * EXPANSION[zipfile.ZIP_DEFLATED])
     except (EOFError, zlib.error, gzip.BadGzipFile, MemoryError) as error:
-        raise GantoolError(f"{path} is damaged or cut short: {error}.", "Download or write it again.") from error
+        raise GantoolError(f"{path} is damaged or cut short: {cause(error)}.", "Download or write it again.") from error
     except OSError as error:
         raise GantoolError(
             f"{path} can't be read: {error.strerror or error}.", "Check the path and its permissions."

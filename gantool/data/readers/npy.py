@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 
 from gantool.data.dataset import MIN_SIDE, Dataset
 from gantool.data.images import channels_first, check_images, sides_of
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.system.files import reading, regular_size
 
 # what zipfile, zlib and numpy's header parser (literal_eval, after a tokenizer) raise on damaged bytes
@@ -43,7 +43,7 @@ def open_npy(path: Path) -> np.memmap:
         return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
     except DAMAGE as error:
         raise GantoolError(
-            f"{path} is damaged, or no .npy file: {error}.", "Write it anew, or get it again."
+            f"{path} is damaged, or no .npy file: {cause(error)}.", "Write it anew, or get it again."
         ) from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gantool.data.dataset import Dataset, as_labels, check_bytes
 from gantool.data.images import as_float32, as_images, check_images, resize, sides_of
 from gantool.data.readers.npy import DAMAGE, read_member
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.system.archives import open_zip
 
 
@@ -90,6 +90,6 @@ def _damage(path: Path, name: str = "") -> Iterator[None]:
     except DAMAGE as error:
         where = f"array `{name}`: " if name else ""
         raise GantoolError(
-            f"{path} is damaged or no .npz file: {where}{error}.",
+            f"{path} is damaged or no .npz file: {where}{cause(error)}.",
             'Save it anew with np.savez_compressed("data.npz", images=…), or download it again.',
         ) from error

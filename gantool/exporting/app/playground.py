@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from gantool.artifact.manifest import Manifest
 from gantool.artifact.provenance import SOFTWARE, of, xmp
-from gantool.errors import GantoolError, printable
+from gantool.errors import GantoolError, cause, printable
 from gantool.exporting.app import history
 from gantool.exporting.onnx_files.seeds import INDEX, SEED
 from gantool.run.rundir import RunDir
@@ -98,7 +98,9 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
     try:
         model = onnx.load_from_string(read_bounded(seeded, MAX_SEEDED_BYTES))
     except DecodeError as error:
-        raise GantoolError(f"{seeded} is not an ONNX file, or is damaged: {error}.", "Export it again.") from error
+        raise GantoolError(
+            f"{seeded} is not an ONNX file, or is damaged: {cause(error)}.", "Export it again."
+        ) from error
     drawing, making = split(model, [item.name for item in manifest.latents])
     runtime = ort_web()
     fields = dataclasses.asdict(manifest)

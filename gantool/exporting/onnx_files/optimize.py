@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnxscript import optimizer
 
+from gantool.errors import excerpt, named
 from gantool.exporting.libraries import quiet
 from gantool.exporting.onnx_files.drift import runner
 from gantool.exporting.onnx_files.transposed import Layer, find, project, window
@@ -53,7 +54,7 @@ def optimize(
         onnx.checker.check_model(made, full_check=True)
         worst = _difference(model, made, inputs)
     except Exception as error:  # noqa: BLE001  a fault of ours or of a library costs speed, not the export
-        say(f"The graph stays as torch exports it: {type(error).__name__}: {str(error).strip()[:200]}")
+        say(f"The graph stays as torch exports it: {excerpt(named(error), 200)}")
         return model, []
     if worst > MAX_DIFFERENCE:
         say(f"The graph stays as torch exports it: values would move by {worst:.1e}, more than {MAX_DIFFERENCE:.0e}.")

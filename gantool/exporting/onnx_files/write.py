@@ -12,7 +12,7 @@ import onnx
 
 from gantool.artifact import inspection, manifest
 from gantool.artifact.manifest import Golden, Manifest, file_name
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.exporting import verify
 from gantool.exporting.onnx_files import drift, graph, int8, optimize, precision
 from gantool.exporting.onnx_files.seeds import seeded_model
@@ -176,4 +176,4 @@ class _Writer:
         try:
             onnx.save_model(written, str(path))  # one file: below 2 GB nothing is stored outside
         except ValueError as error:  # protobuf's own limit
-            raise GantoolError(f"The graph is larger than the 2 GB of an ONNX file: {error}.") from error
+            raise GantoolError(f"The graph is larger than the 2 GB of an ONNX file: {cause(error)}.") from error

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from gantool.artifact.manifest import KEY
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import GantoolError, cause, excerpt
 from gantool.exporting.libraries import any_batch, example, quiet, refusing
 from gantool.plugin.architecture import Input
 from gantool.system.archives import open_zip
@@ -81,7 +81,7 @@ def load(path: Path) -> Any:
                 _check_entry(entry.filename.partition("/")[2], archive.read(entry))
     except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise GantoolError(
-            f"{path} is no .pt2 file of gantool: {error}.", "Export it again: gantool export --pt2"
+            f"{path} is no .pt2 file of gantool: {cause(error)}.", "Export it again: gantool export --pt2"
         ) from error
     with quiet("torch"):
         return torch.export.load(path).module()

@@ -189,7 +189,7 @@ def main() -> None:
     except MemoryError:
         parser.exit(1, f"{parser.prog}: error: not enough memory for {given.count} images: take fewer\n")
     except (OSError, ValueError, RuntimeError) as error:
-        parser.exit(1, f"{parser.prog}: error: {str(error).splitlines()[0]}\n")
+        parser.exit(1, f"{parser.prog}: error: {(str(error) or type(error).__name__).splitlines()[0]}\n")
     print(f"{given.output}: {len(images)} images of seed {given.seed}")
 
 
