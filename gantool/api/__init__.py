@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import os
 
+from gantool.system.machine import let_idle_threads_sleep
+
+let_idle_threads_sleep()
+
 Named = str | os.PathLike[str] | int  # a run or a file: its path, its name, its number, or a `Run`
 
 

@@ -33,6 +33,7 @@ from gantool.system import terminal
 from gantool.system.files import reading
 from gantool.training.sampler import labels_of
 from gantool.training.state import pick_device
+from gantool.training.threads import available, computing_on
 
 if TYPE_CHECKING:
     from gantool.artifact.manifest import Manifest
@@ -50,6 +51,7 @@ def evaluate(
     seed: int = 0,
     batch: int = BATCH,
     device: str = "auto",
+    threads: int | None = None,
     floor: bool = False,
     ceiling: bool = False,
     output: str | os.PathLike[str] | None = None,
@@ -68,7 +70,7 @@ def evaluate(
     many reals; default: as many as the data has, 10,000 at most. `floor` evaluates one half of the data against the
     other, `ceiling` noise: of the newest run's data unless `data` is given, of the digits without a run. `output`: a
     folder for evaluation.json and neighbours.png, or a .png; default: evaluation/ in the run, NAME.evaluation/ beside a
-    file. `say`: is told of what a person should know.
+    file. `threads`: of the CPU; default: those that this process may use. `say`: is told of what a person should know.
 
     GantoolError when something is missing or does not fit; ArgumentError for an argument that is wrong.
     """
@@ -90,10 +92,10 @@ def evaluate(
     else:
         given = None if run is None else name_of(run)
         at = None if step is None else str(step)
-        judged, origin = _find(given, Path(runs), at, seed, target, say)
+        judged, origin = _find(given, Path(runs), at, seed, target, threads, say)
         dataset, notes = origin.load(source, size)
         _check_shape(judged, dataset)
-    with _bars(progress) as watch:
+    with computing_on(threads or available()), _bars(progress) as watch:
         found = evaluation.evaluate(
             judged.draw(dataset.class_counts or judged.class_counts),
             dataset,
@@ -239,7 +241,13 @@ def _origin_of_run(run: RunDir) -> _Origin:
 
 
 def _find(
-    given: str | None, runs: Path, step: str | None, seed: int, device: torch.device, on_note: Callable[[str], None]
+    given: str | None,
+    runs: Path,
+    step: str | None,
+    seed: int,
+    device: torch.device,
+    threads: int | None,
+    on_note: Callable[[str], None],
 ) -> tuple[_Subject, _Origin]:
     """The run or file that `given` names; None: the newest run."""
     with reading(Path(given) if given else runs):
@@ -247,7 +255,7 @@ def _find(
     if is_file:
         if step is not None:
             raise ArgumentError(f"--step {step} is for a run; {given} is a file.", "Leave it out, or name the run.")
-        return _file(find_artifact(given, runs), seed)
+        return _file(find_artifact(given, runs), seed, threads)
     run = rundir.find(runs, given) if given else rundir.newest(runs)
     return _run(run, step, seed, device, on_note)
 
@@ -290,8 +298,8 @@ def _run(
     return subject, _origin_of_run(run)
 
 
-def _file(path: Path, seed: int) -> tuple[_Subject, _Origin]:
-    generator = Generator(path)
+def _file(path: Path, seed: int, threads: int | None) -> tuple[_Subject, _Origin]:
+    generator = Generator(path, threads=threads)
     output = generator.manifest.output
     image = output.layout in ("CHW", "HWC")
     height, width, channels = generator.shape if image else (0, 0, 0)

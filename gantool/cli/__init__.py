@@ -11,6 +11,7 @@ import typer
 from gantool import __version__
 from gantool.cli import bench, data, doctor, evaluate, export, generate, inspect, plugins, runs, train
 from gantool.errors import GantoolError, not_installed
+from gantool.system.machine import let_idle_threads_sleep
 
 app = typer.Typer(
     name="gantool",
@@ -64,6 +65,7 @@ def _top(
 
 def main() -> None:
     """Run the command line; a GantoolError is printed with its hint and exits 1. So is a library that is missing."""
+    let_idle_threads_sleep()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without “≥” gets a question mark, not a traceback

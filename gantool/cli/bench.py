@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gantool.cli.threads import THREADS
 from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
@@ -33,10 +34,7 @@ def command(
         ),
     ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes to time.", metavar="N,N,…")] = "1,8,64,256",
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Cores to use; without it, all.", show_default=False),
-    ] = None,
+    threads: THREADS = None,
     options: Annotated[
         str | None,
         typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gantool.cli.threads import THREADS
 from gantool.system.terminal import console, print_json, print_table
 
 MAX_SEED = 2**63 - 1
@@ -45,6 +46,7 @@ def command(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the fakes and of the choice of reals.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; exported files run on the CPU.")] = "auto",
+    threads: THREADS = None,
     floor: Annotated[
         bool,
         typer.Option("--floor", help="Compare one half of the data (the newest run's) with the other: the best."),
@@ -76,6 +78,7 @@ def command(
         seed=seed,
         batch=batch,
         device=device,
+        threads=threads,
         floor=floor,
         ceiling=ceiling,
         output=output,

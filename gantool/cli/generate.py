@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gantool.cli.threads import THREADS
 from gantool.errors import GantoolError
 from gantool.system.terminal import console, megabytes, print_json, progress
 
@@ -45,6 +46,7 @@ def command(
         typer.Option("-o", "--output", help="A .png (a grid), a .npz (an array), or a folder (a PNG for each image)."),
     ] = Path("generated.png"),
     provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt or openvino.")] = "cpu",
+    threads: THREADS = None,
     provenance: Annotated[
         bool,
         typer.Option("--provenance/--no-provenance", help="Write into the images which model made them."),
@@ -109,12 +111,14 @@ def command(
         for name, value in of_shards.items():
             if value is not None:
                 raise GantoolError(f"--{name} is for shards.", "Say how many images with --count instead of -n.")
-        _generate(find_artifact(source, runs), n, seed, first, label, output, provider, provenance)
+        _generate(find_artifact(source, runs), n, seed, first, label, output, provider, threads, provenance)
         return
     for name, flag, instead in (("n", "-n", "--count"), ("output", "-o", "--out")):
         origin = context.get_parameter_source(name)
         if origin is not None and origin.name != "DEFAULT":
             raise GantoolError(f"{flag} is not for shards.", f"Use {instead} instead, or leave --count out.")
+    if threads is not None:
+        raise GantoolError("--threads is not for shards: each worker has one.", f"Add --workers {threads} instead.")
     for flag, value in (("--address", address), ("--gather", gather)):
         if value is not None and engine != "ray":
             raise GantoolError(f"{flag} is for the engine ray.", "Add --engine ray.")
@@ -130,12 +134,20 @@ def command(
 
 
 def _generate(
-    path: Path, n: int | None, seed: int, first: int, label: str | None, output: Path, provider: str, provenance: bool
+    path: Path,
+    n: int | None,
+    seed: int,
+    first: int,
+    label: str | None,
+    output: Path,
+    provider: str,
+    threads: int | None,
+    provenance: bool,
 ) -> None:
     from gantool.runtime import Generator
     from gantool.runtime.saving import save
 
-    generator = Generator(path, provider)
+    generator = Generator(path, provider, threads)
     with progress("images") as bar:
         bar.start("generating")
         made = save(

@@ -8,7 +8,7 @@ import types
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -16,6 +16,9 @@ from pydantic.fields import FieldInfo
 from gantool.errors import ArgumentError, GantoolError
 from gantool.plugin.architecture import Architecture, Recipe
 from gantool.plugin.train_options import RunOptions, TrainOptions
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Panel = Literal["Architecture", "Recipe", "Training"]
 # options of the command line alone: a config field can't take their names either
@@ -68,8 +71,7 @@ class Option:
         try:
             return self.adapter.validate_python(raw)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{value!r} is not valid: {in_sentence(first['msg'])}") from error
+            raise ValueError(f"{value!r} is not valid: {reason(error, '|' in self.type)}") from error
 
 
 def options_of(architecture: Architecture) -> list[Option]:
@@ -156,17 +158,53 @@ def resolve(architecture: Architecture, given: Mapping[str, Any]) -> tuple[BaseM
         first = error.errors()[0]
         where = ", ".join("--" + str(part).replace("_", "-") for part in first["loc"] if isinstance(part, str))
         raise ArgumentError(
-            f"{where}: {in_sentence(first['msg'])}."
-            if where
-            else f"The options don't fit: {in_sentence(first['msg'])}.",
+            f"{where}: {reason(error)}." if where else f"The options don't fit: {reason(error)}.",
             f"`gantool plugins show {architecture.name}` lists every option with its bounds.",
         ) from error
 
 
-def in_sentence(message: str) -> str:
-    """A pydantic message inside a sentence."""
-    message = message.removeprefix("Value error, ")
+_WANTED = {
+    "bool": "true or false",
+    "dict": "a table",
+    "finite_number": "a finite number",
+    "float": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "int": "a whole number",
+    "less_than": "less than {lt}",
+    "less_than_equal": "{le} or less",
+    "list": "a list",
+    "literal_error": "{expected}",
+    "model_type": "a table",
+    "string": "text",
+    "too_long": "a list of {max_length} at most",
+    "too_short": "a list of {min_length} at least",
+    "tuple": "a list",
+}
+
+
+def reason(error: ValidationError, of_union: bool = False) -> str:
+    """What is wrong with the first value that pydantic refused, inside a sentence: `it must be 1 or more`.
+
+    `of_union`: the errors are of one value, an error for each type that it may have: `it must be a whole number or
+    'auto'`.
+    """
+    errors = error.errors() if of_union else error.errors()[:1]
+    first = errors[0]
+    if first["type"] in ("missing", "extra_forbidden"):
+        return "it is missing" if first["type"] == "missing" else "there is no such field"
+    wanted = [_wanted(other) for other in errors]
+    if all(wanted):
+        return f"it must be {' or '.join(dict.fromkeys(wanted))}"
+    message = first["msg"].removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
+
+
+def _wanted(error: ErrorDetails) -> str:
+    """Which value pydantic would have taken; "" for a check of a plugin's own, which says it itself."""
+    kind = error["type"]
+    text = _WANTED.get(kind) or _WANTED.get(kind.partition("_")[0], "")
+    return text.format(**error.get("ctx", {}))
 
 
 def closest(name: str, names: list[str]) -> str:
@@ -207,10 +245,15 @@ def _type_text(name: str, annotation: Any) -> tuple[str, bool]:
         return _NAMES[annotation], False
     if origin is Literal:
         return "|".join(map(str, args)), False
+    if origin is Annotated:
+        return _type_text(name, args[0])
     if origin in (Union, types.UnionType):
         inner = [arg for arg in args if arg is not type(None)]
-        if len(inner) == 1:
-            return _type_text(name, inner[0])
+        words = [_type_text(name, arg)[0] for arg in inner if get_origin(arg) is Literal]
+        (first, *others) = [arg for arg in inner if get_origin(arg) is not Literal]
+        if not others:
+            text, is_tuple = _type_text(name, first)
+            return "|".join([text, *words]), is_tuple
     if origin is tuple and args and args[0] in _NAMES:
         item = _NAMES[args[0]]
         return (f"{item},…" if args[-1] is Ellipsis else ",".join([item] * len(args))), True

@@ -16,6 +16,7 @@ CHANGEABLE: dict[str, Any] = {"changeable": True}
 Engine = Literal["auto", "eager", "rewritten", "compiled", "graph"]
 OnNan = Literal["stop", "rollback"]
 Place = Literal["auto", "device", "disk"]
+Threads = Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
@@ -48,6 +49,12 @@ class RunOptions(BaseModel, extra="forbid"):
         "auto",
         description="how steps are computed: eager (the reference), rewritten (for CPUs), compiled, graph (CUDA), "
         "or auto",
+        json_schema_extra=CHANGEABLE,
+    )
+    threads: Threads = Field(
+        "auto",
+        description="threads of a CPU to compute on; auto: one or all, whichever is faster in the first steps. "
+        "Another number rounds otherwise",
         json_schema_extra=CHANGEABLE,
     )
     tick: int = Field(

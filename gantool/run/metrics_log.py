@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line for each tick, and a line with `"event"` for each alarm and rollback."""
+"""metrics.jsonl: a line for each tick, and a line with `"event"` for each alarm, rollback and change of threads."""
 
 from __future__ import annotations
 

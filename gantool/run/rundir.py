@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from gantool.errors import GantoolError
+from gantool.plugin.options import reason
 from gantool.plugin.train_options import RunOptions
 from gantool.system import locking
 from gantool.system.files import read_json, reading, recover, remove_folder, write_json
@@ -62,6 +63,7 @@ class RunInfo(RunOptions):
     rollbacks: int = 0
     extractor: str = ""  # the feature extractor of `frechet`
     processes: int = 1  # that trained it last
+    threads_used: int = 0  # of torch, as `auto` was decided; 0: not yet
 
 
 class RunDir:
@@ -139,7 +141,7 @@ class RunDir:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise GantoolError(f"{path} is not a run's description: {where}: {first['msg']}.") from error
+            raise GantoolError(f"{path} is not a run's description: {where}: {reason(error)}.") from error
         except (ValueError, RecursionError) as error:
             raise GantoolError(f"{path} is not a run's description: {error}.") from error
         info.schema_version = SCHEMA  # the defaults of its new fields are the migration

@@ -20,6 +20,7 @@ from gantool.run import best, checkpoint, metrics_log, verdict
 from gantool.run.rundir import RunDir, RunInfo, Status
 from gantool.training.state import State
 from gantool.training.step import Diverged, iterate
+from gantool.training.threads import Threads, computing_on
 from gantool.training.watch import Watch
 
 ROLLBACKS = 3  # in a run: when an eighth of the learning rates does not help, the rates are not the cause
@@ -63,7 +64,8 @@ def train(
     info.status = "running"
     _write(state, run, info)
     try:
-        info.status = _loop(state, run, info, listener, interrupted, figures, budget)
+        with computing_on():
+            info.status = _loop(state, run, info, listener, interrupted, figures, budget)
     except BaseException:
         info.status = "failed"
         with contextlib.suppress(GantoolError):  # the disk may be full, and the error on its way says more
@@ -87,8 +89,11 @@ def _loop(
     figures: Figures,
     budget: float,
 ) -> Status:
+    began, chosen = time.perf_counter(), Threads(state, info)
+    if said := chosen.begin():
+        listener.noted(said)
     watch, interrupted = _watch(state, run, info), state.group.agreeing(interrupted)
-    pace = _Pace(budget, state) if budget else None
+    pace = _Pace(max(0.1, budget - (time.perf_counter() - began)), state) if budget else None
     if pace:  # until it is known, for those who show how far it is
         info.steps = max(info.steps, state.step + info.tick)
     known = state.group.agreeing(pace.known) if pace else lambda: False
@@ -114,10 +119,15 @@ def _loop(
             elapsed = time.perf_counter() - began
             state.seconds += elapsed
             speed = (state.sampler.seen - first) / elapsed
+            switched = chosen.look_again(speed) if state.step < info.steps and not stopping else ""
             with run.writing():
                 record, alarms = state.group.lead(partial(_observe, state, run, info, watch, figures, means, speed))
+                if switched:
+                    _log_threads(state, run, info)
                 _save(state, run, info)
             listener.ticked(record)
+            if switched:
+                listener.noted(f"step {state.step}: {switched}")
             for alarm in alarms:
                 listener.noted(f"step {state.step}: {alarm['text']}")
         began, first = time.perf_counter(), state.sampler.seen
@@ -190,7 +200,12 @@ def _save(state: State, run: RunDir, info: RunInfo) -> None:
 
 def _snapshot(state: State, info: RunInfo) -> dict[str, Any]:
     """What a checkpoint holds."""
-    return {**state.state_dict(), "rollbacks": info.rollbacks}
+    return {**state.state_dict(), "rollbacks": info.rollbacks, "threads": info.threads_used}
+
+
+def _log_threads(state: State, run: RunDir, info: RunInfo) -> None:
+    if state.group.leads:
+        metrics_log.append(run, {"event": "threads", "step": state.step, "threads": info.threads_used})
 
 
 def _write(state: State, run: RunDir, info: RunInfo) -> None:

@@ -22,7 +22,7 @@ from gantool.data import Dataset, load
 from gantool.errors import GantoolError
 from gantool.plugin import registry
 from gantool.plugin.architecture import Architecture, Recipe
-from gantool.plugin.options import all_options, check_together, parse, resolve, training_options
+from gantool.plugin.options import all_options, check_together, parse, reason, resolve, training_options
 from gantool.plugin.registry import Plugin
 from gantool.plugin.train_options import RunOptions, TrainOptions
 from gantool.run import best, checkpoint, metrics_log, rundir
@@ -232,6 +232,7 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
         best.check_records(info.keep_best, metrics_log.read_metrics(run))
     info.extractor, figures = _figures(info.keep_best, state, dataset, info.extractor)
     info.step, info.rollbacks = state.step, saved["rollbacks"]
+    info.threads_used = 0 if "threads" in changes else saved.get("threads", 0)
     if info.processes != group.size:
         notes.append(
             f"{info.processes} process(es) trained this run, now {group.size}: data and latents go on exactly, random "
@@ -292,7 +293,7 @@ def definition_of(info: RunInfo) -> tuple[Plugin, Recipe, Any]:
         first = error.errors()[0]
         raise GantoolError(
             f"The run's config does not fit {info.architecture!r} of {plugin.distribution} {plugin.version}: "
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}.",
+            f"{'.'.join(map(str, first['loc']))}: {reason(error)}.",
             f"It was made with {info.plugin} {info.plugin_version}.",
         ) from error
 

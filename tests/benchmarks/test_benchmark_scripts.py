@@ -129,3 +129,12 @@ def test_exported_files_are_measured(tmp_path: Path, script: str) -> None:
     found = json.loads(report.read_text())
     assert found["machine"]
     assert found["versions"]
+
+
+def test_threads_side_by_side(tmp_path: Path) -> None:
+    report = tmp_path / "threads.json"
+    run("threads.py", "--architectures", "mlp", "--threads", 1, "--rounds", 1, "--seconds", 0.2, "--json", report)
+    alone, two = json.loads(report.read_text())["cases"]
+    assert (alone["trainings"], two["trainings"], two["threads"]) == (1, 2, 1)
+    assert alone["images_per_second"] > 0
+    assert two["images_per_cpu_second"] > 0

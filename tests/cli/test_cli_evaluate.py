@@ -165,6 +165,23 @@ def test_a_generator_of_data_takes_its_rows() -> None:
     torch.testing.assert_close(made, as_samples(noise.images[rows]))
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_the_number_of_threads_changes_figures_by_rounding_at_most(cli: Run, noise: RunDir, threads: str) -> None:
+    figures = [
+        json.loads(cli("evaluate", noise.path, "--json", *given)[1])["figures"]
+        for given in ([], ["--threads", threads])
+    ]
+    for name, figure in figures[0].items():
+        assert figures[1][name]["value"] == pytest.approx(figure["value"], rel=1e-4), name
+
+
+def test_a_wrong_number_of_threads_is_a_usage_error(cli: Run) -> None:
+    for command in ("evaluate", "generate", "bench"):
+        code, _, err = cli(command, "--threads", "0")
+        assert code == 2
+        assert "give 1 to 1024, or auto" in " ".join(err.split())
+
+
 def test_an_older_checkpoint(cli: Run, noise: RunDir, tmp_path: Path) -> None:
     older, newest = (evaluate(cli, noise.path, *FEW, *step, "-o", tmp_path / "o") for step in (("--step", 20), ()))
     assert (older["subject"]["step"], newest["subject"]["step"]) == (20, 40)

@@ -119,6 +119,13 @@ def test_the_plain_file_makes_the_same(cli: Run, here: Path, exported_run: RunDi
     assert Path("generator.onnx.png").read_bytes() == Path("generator.seeded.onnx.png").read_bytes()
 
 
+@pytest.mark.parametrize("threads", ["1", "2", "auto"])
+def test_the_number_of_threads_changes_no_image(cli: Run, here: Path, file: Path, threads: str) -> None:
+    assert cli("generate", file, "-n", 9, "-o", "own.png")[0] == 0
+    assert cli("generate", file, "-n", 9, "-o", "threads.png", "--threads", threads)[0] == 0
+    assert Path("own.png").read_bytes() == Path("threads.png").read_bytes()
+
+
 # what goes wrong leaves the folder as it was
 
 

@@ -287,7 +287,7 @@ def test_other_arrays(copy: Path, array: np.ndarray, message: str) -> None:
 def test_foreign_json(copy: Path) -> None:
     for text, message in (
         ("{", "does not hold valid JSON"),
-        ('{"name": "my-npm-package"}', "describes no pack: source: Field required"),
+        ('{"name": "my-npm-package"}', "describes no pack: source: it is missing"),
         ('{"pack_version": 2}', "has version 2; this gantool reads version 1. Update gantool"),
     ):
         (copy / "pack.json").write_text(text)
@@ -309,9 +309,9 @@ def test_names_lead_nowhere_else(copy: Path) -> None:
         ({"count": 7}, "count is 7, and `images` has 6 rows"),
         ({"channels": 1}, "channels is 1, and `images` has 3"),
         ({"class_names": ["cat"]}, "`labels` run from 0 to 1, and there are 1 classes"),
-        ({"fit": "squeeze"}, "describes no pack: fit: Input should be 'crop', 'pad' or 'stretch'"),
+        ({"fit": "squeeze"}, "describes no pack: fit: it must be 'crop', 'pad' or 'stretch'"),
         ({"fingerprint": "abc"}, "describes no pack: fingerprint"),
-        ({"unknown": 1}, "describes no pack: unknown: Extra inputs"),
+        ({"unknown": 1}, "describes no pack: unknown: there is no such field"),
     ],
 )
 def test_descriptions_that_contradict_the_arrays(copy: Path, values: dict[str, Any], message: str) -> None:

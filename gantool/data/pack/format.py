@@ -20,6 +20,7 @@ from gantool.data.images import CHANNELS, Fit, is_paired, resize
 from gantool.data.pack.writer import FILES, HEADER, Layout, Writer, checksums
 from gantool.data.readers.npy import open_npy
 from gantool.errors import GantoolError, excerpt
+from gantool.plugin.options import reason
 from gantool.system.files import read_json, reading, sha256_of, write_json
 
 PACK = "pack.json"
@@ -129,7 +130,7 @@ def read_description(path: Path) -> Description:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"
         raise GantoolError(
-            f"{file} describes no pack: {excerpt(where)}: {excerpt(first['msg'])}.", _PACK_AGAIN
+            f"{file} describes no pack: {excerpt(where)}: {excerpt(reason(error))}.", _PACK_AGAIN
         ) from error
 
 
