@@ -80,7 +80,7 @@ def export(case: str, steps: int, folder: Path) -> list[str]:
     from gantool.artifact.manifest import PRECISIONS
     from gantool.exporting import FILES, Options, Source, from_game, source_of, write
     from gantool.plugin import registry
-    from gantool.plugin.architecture import SampleSpec
+    from gantool.plugin.architecture import Recipe, SampleSpec
     from gantool.run.rundir import RunDir
 
     name, side = CASES[case]
@@ -94,7 +94,7 @@ def export(case: str, steps: int, folder: Path) -> list[str]:
         torch.manual_seed(0)
         architecture = registry.find(name).architecture
         assert architecture is not None
-        game = architecture.build(architecture.config(), SampleSpec((1, side, side)))
+        game = architecture.build(architecture.config(), SampleSpec((1, side, side)), Recipe())
         about: dict[str, object] = {"name": name, "plugin": "gantool", "plugin_version": "", "config": {}}
         source = from_game(game, architecture=about, training={}, data={})
     options = Options(precisions=PRECISIONS, force=True)

@@ -250,13 +250,13 @@ def game(name: str) -> Any:
     import torch
 
     from gantool.plugin import registry
-    from gantool.plugin.architecture import SampleSpec
+    from gantool.plugin.architecture import Recipe, SampleSpec
 
     torch.manual_seed(0)
     architecture, shape = GENERATORS[name]
     found = registry.find(architecture).architecture
     assert found is not None
-    return found.build(found.config(), SampleSpec(shape))
+    return found.build(found.config(), SampleSpec(shape), Recipe())
 
 
 def _export(name: str, folder: Path, variants: list[str]) -> None:

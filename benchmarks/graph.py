@@ -127,13 +127,13 @@ def exported(name: str) -> tuple[onnx.ModelProto, Callable[[int], dict[str, np.n
 
     from gantool.exporting.onnx_files.graph import to_onnx
     from gantool.plugin import registry
-    from gantool.plugin.architecture import SampleSpec
+    from gantool.plugin.architecture import Recipe, SampleSpec
 
     architecture, shape = GENERATORS[name]
     found = registry.find(architecture).architecture
     assert found is not None
     torch.manual_seed(0)
-    game = found.build(found.config(), SampleSpec(shape))
+    game = found.build(found.config(), SampleSpec(shape), Recipe())
     stream = np.random.default_rng(0)
     shapes = {i.name: i.shape for i in game.inputs}
     return (

@@ -30,7 +30,7 @@ from torch.utils.data import Dataset as TorchDataset
 from gantool import data
 from gantool.data import Dataset
 from gantool.plugin import registry
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.architecture import Recipe, SampleSpec
 from gantool.plugin.options import resolve
 from gantool.system import machine
 from gantool.system.files import write_json
@@ -82,7 +82,7 @@ def tutorial(
     rate, betas = RATES.get(name, (2e-4, (0.5, 0.999)))
     torch.manual_seed(seed)
     side = size or dataset.spec.sides[0]
-    game = architecture.build(config, SampleSpec((1, side, side)))
+    game = architecture.build(config, SampleSpec((1, side, side)), recipe)
     generator = game.generator.to(device).train()
     discriminator = game.players[0].modules["discriminator"].to(device).train()
     latent_dim = game.inputs[0].shape[0]
@@ -179,7 +179,7 @@ def torchgan(name: str, dataset: Dataset, size: int | None, device: torch.device
     assert architecture is not None
     side = size or dataset.spec.sides[0]
     torch.manual_seed(0)
-    game = architecture.build(architecture.config(), SampleSpec((1, side, side)))
+    game = architecture.build(architecture.config(), SampleSpec((1, side, side)), Recipe())
     loader = DataLoader(Pictures(dataset, size), batch_size=batch, shuffle=True, drop_last=True)
     discriminator = game.players[0].modules["discriminator"]
     return torchgan_trainer.train(game.generator, discriminator, game.inputs[0].shape[0], loader, device)

@@ -12,6 +12,7 @@ import pytest
 from support.trainings import architecture, tiny_game
 
 from gantool.data import Dataset
+from gantool.errors import GantoolError
 from gantool.plugin import DataSource, options
 from gantool.plugin import architecture as declared
 from gantool.plugin import game as games
@@ -79,6 +80,12 @@ def test_pairs_with_the_data_that_they_need(artifacts: bool) -> None:
     (made,), paired = module(3)["gantool_architectures"](), module(4)["paired"]
     assert isinstance(paired(made.examples[0]), Dataset)
     check_architecture(made, artifacts=artifacts, data=paired)
+
+
+def test_pairs_are_refused_without_targets() -> None:
+    (made,) = module(3)["gantool_architectures"]()
+    with pytest.raises(GantoolError, match="learns from pairs"):
+        made.build(made.config(), SampleSpec((1, 16, 16)), Recipe())
 
 
 def test_there_is_no_other_code() -> None:

@@ -10,7 +10,7 @@ class TinyConfig(BaseModel, frozen=True, extra="forbid"):
     width: int = Field(64, ge=1, description="hidden units")
 
 
-def build(config, spec):  # torch is imported here, so that --help stays fast
+def build(config, spec, recipe):  # torch is imported here, so that --help stays fast
     from torch import nn
 
     from gantool.plugin import objectives, two_player

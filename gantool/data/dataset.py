@@ -47,7 +47,8 @@ class Dataset:
 
     @property
     def spec(self) -> SampleSpec:
-        return SampleSpec(tuple(self.images.shape[1:]), len(self.class_counts))
+        others = {k: tuple(a.shape[1:]) for k, a in self.arrays.items() if k not in ("images", "labels")}
+        return SampleSpec(tuple(self.images.shape[1:]), len(self.class_counts), others)
 
     @cached_property
     def class_counts(self) -> tuple[int, ...]:

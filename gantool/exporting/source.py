@@ -113,9 +113,9 @@ def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step:
         state = checkpoint.load(path)
     for text in verdict.at(run, int(state["step"])):
         say(f"step {state['step']}: {text}")
-    spec = SampleSpec(info.data.shape, info.data.classes)
+    spec = SampleSpec(info.data.shape, info.data.classes, info.data.arrays)
     with torch.random.fork_rng(devices=[]):  # the caller's stream stays where it is
-        game = build_game(plugin.architecture, config, spec, info.seed)
+        game = build_game(plugin.architecture, config, spec, recipe, info.seed)
     try:
         for name, module in game.modules().items():
             module.load_state_dict(state["modules"][name])

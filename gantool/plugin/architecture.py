@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,13 +20,15 @@ Role = Literal["generator", "discriminator"]
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """The shape of one sample, without the batch, and the number of classes of the data (0 without labels).
+    """The shape of one sample, without the batch, and what else the data has.
 
-    Image (C, H, W), audio (C, T) or volume (C, D, H, W). Inside gantool samples are float32 in [-1, 1].
+    Image (C, H, W), audio (C, T) or volume (C, D, H, W). Inside gantool samples are float32 in [-1, 1]. `classes`: of
+    the labels; 0 without labels. `arrays`: name → shape of a row of the data's other arrays, such as paired images.
     """
 
     shape: tuple[int, ...]
     classes: int = 0
+    arrays: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if len(self.shape) < 2 or min(self.shape) < 1:
@@ -139,17 +142,24 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 class Architecture:
     """What a plugin provides: a name, its options, its recipe, and how to build the game.
 
-    `build(config, spec)` imports torch inside, and raises GantoolError for a sample spec that it can't serve. `recipe`:
-    a Recipe, or a function of the config that returns one. `examples`: the sample specs that
+    `build(config, spec, recipe)` imports torch inside, and raises GantoolError for a sample spec that it can't serve.
+    Its modules depend on config and spec alone: a resumed run may have another batch size or rate. `recipe`: a Recipe,
+    or a function of the config that returns one. `examples`: the sample specs that
     `gantool.testing.check_architecture` tries.
     """
 
     name: str
     summary: str
     config: type[BaseModel]
-    build: Callable[[Any, SampleSpec], Game]
+    build: Callable[[Any, SampleSpec, Recipe], Game]
     recipe: Recipe | Callable[[Any], Recipe] = field(default_factory=Recipe)
     examples: tuple[SampleSpec, ...] = (SampleSpec((1, 28, 28)), SampleSpec((3, 32, 32)))
+
+    def __post_init__(self) -> None:
+        try:
+            inspect.signature(self.build).bind(None, None, None)
+        except TypeError as error:
+            raise ValueError(f"gantool calls build(config, spec, recipe) of {self.name!r}: {error}") from error
 
     def recipe_for(self, config: BaseModel) -> Recipe:
         return self.recipe if isinstance(self.recipe, Recipe) else self.recipe(config)

@@ -38,6 +38,7 @@ class DataInfo(BaseModel, extra="forbid"):
     size: int | None
     shape: tuple[int, ...]
     classes: int
+    arrays: dict[str, tuple[int, ...]] = {}  # the shapes of a row of the others
     count: int
     fingerprint: str
     class_names: tuple[str, ...] = ()

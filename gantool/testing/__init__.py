@@ -22,13 +22,15 @@ BATCH = 8
 
 
 def synthetic(spec: SampleSpec, rows: int = ROWS) -> Dataset:
-    """Smooth random samples of a spec, with labels when it has classes: enough for a few steps."""
+    """Smooth random samples of a spec, with its labels and other arrays (uint8 noise): enough for a few steps."""
     rows = max(rows, spec.classes)
     random = np.random.default_rng(0)
     axes = np.meshgrid(*(np.linspace(0, 2 * math.pi, side) for side in spec.sides), indexing="ij")
     phase = random.uniform(0, 2 * math.pi, (rows, spec.channels) + (1,) * len(spec.sides))
     waves = np.sin(np.sum(axes, axis=0)[None, None] + phase)
     arrays: dict[str, np.ndarray] = {"images": ((waves + 1) * 127.5).astype(np.uint8)}
+    for name, shape in spec.arrays.items():
+        arrays[name] = random.integers(0, 256, (rows, *shape), np.uint8)
     if spec.classes:
         arrays["labels"] = np.arange(rows, dtype=np.int64) % spec.classes
     return Dataset("synthetic", "synthetic", arrays)
@@ -54,8 +56,8 @@ def check_architecture(
     - with `artifacts`, the last example's generator exports to every format that fits it, verified, and the runtime
       makes equal images from each ONNX file.
 
-    `config`: used in place of the default. `data(spec)`: the data of an example, for games that draw other arrays than
-    images and labels. Each message names the example and the player, and says what to do.
+    `config`: used in place of the default. `data(spec)`: the data of an example, in place of `synthetic`. Each message
+    names the example and the player, and says what to do.
     """
     options_of(architecture)
     config = config or default_config(architecture)
@@ -71,13 +73,15 @@ def check_architecture(
         classes = f", {spec.classes} classes" if spec.classes else ""
         what = f"{architecture.name} at {spec}{classes}"
         drawn = data(spec)
-        assert drawn.spec == spec, f"{what}: the data is of {drawn.spec} with {drawn.spec.classes} classes"
-        check_players(build_game(architecture, config, spec, seed=0), what)
+        assert drawn.spec == spec, (
+            f"{what}: the data has {drawn.spec.classes} classes and arrays {dict(drawn.spec.arrays)} of {drawn.spec}"
+        )
+        check_players(build_game(architecture, config, spec, recipe, seed=0), what)
         state, other = (_state(architecture, config, recipe, drawn) for _ in range(2))
         check_samples(state, what)
         check_gradients(state, what)
         check_together(state, what)
-        check_builds(architecture, config, spec, state, what)
+        check_builds(architecture, config, spec, recipe, state, what)
         check_steps(state, what)
         check_inputs_matter(state, what)
         check_resume(state, other, what)

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.game import Batch, Game, Player
 from gantool.training.state import State, build_game
 
@@ -17,12 +17,14 @@ ATTRIBUTES = ("_parameters", "_buffers", "_modules")  # where a module keeps wha
 REMEDY = "register it as a buffer, self.register_buffer('name', tensor), or compute it without random numbers"
 
 
-def check_builds(architecture: Architecture, config: BaseModel, spec: SampleSpec, state: State, what: str) -> None:
+def check_builds(
+    architecture: Architecture, config: BaseModel, spec: SampleSpec, recipe: Recipe, state: State, what: str
+) -> None:
     """Check that two builds under different seeds are one game once they have the same weights.
 
     What differs then is in no checkpoint. `state`: of the architecture's game, for inputs and batches.
     """
-    one, two = (build_game(architecture, config, spec, seed) for seed in (0, 1))
+    one, two = (build_game(architecture, config, spec, recipe, seed) for seed in (0, 1))
     for name, module in two.modules().items():
         module.load_state_dict(one.modules()[name].state_dict())
     first, second = _tensors(one), _tensors(two)

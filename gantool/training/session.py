@@ -148,6 +148,7 @@ def start(
             size=options.size,
             shape=dataset.spec.shape,
             classes=dataset.spec.classes,
+            arrays=dict(dataset.spec.arrays),
             count=len(dataset),
             fingerprint=dataset.fingerprint,
             class_names=dataset.class_names,

@@ -31,7 +31,7 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
-def build_game(architecture: Architecture, config: BaseModel, spec: SampleSpec, seed: int) -> Game:
+def build_game(architecture: Architecture, config: BaseModel, spec: SampleSpec, recipe: Recipe, seed: int) -> Game:
     """Build a run's game with the default streams of torch, numpy and Python seeded by the run's seed.
 
     Training, resume and export all build so: what `build` draws and no checkpoint holds (a buffer that isn't
@@ -40,7 +40,7 @@ def build_game(architecture: Architecture, config: BaseModel, spec: SampleSpec, 
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    game = architecture.build(config, spec)
+    game = architecture.build(config, spec, recipe)
     for name, module in game.modules().items():
         for path, parameter in module.named_parameters():
             if isinstance(parameter, nn.UninitializedParameter):
@@ -76,7 +76,7 @@ class State:
         self.precision = precision
         self.seed = seed
         self.group = group
-        self.game: Game = build_game(architecture, config, data.spec, seed)
+        self.game: Game = build_game(architecture, config, data.spec, recipe, seed)
         augment.attach(self.game, diffaugment)
         self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device, group, place=place, flip=flip)
         for module in self.game.modules().values():

@@ -43,7 +43,7 @@ class CGANConfig(ObjectiveOptions):
         return self
 
 
-def build(config: CGANConfig, spec: SampleSpec) -> Game:
+def build(config: CGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     """GantoolError for data without labels, and for shapes that the body can't make."""
     from gantool.plugin import objectives, two_player
     from gantool_cgan.networks import Conditional, Projection, body

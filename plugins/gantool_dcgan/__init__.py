@@ -20,7 +20,7 @@ class DCGANConfig(ObjectiveOptions):
     )
 
 
-def build(config: DCGANConfig, spec: SampleSpec) -> Game:
+def build(config: DCGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     from gantool.plugin import objectives, two_player
     from gantool_dcgan.networks import Discriminator, Generator
 

@@ -29,7 +29,7 @@ class MLPConfig(ObjectiveOptions):
         return self
 
 
-def build(config: MLPConfig, spec: SampleSpec) -> Game:
+def build(config: MLPConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     from gantool.plugin import objectives, two_player
     from gantool_mlp.networks import Discriminator, Generator
 

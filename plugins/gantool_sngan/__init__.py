@@ -27,7 +27,7 @@ class SNGANConfig(ObjectiveOptions):
     )
 
 
-def build(config: SNGANConfig, spec: SampleSpec) -> Game:
+def build(config: SNGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     from gantool.plugin import objectives, two_player
     from gantool_sngan.networks import Discriminator, Generator
 

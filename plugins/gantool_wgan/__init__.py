@@ -30,7 +30,7 @@ class WGANConfig(BaseModel, frozen=True, extra="forbid"):
     clip: float = Field(0.01, gt=0, description="bound of the critic's weights (loss clip)")
 
 
-def build(config: WGANConfig, spec: SampleSpec) -> Game:
+def build(config: WGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     from gantool_dcgan.networks import Generator
 
     from gantool.plugin import objectives, two_player

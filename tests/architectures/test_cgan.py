@@ -24,7 +24,7 @@ from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.metrics.digits import Digits
 from gantool.plugin import objectives, registry
-from gantool.plugin.architecture import Architecture, Input, SampleSpec
+from gantool.plugin.architecture import Architecture, Input, Recipe, SampleSpec
 from gantool.plugin.game import Game, two_player
 from gantool.plugin.options import resolve
 from gantool.plugin.train_options import TrainOptions
@@ -47,7 +47,7 @@ def _architecture() -> Architecture:
 
 def _game(spec: SampleSpec | None = None, **options: Any) -> Game:
     spec = spec or SampleSpec((1, 16, 16), classes=3)
-    return _architecture().build(CGANConfig(**{**SMALL["cgan"], **options}), spec)
+    return _architecture().build(CGANConfig(**{**SMALL["cgan"], **options}), spec, Recipe())
 
 
 def _state(source: Dataset, **given: Any) -> State:

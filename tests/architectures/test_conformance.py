@@ -16,7 +16,7 @@ from support.trainings import TinyGenerator, architecture, tiny_game
 from torch import Tensor, nn
 
 from gantool.errors import GantoolError
-from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.game import Batch, Game, Loss
 from gantool.plugin.registry import architecture_names, find
 from gantool.testing import check_architecture, synthetic
@@ -270,7 +270,7 @@ MISTAKES: dict[str, tuple[Build, str, str]] = {
     "a hidden tensor drawn": (fixed_noise("closure"), "draws something that changes the samples", "register_buffer"),
     "a tensor drawn for a loss": (noise_in_a_loss, "changes the loss of player generator", "player's modules"),
     "a regulariser with an Adam of its own": (
-        lambda spec: tiny_r1.build(tiny_r1.Config(shares=False), spec),
+        lambda spec: tiny_r1.build(tiny_r1.Config(shares=False), spec, Recipe()),
         "player r1 has parameters of player discriminator and an optimizer of its own",
         r"Player\(shares='discriminator'\)",
     ),
@@ -350,8 +350,8 @@ def test_examples_without_classes_have_no_labels() -> None:
 def test_a_label_without_effect_is_named() -> None:
     made = labelled(3)
 
-    def build(config: BaseModel, spec: SampleSpec) -> Game:
-        game = made.build(config, spec)
+    def build(config: BaseModel, spec: SampleSpec, recipe: Recipe) -> Game:
+        game = made.build(config, spec, recipe)
         game.generator.register_forward_pre_hook(lambda _, inputs: (inputs[0], 0 * inputs[1]))
         return game
 

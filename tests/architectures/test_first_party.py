@@ -13,7 +13,7 @@ from torch import nn
 
 from gantool.errors import GantoolError
 from gantool.plugin import registry
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.architecture import Recipe, SampleSpec
 from gantool.plugin.game import Game
 from gantool.testing import check_architecture
 
@@ -21,7 +21,7 @@ from gantool.testing import check_architecture
 def _build(name: str, spec: tuple[int, ...], **options: object) -> Game:
     architecture = registry.find(name).architecture
     assert architecture is not None
-    return architecture.build(architecture.config(**options), SampleSpec(spec))
+    return architecture.build(architecture.config(**options), SampleSpec(spec), Recipe())
 
 
 @pytest.mark.parametrize("name", ["dcgan", "wgan"])

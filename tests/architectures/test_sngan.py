@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 
 from gantool.errors import GantoolError
 from gantool.plugin import registry
-from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.game import Game
 from gantool.plugin.options import resolve
 from gantool.run import checkpoint
@@ -37,7 +37,7 @@ def _architecture() -> Architecture:
 
 def _build(shape: tuple[int, ...], **options: Any) -> Game:
     torch.manual_seed(0)
-    return _architecture().build(SNGANConfig(**options), SampleSpec(shape))
+    return _architecture().build(SNGANConfig(**options), SampleSpec(shape), Recipe())
 
 
 def _judge(game: Game) -> nn.Module:

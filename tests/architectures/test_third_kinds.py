@@ -17,7 +17,7 @@ from support.trainings import dataset, run_until, save_npz, start
 from gantool import data
 from gantool.artifact import inspection
 from gantool.errors import GantoolError
-from gantool.plugin.architecture import Architecture
+from gantool.plugin.architecture import Architecture, Recipe
 from gantool.plugin.registry import Plugin
 from gantool.runtime import Generator
 from gantool.testing import check_architecture
@@ -54,7 +54,7 @@ def test_the_two_domains_of_a_cyclegan_are_the_two_classes() -> None:
 
 
 def test_all_four_networks_of_a_cyclegan_are_saved_once() -> None:
-    game = CYCLEGAN.build(CYCLEGAN.config(), CYCLEGAN.examples[0])
+    game = CYCLEGAN.build(CYCLEGAN.config(), CYCLEGAN.examples[0], Recipe())
     assert list(game.modules()) == [
         "generators.to_b",
         "generators.to_a",

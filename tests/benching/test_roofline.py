@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gantool import exporting
 from gantool.benching import roofline
 from gantool.errors import GantoolError
-from gantool.plugin.architecture import Architecture, SampleSpec
+from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.registry import architecture_names, find
 from gantool.runtime import session
 
@@ -24,7 +24,7 @@ from gantool.runtime import session
 def exported(architecture: Architecture, folder: Path, spec: SampleSpec, *kinds: str) -> tuple[int, list[Path]]:
     """torch's own count for one image, and the files of an untrained generator as torch wrote its graph."""
     torch.manual_seed(0)
-    game = architecture.build(architecture.config(), spec)
+    game = architecture.build(architecture.config(), spec, Recipe())
     about = {"name": architecture.name, "plugin": "tests", "plugin_version": "1", "config": {}}
     source = exporting.from_game(game, architecture=about, training={}, data={})
     made = exporting.write(source, list(kinds), folder, exporting.Options(optimize=False))

@@ -187,7 +187,7 @@ FORGETFUL = dedent(
             self.calls += self.training
             return (self.layer(z) / (1 + self.calls)).tanh().unflatten(1, self.shape)
 
-    def build(config, spec):
+    def build(config, spec, recipe):
         judge = nn.Sequential(nn.Flatten(), nn.Linear(spec.elements, 1), nn.Flatten(0))
         return two_player(Generator(spec), judge, objectives.Hinge(), spec=spec, latent_dim=4)
 

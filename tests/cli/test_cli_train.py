@@ -57,7 +57,7 @@ class Judge(nn.Module):
     def forward(self, x):
         return self.linear(x.flatten(1)).squeeze(1)
 
-def build(config, spec):
+def build(config, spec, recipe):
     generator = Generator(spec)
     game = two_player(generator, Judge(spec), objectives.NonSaturating(), spec=spec, latent_dim=4)
     judge, maker = game.players

@@ -17,7 +17,7 @@ from gantool import exporting
 from gantool.artifact.inspection import inspect
 from gantool.errors import GantoolError
 from gantool.plugin import registry
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.architecture import Recipe, SampleSpec
 from gantool.plugin.game import Game
 from gantool.plugin.train_options import TrainOptions
 from gantool.run import checkpoint
@@ -48,7 +48,7 @@ def test_the_files_hold_the_averaged_weights(exported_run: RunDir) -> None:
     architecture = registry.find("mlp").architecture
     assert architecture is not None
     config = architecture.config(**exported_run.read().config)
-    generator = architecture.build(config, SampleSpec((1, 8, 8))).generator
+    generator = architecture.build(config, SampleSpec((1, 8, 8)), Recipe()).generator
     generator.load_state_dict(state["ema"])
     runtime = Generator(exported_run.export / "generator.onnx")
     z = runtime.latents(5, seed=3)
@@ -83,8 +83,8 @@ def test_what_build_draws_is_what_was_trained(tmp_path: Path, monkeypatch: pytes
     assert mlp.architecture is not None
     honest = mlp.architecture.build
 
-    def build(config: Any, spec: SampleSpec) -> Game:
-        game = honest(config, spec)
+    def build(config: Any, spec: SampleSpec, recipe: Recipe) -> Game:
+        game = honest(config, spec, recipe)
         generator = Drawn(game.generator)
         player = dataclasses.replace(game.players[0], modules={"generator": generator})
         return dataclasses.replace(game, generator=generator, players=(player, *game.players[1:]))

@@ -187,7 +187,7 @@ class _Counted(nn.Module):
 def _alternating(recipe: Recipe, steps: int = 4) -> tuple[State, _Counted]:
     counted: list[_Counted] = []
 
-    def build(config: object, spec: SampleSpec) -> Game:
+    def build(config: object, spec: SampleSpec, recipe: Recipe) -> Game:
         torch.manual_seed(0)
         counted.append(_Counted(TinyGenerator(spec)))
         networks = counted[0], TinyDiscriminator(spec)

@@ -32,7 +32,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-def _build(config: Any, spec: SampleSpec) -> Game:
+def _build(config: Any, spec: SampleSpec, recipe: Recipe) -> Game:
     raise NotImplementedError
 
 

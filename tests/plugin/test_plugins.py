@@ -33,7 +33,7 @@ SOUND = dedent(
         latent_dim: int = Field(6, ge=1, description="size of z")
         contrast: float = Field(1.0, gt=0, le=5, description="scale of the samples before tanh")
 
-    def build(config, spec):
+    def build(config, spec, recipe):
         from torch import nn
         from gantool.plugin import objectives, two_player
 
@@ -169,6 +169,10 @@ BROKEN = {
         "can't be an option",
     ),
     "a field with a taken name": (named("broken").replace("contrast:", "steps:"), "the name of an option"),
+    "a build of two arguments": (
+        named("broken").replace("(config, spec, recipe)", "(config, spec)"),
+        "build(config, spec, recipe)",
+    ),
     "a config that is none": (named("broken").replace("Config, build", "dict, build"), "AttributeError"),
     "a name that can't be typed": (named("--my gan"), "its architecture is '--my gan'"),
     "a summary that is none": (named("odd").replace('"one layer"', "None"), "None: a name has"),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gantool import __version__, exporting
 from gantool.plugin import registry
-from gantool.plugin.architecture import Input, SampleSpec
+from gantool.plugin.architecture import Input, Recipe, SampleSpec
 from gantool.plugin.game import Game
 
 Z = Input("z", (4,), "normal")
@@ -62,7 +62,7 @@ def source_of(name: str, side: int, **options: object) -> exporting.Source:
     assert architecture is not None
     torch.manual_seed(0)
     game = architecture.build(
-        architecture.config(**options), SampleSpec((1, side, side), architecture.examples[0].classes)
+        architecture.config(**options), SampleSpec((1, side, side), architecture.examples[0].classes), Recipe()
     )
     about = {"name": name, "plugin": "gantool", "plugin_version": __version__, "config": {}}
     return exporting.from_game(game, architecture=about, training={}, data={})

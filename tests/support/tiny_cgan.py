@@ -46,7 +46,7 @@ class Discriminator(nn.Module):
         return self.score(features).squeeze(1) + (features * self.embed(label)).sum(1)
 
 
-def build(config: Config, spec: SampleSpec) -> Game:
+def build(config: Config, spec: SampleSpec, recipe: Recipe) -> Game:
     if not spec.classes:
         raise GantoolError("A conditional GAN needs labelled data.", "Give a sub-folder a class, or an array 'labels'.")
     generator, discriminator = Generator(config, spec), Discriminator(spec)

@@ -48,7 +48,7 @@ class PatchDiscriminator(nn.Module):
         return self.layers(image).flatten(1)
 
 
-def build(config: Config, spec: SampleSpec) -> Game:
+def build(config: Config, spec: SampleSpec, recipe: Recipe) -> Game:
     to_b, to_a = (Translator(spec.channels, config.width) for _ in range(2))
     judge_a, judge_b = (PatchDiscriminator(spec.channels, config.width) for _ in range(2))
     objective = LeastSquares()

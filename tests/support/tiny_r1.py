@@ -25,7 +25,7 @@ def discriminator(spec: SampleSpec) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(spec.elements, 16), nn.Softplus(), nn.Linear(16, 1), nn.Flatten(0))
 
 
-def build(config: Config, spec: SampleSpec) -> Game:
+def build(config: Config, spec: SampleSpec, recipe: Recipe) -> Game:
     judge = discriminator(spec)
     game = tiny_game(spec, discriminator=judge)
 

@@ -154,7 +154,7 @@ def architecture(build: Any, name: str = "planted", examples: tuple[SampleSpec, 
         summary="for a test",
         config=NoOptions,
         recipe=Recipe(batch_size=8),
-        build=lambda config, spec: build(spec),
+        build=lambda config, spec, recipe: build(spec),
         examples=examples or (SampleSpec((1, 8, 8)),),
     )
 

@@ -10,7 +10,7 @@ from support import tiny_r1
 from support.trainings import TinyGenerator, tiny_game, tiny_state
 from torch import nn
 
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.architecture import Recipe, SampleSpec
 from gantool.plugin.game import Batch, Game, Loss, Player
 from gantool.training.step import Diverged, Meter, iterate
 
@@ -71,7 +71,7 @@ def _moved_by_r1(gamma: float, shares: bool = True) -> float:
 
     def weights(weight: float) -> torch.Tensor:
         config = tiny_r1.Config(gamma=weight, shares=shares)
-        state = tiny_state(build=lambda spec: tiny_r1.build(config, spec), betas=(0.0, 0.99))
+        state = tiny_state(build=lambda spec: tiny_r1.build(config, spec, Recipe()), betas=(0.0, 0.99))
         iterate(state)
         return torch.cat([p.detach().flatten() for p in state.movers[0].parameters])
 
