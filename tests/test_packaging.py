@@ -68,12 +68,13 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
         "gantool_cgan",
         "gantool_dcgan",
         "gantool_mlp",
+        "gantool_projected",
         "gantool_sngan",
         "gantool_wgan",
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "[console_scripts]\ngantool = gantool.cli:main" in points
-    for name in ("cgan", "dcgan", "mlp", "sngan", "wgan"):
+    for name in ("cgan", "dcgan", "mlp", "projected", "sngan", "wgan"):
         assert f"{name} = gantool_{name}" in points
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gantool.errors import GantoolError
 from gantool.metrics.extractors import Extractor, Outputs, require_image
@@ -102,6 +103,13 @@ class EfficientNetLite0(nn.Module):
         return features, self._fc(features)
 
 
+# convolutions, and the normalisations of their results
+_PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
+    EfficientNetLite0: (("_conv_stem", "_bn0"), ("_conv_head", "_bn1")),
+    Block: (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")),
+}
+
+
 def _blocks() -> Iterator[Block]:
     channels = 32
     for count, kernel, stride, expansion, out in STAGES:
@@ -128,12 +136,27 @@ def weights_file() -> Path:
 
 
 def load_network() -> EfficientNetLite0:
-    """The trained network, frozen, in evaluation mode; no random number is drawn."""
+    """The trained network, frozen; no random number is drawn.
+
+    Its normalisations are folded into its convolutions. Its weights are buffers outside of `state_dict`: a module that
+    holds it does not save or train them.
+    """
     state = torch.load(weights_file(), map_location="cpu", weights_only=True)
     with torch.device("meta"):
         network = EfficientNetLite0()
     network.load_state_dict(state, assign=True)
-    return network.requires_grad_(False).eval()
+    network.requires_grad_(False).eval()
+    for module in list(network.modules()):
+        for convolution, norm in _PAIRS.get(type(module), ()):
+            if hasattr(module, convolution):
+                folded = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm))
+                setattr(module, convolution, folded)
+                setattr(module, norm, nn.Identity())
+    for module in network.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            module.register_buffer(name, parameter.detach(), persistent=False)
+    return network
 
 
 class EfficientNet(Extractor):

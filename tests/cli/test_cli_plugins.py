@@ -24,7 +24,7 @@ def test_the_list(cli: Run) -> None:
 
 def test_the_list_for_programs(cli: Run) -> None:
     rows = json.loads(cli("plugins", "--json")[1])
-    assert {"dcgan", "mlp", "sngan", "wgan"} <= {row["name"] for row in rows}
+    assert {"dcgan", "mlp", "projected", "sngan", "wgan"} <= {row["name"] for row in rows}
     assert all(set(row) == {"name", "kind", "summary", "distribution", "version", "status"} for row in rows)
     assert all(row["status"] == "ok" for row in rows)
 

@@ -240,7 +240,7 @@ def test_nobody_may_take_a_name_of_ours_silently(install: Install) -> None:
 
 
 def test_first_party_plugins_come_by_the_same_door() -> None:
-    for name in ("dcgan", "mlp", "sngan", "wgan"):
+    for name in ("dcgan", "mlp", "projected", "sngan", "wgan"):
         assert registry.find(name).distribution == "gantool"
 
 

@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"widths": (16, 24), "latent_dim": 5},
     "cgan": {"widths": (16, 24), "width": 4, "max_width": 8, "latent_dim": 5, "embed_dim": 3},
     "dcgan": {"width": 4, "max_width": 8, "latent_dim": 5},
+    "projected": {"width": 4, "judge_width": 8, "latent_dim": 8},
     "sngan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
     "wgan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
 }
