@@ -64,7 +64,7 @@ part() {
 }
 
 bench() { # files of one export, in every way; what it prints is JSON
-  "$python" -m gantool bench "$out/dcgan/generator.onnx" --full --minutes 1 --seconds 0.5 --compare "torch=$out/dcgan/generator.pt2" --json >"$out/bench.json"
+  "$python" -m gantool bench "$out/dcgan/generator.onnx" --full --minutes 0.6 --seconds 0.5 --compare "torch=$out/dcgan/generator.pt2" --json >"$out/bench.json"
 }
 shards() { # how many images a second reach the disk
   "$python" -m gantool generate "$out/dcgan/generator.seeded.onnx" --count 400000 --shard-size 50000 --provider cuda \
@@ -84,24 +84,25 @@ eager=("torch eager" "torch eager, TF32" "torch eager, fp16 channels_last" "torc
 compiled=("torch.compile max-autotune, TF32" "torch.compile max-autotune" "torch.compile max-autotune, fp16"
   "gantool, seeded, CUDA graph, no TF32" "gantool, seeded, CUDA graph" "gantool half, seeded, CUDA graph")
 
-part doctor 40 "$python" -m gantool doctor --provider cuda --json
-part throughput 130 "${throughput[@]}" --minutes 2 --contenders "${eager[@]}" --json "$out/throughput-cuda.json"
+# their shares sum to 420 of the 480 s; the last part takes what they leave
+part doctor 30 "$python" -m gantool doctor --provider cuda --json
+part throughput 80 "${throughput[@]}" --minutes 1.1 --contenders "${eager[@]}" --json "$out/throughput-cuda.json"
 # only files that have such tests: others import what this machine may not have
 mapfile -t tests < <(grep -rlE 'mark\.gpu|needs_cuda' tests --include='test_*.py' | sort)
-part tests 90 "$python" -m pytest -m gpu -rs -p no:cacheprovider "${tests[@]}"
-part torchrun 40 "$python" -m torch.distributed.run --nproc-per-node "$(echo "$gpu" | wc -l)" -m gantool train dcgan \
+part tests 60 "$python" -m pytest -m gpu -rs -p no:cacheprovider "${tests[@]}"
+part torchrun 25 "$python" -m torch.distributed.run --nproc-per-node "$(echo "$gpu" | wc -l)" -m gantool train dcgan \
   --size 32 --steps 200 --runs "$out/torchrun"
-part files 60 bash -c files
-part half 30 "$python" -m gantool export --runs "$out/runs" -o "$out/dcgan" --onnx --seeded --half --half-weights
-part bench 80 bash -c bench
-part shards 40 bash -c shards
-part train 30 "$python" benchmarks/train.py --device cuda --engine graph --rounds 3 --seconds 1 --json "$out/train-graph.json"
-[[ -f benchmarks/feeding.py ]] && part feeding 40 "$python" benchmarks/feeding.py --device cuda --engine graph --rounds 5 --seconds 0.5 \
+part files 40 bash -c files
+part half 15 "$python" -m gantool export --runs "$out/runs" -o "$out/dcgan" --onnx --seeded --half --half-weights
+part bench 50 bash -c bench
+part shards 20 bash -c shards
+part train 15 "$python" benchmarks/train.py --device cuda --engine graph --rounds 3 --seconds 1 --json "$out/train-graph.json"
+[[ -f benchmarks/feeding.py ]] && part feeding 15 "$python" benchmarks/feeding.py --device cuda --engine graph --rounds 5 --seconds 0.5 \
   --json "$out/feeding.json"
-part compiled 100 "${throughput[@]}" --minutes 1.2 --contenders "${compiled[@]}" --json "$out/throughput-cuda-compiled.json"
-part train-eager 30 "$python" benchmarks/train.py --device cuda --engine eager --rounds 3 --seconds 1 --json "$out/train-eager.json"
-part train-tf32 30 "$python" benchmarks/train.py --device cuda --precision tf32 --rounds 3 --seconds 1 --json "$out/train-tf32.json"
-part quality 120 "$python" benchmarks/quality.py --device cuda --seeds 0 --json "$out/quality.json" --plot "$out/quality.png"
+part compiled 40 "${throughput[@]}" --minutes 0.5 --contenders "${compiled[@]}" --json "$out/throughput-cuda-compiled.json"
+part train-eager 15 "$python" benchmarks/train.py --device cuda --engine eager --rounds 3 --seconds 1 --json "$out/train-eager.json"
+part train-tf32 15 "$python" benchmarks/train.py --device cuda --precision tf32 --rounds 3 --seconds 1 --json "$out/train-tf32.json"
+part quality "$limit" "$python" benchmarks/quality.py --device cuda --seeds 0 --json "$out/quality.json" --plot "$out/quality.png"
 rm -rf "$out/runs" "$out/torchrun"
 echo "All of it: $SECONDS s of $limit; $failures part(s) failed; $out/summary.json"
 ((failures == 0))

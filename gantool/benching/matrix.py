@@ -9,7 +9,7 @@ from typing import Any
 
 from gantool.artifact import onnxfile
 from gantool.artifact.manifest import PRECISIONS, Manifest, file_name
-from gantool.errors import GantoolError
+from gantool.errors import GantoolError, cause
 from gantool.system import nvml
 
 BINDING = "io-binding"  # inputs and output stay at fixed places on the device
@@ -48,6 +48,7 @@ COMBINATIONS: Mapping[str, Sequence[tuple[str, ...]]] = {
 }
 PROVIDERS = tuple(COMBINATIONS)
 ON_GPU = ("cuda", "tensorrt")
+UNABLE = {("cuda", "int8")}  # a provider and a precision: it leaves nodes to the CPU
 # precisions, fastest first: a CPU computes half in float32, with casts
 _BY_SPEED: Mapping[bool, Sequence[str]] = {
     True: ("float32", "half", "half-weights", "int8"),
@@ -125,6 +126,11 @@ def absent(provider: str) -> str | None:
     # the GPU build lists its providers on any machine
     if provider in ON_GPU and nvml.open_device() is None:
         return "no NVIDIA driver answers"
+    if provider == "tensorrt":
+        try:
+            nvml.load_tensorrt()
+        except OSError as error:
+            return f"TensorRT's library is missing ({cause(error)}): gantool doctor says how to get it"
     return None
 
 
@@ -157,6 +163,8 @@ def full(paths: Sequence[Path], cores: int, absent: Absent = absent) -> list[Cel
     for place, file in enumerate(files):
         precision = next((p for p in PRECISIONS if f".{p}." in file.name), PRECISIONS[0])
         for provider in here:
+            if (provider, precision) in UNABLE:
+                continue
             gpu = provider in ON_GPU
             for threads in (None,) if gpu or cores == 1 else (None, 1):
                 for extra, options in enumerate(COMBINATIONS[provider]):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from gantool.doctor.libraries import Wheel
+from gantool.system import nvml
 
 # the oldest driver of each CUDA: "CUDA Toolkit and Minimum Required Driver Version", NVIDIA's CUDA release notes
 OLDEST_DRIVER = {12: "525.60.13", 13: "580.65.06"}
 DRIVERS = "https://www.nvidia.com/drivers"
 GPU_WHEEL = "onnxruntime-gpu"
-TENSORRT_MAJOR = 10  # of the libnvinfer that onnxruntime's provider is linked to; the newest wheels are 11
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def cuda_requirements(cuda: str | None) -> list[str]:
 def tensorrt_requirement(cuda: str | None, missing: Iterable[str]) -> str:
     """The wheel of the TensorRT that the provider is linked to. `missing`: its libraries, e.g. libnvinfer.so.10."""
     numbers = [found[1] for name in missing if (found := re.search(r"(?:\.so\.|_)(\d+)", name))]
-    return f"tensorrt-cu{cuda_major(cuda) or 13}=={numbers[0] if numbers else TENSORRT_MAJOR}.*"
+    return f"tensorrt-cu{cuda_major(cuda) or 13}=={numbers[0] if numbers else nvml.TENSORRT_MAJOR}.*"
 
 
 def tensorrt_path(wheels: Iterable[Wheel]) -> str | None:

@@ -7,7 +7,6 @@ stderr and exit code 1. Only the task `torch` loads torch.
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -112,12 +111,11 @@ def _log_failure(full_name: str, model: bytes) -> None:
     """Fail again with onnxruntime's own log on stderr, which names the library that is missing."""
     import onnxruntime as ort
 
-    from gantool.doctor.remedies import TENSORRT_MAJOR
     from gantool.runtime.session import ORT_ERRORS
 
     if full_name == "TensorrtExecutionProvider" and sys.platform == "linux":
         try:  # the loader names the first missing library only, and that may be one of CUDA's
-            ctypes.CDLL(f"libnvinfer.so.{TENSORRT_MAJOR}")
+            nvml.load_tensorrt()
         except OSError as error:
             sys.stderr.write(f"{error}\n")
     try:

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through NVML, the driver's own library: names, memory, energy, versions.
+"""NVIDIA GPUs through NVML, the driver's own library: names, memory, energy, versions; and whether TensorRT is there.
 
     device = nvml.open_device()  # None without a GPU
     nvml.visible_devices()  # ["0", "1"], as for CUDA_VISIBLE_DEVICES
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+TENSORRT_MAJOR = 10  # of the libnvinfer that onnxruntime's provider is linked to; the newest wheels are 11
 MEGABYTE = 1e6
 JOULES = 1e-3  # nvmlDeviceGetTotalEnergyConsumption counts millijoules
 _NAME = 96  # bytes, with the zero at the end: NVML_DEVICE_NAME_V2_BUFFER_SIZE
@@ -29,6 +30,11 @@ class _Memory(ctypes.Structure):
     """nvmlMemory_t, in bytes."""
 
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+def load_tensorrt() -> None:
+    """Load TensorRT's library, as onnxruntime's provider does; OSError when it is not there."""
+    ctypes.CDLL(f"nvinfer_{TENSORRT_MAJOR}.dll" if sys.platform == "win32" else f"libnvinfer.so.{TENSORRT_MAJOR}")
 
 
 class Device:

@@ -129,6 +129,7 @@ class Graph(Eager):
     def __init__(self) -> None:
         self._runs: dict[tuple[int, ...], int] = {}
         self._captures: dict[tuple[int, ...], _Capture] = {}
+        self._aside: torch.cuda.Stream | None = None  # one for all: memory freed on one stream serves no other
 
     def reset(self) -> None:
         if self._captures:
@@ -152,7 +153,9 @@ class Graph(Eager):
             state.meter.count(player)
 
     def _warm_up(self, state: State, turns: Sequence[Turn], batches: Sequence[dict[str, Tensor]]) -> None:
-        aside = torch.cuda.Stream(state.device)  # type: ignore[no-untyped-call]
+        if self._aside is None:
+            self._aside = torch.cuda.Stream(state.device)  # type: ignore[no-untyped-call]
+        aside = self._aside
         aside.wait_stream(torch.cuda.current_stream(state.device))
         with torch.cuda.stream(aside):
             super().run(state, turns, batches)

@@ -196,10 +196,11 @@ class _Stream:
             generator = torch.Generator(device).manual_seed(seed_for(seed, f"flips {epoch} of {label}"))
             return torch.rand(length, generator=generator, device=device) < 0.5
 
-        ahead = _Epochs(length, order)  # of the thread, which is further on than the loop
+        # of the thread, which is further on than the loop; a copy from the device waits for it, so one an epoch
+        ahead = _Epochs(length, lambda epoch: order(epoch).cpu())
 
         def numbers_ahead(position: int) -> np.ndarray:
-            numbers: np.ndarray = ahead.slice(position, batch_size, part).cpu().numpy()
+            numbers: np.ndarray = ahead.slice(position, batch_size, part).numpy()
             return numbers
 
         self.length = length

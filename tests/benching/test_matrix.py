@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from support.changed import described_as
 
@@ -13,6 +15,8 @@ from gantool.benching import matrix
 from gantool.benching.matrix import COMBINATIONS, OPTIONS, Cell
 from gantool.errors import GantoolError
 from gantool.run.rundir import RunDir
+from gantool.runtime.session import PROVIDERS
+from gantool.system import nvml
 
 VARIANTS = ("generator.seeded.onnx", "generator.onnx", "generator.int8.onnx", "generator.half.seeded.onnx")
 
@@ -42,6 +46,7 @@ def test_full_matrix_has_every_variant_provider_thread_and_option_once(folder: P
         for provider, combinations in COMBINATIONS.items()
         for threads in ((None, 1) if provider in ("cpu", "openvino") else (None,))
         for options in combinations
+        if (provider, name) != ("cuda", "generator.int8.onnx")  # it would be refused
     }
     for cell in cells:
         assert set(cell.options) <= set(OPTIONS[cell.provider])
@@ -64,6 +69,24 @@ def test_an_absent_provider_has_one_cell(folder: Path) -> None:
     cells = matrix.full([folder / "generator.onnx"], cores=1, absent=only_cpu)
     assert [c.provider for c in cells].count("cpu") == len(VARIANTS)
     assert [c.provider for c in cells if c.provider != "cpu"] == [p for p in matrix.PROVIDERS if p != "cpu"]
+
+
+@pytest.mark.parametrize("library", ["there", "missing"])
+def test_tensorrt_is_absent_without_its_library(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime lists the provider on any machine."""
+
+    def load(name: str) -> None:
+        if library == "missing":
+            raise OSError(f"{name}: cannot open shared object file")
+
+    providers = [matrix_name for matrix_name in PROVIDERS.values() if matrix_name != "OpenVINOExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(nvml, "open_device", lambda: object())
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    found = matrix.absent("tensorrt")
+    assert (found is None) == (library == "there")
+    assert found is None or "nvinfer" in found
+    assert matrix.absent("cuda") is None
 
 
 def test_a_file_of_another_name_has_no_variants(folder: Path) -> None:

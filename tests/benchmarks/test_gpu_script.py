@@ -71,12 +71,19 @@ def test_every_part_runs_and_is_told(tmp_path: Path) -> None:
         "--contenders torch eager torch eager, TF32",
         # without a kind of file and a precision of its own, `export --half` writes no float32 file
         f"-m gantool export --runs {out}/runs -o {out}/dcgan --onnx --seeded --pt2\n",
-        f"-m gantool bench {out}/dcgan/generator.onnx --full --minutes 1",
+        f"-m gantool bench {out}/dcgan/generator.onnx --full --minutes 0.6",
         "--count 400000",
         "-m pytest -m gpu",
         "--nproc-per-node 1",
     ):
         assert asked in seen
+
+
+def test_the_shares_leave_time_for_the_last_part(tmp_path: Path) -> None:
+    done, _ = run(tmp_path)
+    shares = [int(line.split()[1]) for line in done.stdout.splitlines() if line.endswith("s at most")]
+    assert len(shares) >= len(PARTS)
+    assert sum(shares[:-1]) <= 480 - 60
 
 
 def test_tests_are_those_of_a_gpu_alone(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -132,6 +135,29 @@ def test_graph_resumes_exactly(tmp_path: Path) -> None:
     resumed = session.resume(half.run)
     run_until(resumed)
     assert different(checkpoint.load(whole.run.checkpoint(40)), checkpoint.load(resumed.run.checkpoint(40))) == []
+
+
+def test_all_warm_ups_have_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that was freed on one stream is not used on another."""
+    used: list[object] = []
+
+    @contextlib.contextmanager
+    def on(stream: object) -> Iterator[None]:
+        used.append(stream)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: mock.Mock())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: mock.Mock())
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    graph = engines.Graph()
+    for number in range(3):
+        turns = (mock.Mock(),)
+        for _ in range(2 if number else engines.WARM_UP):
+            with mock.patch.object(engines.step, "move"):
+                graph.run(mock.Mock(device=CPU), turns, [{}])
+    assert len(used) == engines.WARM_UP + 4
+    assert len(set(used)) == 1
 
 
 def test_auto_is_rewritten_on_a_cpu_and_a_graph_on_cuda() -> None:

@@ -123,6 +123,23 @@ def test_the_batches_of_a_file_are_those_of_the_device(
     disk.close()
 
 
+def test_the_order_leaves_the_device_once_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy from a GPU waits for all that it was told before."""
+    copies, copy = [], torch.Tensor.cpu
+
+    def counted(tensor: torch.Tensor) -> torch.Tensor:
+        copies.append(len(tensor))
+        return copy(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", counted)
+    made = sampler(paired(tmp_path), "disk", batch=2)
+    for _ in range(40):  # two epochs of 40 rows
+        made.draw(["real"])
+    made.close()
+    assert 2 <= len(copies) <= 3  # the thread is a few batches ahead
+    assert set(copies) == {40}
+
+
 def test_a_checkpoint_counts_what_was_used_not_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, whole, read = paired(tmp_path), Source.read, 0
 
