@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gantool.benching.matrix import label
+from gantool.benching.timing import UNSTEADY, spread
 from gantool.errors import GantoolError
 
+BUSY = 1.5  # programs that want to run, a core
 INVISIBLE = 1.0  # level of 255: no eye sees it
 TOLERANCE = 0.05
 SIGMAS = 2.0
@@ -48,6 +49,27 @@ def answer(cells: Cells, models: Sequence[Mapping[str, Any]], limits: Limits = L
     return {"limits": {"p99_ms": limits.p99, "memory_mb": limits.memory}, "models": found}
 
 
+def warning(cells: Cells, load: float | None, cores: int) -> str | None:
+    """Why the figures mean little, if they do: parts of a batch's runs that differ, or a machine that is busy.
+
+    `load`: how many programs wanted to run in the minute before, on average; None: not known.
+    """
+    spreads = [spread(row["windows"]) for cell in cells for row in cell.get("batches", ())]
+    unsteady = [each for each in spreads if each > UNSTEADY]
+    busy = load is not None and load > BUSY * cores
+    if not unsteady and not busy:
+        return None
+    words = []
+    if unsteady:
+        words.append(
+            f"Unsteady: {len(unsteady)} of {len(spreads)} batches, measured twice, still vary by up to "
+            f"{math.expm1(max(unsteady)):.0%} from moment to moment."
+        )
+    if busy:
+        words.append(f"Busy: {load:.1f} programs wanted to run on {cores} cores before the measuring began.")
+    return " ".join([*words, "These figures mean little: close other programs and measure again, with more --seconds."])
+
+
 def levels_off(cell: dict[str, Any]) -> float:
     """Levels of 255 by which a cell's images are off the float32 file's at worst; inf when they were not compared."""
     reference = cell["proof"]["reference"]
@@ -64,16 +86,19 @@ def _recommend(cells: Cells, limits: Limits) -> dict[str, Any]:
     alike = [cell["file"] for cell in measured if levels_off(cell) <= INVISIBLE]
     smallest = min(alike, key=lambda file: int(file["bytes"]), default=None)
     memory = f" within {limits.memory:g} MB" if limits.memory is not None else ""
-    size = f"{smallest['name']}, {smallest['bytes'] / 1e6:.3g} MB" if smallest else "nothing measured"
+    words = []  # nothing is said of what no cell is
+    if throughput:
+        words.append(f"Best throughput{memory}: {_in_words(throughput)}.")
+    if within:
+        words.append(f"Best under {limits.p99:g} ms p99{memory}: {_in_words(within)}.")
+    if smallest:
+        size = f"{smallest['name']}, {smallest['bytes'] / 1e6:.3g} MB"
+        words.append(f"Smallest file within {INVISIBLE:g} grey level: {size}.")
     return {
         "best_throughput": throughput,
         "best_within_p99": within,
         "smallest_file": smallest and {"file": smallest["path"], "name": smallest["name"], "bytes": smallest["bytes"]},
-        "words": [
-            f"Best throughput{memory}: {_in_words(throughput)}.",
-            f"Best under {limits.p99:g} ms p99{memory}: {_in_words(within)}.",
-            f"Smallest file within {INVISIBLE:g} grey level: {size}.",
-        ],
+        "words": words,
     }
 
 
@@ -96,9 +121,7 @@ def _fastest(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str
     }
 
 
-def _in_words(best: dict[str, Any] | None) -> str:
-    if best is None:
-        return "nothing measured"
+def _in_words(best: dict[str, Any]) -> str:
     share = "" if best["of_gemm"] is None else f", {best['of_gemm']:.0%} of this machine's float32 GEMM rate"
     return (
         f"{best['name']} on {label(best)}, batch {best['batch']}: "
@@ -166,18 +189,13 @@ def _file_difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> str | No
 def _compare(new: Mapping[str, Any], old: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
     try:
         ratio = float(new["images_per_second"]) / float(old["images_per_second"])
-        spread = SIGMAS * math.hypot(_spread(new["windows"]), _spread(old["windows"]))
-        change, noise = math.log(ratio), math.expm1(spread)
+        chance = SIGMAS * math.hypot(spread(new["windows"]), spread(old["windows"]))
+        change, noise = math.log(ratio), math.expm1(chance)
     except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise GantoolError("The baseline is damaged: a batch has no images a second, or no windows.", _HINT) from error
-    verdict = "same" if abs(change) <= spread else "faster" if change > 0 else "slower"
+    verdict = "same" if abs(change) <= chance else "faster" if change > 0 else "slower"
     regression = verdict == "slower" and ratio < 1 - tolerance
     return {"ratio": ratio, "noise": noise, "verdict": verdict, "regression": regression}
-
-
-def _spread(windows: Sequence[float]) -> float:
-    """The standard deviation of the logarithms of rates."""
-    return statistics.stdev(map(math.log, windows)) if len(windows) > 1 else 0.0
 
 
 def _cells(report: Any) -> dict[Key, Mapping[str, Any]]:

@@ -58,6 +58,7 @@ def page(report: dict[str, Any]) -> str:
     parts = [
         f"<header><h1>{escape(title)}</h1>{_machine(report)}</header>",
         _answers(report["answer"]),
+        f"<p><strong>{escape(report['warning'])}</strong></p>" if report.get("warning") else "",
         _plots(ranked, names),
         *(_table(with_model(make(cells, names), model)) for make in (warm, cold) for model, cells in by_model if cells),
         _table(compare(report.get("compare"))),

@@ -19,7 +19,7 @@ from gantool import __version__
 from gantool.artifact import onnxfile
 from gantool.benching.matrix import GRAPH, ON_GPU, Cell, Request, arithmetic
 from gantool.benching.proof import maker, prove
-from gantool.benching.timing import time_runs
+from gantool.benching.timing import time_steadily
 from gantool.errors import GantoolError, excerpt
 from gantool.runtime import Generator
 from gantool.runtime.session import ORT_ERRORS, PROVIDERS, Bound, placement
@@ -166,13 +166,14 @@ def _time_batch(
     if bound:
         bound.spent.clear()
     joules, cpu = device.joules() if device else None, time.process_time()
-    timing = time_runs(run, seconds)
+    timing, repeated = time_steadily(run, seconds)
     cpu, after = time.process_time() - cpu, device.joules() if device else None
     thousands = next(numbers) / 1000
     row = {
         "batch": batch,
         "plan": asdict(generator.plan(batch)),
         **timing.row(batch),
+        "repeated": repeated,
         "copies": _copies(bound) if bound else None,
         "peak_memory_mb": machine.peak_memory_mb(),
         "device_memory_mb": max(device_mb, default=None),

@@ -105,6 +105,7 @@ def bench(
     hung, or dropped (no time left), with its `cause`. GantoolError for settings that make no sense.
     """
     batches = check_batches(settings.batches)
+    load, about = machine.load(), machine.describe()
     end = None if settings.minutes is None else clock() + settings.minutes * 60
     rows: list[dict[str, Any]] = []
     peaks: dict[tuple[object, ...], float | None] = {}  # by provider, threads and settings
@@ -138,11 +139,13 @@ def bench(
     return {
         "schema_version": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine.describe(),
+        "machine": about,
+        "load": load,
         "batches_asked": list(batches),
         "cells": rows,
         "models": models,
         "answer": answer.answer(rows, models, settings.limits),
+        "warning": answer.warning(rows, load, machine.usable_cores()),
     }
 
 

@@ -6,13 +6,14 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WINDOW = 5  # runs whose median is compared with that of the next
 TOLERANCE = 0.05  # runs have settled when two consecutive medians are within this share of each other
 MAX_WINDOWS = 20  # of runs that never settle
 MIN_RUNS = 10
 PARTS = 10  # consecutive parts of the timed runs, whose rates tell the noise
+UNSTEADY = 0.25  # spread of those rates from which on figures mean little
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Timing:
     warm: int
     settled: bool
     latencies: tuple[float, ...]
+
+    @property
+    def spread(self) -> float:
+        return spread([len(part) / sum(part) for part in parts(self.latencies)])
 
     def row(self, batch: int) -> dict[str, float | int | bool | list[float]]:
         """The figures of a report's row: times in milliseconds, rates in images a second."""
@@ -68,6 +73,15 @@ def time_runs(run: Callable[[], float], seconds: float) -> Timing:
     return Timing(first, warm, settled, tuple(latencies))
 
 
+def time_steadily(run: Callable[[], float], seconds: float) -> tuple[Timing, bool]:
+    """As `time_runs`, and whether that was done twice because the first was unsteady: then the steadier one counts."""
+    timing = time_runs(run, seconds)
+    if timing.spread <= UNSTEADY:
+        return timing, False
+    again = replace(time_runs(run, seconds), first=timing.first)
+    return min((timing, again), key=lambda each: each.spread), True
+
+
 def percentile(ordered: Sequence[float], percent: int) -> float:
     """The nearest rank: a measured value, never one between two."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
@@ -78,6 +92,11 @@ def parts(latencies: Sequence[float]) -> list[Sequence[float]]:
     count = min(PARTS, len(latencies))
     edges = [len(latencies) * i // count for i in range(count + 1)]
     return [latencies[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def spread(rates: Sequence[float]) -> float:
+    """The standard deviation of the logarithms of rates: 0.1 is about 10 %."""
+    return statistics.stdev(map(math.log, rates)) if len(rates) > 1 else 0.0
 
 
 def rate(make: Callable[[int], object], batch: int, seconds: float, clock: Callable[[], float]) -> float:

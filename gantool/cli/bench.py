@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from gantool.benching.tables import Names, Table
 
 REGRESSED = 3  # the exit code of a regression
-LONG = 30  # characters of a last column that may break its lines
 OMITTED = ("p90 ms", "max ms", "first ms", "runs", "GFLOP/s")  # columns, where there are many rows
 
 
@@ -182,6 +181,8 @@ def _show(report: dict[str, Any]) -> None:
     _print_table(tables.baseline(report.get("baseline")))
     if not names.several:
         out.print("\n".join(report["answer"]["models"][0]["words"]))
+    if report["warning"]:
+        out.print(f"\n{report['warning']}", style="yellow")
 
 
 def _show_cell(cell: dict[str, Any], names: Names) -> None:
@@ -215,7 +216,6 @@ def _show_cell(cell: dict[str, Any], names: Names) -> None:
 
 
 def _print_table(table: Table | None, ungrouped: bool = False) -> None:
-
     if table is None:
         return
     headings, rows, left = list(table.headings), [list(row) for row in table.rows], table.left
@@ -223,14 +223,7 @@ def _print_table(table: Table | None, ungrouped: bool = False) -> None:
         headings = ["cell", *headings]
         rows = [[name, *row] for name, row in zip(table.groups, rows, strict=True)]
         left = (0, *(i + 1 for i in left))
-    last = len(headings) - 1
-    breakable = last in left and last > 0 and max((len(row[last]) for row in rows), default=0) > LONG
-    print_table(
-        headings,
-        rows,
-        title=f"\n{table.title}",
-        right=tuple(i for i in range(len(headings)) if i not in left),
-        wrap=None if breakable else (),
-    )
+    right = tuple(i for i in range(len(headings)) if i not in left)
+    print_table(headings, rows, title=f"\n{table.title}", right=right)
     if table.note:
         console().print(table.note)

@@ -168,7 +168,7 @@ def _show_survey(found: Survey) -> None:
         ["duplicates", f"{found.duplicates:,} with the same pixels as another" if found.duplicates else "none"],
         ["broken files", f"{len(found.broken):,}" if found.broken else "none"],
         *([["licence", found.licence]] if found.licence else []),
-        *([["fingerprint", found.fingerprint]] if found.fingerprint else []),
+        *([["fingerprint", f"{found.fingerprint[:12]}…"]] if found.fingerprint else []),
         *(["note", note] for note in found.notes),
     ]
     print_table(["", ""], rows)
@@ -176,10 +176,10 @@ def _show_survey(found: Survey) -> None:
     if rest := found.count - sum(n for _, _, n in found.sizes):
         others = f"{found.distinct_sizes - len(found.sizes):,} other sizes"
         sizes.append([others, f"{rest:,}", _share(rest, found.count)])
-    print_table(["size", "images", ""], sizes, right=(1, 2), wrap=())
+    print_table(["size", "images", ""], sizes, right=(1, 2))
     if found.classes:
         classes = [[excerpt(name, 40), f"{n:,}", _share(n, found.count)] for name, n in found.classes[:MAX_LINES]]
-        print_table(["class", "images", ""], classes, right=(1, 2), wrap=())
+        print_table(["class", "images", ""], classes, right=(1, 2))
         if len(found.classes) > MAX_LINES:
             console().print(f"… and {len(found.classes) - MAX_LINES:,} more classes")
     _print_list("Equal pixels:", [" = ".join(map(excerpt, group)) for group in found.duplicate_groups])
@@ -238,7 +238,7 @@ def list_sets(cache: Cache = None, as_json: Json = False) -> None:
         ]
         for entry in entries
     ]
-    print_table(["name", "images", "size", "classes", "licence", "state"], rows, right=(1, 2, 3), wrap=(4, 5))
+    print_table(["name", "images", "size", "classes", "licence", "state"], rows, right=(1, 2, 3))
     if any(entry.state == "to fetch" for entry in entries):
         console().print("Fetch one: gantool data fetch NAME. Train on one: gantool train ARCHITECTURE --data NAME")
 

@@ -32,6 +32,8 @@ def command(
     if as_json:
         print_json(report)
     else:
-        console().print("\n".join(lines(report)), soft_wrap=True)  # whole lines, to be pasted
+        out = console()
+        for line in lines(report, out.width if out.is_terminal else None):
+            out.print(line, soft_wrap=out.soft_wrap or line.startswith("  "))  # commands to be pasted stay whole
     if not report["ok"]:
         raise typer.Exit(1)

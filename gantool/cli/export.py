@@ -112,6 +112,9 @@ def command(
         ),
     ] = True,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print each check with its value and limit, inputs and outputs.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Export a run's generator as verified files. Default: generator.onnx, the seeded one and TorchScript."""
@@ -159,7 +162,7 @@ def command(
                 artifacts, failed = error.artifacts, error
             report += [_as_json(artifact) for artifact in artifacts]
             if not as_json:
-                _show(artifacts)
+                _show(artifacts, verbose)
         if app:
             files = exporting.export_app(chosen, app, say, step, options, full=full, provenance=provenance)
             report += [{"file": str(path), "kind": "app", "bytes": path.stat().st_size} for path in files]
@@ -222,7 +225,29 @@ def _show_folder(folder: Path, files: Sequence[Path]) -> None:
     print_table(["file", "size"], rows, title=f"In {folder}", right=(1,))
 
 
-def _show(artifacts: list[Artifact]) -> None:
+def _show(artifacts: list[Artifact], verbose: bool) -> None:
+    if verbose:
+        _show_checks(artifacts)
+    rows = [[a.path.name, megabytes(a.path.stat().st_size), _verdict(a)] for a in artifacts]
+    title = f"In {artifacts[0].path.parent}, each with its manifest beside it as .json"
+    print_table(["file", "size", ""], rows, title=title, right=(1,))
+    onnx = [a for a in artifacts if a.path.suffix == ".onnx"]
+    if onnx:
+        name = shlex.quote(str(onnx[-1].path))
+        out = console()
+        out.print(f"Next: gantool bench {name}", soft_wrap=True)
+        if onnx[-1].manifest.input("data") is None:
+            out.print(f"      gantool generate {name}", soft_wrap=True)
+
+
+def _verdict(artifact: Artifact) -> str:
+    failed = [f"{c.measure} {c.value:.3g}" for c in artifact.checks if not c.passed]
+    if failed:
+        return f"FORCED: {len(failed)} of {len(artifact.checks)} checks failed: {', '.join(failed)}"
+    return f"verified by {len(artifact.checks)} checks"
+
+
+def _show_checks(artifacts: list[Artifact]) -> None:
     # every artifact has the generator's own checks: show each once
     checks = list(dict.fromkeys(check for artifact in artifacts for check in artifact.checks))
     rows = [
@@ -230,12 +255,11 @@ def _show(artifacts: list[Artifact]) -> None:
             c.artifact,
             c.measure,
             f"{c.value:.3g}",
-            f"{'≥' if c.least else '≤'} {c.limit:g}",
-            "ok" if c.passed else "forced",
+            f"{'≥' if c.least else '≤'} {c.limit:g}{'' if c.passed else ' forced'}",
         ]
         for c in checks
     ]
-    print_table(["what", "measure", "value", "limit", ""], rows, right=(2, 3), wrap=(0, 1))
+    print_table(["what", "measure", "value", "limit"], rows, right=(2, 3))
     files = []
     for artifact in artifacts:
         about = artifact.manifest
@@ -243,15 +267,8 @@ def _show(artifacts: list[Artifact]) -> None:
             f"{i.name} {i.dtype} {_shape(('n', *i.shape) if i.distribution != 'seed' else (1,))}" for i in about.inputs
         )
         gives = f"{about.output.name} {about.output.dtype} {_shape(('n', *about.output.shape))}"
-        files.append([artifact.path.name, megabytes(artifact.path.stat().st_size), f"{takes} → {gives}"])
-    title = f"In {artifacts[0].path.parent}, each with its manifest beside it as .json"
-    print_table(["file", "size", "inputs → output"], files, title=title, right=(1,))
-    onnx = [a for a in artifacts if a.path.suffix == ".onnx"]
-    if onnx:
-        name = shlex.quote(str(onnx[-1].path))
-        console().print(f"Next: gantool bench {name}")
-        if onnx[-1].manifest.input("data") is None:
-            console().print(f"      gantool generate {name}")
+        files.append([artifact.path.name, f"{takes} → {gives}"])
+    print_table(["file", "inputs → output"], files)
 
 
 def _shape(sides: tuple[object, ...]) -> str:

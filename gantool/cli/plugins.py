@@ -40,7 +40,7 @@ def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json"
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        print_table(columns, rows, wrap=(2, 5))
+        print_table(columns, rows)
 
 
 @app.command("show")
@@ -78,7 +78,7 @@ def show(
     console().print(f"{plugin.name}: {plugin.architecture.summary}\n({plugin.distribution} {plugin.version})")
     for panel in ("Architecture", "Recipe"):
         rows = [[o.flag, o.metavar, o.default_text, o.help] for o in options if o.panel == panel]
-        print_table(["option", "type and bounds", "default", "help"], rows, title=panel, wrap=(1, 3))
+        print_table(["option", "type and bounds", "default", "help"], rows, title=f"\n{panel}")
 
 
 @app.command("new")

@@ -68,9 +68,12 @@ def compare(
     right = tuple(range(1, len(heads) + 1))
     same = len(overview.settings(infos[0])) - len(settings)
     rows = [[name, *map(_value, values)] for name, values in settings.items()]
-    print_table(["option", *heads], rows or [["", *("" for _ in heads)]], title=f"Options that differ ({same} do not)")
+    if rows:
+        print_table(["option", *heads], rows, title=f"Options that differ ({same} do not)")
+    else:
+        console().print(f"None of the {same} options differs.\n")
     rows = [[name, *map(_figure, values)] for name, values in figures.items()]
-    print_table(["last tick", *heads], rows, right=right, wrap=())
+    print_table(["last tick", *heads], rows, right=right)
     if output:
         console().print(f"picture  {output}")
 
@@ -132,7 +135,7 @@ def _show(found: list[Summary]) -> None:
         for one in found
     ]
     columns = ["run", "step", "status", "age", "img/s", *kept]
-    print_table(columns, rows, right=(1, *range(3, len(columns))), wrap=(0,))
+    print_table(columns, rows, right=(1, *range(3, len(columns))))
     for one in found:
         if one.error:
             console().print(f"{one.run.name} is broken: {one.error}")

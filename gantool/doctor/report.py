@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from gantool.system.tables import fit
 
-def lines(report: dict[str, Any]) -> list[str]:
-    """What was examined, the tables of providers and libraries, the faults with their remedies, and the verdict."""
+
+def lines(report: dict[str, Any], width: int | None = None) -> list[str]:
+    """What was examined, the tables of providers and libraries, the faults with their remedies, and the verdict.
+
+    `width`: of the tables, in characters; None: unlimited."""
     out = [*_heading(report), ""]
     tables = [
         (["provider", "state", "found"], _provider_rows(report)),
         (["library", "version", "from"], _library_rows(report)),
     ]
     for columns, rows in tables:
-        if rows:
-            widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-            out += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in [columns, *rows]] + [""]
+        for part in fit(columns, rows, width) if rows else ():
+            out += [*part, ""]
     out += [*_remarks(report), ""]
     for fault in report["faults"]:
         out.append(f"{fault['severity'].capitalize()}: {fault['what']}")

@@ -25,6 +25,11 @@ def describe() -> dict[str, str | int | None]:
     }
 
 
+def load() -> float | None:
+    """Programs that wanted to run, on average over the last minute; None where the system does not count them."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def peak_memory_mb() -> float | None:
     """Most resident memory of this process so far, in megabytes (10^6 bytes); None where it can't be known."""
     # On Linux getrusage also counts what the parent held when it started this process: the kernel's own mark does not.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,11 +23,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gantool.errors import GantoolError, printable
+from gantool.system.tables import fit
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-MIN_WRAPPED = 16  # characters that a column of running text gets at least
 
 
 def console(stderr: bool = False) -> Console:
@@ -72,38 +72,28 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    title: str = "",
-    right: Sequence[int] = (),
-    wrap: Sequence[int] | None = None,
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", right: Sequence[int] = ()
 ) -> None:
-    """A table on stdout. `right`: columns to align right; `wrap`: columns that may break lines (default: the last)."""
-    from rich import box
-    from rich.table import Table
+    """A table on stdout. `right`: columns to align right.
 
-    wrap = (len(columns) - 1,) if wrap is None else wrap
-    table = Table(
-        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, show_header=any(columns)
-    )
-    for i, column in enumerate(columns):
-        width = max((len(row[i]) for row in [columns, *rows]), default=0)
-        table.add_column(
-            column,
-            justify="right" if i in right else "left",
-            overflow="fold",
-            no_wrap=i not in wrap,
-            min_width=min(width, MIN_WRAPPED) if i in wrap else width,
-        )
-    for row in rows:
-        table.add_row(*row)
+    It is as wide as the terminal or $COLUMNS allow: columns that do not fit make a second table. Without either, lines
+    are whole.
+    """
+    from rich.cells import cell_len
+
     out = console()
-    out.soft_wrap = False
-    # on a narrower screen the terminal breaks the lines: better than numbers cut off
-    needed = out.measure(table, options=out.options.update(max_width=1000)).minimum
-    out.width = max(out.width, needed)
-    out.print(table, crop=False)
+    width = out.width if out.is_terminal or "COLUMNS" in os.environ else None
+    headings, *cells = [[printable(text) for text in row] for row in (columns, *rows)]
+    if title:
+        out.print(title, style="italic")
+    for headed in fit(headings, cells, width, right, cell_len):
+        heading, *lines = headed
+        if any(columns):
+            rule = ("-" if out.options.ascii_only else "─") * max(map(cell_len, headed))
+            out.print(heading, style="bold", soft_wrap=True)
+            out.print(rule, style="dim", soft_wrap=True)
+        out.print("\n".join(lines), soft_wrap=True)
+        out.print()
 
 
 def megabytes(size: float) -> str:

@@ -51,7 +51,31 @@ def test_limits_of_memory_and_latency(report: dict[str, Any]) -> None:
     (found,) = answer.answer(report["cells"], report["models"], Limits(3.0, 60.0))["models"]
     assert found["best_throughput"]["name"] == "generator.half-weights.onnx"
     assert found["best_within_p99"] is None
-    assert "Best under 3 ms p99 within 60 MB: nothing measured." in found["words"]
+    assert not any("p99 within 60 MB" in words for words in found["words"])  # there is none, so nothing is said
+
+
+STEADY, SHAKY = row(1, [100.0] * 10), row(8, [100.0, 300.0] * 5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "load", "said"),
+    [
+        ([STEADY], 0.5, ""),
+        ([STEADY], 3.0, ""),
+        ([STEADY], None, ""),
+        (
+            [STEADY, SHAKY],
+            None,
+            "Unsteady: 1 of 2 batches, measured twice, still vary by up to 78% from moment to moment.",
+        ),
+        ([STEADY], 3.1, "Busy: 3.1 programs wanted to run on 2 cores before the measuring began."),
+    ],
+)
+def test_figures_that_mean_little(rows: list[dict[str, Any]], load: float | None, said: str) -> None:
+    cells = [measured(Cell("generator.onnx"), rows)]
+    found = answer.warning(cells, load, 2)
+    advice = "These figures mean little: close other programs and measure again, with more --seconds."
+    assert found == (f"{said} {advice}" if said else None)
 
 
 def test_a_variant_that_was_not_compared_is_no_smallest_file() -> None:

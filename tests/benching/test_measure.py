@@ -26,7 +26,7 @@ CELL = {
 ROW = {
     "batch", "plan", "first_ms", "settled", "warm_runs", "runs", "seconds", "images_per_second", "p50_ms", "p90_ms",
     "p99_ms", "max_ms", "variation", "windows", "copies", "peak_memory_mb", "device_memory_mb", "cpu_seconds_per_1000",
-    "joules_per_1000",
+    "joules_per_1000", "repeated",
 }  # fmt: skip
 COLD = {"interpreter_ms", "import_ms", "session_ms", "first_image_ms", "total_ms"}
 

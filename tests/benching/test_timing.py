@@ -7,7 +7,7 @@ from itertools import chain, cycle, repeat
 
 import pytest
 
-from gantool.benching.timing import MAX_WINDOWS, MIN_RUNS, WINDOW, Timing, parts, percentile, time_runs
+from gantool.benching.timing import MAX_WINDOWS, MIN_RUNS, WINDOW, Timing, parts, percentile, time_runs, time_steadily
 
 
 def runs(seconds: Iterable[float]) -> Callable[[], float]:
@@ -62,3 +62,22 @@ def test_parts_are_consecutive_and_nearly_equal(count: int, sizes: list[int]) ->
 @pytest.mark.parametrize(("percent", "value"), [(50, 5), (90, 9), (99, 10), (100, 10), (1, 1)])
 def test_percentile_is_a_measured_value(percent: int, value: float) -> None:
     assert percentile([float(i) for i in range(1, 11)], percent) == value
+
+
+def test_unsteady_runs_are_timed_once_more() -> None:
+    # ten parts on record, every second one three times as long; then steady ones
+    busy = chain([9.0], repeat(1.0, 2 * WINDOW), *repeat((1.0, 3.0), MIN_RUNS // 2))
+    timing, repeated = time_steadily(runs(chain(busy, repeat(2.0))), seconds=0.0)
+    assert repeated
+    assert timing.first == 9.0
+    assert set(timing.latencies) == {2.0}
+    assert time_steadily(runs(repeat(1.0)), seconds=0.0)[1] is False
+
+
+def test_the_steadier_of_two_unsteady_timings_counts() -> None:
+    def busy(slow: float) -> Iterator[float]:
+        return chain([9.0], repeat(1.0, 2 * WINDOW), *repeat((1.0, slow), MIN_RUNS // 2))
+
+    timing, repeated = time_steadily(runs(chain(busy(3.0), busy(20.0))), seconds=0.0)
+    assert repeated
+    assert set(timing.latencies) == {1.0, 3.0}
