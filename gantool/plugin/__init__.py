@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gantool.errors import GantoolError
-from gantool.plugin.architecture import Architecture, Input, ObjectiveOptions, Recipe, Role, SampleSpec
+from gantool.plugin.architecture import Architecture, Input, ObjectiveOptions, Optimizer, Recipe, Role, SampleSpec
 from gantool.plugin.hookspecs import DataSource, hookimpl
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "Input",
     "Loss",
     "ObjectiveOptions",
+    "Optimizer",
     "Player",
     "Recipe",
     "Role",

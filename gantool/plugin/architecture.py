@@ -56,6 +56,18 @@ class SampleSpec:
 
 
 @dataclass(frozen=True)
+class Optimizer:
+    """A player's own optimizer, in place of the recipe's. `betas` are Adam's.
+
+    The recipe's schedule of rates applies to it, that of β₂ does not.
+    """
+
+    learning_rate: float
+    kind: Literal["adam", "rmsprop"] = "adam"
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+@dataclass(frozen=True)
 class Input:
     """One named tensor of a batch, drawn by the loop; the generator's own are also the inputs of the exported file.
 
@@ -64,11 +76,12 @@ class Input:
     - `data`: rows of the data set's `array`, in the epoch's order. With `label` only rows of that class, which is how
       two unpaired domains are drawn. The `data` inputs of a batch that name the same `label` (or none) get the same
       rows, so paired arrays stay paired.
+    - `progress`: float32 (), the share of the training that is over, for schedules inside a loss; not for a generator.
     """
 
     name: str
     shape: tuple[int, ...]
-    distribution: Literal["normal", "label", "data"]
+    distribution: Literal["normal", "label", "data", "progress"]
     classes: int = 0
     array: str = "images"
     label: int | None = None
@@ -77,6 +90,8 @@ class Input:
     def __post_init__(self) -> None:
         if self.distribution == "label" and (self.classes < 1 or self.shape != ()):
             raise ValueError(f"input {self.name!r}: a label has shape () and at least one class")
+        if self.distribution == "progress" and self.shape != ():
+            raise ValueError(f"input {self.name!r}: the progress of a training has shape ()")
 
     @property
     def dtype(self) -> Literal["float32", "int64"]:
@@ -124,6 +139,29 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         lt=1,
         description="decay of the generator's weight average, used for samples and export; 0: off",
     )
+    ema_half_life: float | None = Field(
+        None, gt=0, description="half-life of that average in samples seen, in place of a decay an iteration"
+    )
+    ema_ramp: float | None = Field(
+        None, gt=0, le=1, description="most that this half-life may be, as a share of the samples seen so far"
+    )
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="how step sizes, and β₂ with --final-beta2, change while training"
+    )
+    schedule_from: float = Field(0.0, ge=0, lt=1, description="share of the training after which they begin to change")
+    schedule_until: float = Field(1.0, gt=0, le=1, description="share of the training after which they stay")
+    final_rate: float = Field(0.0, ge=0, le=1, description="step sizes at the end, as a share of those at the start")
+    final_beta2: float | None = Field(None, ge=0, lt=1, description="Adam's second decay rate at the end")
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        if self.schedule_from >= self.schedule_until:
+            raise ValueError("--schedule-from must be less than --schedule-until")
+        if self.final_beta2 is not None and (self.schedule == "constant" or self.optimizer != "adam"):
+            raise ValueError("--final-beta2 needs --schedule linear or cosine, and --optimizer adam")
+        if self.ema_ramp and not self.ema_half_life:
+            raise ValueError("--ema-ramp needs --ema-half-life")
+        return self
 
     @field_validator("betas")
     @classmethod
@@ -136,6 +174,16 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         if role == "discriminator" and self.discriminator_rate is not None:
             return self.discriminator_rate
         return self.learning_rate
+
+    def scheduled(self, start: float, end: float, progress: float) -> float:
+        """A value that goes from `start` to `end` by the schedule, when a share `progress` of the training is over."""
+        if self.schedule == "constant":
+            return start
+        done = (progress - self.schedule_from) / (self.schedule_until - self.schedule_from)
+        done = min(max(done, 0.0), 1.0)
+        if self.schedule == "cosine":
+            done = (1 - math.cos(math.pi * done)) / 2
+        return start + (end - start) * done
 
 
 @dataclass(frozen=True)

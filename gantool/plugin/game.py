@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from gantool.plugin.architecture import Input, Role, SampleSpec
-from gantool.plugin.objectives import Objective, gradient_penalty
+from gantool.plugin import objectives
+from gantool.plugin.architecture import Input, Optimizer, Role, SampleSpec
+from gantool.plugin.objectives import Objective
 
 Batch = Mapping[str, Tensor]
 
@@ -37,6 +38,7 @@ class Player:
     `shares`: the name of the player whose optimizer it moves with, some of whose parameters it has; None: it has an
     optimizer of its own. A lazy regulariser needs it: Adam divides a gradient by its usual size, so with an Adam of its
     own the weight of a loss cancels (StyleGAN2 has one optimizer for both; Karras et al. 2020, arXiv:1912.04958).
+    `optimizer`: its kind, rate and betas; None: the recipe's.
     `reuses`: those of `draws` for which it gets the previous player's tensors of the same iteration, if there are any.
     """
 
@@ -50,6 +52,7 @@ class Player:
     after_step: Callable[[], None] | None = None
     reuses: tuple[str, ...] = ()
     shares: str | None = None
+    optimizer: Optimizer | None = None
 
     def parameters(self) -> list[nn.Parameter]:
         """Trainable parameters of all modules, each once."""
@@ -84,6 +87,8 @@ class Game:
                 raise ValueError(f"player {player.name!r} draws {missing}, but the game declares {known}")
         if len({p.name for p in self.players}) != len(self.players):
             raise ValueError("two players have one name")
+        if any(item.distribution == "progress" for item in self.inputs):
+            raise ValueError("a generator can't take the progress of a training, which an exported file has none of")
         for player in self.players:
             self._check_shares(player)
 
@@ -91,6 +96,8 @@ class Game:
         owners = {p.name: p for p in self.players if p.shares is None}
         if player.shares is None:
             return
+        if player.optimizer:
+            raise ValueError(f"player {player.name!r} shares an optimizer, so it can have none of its own")
         if player.shares not in owners:
             raise ValueError(
                 f"player {player.name!r} shares the optimizer of {player.shares!r}; those with one are {list(owners)}"
@@ -129,13 +136,16 @@ def two_player(
     spec: SampleSpec,
     latent_dim: int,
     penalty: float = 0.0,
+    zero_centred: float | Callable[[Tensor], Tensor] = 0.0,
     clip: float = 0.0,
     classes: int = 0,
 ) -> Game:
     """The common game: z (N, latent_dim) → sample (N, *spec.shape), judged by a discriminator → score (N,).
 
-    `penalty`: weight of the gradient penalty (Gulrajani et al. 2017); `clip`: bound of the discriminator's weights
-    after each of its steps (Arjovsky et al. 2017); 0 turns either off.
+    `penalty`: weight of the gradient penalty (Gulrajani et al. 2017); `zero_centred`: weight γ of R1 and R2 in every
+    step (`objectives.zero_centred`), a number or a function of the progress of the training (float32 scalar in [0, 1]),
+    such as `objectives.scheduled` makes; `clip`: bound of the discriminator's weights after each of its steps (Arjovsky
+    et al. 2017); 0 turns each off. With `zero_centred` the players can only alternate.
 
     `classes`: the number of classes of a conditional game, 0 for none. With classes both networks take a label (N,)
     int64 as their second argument: that of the real, or the one that the fake was made for. The data must have labels.
@@ -152,37 +162,54 @@ def two_player(
         inputs += (Input("label", (), "label", classes, like_data=True),)
         data += (Input("real_label", (), "data", array="labels"),)
     of_fakes, of_reals = tuple(i.name for i in inputs), tuple(i.name for i in data)
+    of_weight = ("progress",) if callable(zero_centred) else ()
+    data += tuple(Input(name, (), "progress") for name in of_weight)
+    of_generator = (*of_fakes, *(of_reals if objective.sees_reals else ()))
 
-    def scores(batch: Batch, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def scores(batch: Batch, fake: Tensor, judge: Callable[..., Tensor] = discriminator) -> tuple[Tensor, Tensor]:
         reals, others = _of(batch, of_reals), (fake, *_of(batch, of_fakes[1:]))
         if separate:  # mixed batch statistics would be another algorithm
-            return discriminator(*reals), discriminator(*others)
+            return judge(*reals), judge(*others)
         pairs = (torch.cat(pair) for pair in zip(reals, others, strict=True))
-        scores_real, scores_fake = discriminator(*pairs).split(len(fake))  # the same in one pass
+        scores_real, scores_fake = judge(*pairs).tensor_split(2, -1)  # the same in one pass
         return scores_real, scores_fake
+
+    def with_slopes(samples: Tensor, *label: Tensor) -> Tensor:
+        """Scores, and what the penalties are the means of: (2, N)."""
+        return torch.stack(objectives.zero_centred(lambda images: discriminator(images, *label), samples))
+
+    def penalised(batch: Batch, fake: Tensor) -> Loss:
+        (scores_real, slopes_real), (scores_fake, slopes_fake) = scores(batch, fake, with_slopes)
+        loss = loss_of_scores(batch, fake, scores_real, scores_fake)
+        weight = zero_centred(batch["progress"]) if callable(zero_centred) else zero_centred
+        penalties = {"r1": weight * slopes_real.mean(), "r2": weight * slopes_fake.mean()}
+        return Loss({**loss.terms, **penalties}, loss.measures)
 
     def loss_of_scores(batch: Batch, fake: Tensor, scores_real: Tensor, scores_fake: Tensor) -> Loss:
         terms, measures = objective.discriminator(scores_real, scores_fake)
         if penalty:
             real, *label = _of(batch, of_reals)
-            slope = gradient_penalty(lambda samples: discriminator(samples, *label), real, fake)
+            slope = objectives.gradient_penalty(lambda samples: discriminator(samples, *label), real, fake)
             terms["gradient_penalty"] = penalty * slope
         return Loss(terms, measures)
 
     def discriminator_loss(batch: Batch) -> Loss:
         fake = fakes.make(_of(batch, of_fakes))
-        return loss_of_scores(batch, fake, *scores(batch, fake))
+        return penalised(batch, fake) if zero_centred else loss_of_scores(batch, fake, *scores(batch, fake))
 
     def generator_loss(batch: Batch) -> Loss:
         latents = _of(batch, of_fakes)
-        return Loss({"adversarial": objective.generator(discriminator(fakes.take(latents), *latents[1:]))})
+        judged = discriminator(fakes.take(latents), *latents[1:])
+        # no gradient passes through the scores of reals, so they need no graph: a pass of their own
+        reals = discriminator(*_of(batch, of_reals)) if objective.sees_reals else None
+        return Loss({"adversarial": objective.generator(judged, reals)})
 
     def together(batch: Batch) -> dict[str, Loss]:
         fake = generator(*_of(batch, of_fakes))
         scores_real, scores_fake = scores(batch, fake)
         return {
             "discriminator": loss_of_scores(batch, fake.detach(), scores_real, scores_fake),
-            "generator": Loss({"adversarial": objective.generator(scores_fake)}),
+            "generator": Loss({"adversarial": objective.generator(scores_fake, scores_real.detach())}),
         }
 
     def clip_weights() -> None:
@@ -197,15 +224,17 @@ def two_player(
                 "discriminator",
                 {"discriminator": discriminator},
                 discriminator_loss,
-                draws=(*of_reals, *of_fakes),
+                draws=(*of_reals, *of_fakes, *of_weight),
                 after_step=clip_weights if clip else None,
             ),
-            Player("generator", "generator", {"generator": generator}, generator_loss, of_fakes, reuses=of_fakes),
+            Player(
+                "generator", "generator", {"generator": generator}, generator_loss, of_generator, reuses=of_generator
+            ),
         ),
         inputs=inputs,
         data=data,
         output=spec,
-        together=together,
+        together=None if zero_centred else together,
     )
 
 

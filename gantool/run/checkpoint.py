@@ -20,11 +20,12 @@ from gantool.run.rundir import RunDir
 from gantool.system.archives import open_zip
 from gantool.system.files import replacing
 
-SCHEMA = 2
+SCHEMA = 3
 
 # schema → how to turn its state into one of the next schema; applied in turn, so that files of any age load
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda state: {**state, "rollbacks": 0},  # they have no digest either: see `_read`
+    2: lambda state: {**state, "rate_scale": 0.5 ** state["rollbacks"]},
 }
 
 MAX_SHARED = 256  # how often the values of a file may be counted in its state: tied weights have several names

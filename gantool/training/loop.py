@@ -89,19 +89,21 @@ def _loop(
     figures: Figures,
     budget: float,
 ) -> Status:
+    state.steps, state.held = info.steps, None
     began, chosen = time.perf_counter(), Threads(state, info)
     if said := chosen.begin():
         listener.noted(said)
     watch, interrupted = _watch(state, run, info), state.group.agreeing(interrupted)
     pace = _Pace(max(0.1, budget - (time.perf_counter() - began)), state) if budget else None
     if pace:  # until it is known, for those who show how far it is
-        info.steps = max(info.steps, state.step + info.tick)
+        info.steps, state.held = max(info.steps, state.step + info.tick), state.progress
     known = state.group.agreeing(pace.known) if pace else lambda: False
     began, first, stopping = time.perf_counter(), state.sampler.seen, False
     while (pace or state.step < info.steps) and not stopping:
         iterate(state)
         if pace and known():
             info.steps, pace = state.group.lead(pace.steps), None
+            state.steps, state.held = info.steps, None
             listener.noted(f"{info.steps:,} steps take about {budget / 60:g} minutes here")
         listener.stepped(state.step)
         stopping = interrupted()
@@ -224,16 +226,15 @@ def _roll_back(state: State, run: RunDir, info: RunInfo, cause: Diverged, listen
     state.load_state_dict(saved)
     info.rollbacks += 1
     info.step = state.step
-    for optimizer in state.optimizers.values():
-        for group in optimizer.param_groups:
-            group["lr"] *= 0.5
+    state.rate_scale *= 0.5
+    state.follow_schedule()
     event = {
         "event": "rollback",
         "step": state.step,
         "failed_step": failed,
         "cause": str(cause),
         "rollbacks": info.rollbacks,
-        "learning_rates": {name: float(made.param_groups[0]["lr"]) for name, made in state.optimizers.items()},
+        "learning_rates": {name: float(made.torch.param_groups[0]["lr"]) for name, made in state.optimizers.items()},
     }
     saved = _snapshot(state, info)
     if state.group.leads:

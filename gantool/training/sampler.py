@@ -50,6 +50,7 @@ class Sampler:
         self.batch_size = batch_size
         self.device = device
         self.memory_format = torch.contiguous_format
+        self.progress = 0.0  # the share of the training that is over
         self._part = group.part(batch_size)
         self._latents = torch.Generator(device).manual_seed(seed_for(seed, "latents"))
         self.class_counts = data.class_counts
@@ -83,7 +84,10 @@ class Sampler:
         return self._streams[label].length
 
     def draw(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """This process's part of a batch: name → tensor (N, *shape) on the device; samples are float32 in [-1, 1]."""
+        """This process's part of a batch: name → tensor (N, *shape) on the device; samples are float32 in [-1, 1].
+
+        The progress of the training is a scalar.
+        """
         batch: dict[str, Tensor] = {}
         rows: dict[int | None, _Rows] = {}
         for name in names:
@@ -93,6 +97,8 @@ class Sampler:
                     rows[item.label] = self._streams[item.label].draw(self._positions[item.label])
                     self._positions[item.label] += self.batch_size
                 batch[name] = self._take(item, rows[item.label])
+            elif item.distribution == "progress":
+                batch[name] = torch.full((), self.progress, device=self.device)
             else:
                 made = self.noise(item, self.batch_size, self._latents)
                 batch[name] = made if self._part is None else made[self._part]

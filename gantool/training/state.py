@@ -24,6 +24,7 @@ from gantool.plugin.game import Game, Player
 from gantool.plugin.train_options import Place
 from gantool.training import augment, engines
 from gantool.training.distributed import ALONE, Group
+from gantool.training.optimizers import Scheduled
 from gantool.training.sampler import Sampler, labels_of, seed_for
 from gantool.training.step import Meter, Mover, Turn, alone, drawn_by, turns_at
 
@@ -85,9 +86,9 @@ class State:
             if any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in module.modules()):
                 _to_channels_last(module)
                 self.sampler.memory_format = torch.channels_last
-        self.ema = EMA(self.game.generator, recipe.ema_decay) if recipe.ema_decay else None
+        self.ema = EMA(self.game.generator, recipe) if recipe.ema_decay or recipe.ema_half_life else None
         self.optimizers = {
-            player.name: _optimizer(player, recipe, self.engine.capturable)
+            player.name: Scheduled(player, recipe, device, self.engine.capturable)
             for player in self.game.players
             if player.shares is None
         }
@@ -101,12 +102,26 @@ class State:
         group.before_end(self.engine.reset)
         self.meter = Meter(device, group)
         self.step = 0
+        self.steps = recipe.steps  # of the whole training
+        self.held: float | None = None  # the progress, while nobody knows how many steps there will be
+        self.rate_scale = 1.0  # rollbacks halve it
         self.seconds = 0.0
         if not group.leads:
             self._seed_own()
 
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    @property
+    def progress(self) -> float:
+        """The share of the training that is over, 0 to 1."""
+        return min(1.0, self.step / self.steps) if self.held is None else self.held
+
+    def follow_schedule(self) -> None:
+        """Give the sampler and the optimizers what belongs to this step. Never waits for the device."""
+        self.sampler.progress = self.progress
+        for optimizer in self.optimizers.values():
+            optimizer.follow(self.progress, self.rate_scale)
 
     def data_per_step(self) -> float:
         """Rows of data that one iteration draws on average."""
@@ -193,7 +208,8 @@ class State:
             "seconds": self.seconds,
             "modules": {name: module.state_dict() for name, module in self.game.modules().items()},
             "ema": self.ema.module.state_dict() if self.ema else None,
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "rate_scale": self.rate_scale,
+            "optimizers": {name: optimizer.torch.state_dict() for name, optimizer in self.optimizers.items()},
             "sampler": self.sampler.state_dict(),
             "rng": {**rng, "others": others} if others else rng,
         }
@@ -204,13 +220,12 @@ class State:
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
         for name, optimizer in self.optimizers.items():
-            saved = state["optimizers"][name]
-            own = {k: v for k, v in optimizer.param_groups[0].items() if k in _OF_THE_DEVICE}
-            groups = [{**group, **own} for group in saved["param_groups"]]
-            optimizer.load_state_dict({**saved, "param_groups": groups})
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.rate_scale = float(state["rate_scale"])
         self.engine.reset()
         self.sampler.load_state_dict(state["sampler"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.follow_schedule()
         generators = [state["rng"], *state["rng"].get("others", [])]
         if not self.group.leads and len(generators) != self.group.size:
             self._seed_own()  # another number of processes saved it
@@ -229,22 +244,32 @@ class EMA:
     """Exponential moving average of a module's weights (Yazıcı et al. 2019, arXiv:1806.04498).
 
     Buffers are copied, not averaged. The decay warms up as min(decay, (1 + t) / (10 + t)), so that the first weights do
-    not dominate a short run.
+    not dominate a short run. With a half-life in samples the recipe's ramp does that (Karras et al. 2020,
+    arXiv:2006.06676: at most 5 % of the samples seen).
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, module: nn.Module, recipe: Recipe) -> None:
+        self.recipe = recipe
         self.module = copied(module)
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards `module` after iteration `step` (0, 1, …)."""
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        weight = self._weight(step)
         averages = [p.detach() for p in self.module.parameters()]
         torch._foreach_lerp_(averages, [p.detach() for p in module.parameters()], weight)
         buffers = list(self.module.buffers())
         if buffers:
             torch._foreach_copy_(buffers, list(module.buffers()))
+
+    def _weight(self, step: int) -> float:
+        """What the newest weights count after iteration `step`."""
+        recipe = self.recipe
+        if recipe.ema_half_life is None:
+            return 1 - min(recipe.ema_decay, (1 + step) / (10 + step))
+        seen = (step + 1) * recipe.batch_size
+        half_life = min(recipe.ema_half_life, seen * (recipe.ema_ramp or math.inf))
+        return float(1 - 0.5 ** (recipe.batch_size / half_life))
 
 
 @torch.no_grad()
@@ -343,20 +368,9 @@ def _check_precision(precision: str, device: torch.device) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
 
 
-# how an optimizer computes: as the device that trains now needs it, not as the one that saved did
-_OF_THE_DEVICE = ("fused", "foreach", "capturable")
-
-
-def _optimizer(player: Player, recipe: Recipe, capturable: bool) -> torch.optim.Optimizer:
-    rate = recipe.learning_rate_of(player.role)
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(player.parameters(), rate, recipe.betas, fused=True, capturable=capturable)
-    return torch.optim.RMSprop(player.parameters(), rate, capturable=capturable)
-
-
-def _mover(player: Player, recipe: Recipe, optimizers: Mapping[str, torch.optim.Optimizer]) -> Mover:
+def _mover(player: Player, recipe: Recipe, optimizers: Mapping[str, Scheduled]) -> Mover:
     moves = player.steps or (recipe.discriminator_steps if player.role == "discriminator" else 1)
-    return Mover(player, player.parameters(), optimizers[player.shares or player.name], moves)
+    return Mover(player, player.parameters(), optimizers[player.shares or player.name].torch, moves)
 
 
 def _turns(game: Game, movers: list[Mover], recipe: Recipe) -> list[Turn]:

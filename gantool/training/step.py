@@ -63,6 +63,7 @@ def alone(mover: Mover) -> Turn:
 def iterate(state: State) -> None:
     """One iteration: every player moves. Nothing here reads the device, prints or touches a file."""
     turns = turns_at(state.turns, state.step)
+    state.follow_schedule()
     state.meter.at(state.step)
     state.engine.run(state, turns, _draw(state, turns))
     if state.ema:

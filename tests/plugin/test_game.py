@@ -90,7 +90,7 @@ def test_two_player_losses_are_the_objective_of_the_scores(objective: str) -> No
     loss = judge.loss(batch)
     torch.testing.assert_close(dict(loss.terms), terms)
     torch.testing.assert_close(dict(loss.measures), measures)
-    torch.testing.assert_close(dict(maker.loss(batch).terms), {"adversarial": losses.generator(fake)})
+    torch.testing.assert_close(dict(maker.loss(batch).terms), {"adversarial": losses.generator(fake, real)})
     assert (judge.role, maker.role) == ("discriminator", "generator")
     assert game.inputs == (Input("z", (4,), "normal"),)
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantool.plugin import objectives
+from gantool.plugin.architecture import Recipe
 
 REAL = torch.tensor([-3.0, -0.2, 0.0, 0.7, 1.5, 40.0], dtype=torch.float64)
 FAKE = torch.tensor([-50.0, -1.1, 0.3, 0.4, 2.5, 6.0], dtype=torch.float64)
@@ -38,10 +39,10 @@ FORMULAS = {
 
 
 def test_every_objective_has_its_formula_here() -> None:
-    assert set(FORMULAS) == set(objectives.OBJECTIVES)
+    assert {*FORMULAS, "relativistic"} == set(objectives.OBJECTIVES)
 
 
-@pytest.mark.parametrize("name", objectives.OBJECTIVES)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_losses_are_the_formulas_of_the_paper(name: str) -> None:
     objective = objectives.make(name)
     real, fake, generator = FORMULAS[name]
@@ -58,11 +59,35 @@ def test_scores_as_large_as_floats_go_give_finite_losses(name: str) -> None:
     objective = objectives.make(name)
     scores = torch.tensor([-1e4, 1e4], requires_grad=True)
     terms, _ = objective.discriminator(scores, scores)
-    total = terms["real"] + terms["fake"] + objective.generator(scores)
+    total = sum(terms.values()) + objective.generator(scores, scores.flip(0))
     total.backward()
     assert total.isfinite()
     assert scores.grad is not None
     assert scores.grad.isfinite().all()
+
+
+def test_relativistic_losses_compare_the_two_of_a_pair() -> None:
+    objective = objectives.make("relativistic")
+    terms, measures = objective.discriminator(REAL, FAKE)
+    differences = (REAL - FAKE).tolist()
+    assert terms.keys() == {"pairs"}
+    assert terms["pairs"].item() == pytest.approx(_mean([-_log_sigmoid(d) for d in differences]), rel=1e-12)
+    assert measures["accuracy"].item() == pytest.approx(_mean([d > 0 for d in differences]))
+    made = objective.generator(FAKE, REAL).item()
+    assert made == pytest.approx(_mean([-_log_sigmoid(-d) for d in differences]), rel=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_a_schedule_is_the_same_for_losses_and_optimizers(schedule: Any) -> None:
+    recipe = Recipe(schedule=schedule, schedule_from=0.2, schedule_until=0.6)
+    shares = [0.0, 0.2, 0.3, 0.4, 0.6, 1.0]
+    made = objectives.scheduled(recipe, 5.0, 0.5)(torch.tensor(shares, dtype=torch.float64)).tolist()
+    assert made == pytest.approx([recipe.scheduled(5.0, 0.5, share) for share in shares], rel=1e-12)
+    middle = 5.0 if schedule == "constant" else 2.75
+    end = 5.0 if schedule == "constant" else 0.5
+    assert [made[1], made[3], made[4], made[5]] == pytest.approx([5.0, middle, end, end])
+    quarter = {"constant": 5.0, "linear": 3.875, "cosine": 5 - 4.5 * (1 - math.cos(math.pi / 4)) / 2}
+    assert made[2] == pytest.approx(quarter[schedule])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
@@ -191,9 +216,29 @@ def test_the_penalty_of_a_piecewise_linear_critic_skips_zero_gradients() -> None
     assert spared <= plain - 3, (spared, plain)
 
 
+def test_zero_centred_gives_the_scores_and_half_the_squared_slopes() -> None:
+    critic = _critic(nn.Softplus())
+    samples = torch.randn(5, 1, 16, 16, dtype=torch.float64)
+    scores, slopes = objectives.zero_centred(critic, samples)
+    torch.testing.assert_close(scores, critic(samples))
+    torch.testing.assert_close(slopes.mean(), objectives.r1(critic, samples))
+    points = samples.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(points).sum(), points)
+    torch.testing.assert_close(slopes, gradient.square().sum((1, 2, 3)) / 2)
+    assert not samples.requires_grad
+    # one backward has the gradients of both
+    (scores.mean() + slopes.mean()).backward()
+    together = [parameter.grad.clone() for parameter in critic.parameters() if parameter.grad is not None]
+    critic.zero_grad()
+    critic(samples).mean().backward()
+    objectives.r1(critic, samples).backward()
+    apart = [parameter.grad for parameter in critic.parameters() if parameter.grad is not None]
+    torch.testing.assert_close(together, apart)
+
+
 def test_skipping_zeros_on_one_path_keeps_the_gradient_of_another() -> None:
     first, second = nn.Linear(3, 3).double(), nn.Linear(3, 1).double()
-    with objectives.SkipZeroGradients():
+    with objectives.FastDoubleBackward(skip_zeros=True):
         hidden = first(torch.ones(2, 3, dtype=torch.float64))
         (second(hidden).sum() * 0 + hidden.sum()).backward()  # zeros along one path, ones along the other
     torch.testing.assert_close(first.weight.grad, torch.full((3, 3), 2.0, dtype=torch.float64))

@@ -199,11 +199,11 @@ def test_a_state_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "schema", "hint"),
-    [({"schema": 3}, 3, "Upgrade"), ({"schema": 0}, 0, ""), ({"schema": None}, None, ""), (torch.ones(3), None, "")],
+    [({"schema": 4}, 4, "Upgrade"), ({"schema": 0}, 0, ""), ({"schema": None}, None, ""), (torch.ones(3), None, "")],
 )
 def test_another_schema_and_no_state_are_named(content: Any, schema: int | None, hint: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.pt")
-    with pytest.raises(GantoolError, match=rf"has schema {schema}; this gantool reads up to 2") as caught:
+    with pytest.raises(GantoolError, match=rf"has schema {schema}; this gantool reads up to 3") as caught:
         checkpoint.load(tmp_path / "a.pt")
     assert caught.value.hint.startswith(hint)
 
@@ -316,8 +316,8 @@ def test_the_newest_sound_checkpoint_is_loaded_and_the_damaged_are_noted(tmp_pat
     assert re.search(r"step-00000003\.pt is damaged: .*\. step-00000002\.pt is used instead\.$", note)
     _cut(run.checkpoint(2))
     assert len(checkpoint.load_newest(run)[2]) == 2
-    torch.save({"schema": 3}, run.checkpoint(4))  # of a newer gantool: not passed over
-    with pytest.raises(GantoolError, match="has schema 3"):
+    torch.save({"schema": 4}, run.checkpoint(4))  # of a newer gantool: not passed over
+    with pytest.raises(GantoolError, match="has schema 4"):
         checkpoint.load_newest(run)
     run.checkpoint(4).unlink()
     _cut(run.checkpoint(1))

@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 import torch
-from support import tiny_cgan, tiny_cyclegan, tiny_r1
+from support import tiny_cgan, tiny_cyclegan, tiny_r1, tiny_r3
 from support.trainings import SMALL, dataset, different, in_float64, needs_cuda, run_until, start
 from torch import Tensor
 
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler; there is no g++")
 
 
-THIRD = {"tiny-cgan": tiny_cgan, "tiny-cyclegan": tiny_cyclegan, "tiny-r1": tiny_r1}
+THIRD = {"tiny-cgan": tiny_cgan, "tiny-cyclegan": tiny_cyclegan, "tiny-r1": tiny_r1, "tiny-r3": tiny_r3}
 AUGMENTED = ("color", "translation", "cutout")
 
 
@@ -70,6 +70,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("wgan", {}),
     ("wgan", {"loss": "clip"}),
     ("tiny-r1", {}),
+    ("tiny-r3", {"steps": 5}),
 ]
 WITH_DIFFAUGMENT = [
     (name, {**given, "diffaugment": AUGMENTED})

@@ -253,9 +253,7 @@ def test_what_follows_a_rollback_is_what_half_the_rates_give_from_there(tmp_path
     _train(rolled)
     good = _faulty(tmp_path, lambda move: False)
     _train(good, stop=20)
-    for mover in good.state.movers:
-        for group in mover.optimizer.param_groups:
-            group["lr"] /= 2
+    good.state.rate_scale /= 2
     _train(good)
     assert different({**_last(good), "rollbacks": 1}, _last(rolled)) == []
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import tiny_r1
+from support import tiny_r1, tiny_r3
 from support.commands import TIMEOUT, gantool, start_gantool
 from support.inprocess import Run
 from support.trainings import Silent, different, needs_cuda, run_until, save_npz, start
@@ -34,6 +34,7 @@ GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "wgan-gp": ("wgan", {}),
     "wgan-clip": ("wgan", {"loss": "clip", "optimizer": "rmsprop"}),
     "lazy": ("tiny-r1", {}),
+    "scheduled": ("tiny-r3", {}),
     "no average": ("mlp", {"ema_decay": 0.0}),
 }
 
@@ -69,13 +70,19 @@ def _final(run: RunDir) -> dict[str, Any]:
     return checkpoint.load(run.latest_checkpoint())
 
 
+def _install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry has the tiny architectures, too."""
+    made = [module.gantool_architectures()[0] for module in (tiny_r1, tiny_r3)]
+    tiny = {found.name: Plugin(found.name, "tests", "1", found) for found in made}
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda name: tiny.get(name) or find(name))
+
+
 @pytest.mark.parametrize("game", GAMES)
 def test_stopped_and_resumed_is_bit_equal_to_never_stopped(
     game: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lazy = Plugin("tiny-r1", "tests", "1", tiny_r1.gantool_architectures()[0])
-    find = registry.find
-    monkeypatch.setattr(registry, "find", lambda name: lazy if name == "tiny-r1" else find(name))
+    _install(monkeypatch)
     name, options = GAMES[game]
     whole = start(name, tmp_path, **options)
     assert run_until(whole) == "finished"
@@ -274,6 +281,34 @@ def test_a_run_without_a_sound_checkpoint_is_an_error_and_left_as_it_is(finished
         session.resume(finished)
     assert "start a new run" in caught.value.hint
     assert {path: path.read_bytes() for path in finished.path.rglob("*") if path.is_file()} == before
+
+
+def _rates(opened: session.Session) -> dict[str, float]:
+    return {name: made.torch.param_groups[0]["lr"] for name, made in opened.state.optimizers.items()}
+
+
+def test_a_longer_run_has_the_rates_of_one_that_was_always_so_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install(monkeypatch)
+    first = start("tiny-r3", tmp_path, steps=20)
+    run_until(first)
+    always = start("tiny-r3", tmp_path, steps=40)
+    run_until(always, stop=30)
+    resumed = session.resume(first.run, steps=40)
+    run_until(resumed, stop=30)
+    assert _rates(resumed) == _rates(always)
+    assert 0.25 < _rates(resumed)["discriminator"] / 2e-4 < _rates(resumed)["generator"] / 1e-4 + 1e-9 < 0.75
+
+
+def test_halved_rates_stay_halved_in_a_checkpoint_that_knows_rollbacks_only(stopped: RunDir) -> None:
+    saved = _final(stopped)
+    del saved["rate_scale"]
+    checkpoint.save(stopped.checkpoint(20), {**saved, "schema": 2, "rollbacks": 2})
+    resumed = session.resume(stopped)
+    run_until(resumed)
+    rate = resumed.info.recipe["learning_rate"] / 4
+    assert _rates(resumed) == {"discriminator": rate, "generator": rate}
 
 
 def test_a_run_of_an_older_gantool_goes_on(finished: RunDir, stopped: RunDir) -> None:

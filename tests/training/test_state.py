@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gantool.errors import GantoolError
 from gantool.plugin import registry
-from gantool.plugin.architecture import SampleSpec
+from gantool.plugin.architecture import Recipe, SampleSpec
 from gantool.training import session
 from gantool.training.state import EMA, ready
 from gantool.training.step import iterate
@@ -29,7 +29,7 @@ def _set(module: nn.Module, value: float) -> None:
 def test_weights_follow_the_formula(decay: float) -> None:
     module = nn.Linear(3, 2)
     _set(module, 1.0)
-    ema = EMA(module, decay)
+    ema = EMA(module, Recipe(ema_decay=decay))
     average = 1.0
     for step, value in enumerate((5.0, -2.0, 0.5, 7.0)):
         _set(module, value)
@@ -40,9 +40,25 @@ def test_weights_follow_the_formula(decay: float) -> None:
             assert torch.allclose(parameter, torch.tensor(average))
 
 
+def test_a_half_life_in_samples_rises_with_the_samples_seen() -> None:
+    module = nn.Linear(1, 1)
+    _set(module, 0.0)
+    ema = EMA(module, Recipe(batch_size=10, ema_half_life=40, ema_ramp=0.5))
+    _set(module, 1.0)
+    left = 1.0  # of the first weights
+    for step in range(30):
+        ema.update(module, step)
+        left *= 0.5 ** (10 / min(40, 0.5 * 10 * (step + 1)))
+        assert ema.module.weight.item() == pytest.approx(1 - left, abs=1e-6)
+    before = 1 - ema.module.weight.item()
+    for step in range(30, 34):
+        ema.update(module, step)
+    assert 1 - ema.module.weight.item() == pytest.approx(before / 2, rel=1e-3)  # 40 samples halve it
+
+
 def test_buffers_are_copied_not_averaged() -> None:
     module = nn.BatchNorm1d(2)
-    ema = EMA(module, 0.9)
+    ema = EMA(module, Recipe())
     module.running_mean = torch.tensor([3.0, 4.0])
     module.num_batches_tracked = torch.tensor(17)
     ema.update(module, 0)
@@ -53,7 +69,7 @@ def test_buffers_are_copied_not_averaged() -> None:
 
 def test_the_average_takes_no_gradients_and_is_no_alias() -> None:
     module = nn.Linear(2, 2)
-    ema = EMA(module, 0.9)
+    ema = EMA(module, Recipe())
     assert not any(p.requires_grad for p in ema.module.parameters())
     assert all(p.requires_grad for p in module.parameters())
     _set(module, 9.0)
