@@ -115,6 +115,7 @@ def _show(made: dict[str, Any]) -> None:
         out.print(f"→ {path}", soft_wrap=True)
     if made["files"]:
         out.print("a row there: a fake, the 4 nearest reals by features, the 4 by pixels")
+    out.print(f"\n{made['verdict']}", style="bold")
 
 
 def _title(judged: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from gantool.metrics.distances import (
 from gantool.metrics.extractors import Extractor, Outputs
 from gantool.metrics.neighbours import Memorisation, Space, manifolds, memorisation, neighbours_picture
 from gantool.metrics.samples import BATCH, gather, joined, pick
+from gantool.metrics.verdict import COMPARED, FEW, verdict
 from gantool.system.files import write_json, writing
 
 SCHEMA = 1  # of evaluation.json
@@ -93,6 +94,14 @@ class Evaluation:
     data: Dataset
     extractor: Extractor
     subject: Mapping[str, Any] = field(default_factory=dict)
+    floor: Mapping[str, float] = field(default_factory=dict)  # precision, recall and coverage of a half of the reals
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence, by the rules of docs/evaluate.md."""
+        figures = {figure.key: figure.value for figure in self.figures}
+        copies = self.memorisation.features.ratio, self.memorisation.pixels.ratio
+        return verdict(min(self.fakes, self.reals), figures, self.floor, self.classes, copies)
 
     def picture(self) -> Image:
         """The most suspicious fakes, a row each, beside their nearest reals by features and by pixels."""
@@ -143,6 +152,8 @@ class Evaluation:
                 }
                 for figure in self.figures
             },
+            "floor": {key: _digits(value) for key, value in self.floor.items()},
+            "verdict": self.verdict,
             "classes": self.classes
             and {
                 "names": list(self.classes.names),
@@ -204,7 +215,11 @@ def evaluate(
             raise GantoolError(f"{rows} {what} are too few to compare.", hint)
     reals = gather(extractor, data.images[real_rows], batch, watch("features of the reals", len(real_rows)))
     fakes, kept = _fakes(draw, count, extractor, batch, watch("fakes and their features", count))
-    figures = tuple(_figures(reals, fakes, extractor, seed, watch))
+    # picked at random, because sources are often sorted by class
+    some_reals, some_fakes = (
+        side.features[torch.from_numpy(pick(len(side.features), MANIFOLD_ROWS, seed))] for side in (reals, fakes)
+    )
+    figures = tuple(_figures(reals, fakes, some_reals, some_fakes, extractor, seed, watch))
     return Evaluation(
         fakes=count,
         reals=len(real_rows),
@@ -218,7 +233,15 @@ def evaluate(
         data=data,
         extractor=extractor,
         subject=subject or {},
+        floor=_floor(some_reals, watch) if min(count, len(real_rows)) >= FEW else {},
     )
+
+
+def _floor(reals: Tensor, watch: Watch) -> dict[str, float]:
+    """What one half of the reals (N, D) reaches against the other, of the figures that the verdict compares."""
+    here, there = reals[::2], reals[1::2]
+    found = manifolds(here, there, advance=watch("one half of the reals against the other", len(here) + 2 * len(there)))
+    return {key: float(getattr(found, key)) for key in COMPARED}
 
 
 def _fakes(draw: Draw, count: int, extractor: Extractor, batch: int, advance: Advance) -> tuple[Outputs, np.ndarray]:
@@ -232,7 +255,15 @@ def _fakes(draw: Draw, count: int, extractor: Extractor, batch: int, advance: Ad
     return joined(parts), np.concatenate(kept)
 
 
-def _figures(reals: Outputs, fakes: Outputs, extractor: Extractor, seed: int, watch: Watch) -> list[Figure]:
+def _figures(
+    reals: Outputs,
+    fakes: Outputs,
+    some_reals: Tensor,
+    some_fakes: Tensor,
+    extractor: Extractor,
+    seed: int,
+    watch: Watch,
+) -> list[Figure]:
     advance = watch("distances of distributions", 2)
     distance = frechet_distance(reals.features, fakes.features)
     advance(1)
@@ -245,10 +276,6 @@ def _figures(reals: Outputs, fakes: Outputs, extractor: Extractor, seed: int, wa
     if fakes.probabilities is not None:
         mean, deviation = classifier_score(fakes.probabilities, seed)
         figures.append(Figure("classifier_score", extractor.score, mean, "higher", deviation))
-    # picked at random, because sources are often sorted by class
-    some_reals, some_fakes = (
-        side.features[torch.from_numpy(pick(len(side.features), MANIFOLD_ROWS, seed))] for side in (reals, fakes)
-    )
     found = manifolds(some_reals, some_fakes, advance=watch("neighbours", len(some_reals) + 2 * len(some_fakes)))
     # distances of equal rows are the rounding of a product
     alike = found.real_spread <= ALIKE * float(some_reals.norm(dim=1).mean())

@@ -83,6 +83,7 @@ def test_the_newest_run(cli: Run, run: RunDir) -> None:
         str(folder / "neighbours.png"),
     ):
         assert text in out
+    assert out.splitlines()[-1] == "Too few samples for a verdict: 40, and it takes 200 of each."
     assert "FID" not in out
     assert "KID" not in out
     assert "note: 40 samples are not more than the 128 features" in err
@@ -104,6 +105,8 @@ def test_json_and_a_picture_by_name(cli: Run, run: RunDir) -> None:
         "fakes",
         "reals",
         "figures",
+        "floor",
+        "verdict",
         "classes",
         "memorisation",
         "notes",

@@ -71,6 +71,16 @@ def test_the_floor(floor: Evaluation) -> None:
     assert floor.memorisation.pixels.among == 1000
 
 
+def test_verdicts(digits: Dataset, floor: Evaluation, collapsed: Evaluation, copied: Evaluation) -> None:
+    assert floor.verdict == "As good as a second half of the data would be in precision, recall and coverage."
+    assert set(floor.to_json()["floor"]) == {"precision", "recall", "coverage"}
+    assert collapsed.verdict == "8 of 10 classes are missing: the generator has collapsed."
+    assert copied.verdict.startswith("The samples are copies of training samples")
+    noise = np.random.default_rng(0).integers(0, 256, (COUNT, 1, 28, 28), np.uint8)
+    assert judge(noise, digits, "pixels").verdict == "The samples are nothing like the data."
+    assert judge(digits.images[:60], digits).to_json()["verdict"].startswith("Too few samples for a verdict: 60")
+
+
 def test_copies_are_found(digits: Dataset, copied: Evaluation) -> None:
     pixels = copied.memorisation.pixels
     assert pixels.ratio == 0
