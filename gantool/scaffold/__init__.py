@@ -67,9 +67,12 @@ def create(name: str, parent: Path) -> Path:
     """
     names = checked(name)
     folder = parent / names.distribution
+    there = os.path.lexists(folder)
     recover(parent)
-    if os.path.lexists(folder):
+    if there:
         raise GantoolError(f"{folder} is there already.", "Take another name, or --dir for another place.")
+    if folder.exists():  # a call that was killed had made it
+        return folder
     values = {
         "name": names.name,
         "package": names.package,

@@ -161,8 +161,8 @@ class Partial:
     def locked(self) -> Iterator[None]:
         """Exclude other processes. GantoolError when one is packing, or the folder can't be made."""
         recover(self.folder)
-        if self.plan.exists() and not self.rows.exists():
-            shutil.rmtree(self.folder, ignore_errors=True)  # a kill came between the two lines of `finish`
+        if self._finished():
+            shutil.rmtree(self.folder, ignore_errors=True)  # a kill came after the first line of `finish`
         self._check_out()
         if self.folder.exists() and not (self.folder.is_dir() and self._is_ours()):
             raise GantoolError(
@@ -229,6 +229,10 @@ class Partial:
             raise GantoolError(f"{self.out} is a link.", "Give -o the folder itself, or another name.")
         if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
             raise GantoolError(f"{self.out} exists.", "Name another folder with -o, or remove it.")
+
+    def _finished(self) -> bool:
+        moved = self.folder.is_dir() and not self.rows.exists() and self.out.is_dir() and any(self.out.iterdir())
+        return moved and self._is_ours()
 
     def _is_ours(self) -> bool:
         names = {path.name for path in self.folder.iterdir()}
