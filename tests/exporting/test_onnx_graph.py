@@ -84,6 +84,12 @@ NORMALISED = {
     "before anything": nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 96), nn.Unflatten(1, (6, 4, 4))),
     "after an activation": ThroughMaps(nn.LeakyReLU(0.2), nn.BatchNorm2d(6), nn.Conv2d(6, 3, 1)),
     "without weights of its own": ThroughMaps(nn.BatchNorm2d(6, affine=False)),
+    "of instances, with statistics": ThroughMaps(
+        nn.Conv2d(6, 3, 3), nn.InstanceNorm2d(3, affine=True, track_running_stats=True)
+    ),
+    "of instances, without weights": ThroughMaps(
+        nn.LeakyReLU(0.2), nn.InstanceNorm2d(6, track_running_stats=True), nn.Conv2d(6, 3, 1)
+    ),
     "of an output used twice": UsedTwice(),
     "of an output used flat too": UsedFlat(),
     "of features in the batch": AcrossBatch(),
@@ -94,7 +100,7 @@ def lived_in(module: nn.Module) -> nn.Module:
     """Statistics and weights as a training leaves them, far from the neutral ones of a new BatchNorm."""
     torch.manual_seed(3)
     for norm in module.modules():
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+        if isinstance(norm, nn.modules.batchnorm._NormBase):
             norm.running_mean.normal_(0, 2)
             norm.running_var.uniform_(0.1, 4)
             if norm.affine:
@@ -140,14 +146,15 @@ def test_batch_norm_is_folded_and_changes_nothing(where: str) -> None:
     assert np.abs(image - wanted).max() < 2e-6 * max(1, np.abs(wanted).max())
 
 
+class Functional(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.instance_norm(x, torch.zeros(6), torch.ones(6), use_input_stats=False)
+
+
 @pytest.mark.parametrize(
     "norm",
-    [
-        nn.InstanceNorm2d(6, track_running_stats=True),
-        nn.InstanceNorm2d(6, affine=True, track_running_stats=True),
-        nn.BatchNorm2d(6, track_running_stats=False),
-    ],
-    ids=["instance", "affine instance", "batch without statistics"],
+    [Functional(), nn.BatchNorm2d(6, track_running_stats=False)],
+    ids=["functional instance", "batch without statistics"],
 )
 def test_a_norm_without_constant_statistics_is_refused(norm: nn.Module) -> None:
     with pytest.raises(GantoolError, match="computes its statistics inside the graph") as refused:

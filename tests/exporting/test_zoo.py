@@ -27,7 +27,6 @@ REFUSED: dict[str, dict[str, str]] = {
     "live-noise": {ANY: RANDOM},
     "numpy-noise": {ANY: RANDOM},
     "python-noise": {ANY: RANDOM},
-    "instance-norm-tracked": {OF_ONNX: "computes its statistics inside the graph"},
     "frozen-batch": {ANY: "batch of 'z' was frozen at 2"},
     "bfloat16": {OF_ONNX: "computes in bfloat16"},
     "autocast-bfloat16": {OF_ONNX: "computes in bfloat16"},

@@ -89,6 +89,7 @@ def test_a_run_killed_again_and_again_ends_as_one_never_killed(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["images"] == 3570
     assert digests(out) == whole
+    assert [path for path in out.iterdir() if path.is_dir()] == []
 
 
 @pytest.mark.slow

@@ -9,8 +9,11 @@ from typing import Any
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 by name of every file in the folder but its lock: index.json too, which tells of no moment."""
-    paths = sorted(path for path in folder.iterdir() if path.name != ".lock")
+    """SHA-256 by name of every file in the folder but its lock: index.json too, which tells of no moment.
+
+    Hidden folders are left out: a killed process leaves one, and the next command removes it.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.name != ".lock" and path.is_file())
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 

@@ -17,6 +17,7 @@ from gantool.exporting.libraries import any_batch, example, first_line, quiet, r
 from gantool.exporting.onnx_files.seeds import BATCH, OPSET, OPSETS, ir_version, opset_of
 from gantool.plugin.architecture import Input, SampleSpec
 from gantool.system.files import MAX_MODEL_BYTES
+from gantool.training.state import copied
 
 RANDOM_NODES = {
     "RandomNormal",
@@ -48,7 +49,7 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
             f"The generator has {size / 2**30:.1f} GB of weights; an ONNX file holds less than 2 GB.",
             "Export it with --torchscript or --pt2, or train a smaller one.",
         )
-    arguments = example(inputs)
+    generator, arguments = _as_batch_norm(generator), example(inputs)
     what = "torch can't export this generator to ONNX"
     hint = "Write that part of the plugin's forward in another way: docs/plugins.md, “What exports”."
     with refusing(what, hint), quiet("torch.onnx", "onnxscript"):
@@ -83,6 +84,20 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
     with refusing("torch exported a graph that is not valid ONNX", hint):
         onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _as_batch_norm(generator: nn.Module) -> nn.Module:
+    """In eval mode, an InstanceNorm with running statistics computes what a BatchNorm does, which can be folded."""
+    kinds = {nn.InstanceNorm1d: nn.BatchNorm1d, nn.InstanceNorm2d: nn.BatchNorm2d, nn.InstanceNorm3d: nn.BatchNorm3d}
+    if not any(type(part) in kinds and part.track_running_stats for part in generator.modules()):
+        return generator
+    made = copied(generator)
+    for name, part in list(made.named_modules(remove_duplicate=False)):
+        if type(part) in kinds and part.track_running_stats:
+            norm = kinds[type(part)](part.num_features, part.eps, affine=part.affine).eval()
+            norm.load_state_dict(part.state_dict())
+            made.set_submodule(name, norm)
+    return made
 
 
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
@@ -156,7 +171,7 @@ def _fold_batch_norm(model: onnx.ModelProto) -> None:
         if not set(node.input[1:5]) <= values.keys():
             raise GantoolError(
                 f"The normalisation {node.output[0]!r} computes its statistics inside the graph: it can't be exported.",
-                "Use BatchNorm with track_running_stats=True, or InstanceNorm without it.",
+                "Use BatchNorm with track_running_stats=True, or InstanceNorm: as layers, not as functions.",
             )
         gamma, beta, mean, variance = (values[name].astype(np.float64) for name in node.input[1:5])
         epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)

@@ -69,7 +69,7 @@ def gantool_architectures() -> list[Architecture]:
             summary=name,
             config=NoOptions,
             recipe=Recipe(steps=1, batch_size=4, ema_decay=0.5),
-            build=lambda config, spec, member=member: build(member),
+            build=lambda config, spec, recipe, member=member: build(member),
             examples=(SampleSpec(member.shape, member.classes),),
         )
         for name, member in MEMBERS.items()
