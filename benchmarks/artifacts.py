@@ -75,13 +75,12 @@ def main() -> None:
 
 def export(case: str, steps: int, folder: Path) -> list[str]:
     """Every kind of file at every precision into `folder`; their names, the reference first."""
-    import torch
-
     from gantool.artifact.manifest import PRECISIONS
     from gantool.exporting import FILES, Options, Source, from_game, source_of, write
     from gantool.plugin import registry
     from gantool.plugin.architecture import Recipe, SampleSpec
     from gantool.run.rundir import RunDir
+    from gantool.training.state import build_game
 
     name, side = CASES[case]
     source: Source
@@ -91,10 +90,9 @@ def export(case: str, steps: int, folder: Path) -> list[str]:
         subprocess.run([sys.executable, "-m", "gantool", *command], check=True, stdout=sys.stderr)
         source = source_of(RunDir(next(runs.iterdir())))
     else:
-        torch.manual_seed(0)
         architecture = registry.find(name).architecture
         assert architecture is not None
-        game = architecture.build(architecture.config(), SampleSpec((1, side, side)), Recipe())
+        game = build_game(architecture, architecture.config(), SampleSpec((1, side, side)), Recipe(), seed=0)
         about: dict[str, object] = {"name": name, "plugin": "gantool", "plugin_version": "", "config": {}}
         source = from_game(game, architecture=about, training={}, data={})
     options = Options(precisions=PRECISIONS, force=True)

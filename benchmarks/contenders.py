@@ -247,16 +247,14 @@ def reading(size: int, seconds: float) -> float:
 
 
 def game(name: str) -> Any:
-    import torch
-
     from gantool.plugin import registry
     from gantool.plugin.architecture import Recipe, SampleSpec
+    from gantool.training.state import build_game
 
-    torch.manual_seed(0)
     architecture, shape = GENERATORS[name]
     found = registry.find(architecture).architecture
     assert found is not None
-    return found.build(found.config(), SampleSpec(shape), Recipe())
+    return build_game(found, found.config(), SampleSpec(shape), Recipe(), seed=0)
 
 
 def _export(name: str, folder: Path, variants: list[str]) -> None:

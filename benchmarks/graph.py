@@ -123,17 +123,15 @@ def work(name: str, batches: Sequence[int], rounds: int, threads: Sequence[int])
 
 def exported(name: str) -> tuple[onnx.ModelProto, Callable[[int], dict[str, np.ndarray]]]:
     """The default generator with weights of seed 0, and latents for it."""
-    import torch
-
     from gantool.exporting.onnx_files.graph import to_onnx
     from gantool.plugin import registry
     from gantool.plugin.architecture import Recipe, SampleSpec
+    from gantool.training.state import build_game
 
     architecture, shape = GENERATORS[name]
     found = registry.find(architecture).architecture
     assert found is not None
-    torch.manual_seed(0)
-    game = found.build(found.config(), SampleSpec(shape), Recipe())
+    game = build_game(found, found.config(), SampleSpec(shape), Recipe(), seed=0)
     stream = np.random.default_rng(0)
     shapes = {i.name: i.shape for i in game.inputs}
     return (

@@ -34,7 +34,7 @@ from gantool.plugin.architecture import Recipe, SampleSpec
 from gantool.plugin.options import resolve
 from gantool.system import machine
 from gantool.system.files import write_json
-from gantool.training.state import State, pick_device
+from gantool.training.state import State, build_game, pick_device
 from gantool.training.step import iterate
 
 CASES = {"mlp 28": ("mlp", None), "dcgan 32": ("dcgan", 32), "dcgan 64": ("dcgan", 64), "wgan gp 32": ("wgan", 32)}
@@ -80,9 +80,8 @@ def tutorial(
     config = architecture.config()
     recipe = architecture.recipe_for(config)
     rate, betas = RATES.get(name, (2e-4, (0.5, 0.999)))
-    torch.manual_seed(seed)
     side = size or dataset.spec.sides[0]
-    game = architecture.build(config, SampleSpec((1, side, side)), recipe)
+    game = build_game(architecture, config, SampleSpec((1, side, side)), recipe, seed)
     generator = game.generator.to(device).train()
     discriminator = game.players[0].modules["discriminator"].to(device).train()
     latent_dim = game.inputs[0].shape[0]
@@ -178,8 +177,7 @@ def torchgan(name: str, dataset: Dataset, size: int | None, device: torch.device
     architecture = registry.find(name).architecture
     assert architecture is not None
     side = size or dataset.spec.sides[0]
-    torch.manual_seed(0)
-    game = architecture.build(architecture.config(), SampleSpec((1, side, side)), Recipe())
+    game = build_game(architecture, architecture.config(), SampleSpec((1, side, side)), Recipe(), seed=0)
     loader = DataLoader(Pictures(dataset, size), batch_size=batch, shuffle=True, drop_last=True)
     discriminator = game.players[0].modules["discriminator"]
     return torchgan_trainer.train(game.generator, discriminator, game.inputs[0].shape[0], loader, device)

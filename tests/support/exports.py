@@ -9,6 +9,7 @@ from gantool import __version__, exporting
 from gantool.plugin import registry
 from gantool.plugin.architecture import Input, Recipe, SampleSpec
 from gantool.plugin.game import Game
+from gantool.training.state import build_game
 
 Z = Input("z", (4,), "normal")
 
@@ -60,9 +61,7 @@ def source_of(name: str, side: int, **options: object) -> exporting.Source:
     """
     architecture = registry.find(name).architecture
     assert architecture is not None
-    torch.manual_seed(0)
-    game = architecture.build(
-        architecture.config(**options), SampleSpec((1, side, side), architecture.examples[0].classes), Recipe()
-    )
+    spec = SampleSpec((1, side, side), architecture.examples[0].classes)
+    game = build_game(architecture, architecture.config(**options), spec, Recipe(), seed=0)
     about = {"name": name, "plugin": "gantool", "plugin_version": __version__, "config": {}}
     return exporting.from_game(game, architecture=about, training={}, data={})
