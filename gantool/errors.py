@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # modules that come with an extra of the distribution, and its name
 EXTRAS = {
@@ -32,6 +38,26 @@ class GantoolError(Exception):
 
 class ArgumentError(GantoolError, ValueError):
     """An argument or option has a value that it can't have: also a ValueError, as Python programs expect."""
+
+
+def renamed(**meant: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """For a function whose arguments are often called otherwise: `renamed(start="first")` names the right one.
+
+    A call with `start=` raises ArgumentError in place of TypeError.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in meant.keys() & kwargs.keys() if kwargs else ():
+                raise ArgumentError(
+                    f"{function.__name__}() has no argument {name!r}.", f"It is called {meant[name]!r} here."
+                )
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 def not_installed(error: ModuleNotFoundError) -> GantoolError | None:

@@ -171,6 +171,7 @@ class _Origin:
     source: str | None
     size: int | None
     fingerprint: str | None
+    skip_broken: bool = False
 
     def load(self, given: str | None, size: int | None) -> tuple[Dataset, tuple[str, ...]]:
         """Load the data to compare with, `given` or this, and notes. GantoolError: it is not there or has changed."""
@@ -181,7 +182,7 @@ class _Origin:
                 "Name it: --data FOLDER or FILE.",
             )
         try:
-            data = load(source, size or self.size)
+            data = load(source, size or self.size, self.skip_broken)
         except GantoolError as error:
             if given:
                 raise
@@ -236,8 +237,9 @@ def _origin_of_newest(runs: Path) -> _Origin:
 
 
 def _origin_of_run(run: RunDir) -> _Origin:
-    data = run.read().data
-    return _Origin(run.path, data.name, data.source, data.size, data.fingerprint)
+    info = run.read()
+    data = info.data
+    return _Origin(run.path, data.name, data.source, data.size, data.fingerprint, info.skip_broken)
 
 
 def _find(

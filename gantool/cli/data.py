@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gantool.data.pack.build import Summary
     from gantool.data.survey import Survey
 
+CUT = 0.02  # share of the pixels that a crop cuts: worth a line
 MAX_LINES = 20  # broken files, classes and groups of duplicates that are printed
 
 app = typer.Typer(help="Look at data, pack it for training, fetch well-known sets.", no_args_is_help=True)
@@ -172,6 +173,8 @@ def _show_survey(found: Survey) -> None:
         *(["note", note] for note in found.notes),
     ]
     print_table(["", ""], rows)
+    if found.crop_cuts > CUT:
+        console().print(f"A crop to squares cuts {found.crop_cuts:.0%} of the pixels; --fit pad keeps them all.")
     sizes = [[f"{w}×{h}", f"{n:,}", _share(n, found.count)] for w, h, n in found.sizes]
     if rest := found.count - sum(n for _, _, n in found.sizes):
         others = f"{found.distinct_sizes - len(found.sizes):,} other sizes"
@@ -204,8 +207,9 @@ def _advice(found: Survey) -> str:
         side = found.size or (64 if short >= 48 else 32)
         if not found.count:
             return "replace the broken files"
+        pad = " --fit pad" if found.crop_cuts > CUT else ""
         skip = " --skip-broken" if found.broken else ""
-        return f"gantool data pack {source} -o {shlex.quote(f'{found.name}-{side}')} --size {side}{skip}"
+        return f"gantool data pack {source} -o {shlex.quote(f'{found.name}-{side}')} --size {side}{pad}{skip}"
     size = f" --size {found.size}" if found.size else ""
     return f"gantool train dcgan --data {source}{size}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gantool.cli.threads import THREADS
-from gantool.errors import GantoolError
+from gantool.errors import ArgumentError, GantoolError
 from gantool.system.terminal import console, megabytes, print_json, progress
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ def command(
         for name, value in of_shards.items():
             if value is not None:
                 raise GantoolError(f"--{name} is for shards.", "Say how many images with --count instead of -n.")
-        _generate(find_artifact(source, runs), n, seed, first, label, output, provider, threads, provenance)
+        path = find_artifact(source, runs)
+        _classes(label, path, runs)
+        _generate(path, n, seed, first, label, output, provider, threads, provenance)
         return
     for name, flag, instead in (("n", "-n", "--count"), ("output", "-o", "--out")):
         origin = context.get_parameter_source(name)
@@ -127,7 +129,7 @@ def command(
     path = find_artifact(source, runs)
     options = {
         "count": count, "seed": seed, "first": first, "format": format or "npy", "shard_size": shard_size or SHARD_SIZE,
-        "labels": _classes(label, path), "provider": provider, "provenance": provenance,
+        "labels": _classes(label, path, runs), "provider": provider, "provenance": provenance,
         "engine": engine or "local", "workers": workers, "address": address, "gather": gather, "verify": verify,
     }  # fmt: skip
     _generate_shards(path, out or Path("shards"), as_json, options)
@@ -170,12 +172,19 @@ def _generate(
     console().print(f"{which} of seed {seed}) of {path} → {output}{rows}")
 
 
-def _classes(given: str | None, path: Path) -> list[int] | None:
+def _classes(given: str | None, path: Path, runs: Path) -> list[int] | None:
+    """The numbers of the classes asked for. When the file takes none, the error names a run that does."""
     from gantool.artifact import onnxfile
+    from gantool.run.exports import newest_with_classes
 
     if given is None:
         return None
-    return onnxfile.read_manifest(path).parse_classes(given, path)
+    manifest = onnxfile.read_manifest(path)
+    other = None if manifest.classes else newest_with_classes(runs)
+    if other is not None:
+        error = manifest.takes_no_labels(path)
+        raise ArgumentError(error.message, f"The run {other.name} does: gantool generate {other} --label {given}")
+    return manifest.parse_classes(given, path)
 
 
 def _generate_shards(path: Path, out: Path, as_json: bool, options: dict[str, Any]) -> None:

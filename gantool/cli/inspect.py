@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="An exported .onnx or .pt file, or the .json beside one.")],
+    given: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|FILE]",
+            help="An exported .onnx or .pt file, the .json beside one, or a run. Default: the newest export.",
+        ),
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Show the manifest of an exported file. Exit code 1: weights or graph have changed since the export."""
     from gantool.artifact.inspection import inspect
 
-    found = inspect(file)
+    found = inspect(_file(given, runs))
     if as_json:
         checked = {"weights_match": found.weights_match, "graph_match": found.graph_match}
         print_json(asdict(found.manifest) | {"bytes": found.bytes} | checked)
@@ -30,6 +37,15 @@ def command(
         _show(found)
     if found.weights_match is False or found.graph_match is False:
         raise typer.Exit(1)
+
+
+def _file(given: str | None, runs: Path) -> Path:
+    """The file of that name, else the export of the run of that name."""
+    from gantool.run.exports import find_artifact
+
+    if given is not None and (Path(given).is_file() or Path(given).suffix in (".onnx", ".pt", ".pt2", ".json")):
+        return Path(given)
+    return find_artifact(given, runs)
 
 
 def _show(found: Inspection) -> None:

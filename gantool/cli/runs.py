@@ -64,7 +64,8 @@ def compare(
     if as_json:
         print_json({"runs": [_as_json(one) for one in chosen], "settings": settings, "figures": _finite(figures)})
         return
-    heads = [one.run.name for one in chosen]
+    heads = [str(one.run.number) for one in chosen]
+    console().print("\n".join(f"{one.run.number}: {one.run.path}" for one in chosen))
     right = tuple(range(1, len(heads) + 1))
     same = len(overview.settings(infos[0])) - len(settings)
     rows = [[name, *map(_value, values)] for name, values in settings.items()]
@@ -135,10 +136,18 @@ def _show(found: list[Summary]) -> None:
         for one in found
     ]
     columns = ["run", "step", "status", "age", "img/s", *kept]
+    if any(one.evaluated for one in found):
+        columns.append("evaluate")
+        rows = [[*row, _figure(_distance(one))] for row, one in zip(rows, found, strict=True)]
     print_table(columns, rows, right=(1, *range(3, len(columns))))
     for one in found:
         if one.error:
             console().print(f"{one.run.name} is broken: {one.error}")
+
+
+def _distance(one: Summary) -> float | None:
+    """The Fréchet distance of the newest `gantool evaluate`."""
+    return next((value for name, value in one.evaluated.items() if name.startswith("Fréchet")), None)
 
 
 def _named(one: Summary) -> str:
@@ -169,6 +178,7 @@ def _as_json(one: Summary) -> dict[str, Any]:
         "steps": info.steps if info else None,
         "created": info.created if info else None,
         **_finite({key: one.figure(key) for key in ("images_per_second", "diversity", "frechet")}),
+        "evaluated": _finite(one.evaluated),
     }
 
 

@@ -36,6 +36,17 @@ class _Architectures(TyperGroup):
 
         return architecture_names()
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            names = [word for word in args if word in self.list_commands(ctx)]
+            name = names[0] if names else "NAME"
+            options = [word for word in args if word != name]
+            raise typer.BadParameter(
+                f"options come after the architecture: gantool train {name} {shlex.join(options)}", ctx
+            )
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         from gantool.plugin.registry import find
 
@@ -158,6 +169,10 @@ def _show_end(name: str, opened: Session, status: Status, begin: int) -> None:
     from gantool.training import tensorboard
 
     state, run, info, out = opened.state, opened.run, opened.info, console()
+    if state.step == begin and status == "finished":
+        more = f"gantool train {name} --resume {shlex.quote(str(run.path))} --steps {2 * begin}"
+        out.print(f"The run is at its end, step {begin}: nothing was trained. To train on: {more}")
+        return
     out.print(f"{status} at step {state.step} after {state.seconds:,.0f} s of training")
     out.print(f"samples  {run.sample(state.step)}\ncurves   {run.curves}\nweights  {run.checkpoint(state.step)}")
     if (step := best.best(run, info)) is not None:

@@ -21,8 +21,10 @@ ACCEPTED = (
 )
 
 
-def load(source: str, size: int | None = None) -> Dataset:
+def load(source: str, size: int | None = None, skip_broken: bool = False) -> Dataset:
     """The data set that `source` names; `size` centre-crops and resizes its images to `size`×`size` pixels.
+
+    `skip_broken`: leave out the files of a folder or archive that can't be decoded, with a note.
 
     A bare name (no path separator, no suffix) is a data set that has a name first (built in, fetched, of a plugin),
     and a path second: type `./digits` for a folder of that name. Anything else is a path. GantoolError when there is no
@@ -30,7 +32,7 @@ def load(source: str, size: int | None = None) -> Dataset:
     """
     if size is not None:
         check_size(size)
-    found = _read(source, size)
+    found = _read(source, size, skip_broken)
     found = replace(found, name=_utf8(found.name), class_names=tuple(map(_utf8, found.class_names)))
     missing = found.empty_classes
     if not missing:
@@ -49,7 +51,7 @@ def _absent(missing: tuple[str, ...], classes: int) -> str:
     return f"{len(missing)} of {classes} classes have no samples, so a generator can't learn them: {shown}"
 
 
-def _read(source: str, size: int | None) -> Dataset:
+def _read(source: str, size: int | None, skip_broken: bool) -> Dataset:
     path = Path(source)
     exists = bool(source) and os.path.exists(path)  # noqa: PTH110 — never raises, as Path's does
     if is_bare(source):
@@ -71,13 +73,13 @@ def _read(source: str, size: int | None) -> Dataset:
             return load_pack(path, size)
         from gantool.data.readers.folder import load_folder
 
-        return load_folder(path, size)
+        return load_folder(path, size, skip_broken)
     if not path.is_file():
         raise GantoolError(f"{path} is neither a file nor a folder.", ACCEPTED)
     if is_archive(path):
         from gantool.data.readers.folder import load_folder
 
-        return load_folder(path, size)
+        return load_folder(path, size, skip_broken)
     if path.suffix.lower() == ".npz":
         from gantool.data.readers.npz import load_npz
 

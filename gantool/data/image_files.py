@@ -39,8 +39,8 @@ DECODING_ERRORS = (
     ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 _BROKEN_HINT = (
-    "Mend or replace it, or move it out of the folder. "
-    "A pack can leave such files out: gantool data pack … --skip-broken"
+    "Mend or replace it, or move it out of the folder; "
+    "gantool train and gantool data pack leave such files out with --skip-broken."
 )
 
 

@@ -56,7 +56,8 @@ class Survey:
 
     `count`: images that can be used. `sizes`: (width, height, count), the commonest first, of `distinct_sizes`.
     `duplicates`: images with the pixels of an earlier one; `duplicate_groups`: their names, the earliest first.
-    `broken`: file and reason. Bytes are of all images as they are, or at `size`.
+    `broken`: file and reason. `crop_cuts`: the share of all pixels outside the centre squares. Bytes are of all images
+    as they are, or at `size`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Survey:
     duplicates: int
     duplicate_groups: list[list[str]]
     broken: list[tuple[str, str]]
+    crop_cuts: float
     size: int | None
     bytes_uint8: int
     bytes_float32: int
@@ -127,6 +129,7 @@ class _Tally:
         order = np.argsort(-counts, kind="stable")
         extents = [Sides(int(s.min()), int(np.median(s)), int(s.max())) if self.count else None for s in sides.T]
         duplicates, groups = self._duplicates()
+        squares, whole = (sides.astype(np.int64).min(axis=1) ** 2).sum(), sides.astype(np.int64).prod(axis=1).sum()
         pixels = self.count * size * size if size else int(sides.astype(np.int64).prod(axis=1).sum())
         per_class = np.bincount(labels, minlength=len(class_names)).tolist() if class_names else []
         return Survey(
@@ -141,6 +144,7 @@ class _Tally:
             classes=list(zip(class_names, per_class, strict=True)),
             duplicates=duplicates,
             duplicate_groups=[[image_name(int(number)) for number in group] for group in groups[:MAX_GROUPS]],
+            crop_cuts=1 - float(squares / whole) if self.count else 0.0,
             size=size,
             bytes_uint8=pixels * channels,
             bytes_float32=4 * pixels * channels,

@@ -36,6 +36,9 @@ class RunOptions(BaseModel, extra="forbid"):
         "or as it fits",
         json_schema_extra=CHANGEABLE,
     )
+    skip_broken: bool = Field(
+        False, description="leave out image files that can't be decoded, of a folder or .zip, and say which"
+    )
     flip: bool = Field(False, description="mirror half of the images, left to right, at random")
     diffaugment: TextOrNone = Field(
         "",

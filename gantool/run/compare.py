@@ -10,7 +10,7 @@ from typing import Any
 from gantool.errors import GantoolError
 from gantool.run import metrics_log, rundir
 from gantool.run.rundir import RunDir, RunInfo
-from gantool.system.files import reading
+from gantool.system.files import read_json, reading
 
 # in run.json, but not settings
 _OUTCOMES = {"schema_version", "created", "status", "step", "rollbacks", "plugin_version"}
@@ -26,6 +26,7 @@ class Summary:
     info: RunInfo | None
     status: str
     last: dict[str, Any] = field(default_factory=dict)  # the last line of metrics.jsonl
+    evaluated: dict[str, float | None] = field(default_factory=dict)  # figures of the newest `gantool evaluate`
     error: str = ""
 
     @property
@@ -59,7 +60,17 @@ def summary(run: RunDir) -> Summary:
     except GantoolError as error:
         return Summary(run, None, "broken", error=error.message)
     status = "killed" if info.status == "running" and not run.holder() else info.status
-    return Summary(run, info, status, records[-1] if records else {})
+    return Summary(run, info, status, records[-1] if records else {}, _evaluated(run))
+
+
+def _evaluated(run: RunDir) -> dict[str, float | None]:
+    """The figures of the evaluation of the latest step, by their names; {}: there is none that can be read."""
+    reports = sorted((run.path / "evaluation").glob("step-*/evaluation.json"))
+    try:
+        figures = read_json(reports[-1])["figures"] if reports else {}
+        return {str(entry["name"]): entry["value"] for entry in figures.values()}
+    except (GantoolError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def settings(info: RunInfo) -> dict[str, Any]:
@@ -70,6 +81,7 @@ def settings(info: RunInfo) -> dict[str, Any]:
             found |= {f"{key}.{inner}": entry for inner, entry in value.items()}
         elif key not in _OUTCOMES:
             found[key] = value
+    found.pop("recipe.steps", None)  # `steps` are those of the run, after --epochs and --minutes, too
     return found
 
 
@@ -87,7 +99,10 @@ def differences(infos: list[RunInfo]) -> dict[str, list[Any]]:
 def figures(all_of: list[Summary]) -> dict[str, list[float | None]]:
     """The numbers of each run's last tick: name → the value in each run, None where it is missing."""
     names = dict.fromkeys(name for one in all_of for name in one.last if name not in _WORK)
-    return {name: [one.figure(name) for one in all_of] for name in names}
+    evaluated = dict.fromkeys(name for one in all_of for name in one.evaluated)
+    return {name: [one.figure(name) for one in all_of] for name in names} | {
+        f"evaluate: {name}": [one.evaluated.get(name) for one in all_of] for name in evaluated
+    }
 
 
 def _rank(name: str) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
-from gantool.artifact import manifest
+from gantool.artifact import manifest, onnxfile
 from gantool.errors import GantoolError
 from gantool.run import rundir
 from gantool.run.rundir import RunDir
@@ -29,6 +30,16 @@ def find_artifact(given: str | None, runs: Path) -> Path:
     # Path.is_file and the like raise under a folder that may not be searched
     with reading(Path(given) if given else runs):
         return _newest(runs) if given is None else _named(given, runs)
+
+
+def newest_with_classes(runs: Path) -> Path | None:
+    """The folder of the newest exported run in `runs` whose generator takes labels."""
+    for run in reversed(rundir.list_runs(runs)):
+        found = _in_folder(run.export)
+        with suppress(GantoolError):
+            if found is not None and onnxfile.read_manifest(found).classes:
+                return run.path
+    return None
 
 
 def _named(given: str, runs: Path) -> Path:

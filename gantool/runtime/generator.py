@@ -17,7 +17,7 @@ import onnxruntime as ort
 from numpy.typing import ArrayLike, DTypeLike
 
 from gantool.artifact import latents, onnxfile
-from gantool.errors import ArgumentError, GantoolError, excerpt
+from gantool.errors import ArgumentError, GantoolError, excerpt, renamed
 from gantool.runtime import scheduling
 from gantool.runtime.inputs import (
     Labels,
@@ -56,6 +56,15 @@ class SelfTest:
     exact: bool
     images: int
     worst: int
+
+
+# how other libraries call the arguments of `sample` and `stream`
+_OTHER_NAMES = {
+    **dict.fromkeys(("start", "offset"), "first"),
+    **dict.fromkeys(("count", "num", "batch_size"), "n"),
+    **dict.fromkeys(("label", "class_labels"), "labels"),
+    **dict.fromkeys(("indices", "indexes"), "index"),
+}
 
 
 class Generator:
@@ -149,6 +158,7 @@ class Generator:
         shape = self.manifest.output.shape
         return (*shape[1:], shape[0]) if self.manifest.output.layout == "CHW" else shape
 
+    @renamed(**_OTHER_NAMES)
     def sample(
         self,
         n: int | None = None,
@@ -167,6 +177,7 @@ class Generator:
         """
         return self._sample(n, seed, first, labels, index)
 
+    @renamed(**_OTHER_NAMES)
     def stream(
         self,
         n: int,

@@ -89,7 +89,8 @@ def parse_labels(given: Labels, count: int, manifest: Manifest, origin: Path) ->
 
 def check_labels(labels: np.ndarray, classes: int) -> None:
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise ArgumentError(f"The labels run from {labels.min()} to {labels.max()}; there are {classes} classes.")
+        wrong = labels[(labels < 0) | (labels >= classes)].flat[0]
+        raise ArgumentError(f"There is no class {wrong}: the labels of {classes} classes are 0 to {classes - 1}.")
 
 
 def check_signature(session: ort.InferenceSession, path: Path, manifest: Manifest) -> None:

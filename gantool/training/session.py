@@ -104,7 +104,7 @@ def start(
     config, recipe = resolve(architecture, given)
     policies = augment.parse(options.diffaugment)
     target = pick_device(group.place(options.device))
-    dataset = load(options.data, options.size)
+    dataset = load(options.data, options.size, options.skip_broken)
     group.check_same("The data", f"{options.data} {dataset.fingerprint[:12]}")
     of_machine = {"runs", "device", "data_on"}  # may differ between machines
     group.check_same("The options", f"{config} {recipe} {options.model_dump(exclude=of_machine)}")
@@ -325,7 +325,7 @@ def _figures(wanted: str, state: State, data: Dataset, extractor: str = "") -> t
 
 def _data_of(info: RunInfo) -> Dataset:
     try:
-        return load(info.data.source, info.data.size)
+        return load(info.data.source, info.data.size, info.skip_broken)
     except GantoolError as error:
         moved = "If the run's data lies elsewhere now, add --data PATH."
         raise GantoolError(error.message, f"{error.hint} {moved}".lstrip()) from error

@@ -26,10 +26,12 @@ def pyramid(
     samples that aren't square images with a side in `sides` and 1 or 3 channels.
     """
     if not spec.is_image or spec.sides[0] != spec.sides[1] or spec.sides[0] not in sides or spec.channels not in (1, 3):
+        wanted = min(spec.sides) if spec.is_image else 32
+        nearest = min(sides, key=lambda side: (abs(side - wanted), -side))
         raise GantoolError(
             f"{maker} can't make samples of shape {spec}.",
             f"It makes square images with 1 or 3 channels and {', '.join(map(str, sides))} pixels a side: "
-            "add --size, e.g. --size 32.",
+            f"give --size {nearest}.",
         )
     side, depth = spec.sides[0], 0
     while side % 2 == 0 and side // 2 >= SMALLEST:

@@ -75,7 +75,8 @@ def test_info(cli: Run, folder: Path) -> None:
     assert code == 0
     for line in ("12×12        1    8.3 %", "2 other sizes        2   16.7 %", "cat           6   50.0 %"):
         assert " ".join(line.split()) in " ".join(out.split())
-    assert out.splitlines()[-1] == "Next: gantool data pack 'my pictures' -o 'my pictures-32' --size 32"
+    assert out.splitlines()[-1] == "Next: gantool data pack 'my pictures' -o 'my pictures-32' --size 32 --fit pad"
+    assert "A crop to squares cuts 31% of the pixels; --fit pad keeps them all." in out
     with Image.open("sheet.png") as sheet:
         assert sheet.size[1] == 2 * 66 + 2
 
@@ -87,7 +88,7 @@ def test_info_of_broken_and_equal_files(cli: Run, folder: Path) -> None:
     assert code == 1
     assert "Equal pixels:\n  cat/0.png = cat/copy.png" in out
     assert "Broken:\n  cat/bad.png: can't be decoded" in out
-    assert out.splitlines()[-1].endswith("--size 32 --skip-broken")
+    assert out.splitlines()[-1].endswith("--size 32 --fit pad --skip-broken")
 
 
 def test_info_where_all_files_are_broken_sends_nobody_to_skip_them(cli: Run, here: Path) -> None:
@@ -104,7 +105,7 @@ def test_info_as_json(cli: Run, folder: Path) -> None:
     assert code == 0
     assert (told["count"], told["bytes_uint8"], told["duplicates"]) == (12, 12 * 3 * 16 * 16, 0)
     assert told["classes"] == [["cat", 6], ["dog", 6]]
-    assert told["next"].endswith("--size 16")
+    assert told["next"].endswith("--size 16 --fit pad")
 
 
 def test_verify(cli: Run, folder: Path) -> None:

@@ -93,5 +93,17 @@ def test_what_is_no_file_of_ours_exits_1(cli: Run, tmp_path: Path, name: str, co
     assert str(path) in err
 
 
-def test_a_folder_gets_a_hint(cli: Run, exported_run: RunDir) -> None:
-    assert "generator.onnx" in cli("inspect", exported_run.export)[2]
+@pytest.mark.parametrize("given", [[], ["1"], ["0001-tiny"], ["RUN"], ["EXPORT"]])
+def test_a_run_means_its_export(cli: Run, exported_run: RunDir, given: list[str]) -> None:
+    places = {"RUN": str(exported_run.path), "EXPORT": str(exported_run.export)}
+    named = [places.get(word, word) for word in given]
+    code, out, err = cli("inspect", *named, "--runs", exported_run.path.parent)
+    assert (code, err) == (0, "")
+    assert "generator.seeded.onnx" in out
+
+
+def test_a_run_without_an_export_says_what_to_type(cli: Run, run: RunDir) -> None:
+    code, out, err = cli("inspect", "1")
+    assert (code, out) == (1, "")
+    assert "is not exported yet." in err
+    assert f"Type: gantool export {run.path.relative_to(Path.cwd())}" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,20 @@ def test_labels_asked_of_an_unlabelled_model(cli: Run, here: Path, exported_run:
         assert "gantool train" in err
     with pytest.raises(GantoolError, match="its inputs are seed, index"):
         Generator(plain).sample(2, labels=["cat", "dog"])
+
+
+def test_labels_asked_of_an_unlabelled_model_name_the_run_that_takes_them(
+    cli: Run, exported_run: RunDir, conditional_export: Path, here: Path
+) -> None:
+    plain = exported_run.export / "generator.seeded.onnx"
+    shutil.copytree(conditional_export, here / "runs" / "0004-cgan-digits" / "export")
+    (here / "runs" / "0004-cgan-digits" / "run.json").write_text("{}")
+    for flags in (["--label", 2], ["--label", 2, "--count", 3]):
+        code, _, err = cli("generate", plain, *flags)
+        assert code == 1
+        assert "takes no labels: its inputs are seed, index." in err
+        assert "The run 0004-cgan-digits does: gantool generate runs/0004-cgan-digits --label 2" in err
+    assert cli("generate", "runs/0004-cgan-digits", "--label", 2)[0] == 0
 
 
 def test_without_names_numbers_do(cli: Run, here: Path, seeded: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from support.inprocess import Run
-from support.trainings import run_until, start
+from support.trainings import run_until, save_npz, start
 
 from gantool.run import curves, metrics_log
 from gantool.run.rundir import RunDir
@@ -87,6 +87,7 @@ def test_the_list_for_programs(cli: Run, runs: Path) -> None:
         "images_per_second": last["images_per_second"],
         "diversity": last["diversity"],
         "frechet": None,
+        "evaluated": {},
     }
     assert (second["status"], second["step"]) == ("interrupted", 20)
     assert _listed(cli, "list", "--runs", "runs") == [first, second]
@@ -218,7 +219,27 @@ def test_compare_for_programs(cli: Run, runs: Path) -> None:
 
 def test_compare_of_a_run_with_itself_has_no_differences(cli: Run, runs: Path) -> None:
     assert json.loads(cli("runs", "compare", 1, 1, "--json")[1])["settings"] == {}
-    assert cli("runs", "compare", 1, 1)[0] == 0
+    code, out, _ = cli("runs", "compare", 1, 1)
+    assert code == 0
+    assert "options differs." in out
+    assert "Options that differ" not in out
+
+
+def test_compare_after_epochs_shows_the_steps_that_they_became(cli: Run, here: Path) -> None:
+    save_npz(here / "noise.npz")
+    for epochs in (1, 2):
+        run_until(start("mlp", here, epochs=epochs, steps=40))
+    assert json.loads(cli("runs", "compare", 1, 2, "--json")[1])["settings"] == {"steps": [7, 13]}
+
+
+def test_compare_and_list_show_what_evaluate_found(cli: Run, run: RunDir) -> None:
+    found = json.loads(cli("evaluate", run.path, "-n", 64, "--json")[1])["figures"]
+    (distance,) = [figure for figure in found.values() if figure["name"].startswith("Fréchet")]
+    compared = json.loads(cli("runs", "compare", 1, 1, "--json")[1])["figures"]
+    assert compared[f"evaluate: {distance['name']}"] == [distance["value"]] * 2
+    (listed,) = json.loads(cli("runs", "--json")[1])
+    assert listed["evaluated"][distance["name"]] == distance["value"]
+    assert f"{distance['value']:.3g}" in cli("runs")[1]
 
 
 def test_compare_draws_samples_and_curves(cli: Run, runs: Path) -> None:

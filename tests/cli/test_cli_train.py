@@ -289,7 +289,7 @@ def test_two_lengths_are_a_usage_error(one: str, other: str) -> None:
         (("mlp", "--resume", "7"), "There is no run '7'", "none"),
         (("mlp", *TINY, "--label-smoothing", "0.1", "--objective", "hinge"), "not to hinge", "plugins show mlp"),
         (("mlp", *TINY, "--betas", "2,3"), "--betas", "plugins show mlp"),
-        (("dcgan", "--data", "noise.npz", "--size", "20"), "can't make samples of shape 1×20×20", "--size 32"),
+        (("dcgan", "--data", "noise.npz", "--size", "20"), "can't make samples of shape 1×20×20", "--size 16"),
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else "",
 )
@@ -352,6 +352,7 @@ GIVEN = {
     "data_on": "disk",
     "threads": 1,
     "flip": True,
+    "skip_broken": True,
     "diffaugment": "color",
     "seed": 3,
     "device": "cpu",
@@ -450,7 +451,7 @@ def test_a_length_on_the_command_line_wins_over_the_other_kind_in_the_file(
         ("seed = -1", ["options.toml: seed: -1 is not valid", "it must be 0 or more"]),
         (
             "seed = 9223372036854775808",
-            ["options.toml: seed: 9223372036854775808 is not valid", "less than"],
+            ["options.toml: seed: 9223372036854775808 is not valid", "or less"],
         ),
         ("epochs = inf", ["options.toml: epochs: inf is not valid", "or less"]),
         ("epochs = nan", ["options.toml: epochs: nan is not valid"]),
@@ -591,3 +592,44 @@ def test_a_folder_whose_name_is_not_utf_8(cli: Run, tmp_path: Path, monkeypatch:
     assert code == 0, err
     with Image.open(folder / "x.png") as picture:
         assert r"trained on caf\udce9" in picture.text["Description"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("arguments", [("--steps", "20", "mlp"), ("--flip", "mlp", "--steps=20")])
+def test_options_before_the_architecture_are_shown_behind_it(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, ["train", *arguments])
+    assert result.exit_code == 2
+    rest = " ".join(word for word in arguments if word != "mlp")
+    assert f"options come after the architecture: gantool train mlp {rest}" in " ".join(
+        result.output.replace("│", " ").split()
+    )
+
+
+def test_a_run_at_its_end_says_how_to_train_on(two_steps: Path) -> None:
+    result = sound("mlp", "--resume", two_steps)
+    assert "The run is at its end, step 2: nothing was trained." in result.output
+    assert f"gantool train mlp --resume {two_steps} --steps 4" in result.output
+
+
+def test_a_run_is_named_after_its_pack(cli: Run, here: Path) -> None:
+    save_npz(here / "noise.npz")
+    assert cli("data", "pack", "noise.npz", "-o", "flags")[0] == 0
+    sound("mlp", "--data", "flags", *TINY[2:], "--steps", 1)
+    assert [path.name for path in Path("runs").iterdir()] == ["0001-mlp-flags"]
+
+
+def test_broken_pictures_are_left_out_when_told_so(here: Path) -> None:
+    folder = here / "pictures"
+    folder.mkdir()
+    for number in range(6):
+        Image.new("L", (8, 8), 40 * number).save(folder / f"{number}.png")
+    (folder / "0.png").write_bytes(b"no picture")
+    (folder / "3.png").write_bytes((folder / "4.png").read_bytes()[:40])
+    tiny = ["--data", folder, "--widths", "8", "--latent-dim", 4, "--batch-size", 4]
+    error = refused("mlp", *tiny)
+    assert "--skip-broken" in error.hint
+    output = sound("mlp", *tiny, "--steps", 1, "--skip-broken").output
+    assert "2 of 6 files can't be decoded and are left out: 0.png, 3.png" in output
+    (run,) = Path("runs").iterdir()
+    described = json.loads((run / "run.json").read_text())
+    assert (described["skip_broken"], described["data"]["count"]) == (True, 4)
+    sound("mlp", "--resume", run, "--steps", 2)

@@ -61,7 +61,7 @@ def test_a_folder_and_its_pack_are_the_same_data(tmp_path: Path) -> None:
     done = pack(str(folder), tmp_path / "out", Options(licence="CC0"), workers=1)
     data, plain = load(str(tmp_path / "out")), load(str(folder))
     assert data.fingerprint == done.description.fingerprint == plain.fingerprint
-    assert (data.class_names, data.licence, data.name) == (("cat", "dog"), "CC0", "in")
+    assert (data.class_names, data.licence, data.name) == (("cat", "dog"), "CC0", "out")
     assert data.notes == plain.notes
     assert isinstance(data.images, np.memmap)
     assert isinstance(data.labels, np.memmap)
@@ -93,7 +93,7 @@ def test_processes_make_the_same_pack(tmp_path: Path) -> None:
 def test_arrays_keep_all_that_they_have(tmp_path: Path, whole: Path) -> None:
     data, back = paired(), load_pack(whole)
     assert set(back.arrays) == set(data.arrays)
-    assert (back.name, back.class_names, back.licence, back.notes) == ("pairs", ("cat", "dog"), "CC0", ("a note",))
+    assert (back.name, back.class_names, back.licence, back.notes) == ("pack", ("cat", "dog"), "CC0", ("a note",))
     for name in ("labels", "weights"):
         assert back.arrays[name].dtype == paired().arrays[name].dtype
     save(back, tmp_path / "again")

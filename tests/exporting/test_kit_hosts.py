@@ -166,7 +166,8 @@ PYTHON_REFUSED = [
     ("generator.sample(-1)", "ValueError", "no images"),
     ("generator.sample(2, 0, 2**47 - 1)", "ValueError", "no images"),
     ("generator.sample(1.5)", "TypeError", "integer"),
-    ("generator.sample(1, 0, 0, 3)", "ValueError", "classes"),
+    ("generator.sample(1, 0, 0, 3)", "ValueError", "there is no class 3: they are 0 to 2"),
+    ("generator.sample(1, labels='none')", "ValueError", "there is no class 'none': they are "),
     ("generator.sample(1, 0, 0, [0, 1])", "ValueError", "give one whole number, or 1"),
     ("generator.sample(1, 0, 0, 0.5)", "", "give one whole number, or 1"),
     ("Generator('node/package.json')", "", ""),
@@ -187,6 +188,27 @@ for call in json.loads(sys.argv[1]):
         said.append([type(error).__name__, str(error)])
 print(json.dumps(said))
 """
+
+
+BY_NAME = """
+import sys
+sys.path.insert(0, "python")
+from generator import Generator
+
+generator = Generator()
+name = generator.class_names[1]
+for labels in (name, [name, 1, "1"]):
+    assert (generator.sample(3, labels=labels) == generator.sample(3, labels=1)).all()
+print(name)
+"""
+
+
+def test_python_takes_classes_by_name(kits: dict[str, Path], python: Path) -> None:
+    kit = kits["label"]
+    name = hosts.run(python, "-I", "-c", BY_NAME, cwd=kit).rstrip("\n")
+    for label, file in ((name, "named.png"), (1, "numbered.png")):
+        hosts.run(python, "generator.py", f"--label={label}", "-o", file, cwd=kit / "python")
+    assert (kit / "python" / "named.png").read_bytes() == (kit / "python" / "numbered.png").read_bytes()
 
 
 def test_python_refuses(kits: dict[str, Path], python: Path) -> None:
@@ -423,7 +445,8 @@ REFUSED = [
     ("{ first: 2 ** 47 }", "RangeError", "take one from 0 to 140737488355327"),
     ("{ first: -1n }", "RangeError", "take one from 0"),
     ("{ labels: 3 }", "RangeError", "take one from 0 to 2"),
-    ("{ labels: '1' }", "RangeError", "not a whole number"),
+    ("{ labels: 1.5 }", "RangeError", "not a whole number"),
+    ("{ labels: 'none' }", "RangeError", "There is no class 'none': they are "),
     ("{ count: 3, labels: [0, 1] }", "RangeError", "2 labels for 3 images"),
 ]
 REFUSING_PROGRAM = """

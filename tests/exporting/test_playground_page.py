@@ -458,7 +458,7 @@ def test_the_tolerance_of_the_manifest_decides(mlp: Model, opened: Open, tmp_pat
     )
     page = opened(mlp.page(tmp_path, golden=golden, tolerance=6))
     assert page.get_attribute("#verdict", "data-state") == "near"
-    assert "Within 6 levels" in page.inner_text("#verdict")
+    assert "differ, by at most 6 levels (allowed: 6)" in page.inner_text("#verdict")
 
 
 @pytest.mark.slow

@@ -157,6 +157,8 @@ def test_labels_of_images_by_their_numbers(conditional: list[Generator]) -> None
         ({"index": [1], "first": 1}, "`index` was given together with"),
         ({"index": [1], "seed": 2**63}, "does not fit 64 bits"),
         ({"index": [1], "labels": [0, 1]}, "takes no labels"),
+        ({"n": 1, "start": 1}, r"sample\(\) has no argument 'start'. It is called 'first' here"),
+        ({"count": 1}, "'count'. It is called 'n' here"),
     ],
 )
 def test_numbers_that_are_refused(both: list[Generator], arguments: dict[str, Any], message: str) -> None:
@@ -189,8 +191,8 @@ def test_a_label_decides_the_image(conditional: list[Generator]) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (3, "from 3 to 3; there are 3 classes"),
-        ([0, -1], "from -1 to 0"),
+        (3, "There is no class 3: the labels of 3 classes are 0 to 2"),
+        ([0, -1], "There is no class -1"),
         ([0, 1, 2], r"wanted: one whole number, or 2"),
         ([0.5, 1.0], "float64"),
         ("one", "no class 'one': the classes are 0 to 2"),
@@ -257,8 +259,8 @@ def test_the_graph_of_a_seeded_file(seeded: Generator) -> None:
         ({"z": np.zeros((2, 4)), "label": [0.0, 1.0]}, "label is float64"),
         ({"z": np.zeros((2, 3)), "label": [0, 1]}, r"z is float64 \(2, 3\); wanted: float32 \(n, 4\)"),
         ({"z": "noise", "label": [0, 1]}, "z is <U5"),
-        ({"z": np.zeros((2, 4)), "label": [0, 3]}, "labels run from 0 to 3; there are 3 classes"),
-        ({"z": np.zeros((2, 4)), "label": [-1, 0]}, "labels run from -1 to 0"),
+        ({"z": np.zeros((2, 4)), "label": [0, 3]}, "There is no class 3: the labels of 3 classes are 0 to 2"),
+        ({"z": np.zeros((2, 4)), "label": [-1, 0]}, "There is no class -1"),
         ({"z": np.zeros((2, 4), np.int64), "label": [0, 1]}, r"z is int64 \(2, 4\); wanted: float32"),
     ],
 )
@@ -697,7 +699,7 @@ def test_parts_are_of_bounded_size(plain: Generator, monkeypatch: pytest.MonkeyP
         ({"n": 1.5}, "not a whole number"),
         ({"n": 2, "first": 2**47 - 1}, "no image"),
         ({"n": 1, "seed": 2**63}, "does not fit"),
-        ({"n": 2, "labels": [0, 9]}, "from 0 to 9"),
+        ({"n": 2, "labels": [0, 9]}, "There is no class 9"),
         ({"n": 2, "part": 0}, "Parts of 0 images"),
         ({"n": 2, "part": "x"}, "part is 'x'"),
     ],

@@ -84,7 +84,7 @@ def load_pack(path: Path, size: int | None = None) -> Dataset:
                 arrays[name] = resize(array, size, f"{path}: {name}")
         fingerprint = ""
     return Dataset(
-        name=description.name,
+        name=path.resolve().name or description.name,
         source=str(path),
         arrays=arrays,
         class_names=tuple(description.class_names),

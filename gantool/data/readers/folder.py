@@ -6,43 +6,54 @@ import os
 import shlex
 import stat
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
 from gantool.data.dataset import Dataset, check_bytes, check_sides
-from gantool.data.image_files import SUFFIXES, BrokenImage, Preparation, decode, is_grey, strict_decoding
+from gantool.data.image_files import SUFFIXES, BrokenImage, Mode, Preparation, decode, is_grey, strict_decoding
 from gantool.data.images import darkness
 from gantool.data.readers.archive import file_names, is_archive
 from gantool.data.readers.labels import DATASET_JSON, find_labels
 from gantool.errors import GantoolError, excerpt
 from gantool.system.machine import usable_cores
 
+T = TypeVar("T")
+SHOWN = 5  # broken files that a note names
 MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note recommends a pack
 
 
-def load_folder(path: Path, size: int | None = None) -> Dataset:
+def load_folder(path: Path, size: int | None = None, skip_broken: bool = False) -> Dataset:
     """The images under `path`, a folder or a zip archive, in the order of their names, uint8 (N, C, H, W).
 
     C is 1 when all files are greyscale, else 3. Labels are those of `find_labels`. Hidden files are skipped; links to
     files are followed, links to folders are not. Without `size` all images must have the same sides; with it each is
-    centre-cropped and resized. GantoolError for a folder without images, images that can't be decoded, and sides that
-    differ.
+    centre-cropped and resized. GantoolError for a folder without images, images that can't be decoded (unless
+    `skip_broken`: then a note names them), and sides that differ.
     """
     names, notes = find_images(path)
     files = [path / name for name in names]
+    broken = _Broken(skip_broken)
     try:
         with strict_decoding():
-            greys = [is_grey(file) for file in files]  # of all files: a broken header shows before the slow part
-            arrays = {"images": _decode_all(files, Preparation("L" if all(greys) else "RGB", size), path)}
+            # of all files: a broken header shows before the slow part
+            greys = [broken.sound(partial(is_grey, file), row) for row, file in enumerate(files)]
+            mode: Mode = "L" if all(grey is not False for grey in greys) else "RGB"
+            arrays = {"images": _decode_all(files, Preparation(mode, size), path, broken)}
     except BrokenImage as error:
         more = f"`gantool data info {shlex.quote(str(path))}` lists all that are broken."
         raise GantoolError(error.message, f"{error.hint} {more}") from error
     found = find_labels(path, names)
     if found.labels is not None:
-        arrays["labels"] = found.labels
+        arrays["labels"] = np.delete(found.labels, broken.rows)
+    if broken.rows:
+        shown = [*(excerpt(names[row]) for row in broken.rows[:SHOWN]), *(["…"] if len(broken.rows) > SHOWN else [])]
+        count = f"{len(broken.rows):,} of {len(files):,}"
+        notes.append(f"{count} files can't be decoded and are left out: {', '.join(shown)}")
     notes += [*found.notes, *darkness(arrays["images"])]
     if len(files) > MANY_FILES or arrays["images"].nbytes > MANY_BYTES:
         command = f"gantool data pack {shlex.quote(str(path))} -o pack" + (f" --size {size}" if size else "")
@@ -137,9 +148,42 @@ def _unreadable(error: OSError) -> NoReturn:
     ) from error
 
 
-def _decode_all(files: list[Path], how: Preparation, path: Path) -> np.ndarray:
-    first = decode(files[0], how)
-    check_sides(first.shape[1], first.shape[2], str(files[0]))
+class _Broken:
+    """The rows of the files that can't be decoded, when they are to be skipped; otherwise the first one raises."""
+
+    def __init__(self, skip: bool) -> None:
+        self.skip = skip
+        self._rows: set[int] = set()
+
+    @property
+    def rows(self) -> list[int]:
+        return sorted(self._rows)
+
+    def sound(self, read: Callable[[], T], row: int) -> T | None:
+        """What `read` gives for the file of this row, or None for a broken one."""
+        if row in self._rows:
+            return None
+        try:
+            return read()
+        except BrokenImage:
+            if not self.skip:
+                raise
+            self._rows.add(row)
+            return None
+
+
+def _decode_all(files: list[Path], how: Preparation, path: Path, broken: _Broken) -> np.ndarray:
+    def decoded(row: int) -> np.ndarray | None:
+        return broken.sound(partial(decode, files[row], how), row)
+
+    sound = ((row, image) for row in range(len(files)) if (image := decoded(row)) is not None)
+    start, first = next(sound, (0, None))
+    if first is None:
+        raise GantoolError(
+            f"None of the {len(files):,} files in {path} can be decoded.",
+            f"Type: gantool data info {shlex.quote(str(path))}",
+        )
+    check_sides(first.shape[1], first.shape[2], str(files[start]))
     check_bytes(
         first.nbytes * len(files),
         f"{path}: {len(files):,} images of {first.shape[2]}×{first.shape[1]} pixels",
@@ -147,16 +191,18 @@ def _decode_all(files: list[Path], how: Preparation, path: Path) -> np.ndarray:
     images = np.empty((len(files), *first.shape), np.uint8)
 
     def fill(row: int) -> None:
-        image = decode(files[row], how)
+        image = decoded(row)
+        if image is None:
+            return
         if image.shape != first.shape:
-            raise SizesDiffer((files[0], first.shape), (files[row], image.shape))
+            raise SizesDiffer((files[start], first.shape), (files[row], image.shape))
         images[row] = image
 
     threads = min(8, usable_cores())  # Pillow decodes without the interpreter's lock
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(len(files))):  # raises the first file's error and cancels the rest
             pass
-    return images
+    return np.delete(images, broken.rows, axis=0) if broken.rows else images
 
 
 class SizesDiffer(GantoolError):

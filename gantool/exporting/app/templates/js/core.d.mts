@@ -5,8 +5,8 @@ export interface SampleOptions {
   first?: number | bigint;
   /** How many images. Default 1. */
   count?: number | bigint;
-  /** Of a conditional generator: one class for all, or one each. Without: image i has class i mod classes. */
-  labels?: number | bigint | ArrayLike<number | bigint> | null;
+  /** Of a conditional generator: one class for all, or one each, by number or name. Without: image i has class i mod classes. */
+  labels?: number | bigint | string | ArrayLike<number | bigint | string> | null;
 }
 
 export interface Samples {
@@ -45,6 +45,8 @@ export declare abstract class BaseGenerator {
   readonly classes: number;
   /** One a class; their numbers where the data named none. */
   readonly classNames: string[];
+  /** @throws RangeError when there is no class of that number or name; TypeError when there are no classes. */
+  classNumber(label: number | bigint | string): number;
   /** @throws RangeError for a seed, index, count or label that does not exist; TypeError for labels of no use. */
   sample(options?: SampleOptions): Promise<Samples>;
   /** @throws Error when this host makes other images than the exporting machine. */

@@ -104,11 +104,21 @@ export class BaseGenerator {
   /** i → the class of image i; without labels, that of image first+i is its number modulo the classes. */
   #classes(labels, first, count) {
     if (labels === null || labels === undefined) return (i) => (first + i) % this.classes;
-    if (!this.#label) throw new TypeError("This generator takes no labels.");
-    if (typeof labels === "number" || typeof labels === "bigint") labels = new Array(count).fill(labels);
+    if (["number", "bigint", "string"].includes(typeof labels)) labels = new Array(count).fill(labels);
     if (labels.length !== count) throw new RangeError(`There are ${labels.length} labels for ${count} images.`);
-    const checked = Array.from(labels, (label) => whole("label", label, 0, this.classes - 1));
+    const checked = Array.from(labels, (label) => this.classNumber(label));
     return (i) => checked[i];
+  }
+
+  /** The number of a class that is given by its number or its name. */
+  classNumber(label) {
+    if (!this.#label) throw new TypeError("This generator takes no labels.");
+    if (typeof label !== "string") return whole("label", label, 0, this.classes - 1);
+    const named = this.classNames.indexOf(label);
+    if (named >= 0) return named;
+    if (/^\d+$/.test(label)) return whole("label", BigInt(label), 0, this.classes - 1);
+    const known = this.classNames.slice(0, 20).join(", ") + (this.classes > 20 ? ", …" : "");
+    throw new RangeError(`There is no class '${label}': they are ${known}.`);
   }
 }
 

@@ -10,7 +10,7 @@ const HELP = `usage: node example.mjs [options]
   --seed N           any whole number of 64 bits (default 7)
   -n, --count N      how many images, 1 to ${MAX_GRID} (default 16)
   --first N          number of the first image (default 0)
-  --label N          class of all images, of a conditional generator; without it image i has class i mod classes
+  --label N|NAME     class of all images, of a conditional generator; without it image i has class i mod classes
   -o, --output FILE  the PNG file to write (default grid.png)
   -h, --help         this text`;
 const OPTIONS = {
@@ -37,8 +37,9 @@ async function main({ seed, first, count, label, output, help }) {
   if (help) return console.log(HELP);
   const Generator = await load();
   const generator = await Generator.open();
-  const images = await generator.sample({ seed, first, count, labels: label });
-  await writeFile(output, png(grid(images), about(generator.manifest, { seed, first, count, label })));
+  const number = label === undefined ? null : generator.classNumber(label);
+  const images = await generator.sample({ seed, first, count, labels: number });
+  await writeFile(output, png(grid(images), about(generator.manifest, { seed, first, count, label: number })));
   console.log(`${output}: ${images.shape[0]} images of seed ${seed}`);
 }
 
@@ -52,7 +53,7 @@ function parse(words) {
   }
   const [seed, first, count] = ["seed", "first", "count"].map((name) => whole(name, values[name]));
   if (count < 1n || count > MAX_GRID) throw new UsageError(`a picture holds 1 to ${MAX_GRID} images, not ${count}`);
-  return { ...values, seed, first, count, label: values.label === undefined ? null : whole("label", values.label) };
+  return { ...values, seed, first, count };
 }
 
 /** The words with negative numbers joined to their option: parseArgs takes "--seed=-5" and "-n-5" alone. */
@@ -92,7 +93,7 @@ function about(manifest, { seed, first, count, label }) {
     step: training.step,
     first: Number(first),
     count: Number(count),
-    label: label === null ? null : Number(label),
+    label,
     data: known.length ? Object.fromEntries(known) : null,
   })));
   return `{"seed": ${seed}, ${json.slice(1)}`; // JSON takes a number of any length, JavaScript does not

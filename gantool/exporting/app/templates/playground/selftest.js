@@ -52,7 +52,9 @@ async function selfTest(ask) {
     return showVerdict("bad", `Other pixels than the exporting machine: ${off} of ${known} known values differ, by up to ${worst} levels (allowed: ${tolerance})`);
   }
   if (unhashed && !off) return showVerdict("exact", `Same pixels as the exporting machine at all ${known} known values`);
-  const levels = `${tolerance} ${tolerance === 1 ? "level" : "levels"}`;
-  const equal = off ? `${off} differ` : "all are equal, other pixels of these images are not";
-  return showVerdict("near", `Within ${levels} of the exporting machine at ${known} known values: ${equal}`);
+  const levels = `${worst} ${worst === 1 ? "level" : "levels"}`;
+  const found = off
+    ? `${off} of ${known} compared values differ, by at most ${levels} (allowed: ${tolerance})`
+    : `all ${known} compared values are equal, some of the others differ`;
+  return showVerdict("near", `Nearly the same pixels as the exporting machine: ${found}`);
 }

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime as ort
 
+Labels = int | str | Sequence[int | str] | None
+
 MODEL = "generator.seeded.onnx"
 CHUNK = 64  # images a call: larger batches leave the cache
 MAX_INDEX = 2**47
@@ -71,11 +73,15 @@ class Generator:
         self.shape: tuple[int, int, int] = tuple(self.manifest["output"]["shape"])
         self._label = next((i for i in self.manifest["inputs"] if i["distribution"] == "label"), None)
         self.classes: int = self._label["classes"] if self._label else 0
+        names = self.manifest["data"].get("class_names")
+        sound = isinstance(names, list) and len(names) == self.classes
+        self.class_names = [str(name) for name in (names if sound else range(self.classes))]
 
-    def sample(self, n: int, seed: int = 0, first: int = 0, labels: int | Sequence[int] | None = None) -> np.ndarray:
+    def sample(self, n: int, seed: int = 0, first: int = 0, labels: Labels = None) -> np.ndarray:
         """Images `first … first+n-1` of `seed`: uint8 (n, height, width, channels).
 
-        `labels`: of a conditional generator, one for all or one each; without them, image i has class i mod classes.
+        `labels`: of a conditional generator, one for all or one each, by number or name; without them, image i has
+        class i mod classes.
         ValueError for a seed, an image or a label that does not exist.
         """
         n, seed, first = operator.index(n), operator.index(seed), operator.index(first)
@@ -127,14 +133,27 @@ class Generator:
             raise RuntimeError(f"images differ by up to {worst} levels in {made} tested; allowed: {tolerance}")
         return SelfTest(exact, made, worst)
 
-    def _classes_of(self, index: np.ndarray, labels: int | Sequence[int] | None) -> np.ndarray:
+    def class_number(self, label: int | str) -> int:
+        """The number of a class given by its name, or by its number; ValueError when there is none."""
+        if label in self.class_names:
+            return self.class_names.index(label)
+        if not self.classes or not str(label).isdecimal() or int(label) >= self.classes:
+            known = ", ".join(self.class_names[:20]) + (", …" if self.classes > 20 else "")
+            no_class = f"there is no class {label!r}: they are {known}"
+            raise ValueError(no_class if self.classes else "this generator takes no labels")
+        return int(label)
+
+    def _classes_of(self, index: np.ndarray, labels: Labels) -> np.ndarray:
         if labels is None:
             return index % self.classes
-        values = np.asarray(labels)
+        if isinstance(labels, list | tuple):
+            labels = [self.class_number(label) if isinstance(label, str) else label for label in labels]
+        values = np.asarray(self.class_number(labels) if isinstance(labels, str) else labels)
         if values.shape not in ((), index.shape) or (values.size and values.dtype.kind not in "iu"):
             raise ValueError(f"labels are {values.dtype} {values.shape}: give one whole number, or {len(index)}")
         if values.size and not 0 <= values.min() <= values.max() < self.classes:
-            raise ValueError(f"labels run from {values.min()} to {values.max()}: there are {self.classes} classes")
+            wrong = values[(values < 0) | (values >= self.classes)].flat[0]
+            raise ValueError(f"there is no class {wrong}: they are 0 to {self.classes - 1}")
         return np.broadcast_to(values, index.shape).astype(np.int64)
 
 
@@ -171,7 +190,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which family of images (default: %(default)s)")
     parser.add_argument("-n", "--count", type=int, default=16, help="how many (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first image (default: %(default)s)")
-    parser.add_argument("--label", type=int, help="class of all images, for a conditional generator")
+    parser.add_argument("--label", help="class of all images, by number or name, for a conditional generator")
     parser.add_argument("-o", "--output", default="grid.png", help="the file to write (default: %(default)s)")
     parser.add_argument("--model", help=f"default: {MODEL} beside this file, or one folder up")
     parser.add_argument("--self-test", action="store_true", help="compare with the exporting machine's images")
@@ -183,8 +202,9 @@ def main() -> None:
         if given.self_test:
             print(generator.self_test())
             return
-        images = generator.sample(given.count, given.seed, given.first, given.label)
-        about = generator.about(given.count, given.seed, given.first, given.label)
+        label = None if given.label is None else generator.class_number(given.label)
+        images = generator.sample(given.count, given.seed, given.first, label)
+        about = generator.about(given.count, given.seed, given.first, label)
         write_png(given.output, grid(images), about)
     except MemoryError:
         parser.exit(1, f"{parser.prog}: error: not enough memory for {given.count} images: take fewer\n")
