@@ -193,7 +193,8 @@ class Architecture:
     `build(config, spec, recipe)` imports torch inside, and raises GantoolError for a sample spec that it can't serve.
     Its modules depend on config and spec alone: a resumed run may have another batch size or rate. `recipe`: a Recipe,
     or a function of the config that returns one. `examples`: the sample specs that
-    `gantool.testing.check_architecture` tries.
+    `gantool.testing.check_architecture` tries. `presets`: name → values of options of the config and the recipe, which
+    `--preset NAME` gives at once, such as sizes for other machines.
     """
 
     name: str
@@ -202,6 +203,7 @@ class Architecture:
     build: Callable[[Any, SampleSpec, Recipe], Game]
     recipe: Recipe | Callable[[Any], Recipe] = field(default_factory=Recipe)
     examples: tuple[SampleSpec, ...] = (SampleSpec((1, 28, 28)), SampleSpec((3, 32, 32)))
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:

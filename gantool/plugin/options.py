@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import types
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Panel = Literal["Architecture", "Recipe", "Training"]
 # options of the command line alone: a config field can't take their names either
 COMMAND_ONLY = ("resume", "config")
+PRESET = "preset"  # of architectures with presets
 LENGTHS = ("steps", "epochs", "minutes")  # of a training: one of them can be given
 _NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "BOOLEAN", Path: "PATH"}
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -75,19 +76,40 @@ class Option:
 
 
 def options_of(architecture: Architecture) -> list[Option]:
-    """The options of an architecture: its config's fields, then the recipe's.
+    """The options of an architecture: its config's fields, then the recipe's; before them --preset where it has any.
 
-    Raises GantoolError for a field that can't be an option (type, missing default, missing description, taken name).
+    Raises GantoolError for a field that can't be an option (type, missing default, missing description, taken name),
+    and for a preset that gives what is no option, or a value that it can't have.
     """
     config = default_config(architecture)
-    taken = {*TrainOptions.model_fields, *Recipe.model_fields, *COMMAND_ONLY}
+    taken = {*TrainOptions.model_fields, *Recipe.model_fields, *COMMAND_ONLY, PRESET}
     for name in architecture.config.model_fields:
         if name in taken:
             raise GantoolError(
                 f"The config of {architecture.name!r} has a field {name!r}, the name of an option of gantool train.",
                 "Rename the field.",
             )
-    return _options(config, "Architecture") + _options(architecture.recipe_for(config), "Recipe")
+    options = _options(config, "Architecture") + _options(architecture.recipe_for(config), "Recipe")
+    return [*_preset_option(architecture, options), *options]
+
+
+def _preset_option(architecture: Architecture, options: Sequence[Option]) -> list[Option]:
+    """--preset, which says what each preset stands for; [] without presets."""
+    if not architecture.presets:
+        return []
+    flags = {option.name: option for option in options}
+    meant = []
+    for name, values in architecture.presets.items():
+        try:
+            parsed = parse(options, values)
+            resolve(architecture, {PRESET: name})
+        except ArgumentError as error:
+            raise GantoolError(f"The preset {name!r} of {architecture.name!r}: {error.message}", error.hint) from error
+        given = [f"{flags[key].flag} {_text(value)}" for key, value in parsed.items()]
+        meant.append(f"{name}: {' '.join(given) or 'the defaults'}")
+    description = f"options to give at once, before those given beside it ({'; '.join(meant)})"
+    names: Any = Literal[tuple(architecture.presets)] | None
+    return [_option(PRESET, FieldInfo(annotation=names, description=description), None, "Architecture")]
 
 
 def training_options() -> list[Option]:
@@ -145,10 +167,11 @@ def default_config(architecture: Architecture) -> BaseModel:
 
 
 def resolve(architecture: Architecture, given: Mapping[str, Any]) -> tuple[BaseModel, Recipe]:
-    """Config and recipe from the values that a person gave; everything else comes from the plugin.
+    """Config and recipe from the values that a person gave; everything else comes from the preset, then the plugin.
 
     GantoolError for a combination that the config refuses.
     """
+    given = {**architecture.presets.get(given.get(PRESET) or "", {}), **given}
     try:
         config = architecture.config(**{k: v for k, v in given.items() if k in architecture.config.model_fields})
         recipe = architecture.recipe_for(config)
@@ -249,11 +272,11 @@ def _type_text(name: str, annotation: Any) -> tuple[str, bool]:
         return _type_text(name, args[0])
     if origin in (Union, types.UnionType):
         inner = [arg for arg in args if arg is not type(None)]
-        words = [_type_text(name, arg)[0] for arg in inner if get_origin(arg) is Literal]
-        (first, *others) = [arg for arg in inner if get_origin(arg) is not Literal]
-        if not others:
-            text, is_tuple = _type_text(name, first)
-            return "|".join([text, *words]), is_tuple
+        words = [_type_text(name, arg) for arg in inner if get_origin(arg) is Literal]
+        others = [arg for arg in inner if get_origin(arg) is not Literal]
+        if len(others) < 2:
+            shown = [*(_type_text(name, arg) for arg in others), *words]
+            return "|".join(text for text, _ in shown), any(is_tuple for _, is_tuple in shown)
     if origin is tuple and args and args[0] in _NAMES:
         item = _NAMES[args[0]]
         return (f"{item},…" if args[-1] is Ellipsis else ",".join([item] * len(args))), True

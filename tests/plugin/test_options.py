@@ -44,6 +44,22 @@ def _options(config: type[BaseModel] = Config) -> dict[str, Option]:
     return {option.name: option for option in options_of(_architecture(config))}
 
 
+def test_presets_are_an_option_that_says_what_they_stand_for() -> None:
+    made = _architecture(Config, presets={"plain": {}, "large": {"batch_size": 512, "steps": 7}})
+    (preset, *_) = options_of(made)
+    assert (preset.flag, preset.type, preset.default) == ("--preset", "plain|large", None)
+    assert "(plain: the defaults; large: --batch-size 512 --steps 7)" in preset.help
+    assert resolve(made, {"preset": "large", "steps": 8})[1] == Recipe(batch_size=512, steps=8)
+    with pytest.raises(ValueError, match="'huge' is not valid"):
+        preset.parse("huge")
+
+
+@pytest.mark.parametrize(("values", "fault"), [({"batchsize": 1}, "no option 'batchsize'"), ({"steps": 0}, "steps: 0")])
+def test_a_preset_gives_options_values_that_they_can_have(values: dict[str, Any], fault: str) -> None:
+    with pytest.raises(GantoolError, match=f"The preset 'odd' of 'toy': .*{fault}"):
+        options_of(_architecture(Config, presets={"odd": values}))
+
+
 def test_options_are_the_fields_of_the_config_then_those_of_the_recipe() -> None:
     options = options_of(_architecture(Config, recipe=Recipe(batch_size=17)))
     names = [option.name for option in options]

@@ -35,6 +35,7 @@ GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "wgan-clip": ("wgan", {"loss": "clip", "optimizer": "rmsprop"}),
     "lazy": ("tiny-r1", {}),
     "scheduled": ("tiny-r3", {}),
+    "r3gan": ("r3gan", {}),
     "no average": ("mlp", {"ema_decay": 0.0}),
 }
 
