@@ -121,11 +121,17 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     """Training defaults that belong to an architecture; each field is also an option of `gantool train NAME`."""
 
     steps: int = Field(10_000, ge=1, description="iterations; each steps every player", json_schema_extra=CHANGEABLE)
-    batch_size: int = Field(64, ge=1, description="samples a batch")
+    batch_size: int = Field(64, ge=1, description="samples a batch", json_schema_extra=CHANGEABLE)
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="optimizer of every player")
-    learning_rate: float = Field(2e-4, gt=0, le=1, description="step size of the generator")
+    learning_rate: float = Field(
+        2e-4, gt=0, le=1, description="step size of the generator", json_schema_extra=CHANGEABLE
+    )
     discriminator_rate: float | None = Field(
-        None, gt=0, le=1, description="step size of the discriminator, when it is to differ"
+        None,
+        gt=0,
+        le=1,
+        description="step size of the discriminator, when it is to differ",
+        json_schema_extra=CHANGEABLE,
     )
     betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's decay rates")
     discriminator_steps: int = Field(1, ge=1, description="discriminator (critic) steps an iteration")

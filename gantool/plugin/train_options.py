@@ -45,6 +45,14 @@ class RunOptions(BaseModel, extra="forbid"):
         description="for small data sets: color,translation,cutout, or some of them, on all that the discriminator "
         "sees",
     )
+    init_from: TextOrNone = Field(
+        "",
+        description="start from the weights of a run or of a checkpoint's file (fine-tuning): what fits is taken, what "
+        "does not is named",
+    )
+    freeze_d: int = Field(
+        0, ge=0, description="freeze the discriminator's first layers, so many of them (with --init-from)"
+    )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="decides weights, order and latents")
     device: str = Field("auto", description="where to compute: auto, cpu, cuda or cuda:N", json_schema_extra=CHANGEABLE)
     precision: Precision = Field("fp32", description="arithmetic: fp32, tf32 (CUDA) or bf16 (autocast)")

@@ -27,7 +27,7 @@ from gantool.plugin.registry import Plugin
 from gantool.plugin.train_options import RunOptions, TrainOptions
 from gantool.run import best, checkpoint, metrics_log, rundir
 from gantool.run.rundir import DataInfo, RunDir, RunInfo
-from gantool.training import augment
+from gantool.training import augment, finetune
 from gantool.training import tensorboard as board
 from gantool.training.distributed import ALONE, LOCKED, Group
 from gantool.training.loop import Figures, no_figures
@@ -121,7 +121,14 @@ def start(
         place=options.data_on,
         flip=options.flip,
         diffaugment=policies,
+        freeze_d=options.freeze_d,
     )
+    notes = [*dataset.notes, *_notes(state)]
+    if options.init_from:
+        saved = group.lead(lambda: finetune.read(options.init_from, options.runs))
+        notes.append(finetune.take(state, saved, options.init_from))
+    elif options.freeze_d:
+        raise GantoolError("--freeze-d would freeze layers that have learned nothing.", "Add --init-from RUN.")
     _check_generator(state)
     steps = recipe.steps if options.epochs is None else _steps(options.epochs, state)
     if options.tensorboard:
@@ -168,7 +175,7 @@ def start(
         run.write(info)
         group.remember(run.path)
     budget = 60 * (options.minutes or 0.0)
-    return Session(state, run, info, dataset, held, (*dataset.notes, *_notes(state)), figures, budget)
+    return Session(state, run, info, dataset, held, tuple(notes), figures, budget)
 
 
 def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
@@ -190,6 +197,9 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
     device, engine = info.device, info.engine  # of the last time
     info = info.model_copy(update={key: value for key, value in changes.items() if key in RunOptions.model_fields})
     info.data.source = changes.get("data", info.data.source)
+    changed = {key: value for key, value in changes.items() if value != getattr(recipe, key, value) and key != "steps"}
+    recipe = recipe.model_copy(update=changed)
+    info.recipe |= recipe.model_dump(mode="json", include=set(changed))
     dataset = _data_of(info)
     if dataset.fingerprint != info.data.fingerprint:
         raise GantoolError(
@@ -211,11 +221,15 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
         place=info.data_on,
         flip=info.flip,
         diffaugment=augment.parse(info.diffaugment),
+        freeze_d=info.freeze_d,
     )
     try:
         state.load_state_dict(saved)
     except (RuntimeError, KeyError, ValueError) as error:
         raise misfit(path, info, plugin, error) from error
+    if changed.keys() - {"batch_size"}:
+        state.rate_scale = 1.0  # the rate that was asked for, however often a rollback has halved the old one
+        state.follow_schedule()
     if changes.get("epochs") is not None:
         info.steps = _steps(changes["epochs"], state)
     info.steps = changes.get("steps", info.steps)

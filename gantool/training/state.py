@@ -24,6 +24,7 @@ from gantool.plugin.game import Game, Player
 from gantool.plugin.train_options import Place
 from gantool.training import augment, engines
 from gantool.training.distributed import ALONE, Group
+from gantool.training.finetune import freeze
 from gantool.training.optimizers import Scheduled
 from gantool.training.sampler import Sampler, labels_of, seed_for
 from gantool.training.step import Meter, Mover, Turn, alone, drawn_by, turns_at
@@ -70,6 +71,7 @@ class State:
         place: Place = "auto",
         flip: bool = False,
         diffaugment: Sequence[str] = (),
+        freeze_d: int = 0,
     ) -> None:
         _check_precision(precision, device)
         self.engine = engines.make(engine, device)
@@ -78,6 +80,7 @@ class State:
         self.seed = seed
         self.group = group
         self.game: Game = build_game(architecture, config, data.spec, recipe, seed)
+        freeze(self.game, freeze_d)
         augment.attach(self.game, diffaugment)
         self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device, group, place=place, flip=flip)
         for module in self.game.modules().values():

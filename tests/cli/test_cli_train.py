@@ -354,6 +354,8 @@ GIVEN = {
     "flip": True,
     "skip_broken": True,
     "diffaugment": "color",
+    "init_from": "here/0001-origin",
+    "freeze_d": 1,
     "seed": 3,
     "device": "cpu",
     "precision": "bf16",
@@ -371,8 +373,10 @@ def test_every_training_option_can_be_given_in_a_file_and_is_recorded() -> None:
     assert set(GIVEN) == {option.name for option in COMMON}, "give the new option a value here"
     assert not {option.name for option in COMMON if option.default == GIVEN[option.name]}
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in GIVEN.items() if name != "minutes")
-    sound("mlp", "--widths", "8", "--batch-size", 8, "--config", _config(text))
-    record = json.loads(Path("here/0001-named/run.json").read_text())
+    small = ["mlp", "--widths", "8", "--batch-size", 8]
+    sound(*small, "--data", "noise.npz", "--size", 8, "--steps", 1, "--runs", "here", "--name", "origin")
+    sound(*small, "--config", _config(text))
+    record = json.loads(Path("here/0002-named/run.json").read_text())
     elsewhere = {"data", "size", "epochs", "minutes", "runs", "name"}
     assert {name: record[name] for name in GIVEN.keys() - elsewhere} == {
         name: value for name, value in GIVEN.items() if name not in elsewhere
