@@ -23,9 +23,10 @@ from gantool.errors import ArgumentError, GantoolError
 RNG_NAME = "squares32-table16/1"
 
 HASH_KEY = 0xC58EFD154CE32F6D  # the first key of Widynski's key.h: odd, its hexadecimal digits irregular
-STRIDE = 1 << 16  # counters of one index: a latent can't run into the next one's
-MAX_INDEX = 1 << 47  # index * STRIDE stays below 2**63
-MAX_SIZE = 2 * STRIDE  # a counter gives two normals
+STRIDE = 1 << 16  # counters of one index, where they are enough: a latent can't run into the next one's
+MAX_STRIDE = 1 << 17
+MAX_INDEX = 1 << 47  # index * MAX_STRIDE stays below 2**64
+MAX_SIZE = 2 * MAX_STRIDE  # a counter gives two normals
 
 _LEVELS = 1 << 16
 _TABLE_SHA256 = "8babbcaf96568f10165a1eab530c0e5c92d04de96761b6dbb3dadfa94baba37f"
@@ -61,12 +62,12 @@ def key_from_seed(seed: int) -> np.uint64:
 
 
 def integers(seed: int, index: ArrayLike, count: int) -> NDArray[np.uint32]:
-    """squares32 (four rounds) at counters `index * 65536 + j`, j < count: (n,) integers → uint32 (n, count).
+    """squares32 (four rounds) at counters `index * stride(count) + j`, j < count: (n,) integers → uint32 (n, count).
 
-    Raises GantoolError unless 0 ≤ index < 2**47 and 0 ≤ count ≤ 65536.
+    Raises GantoolError unless 0 ≤ index < 2**47 and 0 ≤ count ≤ 131072.
     """
-    if not 0 <= count <= STRIDE:
-        raise ArgumentError(f"{count} numbers an index were asked for.", f"An index has {STRIDE} of them.")
+    if not 0 <= count <= MAX_STRIDE:
+        raise ArgumentError(f"{count} numbers an index were asked for.", f"An index has {MAX_STRIDE} of them.")
     rows = check_index(index)
     out = np.empty((len(rows), count), np.uint32)
     for block, bits in _draws(seed, rows, count):
@@ -78,7 +79,7 @@ def normals(seed: int, index: ArrayLike, size: int) -> NDArray[np.float32]:
     """Standard normals, |z| < 4.33: index (n,) integers → float32 (n, size).
 
     Row i depends on seed and index[i] alone. A shorter row is not the start of a longer one.
-    Raises GantoolError unless 0 ≤ index < 2**47 and 1 ≤ size ≤ 131072.
+    Raises GantoolError unless 0 ≤ index < 2**47 and 1 ≤ size ≤ 262144.
     """
     count = counters(size)
     rows = check_index(index)
@@ -115,13 +116,18 @@ def check_index(index: ArrayLike) -> NDArray[np.int64]:
 
 
 def counters(size: int) -> int:
-    """How many counters `size` normals take; GantoolError unless 1 ≤ size ≤ 131072."""
+    """How many counters `size` normals take; GantoolError unless 1 ≤ size ≤ 262144."""
     if not 1 <= size <= MAX_SIZE:
         raise GantoolError(
             f"A latent of {size} numbers can't be drawn from a seed.",
             f"One index gives 1 to {MAX_SIZE} of them: make the generator's normal inputs smaller.",
         )
     return (size + 1) // 2
+
+
+def stride(count: int) -> int:
+    """From the first counter of an index to that of the next, when each takes `count`: 65536, or 131072 for more."""
+    return STRIDE if count <= STRIDE else MAX_STRIDE
 
 
 @functools.cache
@@ -155,9 +161,9 @@ def pixels(x: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _draws(seed: int, rows: NDArray[np.int64], count: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
-    """Slices of the rows, each with its numbers; counter * key = index * 65536 * key + j * key."""
+    """Slices of the rows, each with its numbers; counter * key = index * stride * key + j * key."""
     key = key_from_seed(seed)
-    starts = (rows.astype(np.uint64) * np.uint64(STRIDE) * key)[:, None]
+    starts = (rows.astype(np.uint64) * np.uint64(stride(count)) * key)[:, None]
     offsets = np.arange(count, dtype=np.uint64) * key
     step = max(1, _BLOCK // max(1, count))
     for first in range(0, len(rows), step):

@@ -102,9 +102,18 @@ def test_draw_deals_one_row_out_in_order() -> None:
 
 def test_largest_row_stays_in_its_index() -> None:
     row = latents.normals(1, [0], latents.MAX_SIZE)
-    assert row.shape == (1, 131072)
+    assert row.shape == (1, 262144)
     assert abs(row.mean()) < 0.01
-    assert latents.integers(1, [0], 65536)[0, -1] == squares(65535, int(latents.key_from_seed(1)), 4)
+    key = int(latents.key_from_seed(1))
+    assert latents.integers(1, [0], 65536)[0, -1] == squares(65535, key, 4)
+    assert latents.integers(1, [1], 65536)[0, 0] == squares(65536, key, 4)  # right after
+    assert latents.integers(1, [0], 131072)[0, -1] == squares(131071, key, 4)
+    assert latents.integers(1, [1], 65537)[0, 0] == squares(131072, key, 4)
+
+
+def test_rows_of_one_number_more_than_before_keep_the_numbers_of_index_0() -> None:
+    before, after = (latents.integers(5, [0], count) for count in (65536, 65537))
+    np.testing.assert_array_equal(before, after[:, :-1])
 
 
 def test_table() -> None:
@@ -130,15 +139,15 @@ def test_wrong_index(index: object) -> None:
         latents.normals(0, index, 4)
 
 
-@pytest.mark.parametrize("size", [0, -1, 131073])
+@pytest.mark.parametrize("size", [0, -1, 262145])
 def test_wrong_size(size: int) -> None:
     with pytest.raises(GantoolError, match=f"latent of {size} numbers"):
         latents.normals(0, [0], size)
 
 
 def test_wrong_count() -> None:
-    with pytest.raises(GantoolError, match="65537"):
-        latents.integers(0, [0], 65537)
+    with pytest.raises(GantoolError, match="131073"):
+        latents.integers(0, [0], 131073)
 
 
 @pytest.mark.parametrize("seed", [2**63, -(2**63) - 1])

@@ -169,7 +169,7 @@ def test_unfit_generators() -> None:
     assert caught.value.message.endswith("no trace")
     with pytest.raises(GantoolError, match=r"takes data \(photo\)"):
         to_seeded_torchscript(Tiny(), [Z, Input("photo", (1, 8, 8), "data")], IMAGE)
-    with pytest.raises(GantoolError, match="131073 numbers can't be drawn"):
-        to_seeded_torchscript(Tiny(), [Input("z", (131073,), "normal")], IMAGE)
+    with pytest.raises(GantoolError, match="262145 numbers can't be drawn"):
+        to_seeded_torchscript(Tiny(), [Input("z", (262145,), "normal")], IMAGE)
     with pytest.raises(GantoolError, match="0 numbers can't be drawn"):
         to_seeded_torchscript(Tiny(), [LABEL], IMAGE)

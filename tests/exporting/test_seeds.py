@@ -88,7 +88,15 @@ def test_nothing_is_moved_that_need_not_be() -> None:
     assert not {"Slice", "Reshape"} & set(operators)
 
 
-@pytest.mark.parametrize("inputs", [[], [("z", (131073,))], [("z", (131072,)), ("w", (1,))]])
+@pytest.mark.parametrize("size", [131072, 131073, 262144])
+def test_large_rows_are_those_of_the_runtime(size: int) -> None:
+    index = np.array([0, 1, 2**47 - 1], np.int64)
+    runner = session(seeds.latents_graph([("z", (size,))]))
+    (drawn,) = runner.run(None, {"seed": np.array([-3], np.int64), "index": index})
+    np.testing.assert_array_equal(drawn, latents.normals(-3, index, size))
+
+
+@pytest.mark.parametrize("inputs", [[], [("z", (262145,))], [("z", (262144,)), ("w", (1,))]])
 def test_wrong_sizes(inputs: Any) -> None:
     with pytest.raises(GantoolError, match="can't be drawn from a seed"):
         seeds.latents_graph(inputs)

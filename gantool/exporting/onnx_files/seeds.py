@@ -34,7 +34,7 @@ def latents_graph(
 
     All share one draw, `gantool.artifact.latents.normals(seed, index, total)`, its columns dealt out in order. With
     `per_row` seed and index are int64 (batch, 1), a seed for each row. Raises GantoolError when a row is empty or has
-    more than 131072 numbers.
+    more than 262144 numbers.
     """
     sizes = [math.prod(shape) for _, shape in inputs]
     count = latents.counters(sum(sizes))
@@ -60,7 +60,7 @@ def latents_graph(
     key = emit("Add", emit("Mul", emit("Div", hashed, two), two), one, name="latents/key")
 
     # one number a counter: latents.integers
-    stride = emit.constant("stride", np.uint64(latents.STRIDE))
+    stride = emit.constant("stride", np.uint64(latents.stride(count)))
     starts = emit("Mul", emit("Mul", emit("Cast", INDEX, to=TensorProto.UINT64), stride), key)
     offsets = emit("Mul", emit.constant("columns", np.arange(count, dtype=np.uint64)), key)
     axis1 = emit.constant("axis1", np.array([1], np.int64))

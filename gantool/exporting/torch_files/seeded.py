@@ -96,7 +96,7 @@ class Normals(nn.Module):
         super().__init__()
         self.size = size
         self.hash_key = latents.HASH_KEY - 2**64  # the int64 of the same bits
-        self.stride = latents.STRIDE
+        self.stride = latents.stride(latents.counters(size))
         columns, table = torch.arange(latents.counters(size)), torch.from_numpy(latents.table().copy())
         self.columns: Tensor
         self.table: Tensor
