@@ -8,6 +8,7 @@ from typing import Protocol
 FEW = 200  # samples: below, figures change too much from seed to seed
 COLLAPSED = 0.3  # diversity of fakes / of reals
 UNLIKE = 0.1  # precision and coverage of fakes that are nothing like the data
+FEW_KINDS = 0.2  # coverage
 COPIES = 0.3  # distance to the nearest real, by features or by pixels, over that between reals
 AS_GOOD, WORSE = 0.9, 0.6  # share of what a second half of the data reaches
 COMPARED = ("precision", "recall", "coverage")
@@ -49,6 +50,9 @@ def verdict(
         return f"The samples differ by {diversity:.0%} of what the data do: the generator has collapsed."
     if any(ratio is not None and ratio < COPIES for ratio in copies):
         return "The samples are copies of training samples, or nearly so: look at the neighbours."
+    coverage = figures["coverage"] or 0.0
+    if coverage < FEW_KINDS:
+        return f"The samples are near {coverage:.0%} of the data only: the generator makes few kinds of them."
     return _compared(figures, floor)
 
 

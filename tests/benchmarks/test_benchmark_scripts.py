@@ -138,3 +138,14 @@ def test_threads_side_by_side(tmp_path: Path) -> None:
     assert (alone["trainings"], two["trainings"], two["threads"]) == (1, 2, 1)
     assert alone["images_per_second"] > 0
     assert two["images_per_cpu_second"] > 0
+
+
+def test_the_gallery(tmp_path: Path) -> None:
+    run("gallery.py", "--architectures", "mlp", "--minutes", 0.01, "--samples", 200, "--out", tmp_path)
+    page = (tmp_path / "gallery.md").read_text()
+    assert "## mlp\n\nFully connected GAN" in page
+    assert "`gantool train mlp`: 51 of 7,000 steps in 0." in page
+    assert page.endswith("of 10 classes are missing: the generator has collapsed.\n")
+    with Image.open(tmp_path / "images" / "gallery-mlp.png") as picture:
+        assert picture.width == picture.height > 8 * 28
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["gallery-mlp.png"]  # the README's need more

@@ -49,6 +49,10 @@ def classes(missing: int) -> Classes:
             {"copies": (1.0, 0.29)},
             "The samples are copies of training samples, or nearly so: look at the neighbours.",
         ),
+        (
+            {"coverage": 0.19, "recall": 0.9},
+            "The samples are near 19% of the data only: the generator makes few kinds of them.",
+        ),
         ({"copies": (0.31, 0.31)}, "As good as a second half of the data would be in precision, recall and coverage."),
         ({"copies": (None, 0.9)}, "As good as a second half of the data would be in precision, recall and coverage."),
     ],
