@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gantool.system.terminal import console, megabytes, print_json, print_table
+from gantool.system.terminal import console, megabytes, print_json, print_table, status
 
 if TYPE_CHECKING:
     from gantool.exporting import Artifact
@@ -157,19 +157,22 @@ def command(
     with ending():
         if kinds or not (app or triton):
             try:
-                artifacts = exporting.export_run(chosen, kinds or None, output, say, step, options)
+                with status():
+                    artifacts = exporting.export_run(chosen, kinds or None, output, say, step, options)
             except exporting.PartialExport as error:
                 artifacts, failed = error.artifacts, error
             report += [_as_json(artifact) for artifact in artifacts]
             if not as_json:
                 _show(artifacts, verbose)
         if app:
-            files = exporting.export_app(chosen, app, say, step, options, full=full, provenance=provenance)
+            with status():
+                files = exporting.export_app(chosen, app, say, step, options, full=full, provenance=provenance)
             report += [{"file": str(path), "kind": "app", "bytes": path.stat().st_size} for path in files]
             if not as_json:
                 _show_app(app, files)
         if triton:
-            files = exporting.export_triton(chosen, triton, say, step, options, bench=bench)
+            with status():
+                files = exporting.export_triton(chosen, triton, say, step, options, bench=bench)
             report += [{"file": str(path), "kind": "triton", "bytes": path.stat().st_size} for path in files]
             if not as_json:
                 _show_triton(triton, files)

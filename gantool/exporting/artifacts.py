@@ -16,6 +16,7 @@ from gantool.exporting.onnx_files.write import Failures, write_onnx
 from gantool.exporting.source import Artifact, Options, Source
 from gantool.exporting.torch_files.write import WRITERS, write_torch
 from gantool.system.files import MAX_JSON_BYTES, read_bounded, replacing_files
+from gantool.system.terminal import doing
 
 
 class PartialExport(GantoolError):
@@ -43,6 +44,7 @@ def write(
     """
     options = options or Options()
     drawn = verify.reference_inputs(source.inputs, verify.STATISTICS, source.rows, source.class_counts)
+    doing("checking the generator")
     generator_checks = verify.check_generator(source.generator, drawn)
     verify.demand(generator_checks)
     inputs = verify.reference_inputs(source.inputs, max(verify.BATCHES), source.rows)
@@ -57,6 +59,7 @@ def write(
         if options.torch == "half-weights":
             source = source.rounded()
         for kind in (kind for kind in FILES if kind in kinds and kind in WRITERS):
+            doing(f"writing {file_name(kind)}, and comparing it with PyTorch")
             try:
                 made.append(write_torch(source, kind, inputs, temporary, golden))
             except GantoolError as error:

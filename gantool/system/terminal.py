@@ -19,7 +19,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from gantool.errors import GantoolError, printable
@@ -27,6 +28,8 @@ from gantool.system.tables import fit
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+EVERY = 10.0  # seconds between two lines where there is no terminal
 
 
 def console(stderr: bool = False) -> Console:
@@ -101,21 +104,46 @@ def megabytes(size: float) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
+_shown: ContextVar[Callable[[str], None]] = ContextVar("shown", default=lambda text: None)
+
+
+def doing(text: str) -> None:
+    """Say what is being done to the `status` that is open; without one nobody is told."""
+    _shown.get()(text)
+
+
 @contextmanager
-def status() -> Iterator[Callable[[str], None]]:
-    """Give a function that shows what is being done: one line that changes, on a terminal only."""
+def status(every: float = EVERY) -> Iterator[Callable[[str], None]]:
+    """Show what is being done, on stderr: one line that changes on a terminal, elsewhere a line in so many seconds.
+
+    Gives the function that shows it; `doing` calls the same one.
+    """
     from rich.text import Text
 
     err = console(stderr=True)
-    if not err.is_terminal:
-        yield lambda text: None
-        return
-    with err.status("starting") as line:
-        yield lambda text: line.update(Text(printable(text)))
+    printed = time.monotonic()
+
+    def print_line(text: str) -> None:
+        nonlocal printed
+        if time.monotonic() - printed >= every:
+            printed = time.monotonic()
+            err.print(f"{text} …")
+
+    with ExitStack() as stack:
+        show = print_line
+        if err.is_terminal:
+            line = stack.enter_context(err.status("starting"))
+
+            def show(text: str) -> None:
+                line.update(Text(printable(text)))
+
+        before = _shown.set(show)
+        stack.callback(_shown.reset, before)
+        yield show
 
 
 @contextmanager
-def progress(unit: str = "", every: float = 30.0) -> Iterator[Progress]:
+def progress(unit: str = "", every: float = EVERY) -> Iterator[Progress]:
     """Progress on stderr: a bar on a terminal and in a notebook with ipywidgets; elsewhere a line in so many seconds.
 
     `unit`: what is counted, as `images`; `B` for bytes.

@@ -23,6 +23,7 @@ from gantool.plugin.train_options import TrainOptions
 from gantool.run import checkpoint
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
+from gantool.system.terminal import status
 from gantool.training import session
 
 
@@ -130,3 +131,16 @@ def test_a_run_of_a_plugin_that_is_gone(run: RunDir) -> None:
     run.write(info)
     with pytest.raises(GantoolError, match="no architecture 'mlpp'"):
         exporting.export_run(run)
+
+
+def test_each_file_and_check_is_named_where_a_status_is_open(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    exporting.export_run(run, ["onnx"])
+    assert capsys.readouterr() == ("", "")
+    with status(every=0):
+        exporting.export_run(run, ["onnx", "onnx-seeded", "torchscript"])
+    said = capsys.readouterr().err
+    for name in ("generator.onnx", "generator.seeded.onnx", "generator.torchscript.pt"):
+        assert f"writing {name}" in said
+    for name in ("generator.onnx", "generator.seeded.onnx"):
+        assert f"comparing {name} with PyTorch" in said
+        assert f"making the golden images of {name}" in said

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from gantool.errors import GantoolError
-from gantool.system.terminal import console, megabytes, print_error, print_json, print_table, progress, status
+from gantool.system.terminal import console, doing, megabytes, print_error, print_json, print_table, progress, status
 
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
@@ -99,10 +99,24 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys
     assert "\x1b]0" not in shown
 
 
-def test_status_is_silent_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_elsewhere_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     with status() as show:
-        show("measuring")
-    assert capsys.readouterr() == ("", "")
+        for seconds, text in ((1, "reading"), (10, "writing"), (19, "checking"), (25, "packing\x07")):
+            now[0] = 100.0 + seconds
+            show(text)
+    assert capsys.readouterr() == ("", "writing …\npacking\\x07 …\n")
+
+
+def test_a_library_call_says_what_it_does_only_where_a_status_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    doing("nobody asked")
+    with status(every=0):
+        doing("asked")
+    doing("nobody asks any more")
+    assert capsys.readouterr() == ("", "asked …\n")
 
 
 def test_sizes() -> None:

@@ -20,6 +20,7 @@ from gantool.exporting.app import readme
 from gantool.exporting.app.playground import ORT_WEB, ort_web, require_images
 from gantool.run.rundir import RunDir, label
 from gantool.system.files import MAX_JSON_BYTES, listing, read_bounded, replacing_folder, require_place, write_json
+from gantool.system.terminal import doing
 
 if TYPE_CHECKING:
     from gantool.exporting.source import Artifact
@@ -62,6 +63,7 @@ def write_app(
         raise GantoolError(f"{seeded.path} is of kind {seeded.manifest.kind}; an app kit needs the seeded ONNX file.")
     check(folder, seeded.manifest)
     runtime = ort_web()
+    doing(f"writing the kit {folder}")
     with replacing_folder(folder) as kit:
         shutil.copyfile(seeded.path, kit / MODEL)
         write_json(kit / MANIFEST, asdict(seeded.manifest))

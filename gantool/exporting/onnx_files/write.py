@@ -19,6 +19,7 @@ from gantool.exporting.onnx_files.seeds import seeded_model
 from gantool.exporting.source import Artifact, Options, Source, as_seeded, parity
 from gantool.exporting.verify import Arrays, Check
 from gantool.runtime import Generator
+from gantool.system.terminal import doing
 
 # Levels by which another host's pixels may differ from the golden ones: a GPU computes half in 16 bits, and other
 # processors round the products of 8 bits elsewhere.
@@ -73,6 +74,7 @@ def _graphs(
     source: Source, options: Options, inputs: Arrays, say: Callable[[str], None]
 ) -> tuple[onnx.ModelProto, onnx.ModelProto, list[optimize.Rewrite]]:
     """The generator's graph as torch exports it, as its file has it, and which layers were rewritten in between."""
+    doing("exporting the generator's graph")
     exported = graph.to_onnx(source.generator, source.inputs, source.output, options.opset)
     model, rewrites = optimize.optimize(exported, inputs, say) if options.optimize else (exported, [])
     return exported, model, rewrites
@@ -93,7 +95,9 @@ class _Writer:
     def plain(self) -> Artifact:
         path = self.folder / file_name("onnx")
         about = dataclasses.replace(self.source.about, weights_sha256=inspection.weights_sha256(self.model))
+        doing(f"writing {path.name}")
         runtime = self._save(self.model, about, path)
+        doing(f"comparing {path.name} with PyTorch")
         checks = verify.check_float("onnx", self.source.generator, runtime.run, self.inputs)
         return self._finish(self.model, about, runtime, checks)
 
@@ -116,9 +120,12 @@ class _Writer:
             tolerance=TOLERANCES[name],
             weights_sha256=inspection.weights_sha256(model),
         )
+        doing(f"writing {path.name}")
         self._write(model, about, path)
+        doing(f"opening {path.name} in another process")
         verify.check_opens(path)  # in another process, before this one opens it
         runtime = Generator(path)
+        doing(f"comparing {path.name} with the float32 graph")
         samples = verify.reference_inputs(self.source.inputs, verify.STATISTICS, self.source.rows)
         computed = precision.half_as_computed(model) if name == "half" else model
         checks = drift.checks(path.name, name, drift.compare(self.model, computed, samples))
@@ -131,6 +138,7 @@ class _Writer:
     def seeded(self, plain_model: onnx.ModelProto, name: str, plain: Artifact) -> Artifact:
         path = self.folder / file_name("onnx-seeded", name)
         source = self.source
+        doing(f"writing {path.name}")
         model = seeded_model(plain_model, [(i.name, i.shape) for i in source.normals], source.output.is_image)
         about = as_seeded(plain.manifest, "onnx-seeded", source.output)
         for axis, side in enumerate(about.output.shape, start=1):
@@ -141,6 +149,7 @@ class _Writer:
         def sample(first: int, count: int) -> np.ndarray:
             return seeded.sample(count, 1, first)  # seed 1, as the reference inputs that torch gets
 
+        doing(f"comparing {path.name} with PyTorch")
         count = max(verify.BATCHES)
         checks: list[Check] = []
         if name == "float32":
@@ -151,6 +160,7 @@ class _Writer:
     def _finish(self, model: onnx.ModelProto, about: Manifest, runtime: Generator, checks: list[Check]) -> Artifact:
         """Save again, with what was measured and the golden images that the file itself makes."""
         verify.demand(checks)
+        doing(f"making the golden images of {runtime.path.name}")
         has_images = self.source.seedable and self.source.output.is_image
         golden = verify.goldens(runtime) if has_images else ()
         about = dataclasses.replace(about, parity=parity(checks), golden=golden)
