@@ -78,7 +78,8 @@ def pack(
             )
         except KeyboardInterrupt:
             how_far = f"{last[0].done:,} of {last[0].total:,} are done" if last else "Nothing was decoded yet"
-            bar.note(f"Stopped. {how_far}; the same command continues.")
+            whole = last and out.is_dir() and any(out.iterdir())  # it came after the last file
+            bar.note(f"Stopped. {f'{out} is whole.' if whole else f'{how_far}; the same command continues.'}")
             raise typer.Exit(130) from None
         except build.BrokenFiles as error:
             if as_json:

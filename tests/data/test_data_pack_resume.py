@@ -20,6 +20,7 @@ from filelock import FileLock
 from PIL import Image
 from support import disks
 from support.commands import TIMEOUT, gantool, start_gantool
+from support.inprocess import Run
 
 from gantool.data.pack import sources, writer
 from gantool.data.pack.build import Options, Progress, pack
@@ -247,13 +248,33 @@ def test_ctrl_c(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
         _, told = process.communicate(timeout=TIMEOUT)
     finally:
         process.kill()
-    if process.returncode:  # else it was done before
+    if process.returncode and "is whole" not in told:  # else it was done before
         assert process.returncode == 130, told
         assert "the same command continues" in told
         assert "Traceback" not in told
         done = gantool(*COMMAND, folder, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "out") == whole
+
+
+def test_ctrl_c_when_the_pack_is_in_place(
+    folder: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Run
+) -> None:
+    out, remove, interrupted = tmp_path / "out", shutil.rmtree, []
+
+    def once(path: Path, **options: Any) -> None:
+        if out.exists() and not interrupted:
+            interrupted.append(path)
+            raise KeyboardInterrupt
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", once)
+    monkeypatch.chdir(tmp_path)
+    code, _, told = cli(*COMMAND, folder)
+    assert interrupted
+    assert (code, "out is whole" in told) == (130, True), told
+    assert contents(out) == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_full_disk(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:

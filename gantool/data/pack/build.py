@@ -183,7 +183,7 @@ class Partial:
                 yield
         finally:
             lock.release()
-            if not self.plan.exists():  # nothing is worth keeping
+            if not self.plan.exists() or self._finished():  # nothing is worth keeping
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     def begin(self, plan: Mapping[str, Any], on_note: Callable[[str], object]) -> tuple[Mark, dict[str, Any]]:
