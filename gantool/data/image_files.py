@@ -40,7 +40,7 @@ DECODING_ERRORS = (
 )  # fmt: skip
 _BROKEN_HINT = (
     "Mend or replace it, or move it out of the folder; "
-    "gantool train and gantool data pack leave such files out with --skip-broken."
+    "--skip-broken leaves such files out, of a training and of a pack."
 )
 
 
