@@ -45,7 +45,7 @@ hosts: setup
 
 demo: setup
 	rm -rf demo
-	@echo "The training takes two minutes on any machine, the rest about one; on a slow machine the digits are worse."
+	@echo "The training takes two minutes on any machine; on a slow one the digits are worse."
 	$(BIN)/gantool train mlp --label-smoothing 0.1 --minutes 2 --runs demo/runs
 	$(BIN)/gantool export --runs demo/runs -o demo
 	$(BIN)/gantool generate demo/generator.seeded.onnx -n 64 -o demo/digits.png
