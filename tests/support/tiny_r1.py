@@ -20,9 +20,10 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     shares: bool = Field(True, description="R1 moves with the discriminator's optimizer")
 
 
-def discriminator(spec: SampleSpec) -> nn.Module:
+def discriminator(spec: SampleSpec, bias: bool = True) -> nn.Module:
     """Sample → logit (N,). The slope does not depend on the last bias: R1 gives it no gradient."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(spec.elements, 16), nn.Softplus(), nn.Linear(16, 1), nn.Flatten(0))
+    last = nn.Linear(16, 1, bias=bias)
+    return nn.Sequential(nn.Flatten(), nn.Linear(spec.elements, 16), nn.Softplus(), last, nn.Flatten(0))
 
 
 def build(config: Config, spec: SampleSpec, recipe: Recipe) -> Game:

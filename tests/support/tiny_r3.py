@@ -21,7 +21,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
 def build(config: Config, spec: SampleSpec, recipe: Recipe) -> Game:
     game = two_player(
         TinyGenerator(spec),
-        discriminator(spec),
+        discriminator(spec, bias=False),  # differences of scores have no gradient by it but rounding
         objectives.Relativistic(),
         spec=spec,
         latent_dim=4,

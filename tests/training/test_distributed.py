@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from support import ranks, tiny_cgan, tiny_r1
+from support import ranks, tiny_cgan, tiny_r1, tiny_r3
 from support.commands import TIMEOUT, environment
 from support.inprocess import Run
 from support.ranks import Ranks, only_run
@@ -60,6 +60,11 @@ def lazy() -> Plugin:
     return Plugin("r1", "tests", "1", tiny_r1.gantool_architectures()[0])
 
 
+def relativistic() -> Plugin:
+    """Schedules of rates, β₂, the average and the penalties' weight; an optimizer of its own."""
+    return Plugin("r3", "tests", "1", tiny_r3.gantool_architectures()[0])
+
+
 GAMES: dict[str, tuple[Any, dict[str, Any]]] = {
     "mlp": ("mlp", MLP),
     "simultaneous": ("mlp", {**MLP, "updates": "simultaneous"}),
@@ -67,6 +72,7 @@ GAMES: dict[str, tuple[Any, dict[str, Any]]] = {
     "labels": (conditional, {"batch_size": 8, "steps": 40}),
     "lazy": (lazy, {"batch_size": 8, "steps": 40, "learning_rate": 1e-5}),  # double backward rounds more
     "cgan": ("cgan", {**MLP, "embed_dim": 3}),
+    "scheduled": (relativistic, {"batch_size": 8, "steps": 40, "learning_rate": 1e-5}),  # double backward, too
 }
 
 
