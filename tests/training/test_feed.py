@@ -382,12 +382,12 @@ def test_the_command_trains_on_a_pack_as_on_its_file_and_says_where_data_is(cli:
     for source, where in (("noise.npz", "device"), ("pack", "auto"), ("pack", "disk")):
         code, output, errors = cli("train", "mlp", *tiny, "--data", source, "--data-on", where)
         assert code == 0, errors
-        assert ("of noise (read batch by batch), cpu" in output) == (where == "disk")
+        assert ("of pack (read batch by batch), cpu" in output) == (where == "disk")
     wanted, *others = (checkpoint.load(run.checkpoint(20)) for run in list_runs(Path("runs")))
     assert all(different(wanted, other) == [] for other in others)
     code, output, errors = cli("train", "mlp", "--resume", 3, "--steps", 21, "--data-on", "auto")
     assert code == 0, errors
-    assert "of noise, cpu" in output
+    assert "of pack, cpu" in output
     assert list_runs(Path("runs"))[-1].read().data_on == "auto"
 
 
