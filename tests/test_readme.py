@@ -80,7 +80,7 @@ def test_own_data_resume_and_inspect(tour: Path) -> None:
     assert "resumed at step 1 of 2" in shell(resume.replace("20000", "2"), tour)
     shell(pack, tour)
     line = shell(f"{train_packed} --steps 1 --batch-size 4 --width 4", tour)
-    assert "8 samples 3×64×64 of my-pictures (flipped" in line
+    assert "8 samples 3×64×64 of pets (flipped" in line
     assert "mlp" in shell(inspect, tour)
 
 
