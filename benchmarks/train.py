@@ -56,11 +56,12 @@ class Pictures(TorchDataset[tuple[Tensor, int]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture, label = Image.fromarray(self.images[index, 0].numpy()), int(self.labels[index])
+        pixels = self.images[index].permute(1, 2, 0).squeeze(2).numpy()
+        picture, label = Image.fromarray(pixels), int(self.labels[index])
         if self.size and picture.size != (self.size, self.size):
             picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
         array = np.array(picture, np.uint8, copy=True)
-        tensor = torch.from_numpy(array).view(picture.height, picture.width, 1).permute(2, 0, 1).contiguous()
+        tensor = torch.from_numpy(array).view(picture.height, picture.width, -1).permute(2, 0, 1).contiguous()
         tensor = tensor.to(torch.float32).div(255).clone()
         mean, deviation = torch.as_tensor(self.mean), torch.as_tensor(self.deviation)
         if (deviation == 0).any():
@@ -81,7 +82,8 @@ def tutorial(
     recipe = architecture.recipe_for(config)
     rate, betas = RATES.get(name, (2e-4, (0.5, 0.999)))
     side = size or dataset.spec.sides[0]
-    game = build_game(architecture, config, SampleSpec((1, side, side)), recipe, seed)
+    spec = SampleSpec((dataset.spec.channels, side, side))
+    game = build_game(architecture, config, spec, recipe, seed)
     generator = game.generator.to(device).train()
     discriminator = game.players[0].modules["discriminator"].to(device).train()
     latent_dim = game.inputs[0].shape[0]
