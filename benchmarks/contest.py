@@ -29,6 +29,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ def lightweight(dataset: Dataset, seed: int, peers: Path) -> Iterator[Sample]:
         aug_prob=min(0.5, max(0.0, 1e5 - len(dataset)) * 3e-6),
         rank=1,  # that of a process that writes no files
         use_aim=False,
-        base_dir=os.devnull,
+        base_dir=tempfile.mkdtemp(),
     )
     images = torch.from_numpy(np.array(dataset.images))
 
@@ -102,6 +103,9 @@ def _without_cuda(path: Path, peers: Path) -> Any:
     source = re.sub(r"^assert torch\.cuda\.is_available\(\).*$", "", source, flags=re.MULTILINE)
     source = re.sub(r"torch\.device\(f'cuda:\{self\.rank\}'\)", "torch.device('cpu')", source)
     source = re.sub(r"\.cuda\((?:self\.)?rank\)", ".cpu()", source)
+    package = types.ModuleType("lightweight_gan")  # its own start imports the module as it is
+    package.__path__ = [str(path.parent)]
+    sys.modules["lightweight_gan"] = package
     module = types.ModuleType("lightweight_gan.on_cpu")
     exec(compile(source, str(path), "exec"), module.__dict__)
     return module
