@@ -61,10 +61,10 @@ demo: setup
 	@echo "  demo/runs/0001-mlp-digits/      the run: checkpoints, samples, metrics.jsonl, curves.png"
 
 test: setup
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: setup hosts
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

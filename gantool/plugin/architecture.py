@@ -215,7 +215,9 @@ class Architecture:
         try:
             inspect.signature(self.build).bind(None, None, None)
         except TypeError as error:
-            raise ValueError(f"gantool calls build(config, spec, recipe) of {self.name!r}: {error}") from error
+            raise ValueError(
+                f"the build function of {self.name!r} must take (config, spec, recipe): {error}"
+            ) from error
 
     def recipe_for(self, config: BaseModel) -> Recipe:
         return self.recipe if isinstance(self.recipe, Recipe) else self.recipe(config)

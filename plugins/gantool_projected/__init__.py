@@ -61,6 +61,6 @@ def gantool_architectures() -> list[Architecture]:
             # The paper's: Adam 2e-4 with betas 0 and 0.99, batches of 64.
             recipe=Recipe(steps=4_000, batch_size=64, learning_rate=2e-4, betas=(0.0, 0.99), ema_decay=0.998),
             build=build,
-            examples=(SampleSpec((1, 32, 32)), SampleSpec((3, 64, 64))),
+            examples=(SampleSpec((1, 28, 28)), SampleSpec((3, 16, 16))),
         )
     ]

@@ -507,7 +507,7 @@ def test_an_export_is_called_older_only_when_the_run_went_on() -> None:
     assert "of an earlier step" in sound("mlp", "--resume", 1, "--steps", 3).output
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--batch-size", 4), ("--widths", "9")])
+@pytest.mark.parametrize(("flag", "value"), [("--latent-dim", 4), ("--widths", "9")])
 def test_what_would_make_it_another_run_can_not_change(flag: str, value: object, two_steps: Path) -> None:
     before = run_json()
     result = train("mlp", "--resume", 1, "--steps", 4, flag, value)

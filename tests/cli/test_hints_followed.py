@@ -47,7 +47,7 @@ CASES = {
     "no-data": Case(f"train mlp --data nope {MLP}", r"`(\w+)` say", "{typed} --data {0}"),
     "keep-best": Case(f"train mlp --data noise.npz {MLP} --keep-best x", r"Use (\w+),", "{typed} --keep-best {0}"),
     "sizes": Case(f"train mlp --data mixed {MLP}", r"Add (--size) N \((\d+)", "{typed} {0} {1}"),
-    "side": Case(f"train dcgan --data noise.npz {SMALL}", r"e\.g\. (--size \d+)"),
+    "side": Case(f"train dcgan --data noise.npz {SMALL}", r"give (--size \d+)"),
     "labels": Case(f"train cgan --data noise.npz {SMALL}", "a sub-folder a class", "{typed} --data pictures"),
     "name": Case("train nope", r"Installed: .*(mlp)", f"train {{0}} --data noise.npz {MLP}"),
     "shown": Case("plugins show nope", r"Installed: .*(mlp)", "plugins show {0}"),
@@ -84,7 +84,7 @@ CASES = {
                              f"{{0}} pictures {SMALL}"),
     "other-shards": Case("generate 1 --count 4 --workers 1 --seed 3 --out made", r"another folder with (--out)",
                          "{typed} {0} others"),
-    "provider": Case("generate 1 -n 2 --provider cuda", r"(--provider cpu)"),
+    "provider": Case("generate 1 -n 2 --provider cuda", r"\b(cpu)\b", "{typed} --provider {0}"),
     "suffix": Case("generate 1 -n 2 -o x.gif", r"Name a (\.png)", "{typed} -o x{0}"),
     # evaluate
     "moved-data": Case("evaluate 3 -n 64", r"(--data) FOLDER or FILE", "{typed} {0} noise.npz"),
@@ -102,7 +102,6 @@ CASES = {
     "pack-csv": Case("data pack pictures -o new --labels x.csv", r"Give (--labels folders)"),
     "pack-fit": Case("data pack noise.npz -o new --fit x", r"Give one of (\w+),", "{typed} --fit {0}"),
     # others
-    "folder": Case("inspect runs/0001-mlp-noise/export", r"gantool (inspect .*)", "{0}"),
     "plugin-name": Case("plugins new My_Gan", r": ([\w-]+)\.$", "plugins new {0}"),
 }  # fmt: skip
 

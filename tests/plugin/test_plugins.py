@@ -171,7 +171,7 @@ BROKEN = {
     "a field with a taken name": (named("broken").replace("contrast:", "steps:"), "the name of an option"),
     "a build of two arguments": (
         named("broken").replace("(config, spec, recipe)", "(config, spec)"),
-        "build(config, spec, recipe)",
+        "must take (config, spec, recipe)",
     ),
     "a config that is none": (named("broken").replace("Config, build", "dict, build"), "AttributeError"),
     "a name that can't be typed": (named("--my gan"), "its architecture is '--my gan'"),

@@ -133,7 +133,7 @@ def test_lost_actors(stand_in: StandIn, alone: dict[str, str], file: Path, tmp_p
     out = tmp_path / "out"
     done = shards.generate(artifact, out, gather=gather, on_progress=lambda p: events.append(p.event), **OPTIONS)
     assert done.lost == 2
-    assert [e.why for e in events if isinstance(e, WorkerLost)] == ["was gone (The actor died.)"] * 2
+    assert [e.why for e in events if isinstance(e, WorkerLost)] == ["was gone (The actor died)"] * 2
     assert digests(out) == alone
     assert not stand_in.actors
     assert not stand_in.connected

@@ -254,7 +254,8 @@ def test_a_process_that_is_killed_ends_the_others(tmp_path: Path) -> None:
     assert first.text.count("Error: Process 0 of 2 lost the others") == 1
 
 
-@pytest.mark.parametrize("killed", [(0,), pytest.param((1, 0), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [(0,), (1, 0)])
 def test_torchrun_restarts_what_was_killed_and_the_run_goes_on(killed: tuple[int, ...], tmp_path: Path) -> None:
     """Process 0 holds the lock. One run, each tick once; torchrun may restart once more of its own accord."""
     torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 --max-restarts 4 --monitor-interval 0.1"
