@@ -21,7 +21,8 @@ from gantool.system import machine
 from gantool.system.files import write_json
 from gantool.system.subprocesses import JsonProcess, json_input, json_output
 
-POLICIES = {"spin": None, "sleep": "passive"}  # OMP_WAIT_POLICY; None: the default of OpenMP
+# environment variables; {}: the default of OpenMP
+POLICIES = {"spin": {}, "sleep": {"OMP_WAIT_POLICY": "passive"}, "spin, then sleep": {"GOMP_SPINCOUNT": machine.SPINS}}
 PATIENCE = 600.0  # seconds until a child has answered
 
 
@@ -54,9 +55,9 @@ def train() -> None:
 
 def side_by_side(count: int, architecture: str, threads: int, policy: str, seconds: float) -> list[dict[str, float]]:
     """What `count` trainings at the same time reach."""
-    os.environ.pop("OMP_WAIT_POLICY", None)
-    if value := POLICIES[policy]:
-        os.environ["OMP_WAIT_POLICY"] = value  # the children inherit it
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        os.environ.pop(name, None)
+    os.environ.update(POLICIES[policy])  # the children inherit it
     with ExitStack() as stack:
         children = [stack.enter_context(JsonProcess([sys.executable, __file__, "--child"])) for _ in range(count)]
         for child in children:

@@ -13,6 +13,7 @@ import gantool
 PAGE = (Path(__file__).parent.parent / "docs/python.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # tests/test_readme.py and the notebook go most of this way
 def test_the_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

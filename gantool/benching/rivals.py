@@ -238,7 +238,7 @@ def contender(way: str, path: Path, file: Path | None, device: str) -> Make:
 
 def _through_torch(way: str, path: Path, file: Path | None, device: str) -> Make:
     """As a careful user of torch would write it: inference mode, channels_last, latents and pixels on the device."""
-    os.environ.pop("OMP_WAIT_POLICY", None)  # torch as it is without gantool: see `let_idle_threads_sleep`
+    os.environ.pop("GOMP_SPINCOUNT", None)  # torch as it is without gantool: see `let_idle_threads_sleep`
     import torch
 
     manifest = Generator(path).manifest

@@ -12,6 +12,7 @@ from pathlib import Path
 from gantool.system import nvml
 
 MAX_THREADS = 1024
+SPINS = "1000"  # turns of a loop before a waiting thread sleeps
 
 
 def describe() -> dict[str, str | int | None]:
@@ -45,12 +46,14 @@ def peak_memory_mb() -> float | None:
 
 
 def let_idle_threads_sleep() -> None:
-    """Make the threads of OpenMP, which torch computes on, sleep while they wait; call it before torch is imported.
+    """Make the threads of OpenMP, which torch computes on, sleep soon when they wait; call it before torch is imported.
 
-    By default they spin. Two trainings of two threads on two cores then take each other's time: 104 images a second in
-    place of 838. An OMP_WAIT_POLICY that is set stays. Child processes inherit it.
+    By default GNU's OpenMP spins for milliseconds. Two trainings of two threads on two cores then take each other's
+    time. Those that sleep at once are slow when they are alone: `benchmarks/threads.py`. An OMP_WAIT_POLICY or
+    GOMP_SPINCOUNT that is set stays. Child processes inherit it.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def parse_threads(text: str) -> int | None:

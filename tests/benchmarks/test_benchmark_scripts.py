@@ -30,6 +30,7 @@ def run(script: str, *arguments: object, timeout: int = 120, cwd: Path | None = 
     return done.stdout
 
 
+@pytest.mark.slow
 def test_training_speed(tmp_path: Path) -> None:
     report = tmp_path / "train.json"
     usual = ("--cases", "mlp 28", "--batch", 8, "--rounds", 1, "--seconds", 0.05, "--profile", "--json", report)
@@ -44,6 +45,7 @@ def test_training_speed(tmp_path: Path) -> None:
     assert all(case["profile"].values())
 
 
+@pytest.mark.slow
 def test_quality_against_time(tmp_path: Path) -> None:
     report, picture = tmp_path / "quality.json", tmp_path / "quality.png"
     usual = ("--cases", "mlp 28", "--seeds", 3, "--iterations", 4, "--points", 2, "--samples", 256)
@@ -60,6 +62,7 @@ def test_quality_against_time(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_scaling_on_paper() -> None:
     # 2.95 million weights of 4 bytes, of which each of two devices sends as many
     assert "| mlp 28 | 1.49 M + 1.46 M | 2 | 11.8 | 0.029 |" in run("scaling.py", "--devices", 2)
@@ -131,6 +134,7 @@ def test_exported_files_are_measured(tmp_path: Path, script: str) -> None:
     assert found["versions"]
 
 
+@pytest.mark.slow
 def test_threads_side_by_side(tmp_path: Path) -> None:
     report = tmp_path / "threads.json"
     run("threads.py", "--architectures", "mlp", "--threads", 1, "--rounds", 1, "--seconds", 0.2, "--json", report)
@@ -140,6 +144,7 @@ def test_threads_side_by_side(tmp_path: Path) -> None:
     assert two["images_per_cpu_second"] > 0
 
 
+@pytest.mark.slow
 def test_the_gallery(tmp_path: Path) -> None:
     run("gallery.py", "--architectures", "mlp", "--minutes", 0.01, "--samples", 200, "--out", tmp_path)
     page = (tmp_path / "gallery.md").read_text()
@@ -149,3 +154,20 @@ def test_the_gallery(tmp_path: Path) -> None:
     with Image.open(tmp_path / "images" / "gallery-mlp.png") as picture:
         assert picture.width == picture.height > 8 * 28
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["gallery-mlp.png"]  # the README's need more
+
+
+@pytest.mark.slow
+def test_a_contest(tmp_path: Path) -> None:
+    report, pictures = tmp_path / "contest.json", tmp_path / "pictures"
+    usual = ("--data", "digits", "--size", 16, "--minutes", 0.02, "--seeds", 3, "--points", 2, "--samples", 64)
+    small = ("--final", 64, "--epochs", 1, "--reals", 200, "--work", tmp_path / "work", "--pictures", pictures)
+    who = ("--who", "dcgan+width=4+max_width=8", "tutorial")
+    stdout = run("contest.py", *usual, *small, *who, "--json", report, timeout=400)
+    first, second = json.loads(report.read_text())["rows"]
+    assert (first["name"], second["name"]) == (who[1], "tutorial")
+    for row in (first, second):
+        assert [round(point["seconds"], 1) >= 0.6 * n for n, point in enumerate(row["curve"], 1)] == [True, True]
+        assert set(row["figures"]) == {"efficientnet-lite0", "classifier.pt"}
+        assert all(figures["frechet_distance"] > 1 for figures in row["figures"].values())
+    assert "| tutorial | 3 |" in stdout
+    assert {path.name for path in pictures.iterdir()} == {"dcgan-width-4-max-width-8-3.png", "tutorial-3.png"}
