@@ -34,14 +34,17 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from digits_classifier import fit  # beside this file, as the next two
+from small_data import samples
 from torch import Tensor, nn
 from torch.nn import functional as F
-from train import Sample, tutorial  # beside this file
+from train import Sample, tutorial
 
 from gantool import data
 from gantool.artifact import pictures
@@ -123,15 +126,10 @@ def ours(text: str, dataset: Dataset, seed: int, progress: Callable[[], float]) 
         architecture, config, recipe, dataset, seed=seed, device=CPU, precision="fp32", engine="auto",
         diffaugment=policies,
     )  # fmt: skip
-
-    def sample(count: int) -> Tensor:
-        generator, inputs = state.sampling_generator(), [part.split(CHUNK) for part in state.fixed_inputs(count)]
-        return torch.cat([generator(*part).float() for part in zip(*inputs, strict=True)])
-
     while True:
         state.held = progress()
         iterate(state)
-        yield sample
+        yield partial(samples, state)
 
 
 # the second judge
@@ -161,19 +159,13 @@ def train_classifier(dataset: Dataset, path: Path, epochs: int) -> None:
     order = torch.randperm(len(images))
     held, rest = order[: len(order) // 10], order[len(order) // 10 :]
     network = Classifier(images.shape[1], int(labels.max()) + 1)
-    steps = epochs * -(-len(rest) // 128)
-    optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    for _ in range(epochs):
-        for rows in rest[torch.randperm(len(rest))].split(128):
-            # noise, because a generator's first images are noisy
-            noisy = images[rows] + 0.3 * torch.rand(len(rows), 1, 1, 1) * torch.randn_like(images[rows])
-            loss = F.cross_entropy(network.logits(network(noisy)), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    network.eval()
+
+    def judged(clean: Tensor) -> Tensor:
+        # with noise, because a generator's first images are noisy
+        return network.logits(network(clean + 0.3 * torch.rand(len(clean), 1, 1, 1) * torch.randn_like(clean)))
+
+    for _ in fit(network, judged, images[rest], labels[rest], epochs):
+        pass
     with torch.inference_mode():
         right = (network.logits(network(images[held])).argmax(1) == labels[held]).float().mean()
     print(f"classifier: {right:.1%} of {len(held):,} held-out pictures are right", flush=True)

@@ -12,12 +12,13 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantool import data
@@ -51,6 +52,25 @@ def augmented(images: Tensor) -> Tensor:
     return moved.clamp(-1, 1)
 
 
+def fit(
+    network: nn.Module, logits: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, epochs: int
+) -> Iterator[int]:
+    """Train `network` to tell the labels by `logits(images)`; gives the number of each epoch, in evaluation mode."""
+    steps = epochs * math.ceil(len(images) / BATCH)
+    optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    for epoch in range(epochs):
+        network.train()
+        for rows in torch.randperm(len(images)).split(BATCH):
+            loss = F.cross_entropy(logits(images[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        network.eval()
+        yield epoch
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the classifier of the extractor `digits`.")
     parser.add_argument("output", type=Path)
@@ -66,18 +86,7 @@ def main() -> None:
     images, labels = images[HELD_OUT:], labels[HELD_OUT:]
 
     network = Classifier()
-    steps = given.epochs * math.ceil(len(images) / BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    for epoch in range(given.epochs):
-        network.train()
-        for rows in torch.randperm(len(images)).split(BATCH):
-            loss = F.cross_entropy(network(augmented(images[rows]))[1], labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        network.eval()
+    for epoch in fit(network, lambda rows: network(augmented(rows))[1], images, labels, given.epochs):
         with torch.inference_mode():
             accuracy = float((network(held_images)[1].argmax(1) == held_labels).float().mean())
         print(f"epoch {epoch + 1}: held-out accuracy {accuracy:.4f}", flush=True)

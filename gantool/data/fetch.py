@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gantool.data.catalog import FETCHABLE, FetchableSet, cache_folder, is_fetched, pack_folder, packed_shape
 from gantool.data.dataset import check_size
-from gantool.data.download import OTHER_CACHE, check_mirror, download, download_by_npm
+from gantool.data.download import OTHER_CACHE, check_mirror, download
 from gantool.errors import GantoolError
 from gantool.system import locking
 from gantool.system.files import writing
@@ -71,10 +71,7 @@ def fetch(
         if there:
             return folder, False
         for file in wanted.files:
-            if file.package and not mirrors:
-                download_by_npm(file, downloads, progress)
-            else:
-                download(file, mirrors or wanted.mirrors, downloads, progress)
+            download(file, mirrors or wanted.mirrors, downloads, progress)
         progress.note(f"packing {wanted.count:,} images")
         save(_read(wanted, downloads, size or wanted.shape[-1]), folder, replace=True)
         shutil.rmtree(downloads, ignore_errors=True)

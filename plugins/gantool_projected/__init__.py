@@ -8,6 +8,7 @@ its noise: an image is a function of z alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
@@ -34,7 +35,7 @@ class ProjectedConfig(BaseModel, frozen=True, extra="forbid"):
 
 
 def build(config: ProjectedConfig, spec: SampleSpec, recipe: Recipe) -> Game:
-    from dataclasses import replace
+    from gantool_sngan.networks import follow
 
     from gantool.plugin import objectives, two_player
     from gantool_projected.networks import Discriminator, Generator
@@ -48,7 +49,7 @@ def build(config: ProjectedConfig, spec: SampleSpec, recipe: Recipe) -> Game:
         latent_dim=config.latent_dim,
     )
     judge, maker = game.players
-    return replace(game, players=(replace(judge, after_step=discriminator.follow), maker))
+    return replace(game, players=(replace(judge, after_step=lambda: follow(discriminator)), maker))
 
 
 @hookimpl

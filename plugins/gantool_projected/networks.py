@@ -6,10 +6,9 @@ from itertools import pairwise
 
 import gantool_dcgan.networks as dcgan
 import torch
-from gantool_sngan.networks import SpectralNorm
+from gantool_sngan.networks import normalised
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrize import ParametrizationList, register_parametrization
 
 from gantool.metrics.efficientnet import SCALES, load_network
 from gantool.plugin import SampleSpec
@@ -130,7 +129,7 @@ class Mixed(nn.Module):
 
 
 class Judge(nn.Module):
-    """One map (N, channels, S, S) → logit (N, 1): halved to 4×4, then one convolution as wide as the map."""
+    """One map (N, channels, S, S) → logit (N, 1): halved to at most 4×4, then one convolution as wide as the map."""
 
     def __init__(self, channels: int, side: int, width: int) -> None:
         super().__init__()
@@ -140,9 +139,9 @@ class Judge(nn.Module):
             side = side // 2 if halves else side
             after = width * max(2, min(8, 32 // side))  # the paper's widths rise likewise
             convolution = nn.Conv2d(channels, after, *((4, 2, 1) if halves else (3, 1, 1)), bias=False)
-            layers += [_normalised(convolution), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+            layers += [normalised(convolution), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
             channels = after
-        self.layers = nn.Sequential(*layers, _normalised(nn.Conv2d(channels, 1, side, bias=False)))
+        self.layers = nn.Sequential(*layers, normalised(nn.Conv2d(channels, 1, side, bias=False)))
 
     def forward(self, features: Tensor) -> Tensor:
         logit: Tensor = self.layers(features).flatten(1)
@@ -161,14 +160,6 @@ class Discriminator(nn.Module):
             for channels, scale in zip(self.features.channels, (2, 4, 8, 16), strict=True)
         )
 
-    def follow(self) -> None:
-        """After each step of its optimizer: one power iteration a layer."""
-        for layer in self.modules():
-            if isinstance(layer, ParametrizationList):
-                for norm in layer:
-                    assert isinstance(norm, SpectralNorm)
-                    norm.follow(layer.original)
-
     def forward(self, image: Tensor) -> Tensor:
         return torch.cat([judge(one) for judge, one in zip(self.judges, self.features(image), strict=True)], 1)
 
@@ -186,7 +177,3 @@ def _normal(layer: nn.Linear | nn.Conv2d) -> nn.Module:
     """N(0, 0.02) weights, as FastGAN's."""
     dcgan.initialise(layer)
     return layer
-
-
-def _normalised(layer: nn.Conv2d) -> nn.Module:
-    return register_parametrization(layer, "weight", SpectralNorm(layer.weight))

@@ -29,7 +29,7 @@ class SNGANConfig(ObjectiveOptions):
 
 def build(config: SNGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     from gantool.plugin import objectives, two_player
-    from gantool_sngan.networks import Discriminator, Generator
+    from gantool_sngan.networks import Discriminator, Generator, follow
 
     discriminator = Discriminator(spec, config.width, config.max_width)
     game = two_player(
@@ -40,7 +40,7 @@ def build(config: SNGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
         latent_dim=config.latent_dim,
     )
     judge, maker = game.players
-    return replace(game, players=(replace(judge, after_step=discriminator.follow), maker))
+    return replace(game, players=(replace(judge, after_step=lambda: follow(discriminator)), maker))
 
 
 @hookimpl

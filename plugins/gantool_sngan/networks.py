@@ -146,10 +146,23 @@ class SpectralNorm(nn.Module):
             return weight / (self.u @ (weight.flatten(1) @ self.v))
 
 
-def _normalised(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> nn.Module:
-    """The layer with its weight normalised. Initialised first: what is set later is not what is divided."""
-    initialise(layer, gain)
+def normalised(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+    """The layer with its weight normalised. Initialise it first: what is set later is not what is divided."""
     return register_parametrization(layer, "weight", SpectralNorm(layer.weight))
+
+
+def follow(network: nn.Module) -> None:
+    """After each step of its optimizer: one power iteration for each normalised layer of the network."""
+    for layer in network.modules():
+        if isinstance(layer, ParametrizationList):
+            for norm in layer:
+                assert isinstance(norm, SpectralNorm)
+                norm.follow(layer.original)
+
+
+def _normalised(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> nn.Module:
+    initialise(layer, gain)
+    return normalised(layer)
 
 
 class Discriminator(nn.Module):
@@ -166,14 +179,6 @@ class Discriminator(nn.Module):
             nn.ReLU(),
         )
         self.last = _normalised(nn.Linear(channels[-1], 1))
-
-    def follow(self) -> None:
-        """After each step of its optimizer: one power iteration a layer."""
-        for layer in self.modules():
-            if isinstance(layer, ParametrizationList):
-                for norm in layer:
-                    assert isinstance(norm, SpectralNorm)
-                    norm.follow(layer.original)
 
     def forward(self, image: Tensor) -> Tensor:
         logit: Tensor = self.last(self.blocks(image).sum((2, 3))).squeeze(1)

@@ -59,7 +59,8 @@ def draw(svg: str, size: int) -> np.ndarray:
 def _drawings(path: Path) -> Iterator[tuple[int, str]]:
     """(number of the group, SVG) of each emoji. Only the groups that all packages have are read."""
     try:
-        icons, groups = _read(path, "icons.json"), _read(path, "metadata.json")["categories"]
+        with tarfile.open(path, "r:gz") as archive:
+            icons, groups = _read(archive, "icons.json"), _read(archive, "metadata.json")["categories"]
         for name, members in groups.items():
             group = name if name in GROUPS else name.replace(" ", " & ", 1)  # one package drops the "&"
             if group not in GROUPS:
@@ -76,10 +77,9 @@ def _drawings(path: Path) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-def _read(path: Path, name: str) -> dict[str, Any]:
-    with tarfile.open(path, "r:gz") as archive:
-        content = archive.extractfile(f"package/{name}")
-        text = content.read(_MAX_JSON + 1) if content else b""
+def _read(archive: tarfile.TarFile, name: str) -> dict[str, Any]:
+    content = archive.extractfile(f"package/{name}")
+    text = content.read(_MAX_JSON + 1) if content else b""
     if len(text) > _MAX_JSON:
         raise ValueError(f"{name} has more than {_MAX_JSON:,} bytes")
     found: dict[str, Any] = json.loads(text)
