@@ -154,6 +154,8 @@ def draw_from(source: Source, seed: int, device: torch.device, class_counts: Seq
         for item in source.inputs:
             if item.distribution == "label":
                 drawn[item.name] = labels_of(index, item.classes, class_counts)
+            elif item.distribution == "value":
+                drawn[item.name] = np.full(count, item.default, np.float32)
             elif item.distribution == "data":
                 drawn[item.name] = source.rows(item, start + count)[start:]
         made: torch.Tensor = generator(*(torch.from_numpy(drawn[item.name]).to(device) for item in source.inputs))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,22 +32,29 @@ SEEDED = ("onnx-seeded", "torchscript-seeded")
 PRECISIONS = ("float32", "half-weights", "half", "int8")
 MAX_BATCH = 65_536
 MAX_GOLDEN = 1024  # golden images of a file: a damaged count must not become hours of work
+MAX_VALUE = 1e30  # of a value's bounds: float32 holds it
 MAX_LISTED = 20  # classes that a message lists
 MAX_LISTED_CHARACTERS = 400
 _DTYPES = ("float32", "int64", "uint8")
 _LAYOUTS = ("CHW", "HWC", "C…")
-_DISTRIBUTIONS = ("normal", "label", "data", "seed", "index")
+_DISTRIBUTIONS = ("normal", "label", "data", "value", "seed", "index")
 
 
 @dataclass(frozen=True)
 class InputInfo:
-    """One input without its batch axis. `distribution`: normal, label, data; seed and index in a seeded file."""
+    """One input without its batch axis. `distribution`: normal, label, data, value; seed and index in a seeded file.
+
+    `default`, `low` and `high`: of a value.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     distribution: str
     classes: int = 0
+    default: float = 0.0
+    low: float = 0.0
+    high: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,11 @@ class Manifest:
         return next((item for item in self.inputs if item.distribution == distribution), None)
 
     @property
+    def values(self) -> tuple[InputInfo, ...]:
+        """The inputs that are values: numbers by which a user changes samples."""
+        return tuple(item for item in self.inputs if item.distribution == "value")
+
+    @property
     def classes(self) -> int:
         """The number of classes of a conditional generator; 0: it takes no label."""
         label = self.input("label")
@@ -148,6 +160,37 @@ class Manifest:
         if len(names) > MAX_LISTED:
             shown.append(f"… {last} {excerpt(names[-1], 40)}")
         return excerpt(", ".join(shown), MAX_LISTED_CHARACTERS)
+
+    def list_values(self) -> str:
+        """The values for people: `its values are truncation (0 to 1)`."""
+        listed = ", ".join(f"{item.name} ({item.low:g} to {item.high:g})" for item in self.values)
+        return excerpt(f"its values are {listed}", MAX_LISTED_CHARACTERS) if listed else "it has none"
+
+    def parse_values(self, given: Sequence[str], origin: object) -> dict[str, float]:
+        """The values in texts such as `truncation=0.7`. `origin`: the file, for the error.
+
+        ArgumentError for another form, an unknown name, and a number out of its bounds.
+        """
+        items = {item.name: item for item in self.values}
+        values = {}
+        for text in given:
+            name, _, number = text.rpartition("=")
+            try:
+                value = float(number)
+            except ValueError:
+                name = ""
+            if not name:
+                raise ArgumentError(
+                    f"{excerpt(text)!r} gives no value.", "Give a name and a number: --value NAME=NUMBER"
+                )
+            if name not in items:
+                raise ArgumentError(f"{origin} takes no value {excerpt(name)!r}: {self.list_values()}.")
+            if not items[name].low <= value <= items[name].high:
+                raise ArgumentError(
+                    f"{excerpt(name)} is {excerpt(number)}: it goes from {items[name].low:g} to {items[name].high:g}."
+                )
+            values[name] = value
+        return values
 
     def _numbers_are_names(self) -> bool:
         names = self.class_names
@@ -273,7 +316,20 @@ def _input(read: _Reader) -> InputInfo:
         dtype=read.choice("dtype", _DTYPES),
         distribution=read.choice("distribution", _DISTRIBUTIONS),
         classes=read.get("classes", int),
+        **_bounds(read),
     )
+
+
+def _bounds(read: _Reader) -> dict[str, float]:
+    """Default, low and high of a value; {} for another input, and in files from before there were values."""
+    if read.value.get("distribution") != "value":
+        return {}
+    default, low, high = (read.number(name) for name in ("default", "low", "high"))
+    if read.value.get("shape") != [] or read.value.get("dtype") != "float32":
+        raise read.wrong("shape", "[] and the dtype float32, for a value,")
+    if not low <= default <= high or low == high:
+        raise read.wrong("default", "a number between low and high")
+    return {"default": default, "low": low, "high": high}
 
 
 def _output(read: _Reader) -> OutputInfo:
@@ -326,6 +382,12 @@ class _Reader:
 
     def optional(self, name: str, kind: type[T]) -> T | None:
         return None if self.value.get(name) is None else self.get(name, kind)
+
+    def number(self, name: str) -> float:
+        value = self.value.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < MAX_VALUE:
+            raise self.wrong(name, "a number")
+        return float(value)
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         value = self.get(name, str)

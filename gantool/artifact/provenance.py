@@ -8,7 +8,8 @@ as in ISO 16684-1). The text names the model and the seed, enough to make the pi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -34,7 +35,7 @@ class Provenance:
     """Where generated images come from: the model, and images `first … first+count-1` of `seed` if there is one.
 
     `label`: the class of all images; `labels`: the classes they have in turn. `composite`: the picture also shows real
-    samples. Empty texts and None are not written.
+    samples. `values`: those of the generator that were given, by name. Empty texts and None are not written.
     """
 
     architecture: str
@@ -49,13 +50,14 @@ class Provenance:
     licence: str = ""
     composite: bool = False
     labels: tuple[int, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> str:
-        """ASCII on one line: software, architecture, run, step, seed, first, count, label, labels, data {…}."""
+        """ASCII on one line: software, architecture, run, step, seed, first, count, label, labels, values, data {…}."""
         data = {"name": self.data, "fingerprint": self.fingerprint, "licence": self.licence}
         about: dict[str, Any] = {"software": SOFTWARE, "architecture": self.architecture, "run": self.run}
         about |= {name: getattr(self, name) for name in ("step", "seed", "first", "count", "label")}
-        about["labels"] = list(self.labels) or None
+        about["labels"], about["values"] = list(self.labels) or None, dict(self.values) or None
         about["data"] = {name: text for name, text in data.items() if text} or None
         return json.dumps({name: value for name, value in about.items() if value not in ("", None)})
 
@@ -71,6 +73,7 @@ class Provenance:
         parts.append(f"made by {self.architecture or 'a model'}" + (f" at step {self.step}" if self.step else ""))
         if self.data:
             parts.append(f"trained on {self.data}" + (f" ({self.licence})" if self.licence else ""))
+        parts += [f"{name} {value:g}" for name, value in self.values.items()]
         return printable(", ".join(parts)) + "."
 
 

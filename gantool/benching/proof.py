@@ -94,7 +94,9 @@ def maker(generator: Generator, seed: int, first: int, count: int) -> Callable[[
 
 
 def _data(item: InputInfo, seed: int, index: np.ndarray) -> np.ndarray:
-    """Labels in turn, or noise that depends on (seed, index) alone."""
+    """Labels in turn, a value's default, or noise that depends on (seed, index) alone."""
+    if item.distribution == "value":
+        return np.full(len(index), item.default, np.float32)
     if item.dtype == "int64":
         labels = (index % max(1, item.classes)).reshape(-1, *[1] * len(item.shape))
         return np.broadcast_to(labels, (len(index), *item.shape))

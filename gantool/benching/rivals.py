@@ -259,6 +259,7 @@ def _through_torch(way: str, path: Path, file: Path | None, device: str) -> Make
         else:
             drawn = {name: torch.randn(count, *shape, device=device) for name, shape in shapes.items()}
         drawn |= {i.name: torch.from_numpy(index % i.classes) for i in inputs if i.distribution == "label"}
+        drawn |= {i.name: torch.full((count,), i.default) for i in inputs if i.distribution == "value"}
         output = module(*(drawn[item.name].to(device) for item in inputs))
         if image:
             output = ((output.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -41,6 +41,14 @@ def command(
             "has a row for each. Default: all, in a grid 16 at most.",
         ),
     ] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="A value of the generator, such as truncation=0.7; gantool inspect lists them. May be given again.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", help="A .png (a grid), a .npz (an array), or a folder (a PNG for each image)."),
@@ -101,6 +109,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.", rich_help_panel=SHARDS)] = False,
 ) -> None:
     """Make images: a grid, a folder of PNGs, an .npz, or with --count very many in shards."""
+    from gantool.artifact import onnxfile
     from gantool.run.exports import find_artifact
 
     if count is None:
@@ -108,12 +117,12 @@ def command(
             "out": out, "format": format, "shard-size": shard_size, "workers": workers, "engine": engine,
             "address": address, "gather": gather, "verify": verify or None, "json": as_json or None,
         }  # fmt: skip
-        for name, value in of_shards.items():
-            if value is not None:
+        for name, given in of_shards.items():
+            if given is not None:
                 raise GantoolError(f"--{name} is for shards.", "Say how many images with --count instead of -n.")
         path = find_artifact(source, runs)
         _classes(label, path, runs)
-        _generate(path, n, seed, first, label, output, provider, threads, provenance)
+        _generate(path, n, seed, first, label, value or [], output, provider, threads, provenance)
         return
     for name, flag, instead in (("n", "-n", "--count"), ("output", "-o", "--out")):
         origin = context.get_parameter_source(name)
@@ -121,15 +130,16 @@ def command(
             raise GantoolError(f"{flag} is not for shards.", f"Use {instead} instead, or leave --count out.")
     if threads is not None:
         raise GantoolError("--threads is not for shards: each worker has one.", f"Add --workers {threads} instead.")
-    for flag, value in (("--address", address), ("--gather", gather)):
-        if value is not None and engine != "ray":
+    for flag, given in (("--address", address), ("--gather", gather)):
+        if given is not None and engine != "ray":
             raise GantoolError(f"{flag} is for the engine ray.", "Add --engine ray.")
     from gantool.shards import SHARD_SIZE
 
     path = find_artifact(source, runs)
+    values = onnxfile.read_manifest(path).parse_values(value, path) if value else {}
     options = {
         "count": count, "seed": seed, "first": first, "format": format or "npy", "shard_size": shard_size or SHARD_SIZE,
-        "labels": _classes(label, path, runs), "provider": provider, "provenance": provenance,
+        "labels": _classes(label, path, runs), "values": values, "provider": provider, "provenance": provenance,
         "engine": engine or "local", "workers": workers, "address": address, "gather": gather, "verify": verify,
     }  # fmt: skip
     _generate_shards(path, out or Path("shards"), as_json, options)
@@ -141,6 +151,7 @@ def _generate(
     seed: int,
     first: int,
     label: str | None,
+    value: list[str],
     output: Path,
     provider: str,
     threads: int | None,
@@ -159,6 +170,7 @@ def _generate(
             seed=seed,
             first=first,
             label=label,
+            values=generator.manifest.parse_values(value, path),
             provenance=provenance,
             on_progress=lambda done, total: bar.update(done, total=total),
         )

@@ -12,7 +12,7 @@ from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
     from gantool.artifact.inspection import Inspection
-    from gantool.artifact.manifest import Manifest
+    from gantool.artifact.manifest import InputInfo, Manifest
 
 
 def command(
@@ -72,7 +72,7 @@ def _show(found: Inspection) -> None:
         ["trained", run],
         ["data", f"{data.get('name')}, {data.get('count')} samples, fingerprint {str(data.get('fingerprint'))[:12]}…"],
         ["licence of the data", m.licence or "not stated"],
-        *([f"input {i.name}", f"{i.dtype} {_sides(i.shape)}, {i.distribution}"] for i in m.inputs),
+        *([f"input {i.name}", f"{i.dtype} {_sides(i.shape)}, {i.distribution}{_bounds(i)}"] for i in m.inputs),
         [f"output {m.output.name}", f"{m.output.dtype} {_sides(m.output.shape)}, {m.output.layout}"],
         ["latents", _latents(m)],
         *([["classes", f"{classes}: {m.list_classes()}"]] if classes else []),
@@ -97,6 +97,10 @@ def _show(found: Inspection) -> None:
 def _latents(m: Manifest) -> str:
     sizes = ", ".join(f"{i.name} {_sides(i.shape)}" for i in m.latents)
     return f"{sizes}, standard normal, from a seed by {m.rng}" if m.latents else "none"
+
+
+def _bounds(item: InputInfo) -> str:
+    return f" from {item.low:g} to {item.high:g}, default {item.default:g}" if item.distribution == "value" else ""
 
 
 def _sides(shape: tuple[int, ...]) -> str:

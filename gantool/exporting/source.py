@@ -196,7 +196,9 @@ def from_game(
 def _about(
     game: Game, architecture: dict[str, object], training: dict[str, object], data: dict[str, object], licence: str
 ) -> Manifest:
-    inputs = tuple(InputInfo(i.name, i.shape, i.dtype, i.distribution, i.classes) for i in game.inputs)
+    inputs = tuple(
+        InputInfo(i.name, i.shape, i.dtype, i.distribution, i.classes, i.default, i.low, i.high) for i in game.inputs
+    )
     return Manifest(
         kind="onnx",
         gantool=__version__,

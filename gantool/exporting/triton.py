@@ -159,15 +159,17 @@ def _model(plain: Path, manifest: Manifest) -> tuple[onnx.ModelProto, list[Tenso
     model = seeded_model(onnx.load(str(plain)), [(i.name, i.shape) for i in manifest.latents], image, per_row=True)
     for axis, side in enumerate(output.shape, start=1):
         model.graph.output[0].type.tensor_type.shape.dim[axis].dim_value = side
-    _widen_labels(model)
+    _widen_rows(model)
     fields = ("gantool", "architecture", "training", "data", "licence", "rng", "precision", "weights_sha256")
     origin = {name: value for name, value in asdict(manifest).items() if name in fields}
     helper.set_model_props(model, {PROVENANCE: json.dumps(origin, allow_nan=False)})
     onnx.checker.check_model(model, full_check=True)
-    return model, [Tensor(value.name, "int64", (1,)) for value in model.graph.input], output
+    values = {item.name for item in manifest.values}
+    inputs = [Tensor(v.name, "float32" if v.name in values else "int64", (1,)) for v in model.graph.input]
+    return model, inputs, output
 
 
-def _widen_labels(model: onnx.ModelProto) -> None:
+def _widen_rows(model: onnx.ModelProto) -> None:
     """Give inputs (batch,) a second axis of 1: Triton knows no row without one."""
     graph = model.graph
     for value in [v for v in graph.input if len(v.type.tensor_type.shape.dim) == 1]:
@@ -185,15 +187,16 @@ def _check_rows(name: str, data: bytes, plain: Path, manifest: Manifest) -> Chec
     """Rows of different seeds in one run, as Triton joins them, against the file's own samples of each seed alone."""
     seeds = np.array([0, 7, -1, 2**40 + 7, 0, 7, -1, 2**40 + 7], np.int64)
     index = np.array([0, 3, 2**47 - 1, 5, 1, 0, 70_000, 6], np.int64)
-    labels = {i.name: np.arange(8) % i.classes for i in manifest.inputs if i.distribution == "label"}
-    rows = {name: array[:, None] for name, array in {SEED: seeds, INDEX: index, **labels}.items()}
+    others = {i.name: np.arange(8) % i.classes for i in manifest.inputs if i.distribution == "label"}
+    others |= {i.name: np.linspace(i.low, i.high, 8, dtype=np.float32) for i in manifest.values}
+    rows = {name: array[:, None] for name, array in {SEED: seeds, INDEX: index, **others}.items()}
     made = open_session(data, plain).run(None, rows)[0]
     generator = Generator(plain)
     shapes = {i.name: i.shape for i in manifest.latents}
     alone = []
     for i in range(8):
         drawn = latents.draw(shapes, int(seeds[i]), index[i : i + 1])
-        alone.append(generator.run(drawn | {name: label[i : i + 1] for name, label in labels.items()}))
+        alone.append(generator.run(drawn | {name: array[i : i + 1] for name, array in others.items()}))
     wanted = np.concatenate(alone)
     if manifest.output.layout == "CHW":
         levels = np.abs(made.astype(int) - latents.pixels(wanted).astype(int)).max()
@@ -234,6 +237,8 @@ def _readme(repository: Path, name: str, inputs: Sequence[Tensor], output: Tenso
     mount = f'"$PWD/{place}:/models"' if _NAME.fullmatch(place) else f'"$PWD"/{shlex.quote(place)}:/models'
     classes = {i.name: i.classes for i in manifest.inputs if i.distribution == "label"}
     feeds = {SEED: "seed", INDEX: "index", **{label: f"index % {count}" for label, count in classes.items()}}
+    feeds |= {i.name: f"np.full((16, 1), {i.default:g}, np.float32)" for i in manifest.values}
+    values = "".join(f" `{markdown(i.name)}` is float32 (rows, 1), {i.low:g} to {i.high:g}." for i in manifest.values)
     fed = ", ".join(f"{json.dumps(t.name)}: {feeds[t.name]}" for t in inputs)
     shape = ", ".join(map(str, output.shape))
     origin = {
@@ -255,7 +260,7 @@ docker run --rm --gpus all -p8000:8000 -p8001:8001 -v {mount} \\
 ```
 
 `{name}` makes image `index` of `seed`, both int64 (rows, 1){", as are labels" if classes else ""}. Each row has
-its own; Triton joins requests up to {MAX_BATCH_SIZE} rows, and no image depends on those beside it.
+its own; Triton joins requests up to {MAX_BATCH_SIZE} rows, and no image depends on those beside it.{values}
 A client (`pip install "tritonclient[http]"`):
 
 ```python
@@ -266,8 +271,8 @@ client = http.InferenceServerClient("localhost:8000")
 seed, index = np.full((16, 1), 7), np.arange(16).reshape(16, 1)  # images 0 to 15 of seed 7
 inputs = []
 for name, values in {{{fed}}}.items():
-    item = http.InferInput(name, list(values.shape), "INT64")
-    item.set_data_from_numpy(values.astype(np.int64))
+    item = http.InferInput(name, list(values.shape), "FP32" if values.dtype == np.float32 else "INT64")
+    item.set_data_from_numpy(values)
     inputs.append(item)
 images = client.infer({json.dumps(name)}, inputs).as_numpy({json.dumps(output.name)})  # {output.dtype} (16, {shape})
 ```

@@ -73,17 +73,21 @@ def reference_inputs(
     """Inputs that the checks use: latents of seed 1, labels, `rows(input, count)` for data.
 
     Labels are in turn, so that every class is checked; with `class_counts` as training draws them from such data, which
-    is what BatchNorm's statistics are for.
+    is what BatchNorm's statistics are for. Every other value is its default, those between them are spread evenly.
     """
     normal = {i.name: i.shape for i in inputs if i.distribution == "normal"}
-    drawn = latents.draw(normal, 1, np.arange(count, dtype=np.int64))
+    index = np.arange(count, dtype=np.int64)
+    drawn = latents.draw(normal, 1, index)
     arrays: dict[str, np.ndarray] = {}
     for item in inputs:
         if item.distribution == "normal":
             arrays[item.name] = drawn[item.name]
         elif item.distribution == "label":
             counts = class_counts if item.like_data else ()
-            arrays[item.name] = labels_of(np.arange(count, dtype=np.int64), item.classes, counts)
+            arrays[item.name] = labels_of(index, item.classes, counts)
+        elif item.distribution == "value":
+            spread = item.low + (item.high - item.low) * (index % 8) / 7
+            arrays[item.name] = np.where(index % 2, spread, item.default).astype(np.float32)
         else:
             arrays[item.name] = rows(item, count)
     return arrays

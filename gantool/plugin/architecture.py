@@ -76,22 +76,31 @@ class Input:
     - `data`: rows of the data set's `array`, in the epoch's order. With `label` only rows of that class, which is how
       two unpaired domains are drawn. The `data` inputs of a batch that name the same `label` (or none) get the same
       rows, so paired arrays stay paired.
+    - `value`: float32 (N,), a number from `low` to `high` by which a user changes samples, such as the truncation of
+      StyleGAN. It is `default` while training; the exported file takes one for each sample, and kits show a slider.
     - `progress`: float32 (), the share of the training that is over, for schedules inside a loss; not for a generator.
     """
 
     name: str
     shape: tuple[int, ...]
-    distribution: Literal["normal", "label", "data", "progress"]
+    distribution: Literal["normal", "label", "data", "value", "progress"]
     classes: int = 0
     array: str = "images"
     label: int | None = None
     like_data: bool = False
+    default: float = 0.0
+    low: float = 0.0
+    high: float = 1.0
 
     def __post_init__(self) -> None:
         if self.distribution == "label" and (self.classes < 1 or self.shape != ()):
             raise ValueError(f"input {self.name!r}: a label has shape () and at least one class")
         if self.distribution == "progress" and self.shape != ():
             raise ValueError(f"input {self.name!r}: the progress of a training has shape ()")
+        if self.distribution == "value" and not (
+            self.shape == () and -1e30 < self.low <= self.default <= self.high < 1e30 and self.low < self.high
+        ):
+            raise ValueError(f"input {self.name!r}: a value has shape () and a default between low and high")
 
     @property
     def dtype(self) -> Literal["float32", "int64"]:

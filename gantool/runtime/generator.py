@@ -21,11 +21,13 @@ from gantool.errors import ArgumentError, GantoolError, excerpt, renamed
 from gantool.runtime import scheduling
 from gantool.runtime.inputs import (
     Labels,
+    Values,
     check_digest,
     check_request,
     check_signature,
     graph_input,
     parse_labels,
+    parse_values,
     shape_text,
     whole,
     worst_pixel,
@@ -141,6 +143,7 @@ class Generator:
         output = self.manifest.output
         self._batch, self._row, self._names = self.manifest.batch, output.shape, [output.name]
         self._seeded, self._label = self.manifest.seeded, self.manifest.input("label")
+        self._has_values = bool(self.manifest.values)
         self._image = output.layout in ("HWC", "CHW")
         self._at_once = self.plan(1).rows if self._cores == 1 else scheduling.at_once(self._image_seconds, self._batch)
         self._seeds = {i.name for i in self.manifest.inputs if i.distribution == "seed"}
@@ -167,15 +170,18 @@ class Generator:
         labels: Labels = None,
         *,
         index: ArrayLike | None = None,
+        values: Values | None = None,
     ) -> np.ndarray:
         """Images `first … first+n-1` of `seed`, or those that `index` lists: uint8 (n, H, W, C).
 
         `index`: the numbers of the images in any order, integers (n,), in place of `n` and `first`.
         `labels`: of a conditional generator, one for all images or one each, by number or by the name that the manifest
         has; without them image i has class i mod classes.
+        `values`: name → number, one for all images or one each: the generator's values (`manifest.values`), such as
+        {"truncation": 0.7}; those not given have their defaults.
         Samples that are no images (audio, volumes) come as float32 (n, C, …).
         """
-        return self._sample(n, seed, first, labels, index)
+        return self._sample(n, seed, first, labels, index, values)
 
     @renamed(**_OTHER_NAMES)
     def stream(
@@ -185,6 +191,8 @@ class Generator:
         first: int = 0,
         labels: Labels = None,
         part: int | None = None,
+        *,
+        values: Values | None = None,
     ) -> Iterator[np.ndarray]:
         """The images of `sample`, in order, `part` at a time (default: 64 MB of them): each part (part, H, W, C).
 
@@ -194,21 +202,28 @@ class Generator:
         n, seed, first = check_request(n, seed, first)
         self._drawn_inputs()
         checked = parse_labels(labels, n, self.manifest, self.path)
+        checked_values = parse_values(values, n, self.manifest, self.path)
         if part is None:
             part = max(1, min(MAX_PART, PART_BYTES // (math.prod(self.shape) * (1 if self._image else 4))))
         elif (part := whole("part", part)) < 1:
             raise ArgumentError(f"Parts of {part} images were asked for.", "Give 1 or more.")
-        return self._stream(n, seed, first, checked, part)
+        return self._stream(n, seed, first, checked, part, checked_values)
 
     def _stream(
-        self, n: int, seed: int, first: int, labels: int | np.ndarray | None, part: int
+        self,
+        n: int,
+        seed: int,
+        first: int,
+        labels: int | np.ndarray | None,
+        part: int,
+        values: Mapping[str, float | np.ndarray],
     ) -> Iterator[np.ndarray]:
         stop = threading.Event()
 
         def make(start: int) -> np.ndarray:
             count = min(part, n - start)
-            own = labels[start : start + count] if isinstance(labels, np.ndarray) else labels
-            return self._sample(count, seed, first + start, own, stop=stop)
+            own, own_values = _part(labels, start, start + count), _parts(values, start, start + count)
+            return self._sample(count, seed, first + start, own, values=own_values, stop=stop)
 
         if isinstance(self.session, Bound):  # CUDA graphs are kept by thread: another thread would record them anew
             for start in range(0, n, part):
@@ -234,7 +249,7 @@ class Generator:
             raise GantoolError(f"{self.path} has {len(drawn)} latents: {excerpt(', '.join(drawn), 300) or 'none'}.")
         return next(iter(drawn.values()))
 
-    def from_latents(self, z: np.ndarray, labels: Labels = None) -> np.ndarray:
+    def from_latents(self, z: np.ndarray, labels: Labels = None, values: Values | None = None) -> np.ndarray:
         """Your own latents (n, latent_dim) → float32 (n, C, H, W) in [-1, 1]; `generator.onnx` only."""
         if self.seeded:
             raise GantoolError(
@@ -246,7 +261,9 @@ class Generator:
         item = self.manifest.latents[0]
         array = graph_input(item, z)
         checked = parse_labels(labels, len(array), self.manifest, self.path)
-        return self.run({item.name: array, **self._labels_of(np.arange(len(array)), checked)})
+        checked_values = parse_values(values, len(array), self.manifest, self.path)
+        filled = {name: np.full(len(array), value, np.float32) for name, value in checked_values.items()}
+        return self.run({item.name: array, **self._labels_of(np.arange(len(array)), checked), **filled})
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the graph itself: every input by name, any n → its output (n, …).
@@ -299,6 +316,7 @@ class Generator:
         first: int,
         labels: Labels,
         index: ArrayLike | None = None,
+        values: Values | None = None,
         stop: threading.Event | None = None,
     ) -> np.ndarray:
         """`sample`; calls that have not begun when `stop` is set are left out, and their images are undefined."""
@@ -313,10 +331,11 @@ class Generator:
         if self._shapes is None:
             self._shapes = self._drawn_inputs()
         checked = None if labels is None else parse_labels(labels, n, self.manifest, self.path)
+        numbers = parse_values(values, n, self.manifest, self.path) if self._has_values or values is not None else {}
 
         def call(start: int, end: int, session: ort.InferenceSession, into: np.ndarray | None) -> np.ndarray:
-            own = checked[start:end] if isinstance(checked, np.ndarray) else checked
-            return self._images(seed, rows[start:end], own, session, into)
+            own, own_values = _part(checked, start, end), _parts(numbers, start, end)
+            return self._images(seed, rows[start:end], own, own_values, session, into)
 
         if 0 < n <= self._at_once:
             return call(0, n, self.session, None)
@@ -327,10 +346,11 @@ class Generator:
         seed: int,
         rows: Index,
         labels: int | np.ndarray | None,
+        values: Mapping[str, float | np.ndarray],
         session: ort.InferenceSession,
         into: np.ndarray | None,
     ) -> np.ndarray:
-        """One call: the images `rows` of `seed`, their labels checked."""
+        """One call: the images `rows` of `seed`, their labels and values checked."""
         index = np.arange(rows.start, rows.stop, dtype=np.int64) if isinstance(rows, range) else rows
         if self._shapes:
             feeds: dict[str, Any] = latents.draw(self._shapes, seed, index)
@@ -341,6 +361,8 @@ class Generator:
             feeds = {"seed": latest[1], "index": index}
         if self._label is not None:
             feeds |= self._labels_of(index, labels)
+        for name, value in values.items():
+            feeds[name] = value if isinstance(value, np.ndarray) else np.full(len(index), value, np.float32)
         output = self._run(feeds, len(index), session, into)
         return output if self._seeded or output.ndim != 4 else latents.pixels(output)
 
@@ -431,7 +453,7 @@ class Generator:
     def _drawn_inputs(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the latents to draw, {} for a seeded file; GantoolError when a seed does not give all inputs."""
         shapes = {} if self.seeded else self._latent_shapes()
-        given = ("seed", "index", "normal")
+        given = ("seed", "index", "normal", "value")
         missing = [i.name for i in self.manifest.inputs if i.distribution not in given and i is not self._label]
         if missing:
             raise GantoolError(
@@ -456,3 +478,13 @@ class Generator:
         device = nvml.open_device()
         memory = device.total_mb() if device else None
         return scheduling.device_rows(memory and memory * nvml.MEGABYTE, 4 * math.prod(self.manifest.output.shape))
+
+
+def _part(rows: int | np.ndarray | None, start: int, end: int) -> int | np.ndarray | None:
+    """Of labels for each image, those of some; one label is for all."""
+    return rows[start:end] if isinstance(rows, np.ndarray) else rows
+
+
+def _parts(values: Mapping[str, float | np.ndarray], start: int, end: int) -> Mapping[str, float | np.ndarray]:
+    """As `_part`, of several values."""
+    return {name: value[start:end] if isinstance(value, np.ndarray) else value for name, value in values.items()}

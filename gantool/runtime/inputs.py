@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from gantool.errors import ArgumentError, GantoolError, excerpt
 from gantool.runtime.session import Value, signature
 
 Labels = int | str | Sequence[int | str] | np.ndarray | None
+Values = Mapping[str, float | Sequence[float] | np.ndarray]
 
 MAX_SIDES = 8
 MAX_ELEMENTS = 2**31  # of one row of an input, or of one sample
@@ -59,6 +60,8 @@ def graph_input(item: InputInfo, given: Any) -> np.ndarray:
         raise ArgumentError(f"{item.name} is {array.dtype} {array.shape}; wanted: {item.dtype} ({wanted}).", hint)
     if item.distribution == "label":
         check_labels(array, item.classes)
+    elif item.distribution == "value":
+        check_bounds(array, item)
     elif item.distribution == "index":
         latents.check_index(array)
     elif item.distribution == "seed":
@@ -91,6 +94,32 @@ def check_labels(labels: np.ndarray, classes: int) -> None:
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         wrong = labels[(labels < 0) | (labels >= classes)].flat[0]
         raise ArgumentError(f"There is no class {wrong}: the labels of {classes} classes are 0 to {classes - 1}.")
+
+
+def parse_values(given: Values | None, count: int, manifest: Manifest, origin: Path) -> dict[str, float | np.ndarray]:
+    """All values of a generator by name, the defaults of those not given: a number, or float32 (count,).
+
+    ArgumentError for a name that it does not have, another number of them, or one out of its bounds.
+    """
+    named = {item.name: item for item in manifest.values}
+    values: dict[str, float | np.ndarray] = {name: item.default for name, item in named.items()}
+    for name, value in (given or {}).items():
+        if name not in named:
+            raise ArgumentError(f"{origin} takes no value {excerpt(name)!r}: {manifest.list_values()}.")
+        array = np.asarray(value)
+        if array.shape not in ((), (count,)) or array.dtype.kind not in "fiu":
+            raise ArgumentError(f"{name} is {array.dtype} {array.shape}; wanted: one number, or {count}.")
+        check_bounds(array, named[name])
+        values[name] = array.astype(np.float32) if array.shape else float(array)
+    return values
+
+
+def check_bounds(values: np.ndarray, item: InputInfo) -> None:
+    # as float32, in which files hold them: 0.1 may be less than the 0.1 of a bound
+    values, low, high = values.astype(np.float32), np.float32(item.low), np.float32(item.high)
+    wrong = values[~((values >= low) & (values <= high))]
+    if wrong.size:
+        raise ArgumentError(f"{excerpt(item.name)} is {wrong.flat[0]:g}: it goes from {item.low:g} to {item.high:g}.")
 
 
 def check_signature(session: ort.InferenceSession, path: Path, manifest: Manifest) -> None:

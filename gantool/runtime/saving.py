@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ MAX_ARRAY = 8 * 10**9  # bytes
 class Request:
     """Images `first … first+n-1` of `seed`; image i has the class labels[i % len(labels)], or none when that is empty.
 
-    `rows` of a grid: one for each of `labels`, or 1: as square as possible.
+    `rows` of a grid: one for each of `labels`, or 1: as square as possible. `values`: those of the generator.
     """
 
     n: int
@@ -32,6 +32,7 @@ class Request:
     first: int
     labels: Sequence[int]
     rows: int = 1
+    values: Mapping[str, float] = field(default_factory=dict)
 
     def classes(self, first: int, count: int) -> list[int] | None:
         """The classes of images `first … first+count-1`."""
@@ -46,6 +47,7 @@ def save(
     seed: int = 0,
     first: int = 0,
     label: str | None = None,
+    values: Mapping[str, float] | None = None,
     provenance: bool = True,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Request:
@@ -54,8 +56,8 @@ def save(
     The suffix of `output` decides: .png (a grid), .npz (arrays images, seed, first and labels, which `--data` reads
     again), none (a folder with a PNG for each image). `n`: 64 by default; for a grid of several classes, 8 for each
     class or more. `label`: classes by number or name, `7`, `cat` or `3,5`, which are cycled over the images; by default
-    all classes, of a grid the first 16. `provenance`: the files say which model made them. `on_progress` is called with
-    the images done and all.
+    all classes, of a grid the first 16. `values`: as `Generator.sample` takes them, a number each. `provenance`: the
+    files say which model made them. `on_progress` is called with the images done and all.
 
     GantoolError: the file makes no images, there is no such class, there are too many images, or `output` can't be
     written.
@@ -66,6 +68,7 @@ def save(
     if suffix not in ("", ".png", ".npz"):
         raise GantoolError(f"Images can't be written as {output.name!r}.", "Name a .png, a .npz or a folder.")
     request = _request(generator, n, seed, first, label, grid=suffix == ".png")
+    request = replace(request, values=values or {})
     if suffix == ".png" and request.n > MAX_GRID:
         raise GantoolError(
             f"A grid of {request.n} images is too large to look at.", "Write a folder or a .npz: -o images.npz"
@@ -76,7 +79,7 @@ def save(
         raise GantoolError(
             f"{path} makes images of {generator.shape[2]} channels.", "Write them to a .npz: -o images.npz"
         )
-    about = _with_classes(of(manifest, seed, first, request.n), request, manifest) if provenance else None
+    about = _with_choices(of(manifest, seed, first, request.n), request, manifest) if provenance else None
     with writing(output, "Name another with -o."):
         if suffix == "":
             _write_folder(generator, request, output, about, on_progress)
@@ -102,8 +105,9 @@ def _request(generator: Generator, n: int | None, seed: int, first: int, label: 
     return Request(n, seed, first, labels, len(labels) if n > len(labels) else 1)
 
 
-def _with_classes(about: Provenance, request: Request, manifest: Any) -> Provenance:
-    """Add the classes, unless they are those that each image has by default."""
+def _with_choices(about: Provenance, request: Request, manifest: Any) -> Provenance:
+    """Add the values, and the classes unless they are those that each image has by default."""
+    about = replace(about, values=request.values)
     if len(request.labels) == 1:
         return replace(about, label=request.labels[0])
     default = request.labels == range(manifest.classes)
@@ -113,7 +117,7 @@ def _with_classes(about: Provenance, request: Request, manifest: Any) -> Provena
 def _batches(generator: Generator, request: Request, on_progress: Callable[[int, int], object]) -> Iterator[np.ndarray]:
     for start in range(0, request.n, BATCH):
         first, count = request.first + start, min(BATCH, request.n - start)
-        yield generator.sample(count, request.seed, first, request.classes(first, count))
+        yield generator.sample(count, request.seed, first, request.classes(first, count), values=request.values)
         on_progress(start + count, request.n)
 
 

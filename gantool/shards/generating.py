@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,7 @@ def generate(
     format: str = "npy",
     shard_size: int = SHARD_SIZE,
     labels: Sequence[int] | None = None,
+    values: Mapping[str, float] | None = None,
     provider: str = "cpu",
     provenance: bool = True,
     engine: str = "local",
@@ -95,14 +96,16 @@ def generate(
     The bytes of the files do not depend on the engine or the number of workers. Called again with the same arguments,
     it makes what is missing; `verify` compares the SHA-256 of the files that are there.
     `format`: npy (uint8 arrays (n, H, W, C)), png-tar or parquet (see gantool.shards.formats). `labels`: image i has
-    the class labels[i % len(labels)]; None: i % classes. `workers`: processes, or Ray's actors; None: one for each core
-    or GPU. `address`: of a Ray cluster. `gather`: whether its machines send their shards here; None: those that do not
-    share the folder `out`. As with multiprocessing, a script that calls this must guard its main part.
+    the class labels[i % len(labels)]; None: i % classes. `values`: as `Generator.sample` takes them, a number each.
+    `workers`: processes, or Ray's actors; None: one for each core or GPU. `address`: of a Ray cluster. `gather`:
+    whether its machines send their shards here; None: those that do not share the folder `out`. As with
+    multiprocessing, a script that calls this must guard its main part.
 
     GantoolError: an argument is wrong or does not fit the file; `out` is not writable or holds the shards of another
     call; a shard lost its worker too often.
     """
     from gantool.artifact import onnxfile
+    from gantool.runtime.inputs import parse_values
     from gantool.runtime.session import PROVIDERS
     from gantool.shards import folder
 
@@ -126,8 +129,10 @@ def generate(
         provider=provider,
         provenance=provenance,
         versions=versions(format),
+        values=dict(values or {}),
     )
     plan.check()
+    parse_values(values, 1, manifest, artifact)  # refuses what is none
     with folder.opened(out, plan, _about(manifest, plan), verify) as there:
         todo = there.unfinished()
         missing = sum(shard.count for shard in todo)

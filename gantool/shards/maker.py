@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +60,9 @@ class Maker:
 
         path = self.out / shard.name
         manifest = self.generator.manifest
-        origin = provenance.of(manifest, self.plan.seed, shard.first) if self.plan.provenance else None
+        origin = None
+        if self.plan.provenance:
+            origin = replace(provenance.of(manifest, self.plan.seed, shard.first), values=self.plan.values)
         try:
             with files.replacing(path) as temporary:
                 formats.write(temporary, self.plan, shard, self._parts(shard, on_part), origin)
@@ -71,7 +74,8 @@ class Maker:
     def _parts(self, shard: Shard, on_part: Callable[[int], object]) -> Parts:
         for first, count in self.plan.parts(shard):
             labels = self.plan.labels_of(first, count)
-            yield first, self.generator.sample(count, self.plan.seed, first, labels), labels
+            images = self.generator.sample(count, self.plan.seed, first, labels, values=self.plan.values)
+            yield first, images, labels
             on_part(first + count - shard.first)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -37,7 +37,8 @@ class Plan:
     """Everything that the bytes of the shards depend on: no path, no number of workers.
 
     `manifest_sha256`: of the artifact's manifest, which includes the digest of its graph. `shape`: of an image,
-    (H, W, C). `labels`: image i has class `labels[i % len(labels)]`; empty for a generator without classes.
+    (H, W, C). `labels`: image i has class `labels[i % len(labels)]`; empty for a generator without classes. `values`:
+    those of the generator that were given, by name.
     """
 
     manifest_sha256: str
@@ -51,6 +52,7 @@ class Plan:
     provider: str
     provenance: bool
     versions: dict[str, str]
+    values: dict[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
         """GantoolError for images that do not exist and formats that can't hold them."""

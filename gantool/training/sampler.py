@@ -105,7 +105,7 @@ class Sampler:
         return batch
 
     def noise(self, item: Input, count: int, generator: torch.Generator) -> Tensor:
-        """A `normal` or `label` input (count, *shape) from `generator`."""
+        """A `normal`, `label` or `value` input (count, *shape), drawn from `generator`."""
         return noise(item, count, generator, self.device, self._class_ends)
 
     def first(self, item: Input, count: int) -> Tensor:
@@ -257,10 +257,12 @@ def normalised(samples: Tensor) -> Tensor:
 def noise(
     item: Input, count: int, generator: torch.Generator, device: torch.device, ends: Tensor | None = None
 ) -> Tensor:
-    """A `normal` or `label` input (count, *shape) from `generator`.
+    """A `normal`, `label` or `value` input (count, *shape), drawn from `generator`; of a value, its default.
 
     `ends`: the `class_ends` of the data, for a label that is `like_data`; None: the data has no labels.
     """
+    if item.distribution == "value":
+        return torch.full((count,), item.default, device=device)
     if item.distribution != "label":
         return torch.randn(count, *item.shape, generator=generator, device=device)
     if not item.like_data or ends is None:

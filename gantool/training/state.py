@@ -175,6 +175,8 @@ class State:
                 shares = labels_of(index, item.classes, self.sampler.class_counts)
                 labels = np.resize(classes, count) % item.classes if classes else shares
                 inputs.append(torch.from_numpy(labels).to(self.device))
+            elif item.distribution == "value":
+                inputs.append(torch.full((count,), item.default, device=self.device))
             else:
                 inputs.append(self.sampler.first(item, count))
         return inputs

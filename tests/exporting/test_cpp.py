@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
-from support.exports import Conditional, Z, source, source_of
+from support.exports import dimmed, source, source_of
 from torch import nn
 from torch.utils import cpp_extension
 
@@ -23,7 +23,6 @@ from gantool import exporting
 from gantool.artifact import inspection, manifest, provenance
 from gantool.exporting.app import kit, readme
 from gantool.exporting.torch_files import torchscript
-from gantool.plugin.architecture import Input
 from gantool.runtime import Generator
 
 SOURCES = Path(exporting.__file__).parent / "app" / "templates" / "cpp"
@@ -60,7 +59,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, sources: Path) -> Path:
 
 
 def exported(name: str, folder: Path) -> Path:
-    made = source(Conditional(), Z, Input("label", (), "label", 3)) if name == "conditional" else source_of(name, 28)
+    made = dimmed() if name == "conditional" else source_of(name, 28)
     exporting.write(made, ["onnx", "torchscript-seeded"], folder)
     return folder
 
@@ -125,6 +124,15 @@ def test_labels(program: Path, conditional: Path, tmp_path: Path) -> None:
     assert_near(np.fromfile(out, np.uint8).reshape(wanted.shape), wanted)
 
 
+def test_values(program: Path, conditional: Path, tmp_path: Path) -> None:
+    out = tmp_path / "images.png"
+    assert run(program, conditional, "--count", 1, "--label", 2, "--value", "light=0.25", "-o", out).returncode == 0
+    wanted = Generator(conditional.with_name("generator.onnx")).sample(1, labels=2, values={"light": 0.25})
+    with Image.open(out) as picture:
+        assert_near(np.asarray(picture)[None, ..., None], wanted)
+        assert json.loads(picture.text["gantool"])["values"] == {"light": 0.25}
+
+
 @pytest.mark.parametrize("ending", ["png", "pgm"])
 def test_pictures(program: Path, conditional: Path, tmp_path: Path, ending: str) -> None:
     shutil.copyfile(conditional, tmp_path / FILE)  # found where the program runs
@@ -178,6 +186,10 @@ def test_colours(program: Path, tmp_path: Path, ending: str) -> None:
         (["--first", str(2**47)], 1, "they run from 0 to 2**47 - 1"),
         (["--first", "-1"], 1, "they run from 0 to 2**47 - 1"),
         (["--label", "3"], 1, "label 3 is not one of 0 to 2"),
+        (["--value", "light"], 2, "--value takes NAME=NUMBER, not 'light'"),
+        (["--value", "light=1x"], 2, "--value takes NAME=NUMBER, not 'light=1x'"),
+        (["--value", "light=2"], 1, "light is 2.000000: it goes from -0.500000 to 1.500000"),
+        (["--value", "dark=1"], 1, "this generator takes no value dark"),
         (["-o", "missing/grid.png"], 1, "can't write missing/grid.png"),
         (["-o", "grid.gif"], 1, "can't be written as '.gif'"),
     ],

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import hosts
-from support.exports import Conditional, Z, source, source_of
+from support.exports import Conditional, Z, dimmed, source, source_of
 
 from gantool import __version__, exporting
 from gantool.artifact import inspection, provenance
@@ -53,6 +53,7 @@ def kits(
     sources = {
         "dcgan": source_of("dcgan", 16, width=4, max_width=8, latent_dim=5),
         "label": dataclasses.replace(conditional, about=about),
+        "value": dimmed(),
     }
     folder = tmp_path_factory.mktemp("kits")
     made = {"trained": exported_run.export, "colour": tiny_export(3, 8, 6)}
@@ -294,10 +295,11 @@ PICTURE = {
 }
 
 
-def pasted(language: str, seed: int, first: int, label: int | None) -> str:
+def pasted(language: str, seed: int, first: int, label: int | None, values: dict[str, float] | None = None) -> str:
     """The code that the playground shows of an image, and a line that writes its bytes to made.bin."""
     code = (Path(playground.ASSETS).parent / "templates" / "playground" / "code.js").read_text(encoding="utf-8")
-    call = f"codeFor({language!r}, {str(seed)!r}, {first}, {json.dumps(label)})"
+    given = f"Object.entries({json.dumps(values or {})})"
+    call = f"codeFor({language!r}, {str(seed)!r}, {first}, {json.dumps(label)}, {given})"
     script = f"const LABEL = {{ classes: 3 }};{code};process.stdout.write({call});"
     done = subprocess.run([hosts.node(), "-e", script], capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
@@ -327,6 +329,44 @@ def test_code_from_the_playground_works_as_it_is_pasted(
     hosts.run(python if language == "Python" else hosts.node(), folder / name, cwd=elsewhere)
     wanted = expected(app, 1, 2**53 + 1, 3, label)
     assert (elsewhere / "made.bin").read_bytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("app", ["value"], indirect=True)
+@pytest.mark.parametrize("language", ["Python", "Node"])
+def test_kits_take_values(app: Path, python: Path, language: str) -> None:
+    program, folder = (python if language == "Python" else hosts.node()), app / language.lower()
+    script, pasting = ("generator.py", "pasted.py") if language == "Python" else ("example.mjs", "pasted.mjs")
+    if language == "Node":
+        (folder / "node_modules").symlink_to(hosts.node_modules("onnxruntime-node"))
+    wanted = Generator(app / "generator.seeded.onnx").sample(16, 7, values={"light": 0.25})
+    hosts.run(program, script, "--seed", 7, "--value", "light=0.25", "-o", "g.png", cwd=folder)
+    check_picture(folder / "g.png", wanted, dataclasses.replace(origin(app, 7), values={"light": 0.25}))
+    (folder / pasting).write_text(pasted(language, 7, 3, None, {"light": 0.25}), encoding="utf-8")
+    hosts.run(program, pasting, cwd=folder)
+    assert (folder / "made.bin").read_bytes() == wanted[3:4].tobytes()
+    for value, said in (("light=1.6", "light "), ("dark=1", "dark"), ("light", "light"), ("light=x", "x")):
+        code, errors = failing(program, script, "--value", value, cwd=folder)
+        assert code in (1, 2)
+        assert said in errors
+    assert "| light | -0.5 to 1.5 | 1 |" in (app / "README.md").read_text()
+
+
+@pytest.mark.parametrize("app", ["value"], indirect=True)
+def test_kits_take_a_value_for_each_image(app: Path, python: Path, node: Path) -> None:
+    each = [-0.5, 0.0, 1.5]
+    wanted = Generator(app / "generator.seeded.onnx").sample(3, 7, values={"light": each})
+    (app / "python" / "each.py").write_text(
+        f"from generator import Generator\nGenerator().sample(3, 7, values={{'light': {each}}}).tofile('made.bin')\n"
+    )
+    hosts.run(python, "each.py", cwd=app / "python")
+    assert (app / "python" / "made.bin").read_bytes() == wanted.tobytes()
+    (node / "each.mjs").write_text(
+        "import { writeFileSync } from 'node:fs';\nimport { Generator } from './generator.mjs';\n"
+        f"const made = await (await Generator.open()).sample({{ seed: 7, count: 3, values: {{ light: {each} }} }});\n"
+        "writeFileSync('made.bin', made.data);\n"
+    )
+    hosts.run(hosts.node(), "each.mjs", cwd=node)
+    assert (node / "made.bin").read_bytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("app", ["colour"], indirect=True)

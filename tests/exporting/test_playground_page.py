@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import hosts
-from support.exports import TwoLatents, source
+from support.exports import TwoLatents, dimmed, source
 
 from gantool import exporting
 from gantool.artifact import inspection, latents
@@ -192,6 +192,27 @@ def test_several_latents_are_interpolated_and_z_alone_is_truncated(
     plain = Generator(made.path)
     drawn = latents.draw({"z": (4,), "noise": (1, 8, 8)}, 0, np.arange(16))
     assert_alike(grid(page), pixels(plain.run(drawn | {"z": drawn["z"] * np.float32(0.5)})))
+
+
+@pytest.mark.slow
+def test_values_have_sliders(opened: Open, tmp_path: Path) -> None:
+    (made,) = exporting.write(dimmed(), ["onnx-seeded"], tmp_path)
+    model = Model(made.path, made.manifest)
+    page = opened(model.page(tmp_path), "#a=0:0&b=0:0")
+    assert page.inner_text("#values label").split() == ["light", "1"]
+    assert_alike(grid(page), model.images(16))
+    page.fill("#value-0", "0.25")
+    assert_alike(grid(page), model.images(16, values={"light": 0.25}))
+    assert_alike(shown(page.query_selector("#canvas-at")), model.images(1, values={"light": 0.25})[0])
+    page.click("#grid button:nth-child(2)")
+    assert page.inner_text("#enlarged-title").endswith("light 0.25")
+    assert 'values={"light": 0.25}' in page.inner_text("#code")
+    page.wait_for_function("location.hash.includes('values=0.25')")
+    again = opened(model.page(tmp_path), page.evaluate("location.hash.replace('&open=1', '')"))
+    assert again.input_value("#value-0") == "0.25"
+    assert_alike(grid(again), model.images(16, values={"light": 0.25}))
+    nonsense = opened(model.page(tmp_path), "#values=7")
+    assert_alike(grid(nonsense), model.images(16))
 
 
 @pytest.mark.slow

@@ -48,6 +48,21 @@ class TwoLatents(Tiny):
         return (self.linear(z).unflatten(1, self.shape) + noise).tanh()
 
 
+class Dimmed(Conditional):
+    """z, a label of 3 classes and `light` (N,) → image, times the light."""
+
+    def forward(self, z: Tensor, label: Tensor, light: Tensor) -> Tensor:
+        return super().forward(z, label) * light[:, None, None, None]
+
+
+LIGHT = Input("light", (), "value", default=1.0, low=-0.5, high=1.5)
+
+
+def dimmed() -> exporting.Source:
+    """A generator that takes a label and a value."""
+    return source(Dimmed(), Z, Input("label", (), "label", 3), LIGHT)
+
+
 def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8, 8)) -> exporting.Source:
     game = Game(generator, (), inputs or (Z,), (), SampleSpec(shape))
     about = {"name": "tiny", "plugin": "tests", "plugin_version": "1", "config": {}}

@@ -82,7 +82,7 @@ def text(kit: Path, about: Manifest, template: str, cpp_part: str, provenance: b
         if label
         else "",
         "cpp": cpp_part.strip() or "This kit was made without the TorchScript file that the C++ part takes.",
-        "labels": _labels(about),
+        "labels": _labels(about) + _values(about),
         "pictures": PICTURES[provenance],
         "same": SAME[about.precision in ("float32", "half-weights")].format(
             tolerance=f"{about.tolerance} grey level{'' if about.tolerance == 1 else 's'}"
@@ -139,6 +139,18 @@ def _labels(about: Manifest) -> str:
         f"is {markdown(item.name)}, int64 (n).\n\n"
         + _table(("label", "class"), rows)
         + (rest if item.classes > MAX_CLASSES else "")
+        + "\n\n"
+    )
+
+
+def _values(about: Manifest) -> str:
+    if not about.values:
+        return ""
+    rows = [(markdown(i.name), f"{i.low:g} to {i.high:g}", f"{i.default:g}") for i in about.values]
+    return (
+        "## Values\n\nNumbers that change the images. `values` takes them by name, one number for all images or one "
+        "each; those that\nare not given have their defaults. In the model itself, each is float32 (n).\n\n"
+        + _table(("name", "from", "default"), rows)
         + "\n\n"
     )
 

@@ -146,15 +146,16 @@ class _Writer:
         about = dataclasses.replace(about, weights_sha256=inspection.weights_sha256(model))
         seeded, twin = self._save(model, about, path), Generator(plain.path)
 
-        def sample(first: int, count: int) -> np.ndarray:
-            return seeded.sample(count, 1, first)  # seed 1, as the reference inputs that torch gets
+        def sample(first: int, count: int, generator: Generator = seeded) -> np.ndarray:
+            values = {i.name: self.inputs[i.name][first : first + count] for i in about.values}
+            return generator.sample(count, 1, first, values=values)  # seed 1, as the reference inputs that torch gets
 
         doing(f"comparing {path.name} with PyTorch")
         count = max(verify.BATCHES)
         checks: list[Check] = []
         if name == "float32":
             checks = verify.check_samples("onnx-seeded", source.generator, sample, self.inputs, source.output.is_image)
-        equal = verify.check_equal(path.name, f"to {plain.path.name}", sample(0, count), twin.sample(count, 1, 0))
+        equal = verify.check_equal(path.name, f"to {plain.path.name}", sample(0, count), sample(0, count, twin))
         return self._finish(model, about, seeded, [*checks, equal])
 
     def _finish(self, model: onnx.ModelProto, about: Manifest, runtime: Generator, checks: list[Check]) -> Artifact:

@@ -24,23 +24,26 @@ from gantool.plugin.architecture import Input, SampleSpec
 def to_seeded_torchscript(generator: nn.Module, inputs: Sequence[Input], output: SampleSpec) -> torch.jit.ScriptModule:
     """`Seeded`, traced and frozen: any batch, on the device that the file is loaded to.
 
-    forward: `seed` int64 (1,), `index` int64 (batch,), then the generator's labels in order, each int64 (batch,) →
-    uint8 (batch, H, W, C), or float32 (batch, C, …) for what is no image. Its method `classes()` tells how many
-    classes each label has. Raises GantoolError when torch.jit can't trace it, or no seed decides the samples.
+    forward: `seed` int64 (1,), `index` int64 (batch,), then the generator's labels and values in order, each int64 or
+    float32 (batch,) → uint8 (batch, H, W, C), or float32 (batch, C, …) for what is no image. Its method `classes()`
+    tells how many classes each of these has, 0 for a value; `values()` tells default, low and high of each. Raises
+    GantoolError when torch.jit can't trace it, or no seed decides the samples.
     """
-    labels = [item for item in inputs if item.distribution == "label"]
-    example = [torch.tensor([1]), torch.arange(2), *(torch.zeros(2, dtype=torch.int64) for _ in labels)]
+    others = [item for item in inputs if item.distribution != "normal"]
+    example = [torch.tensor([1]), torch.arange(2), *(torch.zeros(2, dtype=getattr(torch, i.dtype)) for i in others)]
     traced = torchscript.trace(Seeded(generator, inputs, output).eval(), example)
-    names = [SEED, INDEX, *(item.name for item in labels)]
-    classes = [item.classes for item in labels]
+    names = [SEED, INDEX, *(item.name for item in others)]
+    classes = [item.classes for item in others]
+    values = [[float(item.default), float(item.low), float(item.high)] for item in others]
     return torchscript.freeze(
         torchscript.script(
             _Named(traced),
             f"def forward(self, {', '.join(f'{name}: Tensor' for name in names)}) -> Tensor:\n"
             f"    return self.traced({', '.join(names)})\n",
             f"def classes(self) -> List[int]:\n    return torch.jit.annotate(List[int], {classes})\n",
+            f"def values(self) -> List[List[float]]:\n    return torch.jit.annotate(List[List[float]], {values})\n",
         ),
-        keep=["classes"],
+        keep=["classes", "values"],
     )
 
 
@@ -55,7 +58,7 @@ class _Named(nn.Module):
 class Seeded(nn.Module):
     """A generator with its normal inputs drawn from a seed, and images as pixels: equal to `gantool.artifact.latents`.
 
-    forward(seed int64 (1,), index int64 (batch,), *labels int64 (batch,)) → uint8 (batch, H, W, C) for images,
+    forward(seed int64 (1,), index int64 (batch,), *labels and values (batch,)) → uint8 (batch, H, W, C) for images,
     the generator's own float32 (batch, C, …) for others. An index that `gantool.artifact.latents` refuses (negative,
     or 2**47 and above) repeats other latents. Raises GantoolError for a generator that takes data or nothing normal.
     """
@@ -72,9 +75,9 @@ class Seeded(nn.Module):
         # scripted, not traced: a trace would bake in the device of the example
         self.draw: Any = torchscript.script(Normals(sum(map(math.prod, self.shapes))))
 
-    def forward(self, seed: Tensor, index: Tensor, *labels: Tensor) -> Tensor:
+    def forward(self, seed: Tensor, index: Tensor, *given: Tensor) -> Tensor:
         drawn = iter(self._latents(seed, index))
-        others = iter(labels)
+        others = iter(given)
         sample: Tensor = self.generator(*(next(drawn if normal else others) for normal in self.normal))
         return pixels(sample) if self.image else sample
 

@@ -51,7 +51,7 @@ def _torchscript(source: Source, inputs: Arrays, path: Path, about: Manifest) ->
 
 def _seeded(source: Source, inputs: Arrays, path: Path, about: Manifest) -> Artifact:
     scripted = seeded.to_seeded_torchscript(source.generator, source.inputs, source.output)
-    labels = [inputs[item.name] for item in source.inputs if item.distribution == "label"]
+    others = [inputs[item.name] for item in source.inputs if item.distribution != "normal"]
 
     def check() -> list[Check]:
         loaded = torchscript.load(path)
@@ -59,7 +59,7 @@ def _seeded(source: Source, inputs: Arrays, path: Path, about: Manifest) -> Arti
         def sample(first: int, count: int) -> np.ndarray:
             part = slice(first, first + count)
             index = np.arange(first, first + count, dtype=np.int64)
-            arguments = (np.array([1], np.int64), index, *(array[part] for array in labels))
+            arguments = (np.array([1], np.int64), index, *(array[part] for array in others))
             with torch.no_grad():
                 made: np.ndarray = loaded(*map(torch.from_numpy, arguments)).numpy()
             return made

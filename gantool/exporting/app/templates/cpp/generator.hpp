@@ -11,12 +11,19 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace gantool {
+
+// A number by which images are changed, such as a truncation: an input of the generator.
+struct Value {
+  std::string name;
+  double usual, low, high;
+};
 
 // What a person can mend: a file that is none, a label that is not there. what() says it in one line.
 struct Error : std::runtime_error {
@@ -51,20 +58,25 @@ class Generator {
     if (!module_.find_method("forward") || !module_.find_method("classes")) {
       throw Error(path + " is not a generator.seeded.torchscript.pt of gantool");
     }
-    classes_ = module_.run_method("classes").toIntVector();
+    read_inputs();
     manifest_ = extra["gantool.manifest"];
   }
 
   // How many classes each label has; empty when the generator takes none.
   const std::vector<int64_t>& classes() const { return classes_; }
 
+  // The values that the generator takes.
+  const std::vector<Value>& values() const { return values_; }
+
   // What the file says of itself, as JSON: architecture, training, data, licence.
   const std::string& manifest() const { return manifest_; }
 
   // Images first … first+count-1 of `seed`: uint8 (count, H, W, C), or float32 (count, C, …) for what is no image.
-  // Without a label, image i has class i mod classes. Throws Error for what there is not.
+  // Without a label, image i has class i mod classes; a value that is not given has its default. Throws Error for what
+  // there is not.
   torch::Tensor sample(int64_t count, int64_t seed = 0, int64_t first = 0,
-                       std::optional<int64_t> label = std::nullopt) {
+                       std::optional<int64_t> label = std::nullopt,
+                       const std::map<std::string, double>& values = {}) {
     if (count < 1) throw Error("count is " + std::to_string(count) + ": give 1 or more");
     if (count > max_index || first < 0 || first > max_index - count) {
       throw Error("there are no " + std::to_string(count) + " images from " + std::to_string(first) +
@@ -76,6 +88,19 @@ class Generator {
         throw Error("label " + std::to_string(*label) + " is not one of 0 to " + std::to_string(classes - 1));
       }
     }
+    std::vector<double> numbers;
+    for (const Value& value : values_) {
+      const auto given = values.find(value.name);
+      numbers.push_back(given == values.end() ? value.usual : given->second);
+      if (!(numbers.back() >= value.low && numbers.back() <= value.high)) {
+        throw Error(value.name + " is " + std::to_string(numbers.back()) + ": it goes from " +
+                    std::to_string(value.low) + " to " + std::to_string(value.high));
+      }
+    }
+    for (const auto& [name, number] : values) {
+      const auto known = [&](const Value& value) { return value.name == name; };
+      if (std::none_of(values_.begin(), values_.end(), known)) throw Error("this generator takes no value " + name);
+    }
     const torch::InferenceMode no_gradients;
     const auto integers = torch::TensorOptions().dtype(torch::kInt64).device(device_);
     const auto seeds = torch::full({1}, seed, integers);
@@ -84,8 +109,13 @@ class Generator {
       const int64_t from = first + start;
       const auto index = torch::arange(from, from + std::min(chunk, count - start), integers);
       std::vector<torch::jit::IValue> inputs{seeds, index};
-      for (const int64_t classes : classes_) {
-        inputs.emplace_back(label ? torch::full_like(index, *label) : index.remainder(classes));
+      std::size_t labels = 0, others = 0;
+      for (const bool is_label : is_label_) {
+        if (is_label) {
+          inputs.emplace_back(label ? torch::full_like(index, *label) : index.remainder(classes_[labels++]));
+        } else {
+          inputs.emplace_back(torch::full({index.size(0)}, numbers[others++], index.options().dtype(torch::kFloat32)));
+        }
       }
       parts.push_back(run(std::move(inputs)));
     }
@@ -99,6 +129,23 @@ class Generator {
   }
 
  private:
+  // The labels and values that the file takes after seed and index, in their order. Files of old have no `values`.
+  void read_inputs() {
+    const auto counts = module_.run_method("classes").toIntVector();
+    const auto arguments = module_.get_method("forward").function().getSchema().arguments();
+    const auto bounds = module_.find_method("values") ? module_.run_method("values").toListRef().vec()
+                                                      : std::vector<torch::jit::IValue>();
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      is_label_.push_back(counts[i] > 0);
+      if (counts[i] > 0) {
+        classes_.push_back(counts[i]);
+      } else {
+        const auto bound = bounds.at(i).toDoubleVector();
+        values_.push_back({arguments.at(i + 3).name(), bound.at(0), bound.at(1), bound.at(2)});  // after self
+      }
+    }
+  }
+
   torch::Tensor run(std::vector<torch::jit::IValue> inputs) {
     try {
       return module_.forward(std::move(inputs)).toTensor().to(torch::kCPU).contiguous();
@@ -109,7 +156,9 @@ class Generator {
 
   torch::Device device_;
   torch::jit::Module module_;
+  std::vector<bool> is_label_;  // of each input after seed and index: a label, else a value
   std::vector<int64_t> classes_;
+  std::vector<Value> values_;
   std::string manifest_;
 };
 

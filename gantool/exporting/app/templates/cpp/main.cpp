@@ -18,6 +18,7 @@ constexpr const char* usage = R"(usage: generate [FILE] [options]
   --first N        number of the first image (default 0)
   --count N        how many (default 16)
   --label N        class of all, of a conditional generator; without it image i has class i mod classes
+  --value NAME=X   a value of the generator, such as truncation=0.7; may be repeated
   --device NAME    cpu (default), cuda, cuda:1 …
   -o, --out PATH   .png, .ppm, .pgm, or .bin for the raw bytes: uint8 (count, H, W, C), in C order
                    (default samples.png)
@@ -33,6 +34,7 @@ struct Options {
   std::string file, device = "cpu", out = "samples.png";
   int64_t seed = 0, first = 0, count = 16;
   std::optional<int64_t> label;
+  std::map<std::string, double> values;
   bool self_test = false;
 };
 
@@ -48,6 +50,19 @@ int64_t whole(const std::string& option, const std::string& text) {
     throw UsageError(option + " takes a whole number of 64 bits, not '" + text + "'");
   }
   return value;
+}
+
+std::pair<std::string, double> named(const std::string& text) {
+  const std::size_t at = text.rfind('=');
+  std::size_t used = 0;
+  double number = 0;
+  try {
+    if (at != std::string::npos) number = std::stod(text.substr(at + 1), &used);
+  } catch (const std::logic_error&) {  // invalid_argument, out_of_range
+    used = 0;
+  }
+  if (used == 0 || at + 1 + used != text.size()) throw UsageError("--value takes NAME=NUMBER, not '" + text + "'");
+  return {text.substr(0, at), number};
 }
 
 Options parse(int argc, char** argv) {
@@ -71,6 +86,8 @@ Options parse(int argc, char** argv) {
       options.count = whole(argument, value());
     } else if (argument == "--label") {
       options.label = whole(argument, value());
+    } else if (argument == "--value") {
+      options.values.insert(named(value()));
     } else if (argument == "--device") {
       options.device = value();
     } else if (argument == "-o" || argument == "--out") {
@@ -112,7 +129,7 @@ std::string encoded(const torch::Tensor& images, const gantool::Generator& gener
   const bool grey = picture.channels == 1, colour = picture.channels == 3;
   if (ending == ".png" && (grey || colour || picture.channels == 4)) {
     return gantool::png(picture, gantool::provenance(generator.manifest(), options.seed, options.first, options.count,
-                                                     options.label));
+                                                     options.label, options.values));
   }
   if ((ending == ".ppm" && (grey || colour)) || (ending == ".pgm" && grey)) return gantool::ppm(picture);
   throw gantool::Error("images of " + std::to_string(picture.channels) + " channels can't be written as '" + ending +
@@ -141,7 +158,7 @@ int main(int argc, char** argv) {
     if (options.file.empty()) options.file = gantool::find_model();
     gantool::Generator generator(options.file, device_of(options.device));
     if (options.self_test) return report(gantool::self_test(generator));
-    const auto images = generator.sample(options.count, options.seed, options.first, options.label);
+    const auto images = generator.sample(options.count, options.seed, options.first, options.label, options.values);
     write(options.out, encoded(images, generator, options));
     std::cout << options.out << ": " << options.count << " of seed " << options.seed << ", each";
     for (int64_t axis = 1; axis < images.dim(); ++axis) std::cout << (axis > 1 ? "×" : " ") << images.size(axis);

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <iomanip>
+#include <map>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,7 +22,8 @@ inline constexpr const char* weights = "%%{weights}";
 // of one that is not the kit's model, pictures say only that a model made them.
 inline std::vector<std::pair<std::string, std::string>> provenance(const std::string& manifest, std::int64_t seed,
                                                                    std::int64_t first, std::int64_t count,
-                                                                   std::optional<std::int64_t> label) {
+                                                                   std::optional<std::int64_t> label,
+                                                                   const std::map<std::string, double>& values) {
   std::vector<std::pair<std::string, std::string>> texts;
   if (*xmp == '\0') return texts;
   texts.emplace_back("XML:com.adobe.xmp", xmp);
@@ -29,6 +33,13 @@ inline std::vector<std::pair<std::string, std::string>> provenance(const std::st
   json += ", \"seed\": " + std::to_string(seed) + ", \"first\": " + std::to_string(first) +
           ", \"count\": " + std::to_string(count);
   if (label) json += ", \"label\": " + std::to_string(*label);
+  if (!values.empty()) {
+    std::ostringstream numbers;
+    for (const auto& [name, number] : values) {
+      numbers << (numbers.tellp() ? ", " : "") << std::quoted(name) << ": " << std::setprecision(9) << number;
+    }
+    json += ", \"values\": {" + numbers.str() + '}';
+  }
   texts.emplace_back("gantool", json + '}');
   return texts;
 }

@@ -7,6 +7,8 @@ export interface SampleOptions {
   count?: number | bigint;
   /** Of a conditional generator: one class for all, or one each, by number or name. Without: image i has class i mod classes. */
   labels?: number | bigint | string | ArrayLike<number | bigint | string> | null;
+  /** Values of the generator by name: one number for all images, or one each. Without: their defaults. */
+  values?: Record<string, number | ArrayLike<number>> | null;
 }
 
 export interface Samples {
@@ -45,9 +47,11 @@ export declare abstract class BaseGenerator {
   readonly classes: number;
   /** One a class; their numbers where the data named none. */
   readonly classNames: string[];
+  /** The values that it takes: numbers by which images are changed. */
+  readonly values: { name: string; default: number; low: number; high: number }[];
   /** @throws RangeError when there is no class of that number or name; TypeError when there are no classes. */
   classNumber(label: number | bigint | string): number;
-  /** @throws RangeError for a seed, index, count or label that does not exist; TypeError for labels of no use. */
+  /** @throws RangeError for a seed, index, count, label or value that does not exist; TypeError for labels of no use. */
   sample(options?: SampleOptions): Promise<Samples>;
   /** @throws Error when this host makes other images than the exporting machine. */
   selfTest(): Promise<SelfTest>;

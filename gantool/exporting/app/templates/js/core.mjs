@@ -41,17 +41,19 @@ export class BaseGenerator {
     this.manifest = manifest;
     this.imageShape = manifest.output.shape;
     this.classes = this.#label?.classes ?? 0;
+    this.values = manifest.inputs.filter((input) => input.distribution === "value");
     const names = manifest.data.class_names;
     const sound = Array.isArray(names) && names.length === this.classes;
     this.classNames = Array.from({ length: this.classes }, (_, i) => String(sound ? names[i] : i));
   }
 
   /** Images first … first+count-1 of a seed: `{ data: Uint8Array, shape: [count, height, width, channels] }`. */
-  async sample({ seed = 0, first = 0, count = 1, labels = null } = {}) {
+  async sample({ seed = 0, first = 0, count = 1, labels = null, values = {} } = {}) {
     seed = seedOf(seed);
     count = whole("count", count, 0, MAX_INDEX);
     first = whole("first", first, 0, MAX_INDEX - count);
     const classOf = this.#classes(labels, first, count);
+    const numbers = this.#numbers(values ?? {}, count);
     const size = this.imageShape.reduce((a, b) => a * b, 1);
     const data = new Uint8Array(count * size);
     for (let start = 0; start < count; start += CHUNK) {
@@ -61,6 +63,9 @@ export class BaseGenerator {
         index: this.#int64(n, (i) => first + start + i),
       };
       if (this.#label) feeds[this.#label.name] = this.#int64(n, (i) => classOf(start + i));
+      for (const [name, of] of numbers) {
+        feeds[name] = new this.#ort.Tensor("float32", Float32Array.from({ length: n }, (_, i) => of(start + i)), [n]);
+      }
       const outputs = await this.#session.run(feeds);
       data.set(outputs[this.manifest.output.name].data, start * size);
     }
@@ -108,6 +113,23 @@ export class BaseGenerator {
     if (labels.length !== count) throw new RangeError(`There are ${labels.length} labels for ${count} images.`);
     const checked = Array.from(labels, (label) => this.classNumber(label));
     return (i) => checked[i];
+  }
+
+  /** [name, i → the value of image i] of each value of the generator; its default where none is given. */
+  #numbers(given, count) {
+    for (const name of Object.keys(given)) {
+      if (this.values.some((value) => value.name === name)) continue;
+      const known = this.values.map((value) => value.name).join(", ") || "none";
+      throw new RangeError(`This generator takes no value '${name}': it has ${known}.`);
+    }
+    return this.values.map(({ name, default: usual, low, high }) => {
+      const number = given[name] ?? usual;
+      const each = typeof number === "number" ? new Array(count).fill(number) : Array.from(number);
+      if (each.length !== count) throw new RangeError(`There are ${each.length} numbers of ${name} for ${count} images.`);
+      const wrong = each.find((one) => !(one >= low && one <= high));
+      if (wrong !== undefined) throw new RangeError(`${name} is ${wrong}: it goes from ${low} to ${high}.`);
+      return [name, (i) => each[i]];
+    });
   }
 
   /** The number of a class that is given by its number or its name. */

@@ -11,6 +11,7 @@ const HELP = `usage: node example.mjs [options]
   -n, --count N      how many images, 1 to ${MAX_GRID} (default 16)
   --first N          number of the first image (default 0)
   --label N|NAME     class of all images, of a conditional generator; without it image i has class i mod classes
+  --value NAME=X     a value of the generator; may be repeated
   -o, --output FILE  the PNG file to write (default grid.png)
   -h, --help         this text`;
 const OPTIONS = {
@@ -18,6 +19,7 @@ const OPTIONS = {
   count: { type: "string", short: "n", default: "16" },
   first: { type: "string", default: "0" },
   label: { type: "string" },
+  value: { type: "string", multiple: true, default: [] },
   output: { type: "string", short: "o", default: "grid.png" },
   help: { type: "boolean", short: "h" },
 };
@@ -33,13 +35,15 @@ try {
   process.exitCode = wrong ? 2 : 1;
 }
 
-async function main({ seed, first, count, label, output, help }) {
+async function main({ seed, first, count, label, value, output, help }) {
   if (help) return console.log(HELP);
   const Generator = await load();
   const generator = await Generator.open();
   const number = label === undefined ? null : generator.classNumber(label);
-  const images = await generator.sample({ seed, first, count, labels: number });
-  await writeFile(output, png(grid(images), about(generator.manifest, { seed, first, count, label: number })));
+  const values = Object.fromEntries(value.map(named));
+  const images = await generator.sample({ seed, first, count, labels: number, values });
+  const made = { seed, first, count, label: number, values: value.length ? values : null };
+  await writeFile(output, png(grid(images), about(generator.manifest, made)));
   console.log(`${output}: ${images.shape[0]} images of seed ${seed}`);
 }
 
@@ -67,6 +71,14 @@ function joined(words) {
   return args;
 }
 
+/** [name, number] of a text such as "truncation=0.7". */
+function named(text) {
+  const at = text.lastIndexOf("=");
+  const number = at > 0 && text.slice(at + 1).trim() ? Number(text.slice(at + 1)) : NaN;
+  if (Number.isNaN(number)) throw new UsageError(`--value takes NAME=NUMBER, not '${text}'`);
+  return [text.slice(0, at), number];
+}
+
 function whole(name, text) {
   if (!/^-?\d+$/.test(text)) throw new UsageError(`--${name} takes a whole number, not '${text}'`);
   return BigInt(text);
@@ -82,7 +94,7 @@ async function load() {
 }
 
 /** Where the images come from, as JSON: the model, and what makes them again. */
-function about(manifest, { seed, first, count, label }) {
+function about(manifest, { seed, first, count, label, values }) {
   const { architecture, training, data, licence } = manifest;
   const kept = (values) => Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
   const known = kept({ name: data.name, fingerprint: data.fingerprint, licence });
@@ -94,6 +106,7 @@ function about(manifest, { seed, first, count, label }) {
     first: Number(first),
     count: Number(count),
     label,
+    values,
     data: known.length ? Object.fromEntries(known) : null,
   })));
   return `{"seed": ${seed}, ${json.slice(1)}`; // JSON takes a number of any length, JavaScript does not

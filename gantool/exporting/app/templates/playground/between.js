@@ -13,7 +13,7 @@ function makeBetween({ ask }) {
   $("class-note").hidden = !LABEL;
 
   const place = (end) => ({ ...state[end], label: labelOf(state[end].index) });
-  const job = (at) => ({ a: place("a"), b: place("b"), at, psi: state.psi });
+  const job = (at) => ({ a: place("a"), b: place("b"), at, ...choices() });
 
   function show() {
     slider.value = state.at;
@@ -140,7 +140,7 @@ function makeBetween({ ask }) {
   $("save-row").onclick = () => {
     if (stripMade.filter(Boolean).length !== state.row) return say("The strip is not finished.");
     const [from, to] = [state.a, state.b].map(({ seed, index }) => `image ${index} of seed ${seed}`);
-    return savePng(gridPicture(stripMade, state.row), `${fileStem()}-between.png`, `From ${from} to ${to}${psiText()}`).catch(fail);
+    return savePng(gridPicture(stripMade, state.row), `${fileStem()}-between.png`, `From ${from} to ${to}${choicesText()}`).catch(fail);
   };
   for (const end of ["a", "b"]) {
     for (const [field, read] of [["seed", parseSeed], ["index", parseIndex]]) {

@@ -37,11 +37,14 @@ function makeEngine(ort, post) {
     });
   }
 
-  /** Latents [{name, shape, size, values}] and a label each → the pixels, uint8 count × H × W × C. */
-  async function make(latents, labels, count) {
+  /** Latents [{name, shape, size, values}], a label each, numbers by name → the pixels, uint8 count × H × W × C. */
+  async function make(latents, labels, numbers, count) {
     const feeds = {};
     for (const { name, shape, values } of latents) feeds[name] = new ort.Tensor("float32", values, [count, ...shape]);
     if (facts.label) feeds[facts.label] = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [count]);
+    for (const [name, number] of Object.entries(numbers)) {
+      feeds[name] = new ort.Tensor("float32", new Float32Array(count).fill(number), [count]);
+    }
     const start = performance.now();
     const result = await making.run(feeds);
     const spent = (performance.now() - start) / count;
@@ -71,7 +74,7 @@ function makeEngine(ort, post) {
   /** Images of a seed. */
   async function sampled(job, start, count) {
     const latents = await draw(job.seed, job.indexes.slice(start, start + count));
-    return make(scaled(latents, job.psi), job.labels && job.labels.slice(start, start + count), count);
+    return make(scaled(latents, job.psi), job.labels && job.labels.slice(start, start + count), job.values, count);
   }
 
   /** Images between two of them; a class can't be mixed, so each takes that of the nearer end. */
@@ -83,7 +86,7 @@ function makeEngine(ort, post) {
       at.forEach((t, row) => values.set(slerp(part.values, job.drawn[1][i].values, t), row * part.size));
       return { ...part, values };
     });
-    return make(scaled(latents, job.psi), at.map((t) => (t < 0.5 ? job.a.label : job.b.label)), count);
+    return make(scaled(latents, job.psi), at.map((t) => (t < 0.5 ? job.a.label : job.b.label)), job.values, count);
   }
 
   async function step(job) {

@@ -9,11 +9,11 @@ function makeEnlarged({ ask, choose, cached }) {
 
   const name = () => {
     const label = labelOf(index);
-    return `Seed ${state.seed}, image ${index}${label === null ? "" : `, class ${className(label)}`}${psiText()}`;
+    return `Seed ${state.seed}, image ${index}${label === null ? "" : `, class ${className(label)}`}${choicesText()}`;
   };
 
   function showCode() {
-    $("code").textContent = codeFor(language, state.seed, index, labelOf(index));
+    $("code").textContent = codeFor(language, state.seed, index, labelOf(index), changedValues());
     $("code-note").textContent = state.psi === 1 ? "" : "The code makes the image at ψ = 1.";
   }
 
@@ -28,7 +28,7 @@ function makeEnlarged({ ask, choose, cached }) {
     pixels = cached(index) || null;
     if (pixels) return paint(canvas, pixels);
     const wanted = index;
-    return busy(canvas, ask("single", { seed: state.seed, indexes: [index], labels: [labelOf(index)], psi: state.psi },
+    return busy(canvas, ask("single", { seed: state.seed, indexes: [index], labels: [labelOf(index)], ...choices() },
       (start, count, made) => {
         if (wanted !== index) return;
         pixels = made;

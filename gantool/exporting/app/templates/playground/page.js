@@ -5,6 +5,7 @@ const MANIFEST = DATA.manifest;
 const [HEIGHT, WIDTH, CHANNELS] = MANIFEST.output.shape;
 const LABEL = MANIFEST.inputs.find((item) => item.distribution === "label") || null;
 const TRUNCATION = MANIFEST.truncation; // the latent that ψ scales; "": none, so there is no slider
+const VALUES = MANIFEST.inputs.filter((item) => item.distribution === "value"); // a slider each
 const MAX_INDEX = 2 ** 47;
 const SEED_BITS = 64;
 

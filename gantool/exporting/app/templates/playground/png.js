@@ -41,7 +41,9 @@ function provenance(words, seeds) {
   if (!DATA.provenance) return [];
   const { xmp, software, model, made } = DATA.provenance;
   const { seed, ...others } = seeds || {};
-  const json = JSON.stringify({ ...model, ...others, psi: state.psi === 1 ? undefined : state.psi });
+  const changed = changedValues();
+  const values = changed.length ? Object.fromEntries(changed) : undefined;
+  const json = JSON.stringify({ ...model, ...others, psi: state.psi === 1 ? undefined : state.psi, values });
   const whole = seeds ? `{"seed": ${seed}, ${json.slice(1)}` : json; // JSON takes a number of any length, JavaScript none
   return [
     textChunk("XML:com.adobe.xmp", xmp),

@@ -31,6 +31,15 @@ function makeSamples({ ask, changed, open, choose }) {
     tiles.forEach(({ button }, i) => { button.tabIndex = i === number ? 0 : -1; });
   }
 
+  const sliders = VALUES.map(({ name, low, high }, i) => {
+    const shown = make("output", { for: `value-${i}` });
+    const slider = make("input", { id: `value-${i}`, type: "range", min: low, max: high, step: "any" });
+    slider.oninput = () => update({ values: { ...state.values, [name]: Number(Number(slider.value).toPrecision(4)) } });
+    const field = make("div", { class: "field" }, make("label", { for: slider.id }, make("span", { text: name }), shown), slider);
+    $("values").append(field);
+    return { name, slider, shown };
+  });
+
   const columns = () => getComputedStyle(grid).gridTemplateColumns.split(" ").length;
 
   function show() {
@@ -40,6 +49,10 @@ function makeSamples({ ask, changed, open, choose }) {
     $("count").value = state.count;
     $("psi").value = state.psi;
     $("psi-value").textContent = state.psi.toFixed(2);
+    for (const { name, slider, shown } of sliders) {
+      slider.value = state.values[name];
+      shown.textContent = String(Number(state.values[name].toPrecision(3)));
+    }
     $("previous").disabled = state.first === 0;
     $("wrong").textContent = "";
     for (const input of [$("seed"), $("first")]) input.removeAttribute("aria-invalid");
@@ -59,7 +72,7 @@ function makeSamples({ ask, changed, open, choose }) {
     const indexes = tiles.map((_, i) => state.first + i);
     const fresh = new Map();
     made = fresh;
-    const job = { seed: state.seed, indexes, labels: indexes.map(labelOf), psi: state.psi };
+    const job = { seed: state.seed, indexes, labels: indexes.map(labelOf), ...choices() };
     await busy(grid, ask("grid", job, (start, count, pixels) => {
       if (made !== fresh) return;
       for (let i = 0; i < count; i++) {
@@ -110,7 +123,7 @@ function makeSamples({ ask, changed, open, choose }) {
     const images = tiles.map((_, i) => made.get(state.first + i));
     if (!images.every(Boolean)) return say("The grid is not finished.");
     const name = `${fileStem()}-seed${state.seed}-${state.first}-grid.png`;
-    const words = `Images ${state.first} to ${state.first + state.count - 1} of seed ${state.seed}${psiText()}`;
+    const words = `Images ${state.first} to ${state.first + state.count - 1} of seed ${state.seed}${choicesText()}`;
     const seeds = { seed: state.seed, first: state.first, count: state.count, label: state.label ?? undefined };
     return savePng(gridPicture(images, Math.ceil(Math.sqrt(images.length))), name, words, seeds).catch(fail);
   };

@@ -3,8 +3,10 @@
 const COUNTS = [1, 4, 9, 16, 25, 36, 64, 100];
 const ROWS = [5, 7, 9, 13];
 
+const DEFAULT_VALUES = Object.fromEntries(VALUES.map((item) => [item.name, item.default]));
+
 const state = {
-  seed: 0n, first: 0, count: 16, psi: 1, label: null, // label null: image i has class i mod classes
+  seed: 0n, first: 0, count: 16, psi: 1, values: DEFAULT_VALUES, label: null, // label null: image i has class i mod classes
   a: { seed: 0n, index: 0 }, b: { seed: 0n, index: 1 }, at: 0.5, row: 7, open: null,
 };
 
@@ -29,8 +31,17 @@ function parsePlace(value) {
 
 const placeText = ({ seed, index }) => `${seed}:${index}`;
 const labelOf = (index) => (LABEL ? (state.label === null ? index % LABEL.classes : state.label) : null);
-const psiText = () => (state.psi === 1 ? "" : `, ψ ${state.psi}`);
+const changedValues = () => VALUES.map(({ name }) => [name, state.values[name]]).filter(([name, number]) => number !== DEFAULT_VALUES[name]);
+const choices = () => ({ psi: state.psi, values: state.values });
+const choicesText = () => [...(state.psi === 1 ? [] : [["ψ", state.psi]]), ...changedValues()].map(([name, number]) => `, ${name} ${number}`).join("");
 const within = (value, low, high) => value !== "" && Number(value) >= low && Number(value) <= high;
+
+/** Numbers of VALUES in their order, from texts with commas between them; null for nonsense. */
+function parseValues(text) {
+  const numbers = text.split(",");
+  const sound = numbers.length === VALUES.length && VALUES.every(({ low, high }, i) => within(numbers[i], low, high));
+  return sound ? Object.fromEntries(VALUES.map(({ name }, i) => [name, Number(numbers[i])])) : null;
+}
 
 /** A field of the hash: what it is called, how it is read (null: nonsense) and written. */
 const FIELDS = {
@@ -38,6 +49,7 @@ const FIELDS = {
   first: [parseIndex, String],
   count: [(v) => (COUNTS.includes(Number(v)) ? Number(v) : null), String],
   psi: [(v) => (TRUNCATION && within(v, 0, 2) ? Number(v) : null), String],
+  values: [parseValues, (values) => VALUES.map(({ name }) => values[name]).join(",")],
   label: [(v) => (LABEL && /^\d+$/.test(v) && Number(v) < LABEL.classes ? Number(v) : null), String],
   a: [parsePlace, placeText],
   b: [parsePlace, placeText],

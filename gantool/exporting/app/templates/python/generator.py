@@ -15,7 +15,7 @@ import math
 import operator
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ import numpy as np
 import onnxruntime as ort
 
 Labels = int | str | Sequence[int | str] | None
+Values = Mapping[str, float | Sequence[float]]
 
 MODEL = "generator.seeded.onnx"
 CHUNK = 64  # images a call: larger batches leave the cache
@@ -73,16 +74,19 @@ class Generator:
         self.shape: tuple[int, int, int] = tuple(self.manifest["output"]["shape"])
         self._label = next((i for i in self.manifest["inputs"] if i["distribution"] == "label"), None)
         self.classes: int = self._label["classes"] if self._label else 0
+        self.values = {i["name"]: i for i in self.manifest["inputs"] if i["distribution"] == "value"}
         names = self.manifest["data"].get("class_names")
         sound = isinstance(names, list) and len(names) == self.classes
         self.class_names = [str(name) for name in (names if sound else range(self.classes))]
 
-    def sample(self, n: int, seed: int = 0, first: int = 0, labels: Labels = None) -> np.ndarray:
+    def sample(
+        self, n: int, seed: int = 0, first: int = 0, labels: Labels = None, values: Values | None = None
+    ) -> np.ndarray:
         """Images `first … first+n-1` of `seed`: uint8 (n, height, width, channels).
 
         `labels`: of a conditional generator, one for all or one each, by number or name; without them, image i has
-        class i mod classes.
-        ValueError for a seed, an image or a label that does not exist.
+        class i mod classes. `values`: name → number, one for all or one each; `self.values` has their names and bounds.
+        ValueError for a seed, an image, a label or a value that does not exist.
         """
         n, seed, first = operator.index(n), operator.index(seed), operator.index(first)
         if not -(2**63) <= seed < 2**63:
@@ -95,14 +99,17 @@ class Generator:
             feeds[self._label["name"]] = self._classes_of(index, labels)
         elif labels is not None:
             raise ValueError("this generator takes no labels")
+        feeds |= self._numbers(n, values or {})
         images = np.empty((n, *self.shape), np.uint8)
         for start in range(0, n, CHUNK):
             part = slice(start, start + CHUNK)
-            chunk = {name: values[part] for name, values in feeds.items()}
+            chunk = {name: rows[part] for name, rows in feeds.items()}
             images[part] = self.session.run(None, {"seed": np.array([seed], np.int64), **chunk})[0]
         return images
 
-    def about(self, count: int, seed: int, first: int = 0, label: int | None = None) -> str:
+    def about(
+        self, count: int, seed: int, first: int = 0, label: int | None = None, values: Values | None = None
+    ) -> str:
         """Where such images come from, as JSON: the model, and what makes them again."""
         architecture, training, data = (self.manifest[name] for name in ("architecture", "training", "data"))
         known = {"name": data.get("name"), "fingerprint": data.get("fingerprint"), "licence": self.manifest["licence"]}
@@ -115,6 +122,7 @@ class Generator:
             "first": first,
             "count": count,
             "label": label,
+            "values": dict(values or {}),
             "data": {name: text for name, text in known.items() if text},
         }
         return json.dumps({name: value for name, value in said.items() if value not in ("", None, {})})
@@ -142,6 +150,20 @@ class Generator:
             no_class = f"there is no class {label!r}: they are {known}"
             raise ValueError(no_class if self.classes else "this generator takes no labels")
         return int(label)
+
+    def _numbers(self, n: int, values: Values) -> dict[str, np.ndarray]:
+        unknown = [name for name in values if name not in self.values]
+        if unknown:
+            raise ValueError(f"this generator takes no value {unknown[0]!r}: it has {', '.join(self.values) or 'none'}")
+        numbers = {}
+        for name, item in self.values.items():
+            given = np.asarray(values.get(name, item["default"]), np.float32)
+            if given.shape not in ((), (n,)):
+                raise ValueError(f"{name} has shape {given.shape}: give one number, or {n}")
+            if not np.all((given >= np.float32(item["low"])) & (given <= np.float32(item["high"]))):
+                raise ValueError(f"{name} goes from {item['low']:g} to {item['high']:g}")
+            numbers[name] = np.broadcast_to(given, (n,)).copy()
+        return numbers
 
     def _classes_of(self, index: np.ndarray, labels: Labels) -> np.ndarray:
         if labels is None:
@@ -191,6 +213,9 @@ def main() -> None:
     parser.add_argument("-n", "--count", type=int, default=16, help="how many (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first image (default: %(default)s)")
     parser.add_argument("--label", help="class of all images, by number or name, for a conditional generator")
+    parser.add_argument(
+        "--value", action="append", default=[], metavar="NAME=NUMBER", help="a value of the generator; may be repeated"
+    )
     parser.add_argument("-o", "--output", default="grid.png", help="the file to write (default: %(default)s)")
     parser.add_argument("--model", help=f"default: {MODEL} beside this file, or one folder up")
     parser.add_argument("--self-test", action="store_true", help="compare with the exporting machine's images")
@@ -203,8 +228,9 @@ def main() -> None:
             print(generator.self_test())
             return
         label = None if given.label is None else generator.class_number(given.label)
-        images = generator.sample(given.count, given.seed, given.first, label)
-        about = generator.about(given.count, given.seed, given.first, label)
+        values = {name: float(number) for name, _, number in (text.rpartition("=") for text in given.value)}
+        images = generator.sample(given.count, given.seed, given.first, label, values)
+        about = generator.about(given.count, given.seed, given.first, label, values)
         write_png(given.output, grid(images), about)
     except MemoryError:
         parser.exit(1, f"{parser.prog}: error: not enough memory for {given.count} images: take fewer\n")
