@@ -131,8 +131,10 @@ def check_inputs_matter(state: State, what: str) -> None:
     generator = state.sampling_generator()
     with torch.no_grad():
         samples = generator(*(tensor[:COUNT] for tensor in inputs.values()))
-        for name, tensor in inputs.items():
+        for item, (name, tensor) in zip(state.game.inputs, inputs.items(), strict=True):
             other = tensor[1 : COUNT + 1]
+            if item.distribution == "value":
+                other = torch.full_like(other, item.low if item.default == item.high else item.high)
             if torch.equal(other, tensor[:COUNT]):
                 continue  # one class: there is no other
             changed = generator(*(other if n == name else t[:COUNT] for n, t in inputs.items()))

@@ -347,13 +347,16 @@ def test_examples_without_classes_have_no_labels() -> None:
         check_architecture(labelled(0), artifacts=False)
 
 
-def test_a_label_without_effect_is_named() -> None:
+@pytest.mark.parametrize(("place", "name"), [(1, "label"), (2, "light")])
+def test_an_input_without_effect_is_named(place: int, name: str) -> None:
     made = labelled(3)
 
     def build(config: BaseModel, spec: SampleSpec, recipe: Recipe) -> Game:
         game = made.build(config, spec, recipe)
-        game.generator.register_forward_pre_hook(lambda _, inputs: (inputs[0], 0 * inputs[1]))
+        game.generator.register_forward_pre_hook(
+            lambda _, inputs: tuple(0 * x if i == place else x for i, x in enumerate(inputs))
+        )
         return game
 
-    with pytest.raises(AssertionError, match="1×8×8, 3 classes: another 'label' makes the same samples"):
+    with pytest.raises(AssertionError, match=f"1×8×8, 3 classes: another {name!r} makes the same samples"):
         check_architecture(replace(made, build=build), artifacts=False)

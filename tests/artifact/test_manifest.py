@@ -27,8 +27,13 @@ objects = st.dictionaries(texts, plain_json, max_size=3)
 shapes = st.lists(st.integers(1, 2**31 - 1), max_size=4).map(tuple)
 three = st.tuples(*[st.integers(1, 512)] * 3)
 normals = st.lists(st.builds(InputInfo, texts, shapes, st.just("float32"), st.just("normal")), max_size=3).map(tuple)
+bounds = st.lists(st.floats(-1e20, 1e20), min_size=3, max_size=3, unique=True).map(sorted)
+values = st.tuples(texts, bounds).map(
+    lambda drawn: InputInfo(drawn[0], (), "float32", "value", 0, drawn[1][1], drawn[1][0], drawn[1][2])
+)
 others = st.lists(
-    st.builds(InputInfo, texts, shapes, st.just("int64"), st.sampled_from(["label", "data"]), st.integers(0, 99)),
+    st.builds(InputInfo, texts, shapes, st.just("int64"), st.sampled_from(["label", "data"]), st.integers(0, 99))
+    | values,
     max_size=2,
 ).map(tuple)
 outputs = st.builds(OutputInfo, texts, three, st.sampled_from(["float32", "uint8"]), st.sampled_from(["CHW", "HWC"]))
@@ -154,7 +159,16 @@ def test_any_field_may_be_wrong(changes: list[tuple[tuple[Any, ...], object]]) -
     assert manifest.from_json(described.to_json(), "g.onnx") == described
 
 
-@pytest.mark.parametrize("place", [p for p in PLACES if p[0] in ("inputs", "output", "golden", "kind")], ids=str)
+OF_VALUES = [
+    ("inputs", number, name) for number in (0, 1) for name in ("default", "low", "high")
+]  # those are no values
+
+
+@pytest.mark.parametrize(
+    "place",
+    [p for p in PLACES if p[0] in ("inputs", "output", "golden", "kind") and p not in OF_VALUES],
+    ids=str,
+)
 def test_a_missing_field_is_named(place: tuple[Any, ...]) -> None:
     value = json.loads(EXAMPLE.to_json())
     if not isinstance(place[-1], str):

@@ -584,8 +584,8 @@ def test_the_types(app: Path, node: Path) -> None:
         "nodenext",
         "--lib",
         "es2022,dom",
-        "--types",
-        "",
+        "--typeRoots",
+        "none",
     ]
     hosts.run(hosts.node(), compiler, *options, "use.mts", "node/use.mts", "web/use.mts", cwd=app)
 

@@ -1,4 +1,4 @@
-"""A tiny conditional GAN (Mirza & Osindero 2014, arXiv:1411.1784): z and a class become a sample."""
+"""A tiny conditional GAN (Mirza & Osindero 2014, arXiv:1411.1784): z, a class and a light become a sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
 
 
 class Generator(nn.Module):
-    """z (N, latent_dim), label (N,) → sample (N, *spec.shape)."""
+    """z (N, latent_dim), label (N,), light (N,) → sample (N, *spec.shape)."""
 
     def __init__(self, config: Config, spec: SampleSpec) -> None:
         super().__init__()
@@ -28,8 +28,9 @@ class Generator(nn.Module):
             nn.Linear(2 * config.latent_dim, 32), nn.ReLU(), nn.Linear(32, spec.elements), nn.Tanh()
         )
 
-    def forward(self, z: Tensor, label: Tensor) -> Tensor:
-        return self.layers(torch.cat((z, self.embed(label)), 1)).unflatten(1, self.shape)
+    def forward(self, z: Tensor, label: Tensor, light: Tensor) -> Tensor:
+        made = self.layers(torch.cat((z, self.embed(label)), 1)) * light.unsqueeze(1)
+        return made.unflatten(1, self.shape)
 
 
 class Discriminator(nn.Module):
@@ -53,12 +54,12 @@ def build(config: Config, spec: SampleSpec, recipe: Recipe) -> Game:
     objective = NonSaturating()
 
     def discriminator_loss(batch: Batch) -> Loss:
-        fake = generator(batch["z"], batch["label"])
+        fake = generator(batch["z"], batch["label"], batch["light"])
         real_scores = discriminator(batch["real"], batch["real_label"])
         return Loss(*objective.discriminator(real_scores, discriminator(fake, batch["label"])))
 
     def generator_loss(batch: Batch) -> Loss:
-        fake = generator(batch["z"], batch["label"])
+        fake = generator(batch["z"], batch["label"], batch["light"])
         return Loss({"adversarial": objective.generator(discriminator(fake, batch["label"]))})
 
     return Game(
@@ -69,11 +70,15 @@ def build(config: Config, spec: SampleSpec, recipe: Recipe) -> Game:
                 "discriminator",
                 {"discriminator": discriminator},
                 discriminator_loss,
-                draws=("real", "real_label", "z", "label"),
+                draws=("real", "real_label", "z", "label", "light"),
             ),
-            Player("generator", "generator", {"generator": generator}, generator_loss, draws=("z", "label")),
+            Player("generator", "generator", {"generator": generator}, generator_loss, draws=("z", "label", "light")),
         ),
-        inputs=(Input("z", (config.latent_dim,), "normal"), Input("label", (), "label", classes=spec.classes)),
+        inputs=(
+            Input("z", (config.latent_dim,), "normal"),
+            Input("label", (), "label", classes=spec.classes),
+            Input("light", (), "value", default=1.0),
+        ),
         data=(Input("real", spec.shape, "data"), Input("real_label", (), "data", array="labels")),
         output=spec,
     )

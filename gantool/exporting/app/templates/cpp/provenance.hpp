@@ -23,7 +23,7 @@ inline constexpr const char* weights = "%%{weights}";
 inline std::vector<std::pair<std::string, std::string>> provenance(const std::string& manifest, std::int64_t seed,
                                                                    std::int64_t first, std::int64_t count,
                                                                    std::optional<std::int64_t> label,
-                                                                   const std::map<std::string, double>& values) {
+                                                                   const std::map<std::string, double>& values = {}) {
   std::vector<std::pair<std::string, std::string>> texts;
   if (*xmp == '\0') return texts;
   texts.emplace_back("XML:com.adobe.xmp", xmp);
