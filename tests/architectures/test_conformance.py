@@ -354,7 +354,7 @@ def test_an_input_without_effect_is_named(place: int, name: str) -> None:
     def build(config: BaseModel, spec: SampleSpec, recipe: Recipe) -> Game:
         game = made.build(config, spec, recipe)
         game.generator.register_forward_pre_hook(
-            lambda _, inputs: tuple(0 * x if i == place else x for i, x in enumerate(inputs))
+            lambda _, inputs: tuple(0 * x + (i == 2) if i == place else x for i, x in enumerate(inputs))
         )
         return game
 
