@@ -74,6 +74,7 @@ def summary(opened: Session) -> str:
     how = ["read batch by batch"] if state.sampler.reads_ahead else []
     how += ["flipped"] if info.flip else []
     how += [f"DiffAugment {info.diffaugment}"] if info.diffaugment else []
+    how += ["adaptive augmentation"] if info.augment == "ada" else []
     seen = f" ({', '.join(how)})" if how else ""
     processes = f"{state.group.size} processes, " if state.group.size > 1 else ""
     return (

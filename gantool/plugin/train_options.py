@@ -18,6 +18,7 @@ OnNan = Literal["stop", "rollback"]
 Place = Literal["auto", "device", "disk"]
 Threads = Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
 Precision = Literal["fp32", "tf32", "bf16"]
+Augment = Literal["none", "ada"]
 
 
 def _none_is_empty(text: str) -> str:
@@ -44,6 +45,11 @@ class RunOptions(BaseModel, extra="forbid"):
         "",
         description="for small data sets: color,translation,cutout, or some of them, on all that the discriminator "
         "sees",
+    )
+    augment: Augment = Field(
+        "none",
+        description="for small data sets, in place of --diffaugment: ada transforms more of what the discriminator "
+        "sees, the more it overfits",
     )
     init_from: TextOrNone = Field(
         "",

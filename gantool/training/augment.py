@@ -1,13 +1,14 @@
-"""DiffAugment: augments all that a discriminator sees, reals and fakes, and lets gradients through.
+"""Augments all that a discriminator sees, reals and fakes, and lets gradients through; and DiffAugment.
 
-Zhao et al. 2020, arXiv:2006.10738. Ranges, order and padding (zeros, which are grey) are those of the authors' code,
-https://github.com/mit-han-lab/data-efficient-gans. As there, a gradient penalty (R1) is of the discriminator with its
-augmentation, with respect to the image before it.
+DiffAugment: Zhao et al. 2020, arXiv:2006.10738. Ranges, order and padding (zeros, which are grey) are those of the
+authors' code, https://github.com/mit-han-lab/data-efficient-gans. As there, a gradient penalty (R1) is of the
+discriminator with its augmentation, with respect to the image before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,18 +32,26 @@ def parse(text: str) -> tuple[str, ...]:
     return tuple(name for name in POLICIES if name in names)
 
 
+Change = Callable[[list[Tensor]], list[Tensor]]  # the images of one call of a discriminator → the same, augmented
+
+
 def attach(game: Game, policies: Sequence[str]) -> None:
+    """`hook` DiffAugment to the discriminators of `game`. Several images of one call are augmented as one image is."""
+    if policies:
+        hook(game, partial(_together, policies), "--diffaugment")
+
+
+def hook(game: Game, change: Change, flag: str) -> None:
     """Make the discriminators of `game` see augmented images whenever they are called in training mode.
 
     It is done by hooks on the modules of all players in the role of a discriminator, except those that a generator
-    uses; loss functions need not know. GantoolError when the game has no images or no discriminator.
+    uses; loss functions need not know. `flag`: the option that wants it. GantoolError when the game has no images or no
+    discriminator.
     """
-    if not policies:
-        return
     if not game.output.is_image:
         raise GantoolError(
-            f"--diffaugment is for images, and the samples of this architecture have shape {game.output}.",
-            "Leave --diffaugment out: it is for samples of channels×height×width.",
+            f"{flag} is for images, and the samples of this architecture have shape {game.output}.",
+            f"Leave {flag} out: it is for samples of channels×height×width.",
         )
     theirs = [m for p in game.players if p.role == "generator" for m in p.modules.values()] + [game.generator]
     spared = {id(inner) for module in theirs for inner in module.modules()}
@@ -55,23 +64,22 @@ def attach(game: Game, policies: Sequence[str]) -> None:
     }
     if not judges:
         raise GantoolError(
-            "--diffaugment augments what discriminators see, and this architecture has none of its own.",
-            "Leave --diffaugment out.",
+            f"{flag} augments what discriminators see, and this architecture has none of its own.",
+            f"Leave {flag} out.",
         )
-    hook = _Hook(tuple(policies), game.output.sides)
+    changing = _Hook(change, game.output.sides)
     for module in judges.values():
-        module.register_forward_pre_hook(hook, with_kwargs=True)
+        module.register_forward_pre_hook(changing, with_kwargs=True)
 
 
 class _Hook:
     """Augments the arguments of a module's call that are images: (N, C, H, W) with the sides of a sample.
 
-    Several images of one call belong together (as a picture and what it was made of): they are augmented alike, as the
-    channels of one image.
+    Several images of one call belong together (as a picture and what it was made of): they are augmented alike.
     """
 
-    def __init__(self, policies: tuple[str, ...], sides: tuple[int, ...]) -> None:
-        self.policies, self.sides = policies, sides
+    def __init__(self, change: Change, sides: tuple[int, ...]) -> None:
+        self.change, self.sides = change, sides
 
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -79,7 +87,7 @@ class _Hook:
         images = [value for value in (*args, *kwargs.values()) if self._is_image(value)]
         if not images or not module.training:
             return None
-        changed = self._together(images)
+        changed = self.change(images)
         args = tuple(changed.pop(0) if self._is_image(value) else value for value in args)
         return args, {key: changed.pop(0) if self._is_image(value) else value for key, value in kwargs.items()}
 
@@ -91,11 +99,12 @@ class _Hook:
             and tuple(value.shape[2:]) == self.sides
         )
 
-    def _together(self, images: list[Tensor]) -> list[Tensor]:
-        if len(images) == 1:
-            return [augment(images[0], self.policies)]
-        whole = augment(torch.cat(images, 1), self.policies)
-        return list(torch.split(whole, [image.shape[1] for image in images], 1))
+
+def _together(policies: Sequence[str], images: list[Tensor]) -> list[Tensor]:
+    if len(images) == 1:
+        return [augment(images[0], policies)]
+    whole = augment(torch.cat(images, 1), policies)
+    return list(torch.split(whole, [image.shape[1] for image in images], 1))
 
 
 def augment(images: Tensor, policies: Sequence[str]) -> Tensor:

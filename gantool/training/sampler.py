@@ -108,6 +108,18 @@ class Sampler:
         """A `normal`, `label` or `value` input (count, *shape), drawn from `generator`."""
         return noise(item, count, generator, self.device, self._class_ends)
 
+    def trial(self, count: int) -> dict[str, Tensor]:
+        """A batch of `count` rows of everything, always the same. It changes nothing of what is drawn later."""
+        stream = torch.Generator(self.device).manual_seed(0)
+        return {
+            name: self.first(item, count)
+            if item.distribution == "data"
+            else torch.zeros((), device=self.device)
+            if item.distribution == "progress"
+            else self.noise(item, count, stream)
+            for name, item in self.inputs.items()
+        }
+
     def first(self, item: Input, count: int) -> Tensor:
         """The first `count` rows of a data input, repeated when there are fewer: fixed inputs for samples."""
         return self._take(item, self._streams[item.label].first(count))

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 from filelock import BaseFileLock
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from gantool import __version__
 from gantool.artifact import pictures
 from gantool.data import Dataset, load
-from gantool.errors import GantoolError
+from gantool.errors import ArgumentError, GantoolError
 from gantool.plugin import registry
 from gantool.plugin.architecture import Architecture, Recipe
 from gantool.plugin.options import all_options, check_together, parse, reason, resolve, training_options
@@ -29,9 +29,10 @@ from gantool.run import best, checkpoint, metrics_log, rundir
 from gantool.run.rundir import DataInfo, RunDir, RunInfo
 from gantool.training import augment, finetune
 from gantool.training import tensorboard as board
+from gantool.training.ada import share_of_reals
 from gantool.training.distributed import ALONE, LOCKED, Group
 from gantool.training.loop import Figures, no_figures
-from gantool.training.state import State, copied, pick_device
+from gantool.training.state import State, build_game, copied, pick_device
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def start(
     assert architecture is not None
     config, recipe = resolve(architecture, given)
     policies = augment.parse(options.diffaugment)
+    if policies and options.augment != "none":
+        raise ArgumentError(f"Give --augment {options.augment} or --diffaugment, not both.")
     target = pick_device(group.place(options.device))
     dataset = load(options.data, options.size, options.skip_broken)
     group.check_same("The data", f"{options.data} {dataset.fingerprint[:12]}")
@@ -121,6 +124,7 @@ def start(
         place=options.data_on,
         flip=options.flip,
         diffaugment=policies,
+        ada=options.augment == "ada",
         freeze_d=options.freeze_d,
     )
     notes = [*dataset.notes, *_notes(state)]
@@ -130,6 +134,8 @@ def start(
     elif options.freeze_d:
         raise GantoolError("--freeze-d would freeze layers that have learned nothing.", "Add --init-from RUN.")
     _check_generator(state)
+    if state.ada:
+        _check_measured(architecture, config, recipe, dataset, state)
     steps = recipe.steps if options.epochs is None else _steps(options.epochs, state)
     if options.tensorboard:
         board.require()
@@ -221,6 +227,7 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
         place=info.data_on,
         flip=info.flip,
         diffaugment=augment.parse(info.diffaugment),
+        ada=info.augment == "ada",
         freeze_d=info.freeze_d,
     )
     try:
@@ -368,6 +375,23 @@ def _check_generator(state: State) -> None:
         raise GantoolError(
             f"The generator {name} makes samples of shape {tuple(made.shape[1:])}; the game declares {shape[1:]}.",
             "Make samples of spec.shape, or declare their shape in Game(output=…).",
+        )
+
+
+def _check_measured(architecture: Architecture, config: BaseModel, recipe: Recipe, data: Dataset, state: State) -> None:
+    """GantoolError unless a discriminator measures how many reals it judges rightly, which --augment ada follows.
+
+    It computes losses of a game of its own: that of the state stays as it is.
+    """
+    with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
+        game = build_game(architecture, config, data.spec, recipe, state.seed)
+        batch = {name: drawn.cpu() for name, drawn in state.sampler.trial(min(4, recipe.batch_size)).items()}
+        measured = any(share_of_reals(player, player.loss(batch)) is not None for player in game.players)
+    if not measured:
+        raise GantoolError(
+            f"--augment ada follows how many reals a discriminator judges rightly, and no player of "
+            f"{architecture.name!r} with this objective measures that: a critic's scores have no threshold.",
+            "Use --diffaugment color,translation,cutout. (A plugin's discriminator gives the measure accuracy_real.)",
         )
 
 

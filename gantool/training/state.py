@@ -23,6 +23,7 @@ from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.game import Game, Player
 from gantool.plugin.train_options import Place
 from gantool.training import augment, engines
+from gantool.training.ada import Ada
 from gantool.training.distributed import ALONE, Group
 from gantool.training.finetune import freeze
 from gantool.training.optimizers import Scheduled
@@ -71,6 +72,7 @@ class State:
         place: Place = "auto",
         flip: bool = False,
         diffaugment: Sequence[str] = (),
+        ada: bool = False,
         freeze_d: int = 0,
     ) -> None:
         _check_precision(precision, device)
@@ -82,6 +84,7 @@ class State:
         self.game: Game = build_game(architecture, config, data.spec, recipe, seed)
         freeze(self.game, freeze_d)
         augment.attach(self.game, diffaugment)
+        self.ada = _ada(self.game, recipe, device, group) if ada else None
         self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device, group, place=place, flip=flip)
         for module in self.game.modules().values():
             group.copy([*module.parameters(), *module.buffers()])  # other processors may have rounded otherwise
@@ -216,6 +219,7 @@ class State:
             "rate_scale": self.rate_scale,
             "optimizers": {name: optimizer.torch.state_dict() for name, optimizer in self.optimizers.items()},
             "sampler": self.sampler.state_dict(),
+            "ada": self.ada.state_dict() if self.ada else None,
             "rng": {**rng, "others": others} if others else rng,
         }
 
@@ -226,6 +230,8 @@ class State:
             self.ema.module.load_state_dict(state["ema"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        if self.ada:
+            self.ada.load_state_dict(state["ada"])
         self.rate_scale = float(state["rate_scale"])
         self.engine.reset()
         self.sampler.load_state_dict(state["sampler"])
@@ -371,6 +377,12 @@ def _check_precision(precision: str, device: torch.device) -> None:
     if device.type == "cuda":
         # set both: by default cuDNN uses TF32 even for fp32
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
+
+
+def _ada(game: Game, recipe: Recipe, device: torch.device, group: Group) -> Ada:
+    made = Ada(game.output.sides, recipe.batch_size, device, group)
+    augment.hook(game, made, "--augment ada")
+    return made
 
 
 def _mover(player: Player, recipe: Recipe, optimizers: Mapping[str, Scheduled]) -> Mover:

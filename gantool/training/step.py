@@ -68,6 +68,8 @@ def iterate(state: State) -> None:
     state.engine.run(state, turns, _draw(state, turns))
     if state.ema:
         state.ema.update(state.game.generator, state.step)
+    if state.ada:
+        state.ada.adapt(state.step)
     state.step += 1
 
 
@@ -112,7 +114,10 @@ def move(state: State, turn: Turn, batch: Batch) -> None:
             if mover.player.after_step:
                 with torch.no_grad():
                     mover.player.after_step()
-            state.meter.add(mover.player.name, losses[mover.player.name])
+            loss = losses[mover.player.name]
+            if state.ada:
+                loss = state.ada.measure(mover.player, loss)
+            state.meter.add(mover.player.name, loss)
 
 
 def total(loss: Loss) -> Tensor:
