@@ -48,8 +48,8 @@ class RunOptions(BaseModel, extra="forbid"):
     )
     augment: Augment = Field(
         "none",
-        description="for small data sets, in place of --diffaugment: ada transforms more of what the discriminator "
-        "sees, the more it overfits",
+        description="for small data sets: ada transforms what the discriminator sees (turned, scaled, recoloured), "
+        "more of it the more it overfits",
     )
     init_from: TextOrNone = Field(
         "",

@@ -189,8 +189,7 @@ class _Resampling:
         return [torch.where(changed, self._resampled(image, grid), image) for image in images]
 
     def _resampled(self, image: Tensor, grid: Tensor) -> Tensor:
-        fine = _between(image, self.up)
-        return _between(_Sample.apply(fine, grid), self.down)  # type: ignore[no-untyped-call]
+        return _between(_sampled(_between(image, self.up), grid), self.down)
 
 
 def _between(image: Tensor, matrices: Sequence[Tensor]) -> Tensor:
@@ -236,15 +235,24 @@ def _place(along: Tensor, side: int) -> Tensor:
     return point * (2 / (2 * (side + 2 * MARGIN) - 1)) - 1
 
 
-class _Sample(torch.autograd.Function):
-    """Bilinear `grid_sample`, differentiated by the image only, as often as wanted.
+def _sampled(image: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear `grid_sample`, which can be differentiated twice."""
+    # compiled, functions of ours lose part of the second derivative of a penalty (torch 2.13, with torch.func.grad)
+    sample = _grid_sample if torch.compiler.is_compiling() else _Sample.apply
+    made: Tensor = sample(image, grid)
+    return made
 
-    torch's own could not be differentiated twice in every version and on every device.
-    """
+
+def _grid_sample(image: Tensor, grid: Tensor) -> Tensor:
+    return torch.grid_sampler(image, grid, 0, 1, True)  # bilinear, up to the border, corners aligned
+
+
+class _Sample(torch.autograd.Function):
+    """`_grid_sample`, differentiated by the image alone: older versions of torch have no second derivative of it."""
 
     @staticmethod
     def forward(image: Tensor, grid: Tensor) -> Tensor:
-        return torch.grid_sampler(image, grid, 0, 1, True)
+        return _grid_sample(image, grid)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from gantool import __version__
 from gantool.artifact import pictures
 from gantool.data import Dataset, load
-from gantool.errors import ArgumentError, GantoolError
+from gantool.errors import GantoolError
 from gantool.plugin import registry
 from gantool.plugin.architecture import Architecture, Recipe
 from gantool.plugin.options import all_options, check_together, parse, reason, resolve, training_options
@@ -104,8 +104,6 @@ def start(
     assert architecture is not None
     config, recipe = resolve(architecture, given)
     policies = augment.parse(options.diffaugment)
-    if policies and options.augment != "none":
-        raise ArgumentError(f"Give --augment {options.augment} or --diffaugment, not both.")
     target = pick_device(group.place(options.device))
     dataset = load(options.data, options.size, options.skip_broken)
     group.check_same("The data", f"{options.data} {dataset.fingerprint[:12]}")

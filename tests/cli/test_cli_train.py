@@ -354,6 +354,7 @@ GIVEN = {
     "flip": True,
     "skip_broken": True,
     "diffaugment": "color",
+    "augment": "ada",
     "init_from": "here/0001-origin",
     "freeze_d": 1,
     "seed": 3,

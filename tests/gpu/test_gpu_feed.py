@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 from support.trainings import different, run_until, start, tiny_state
+from torch import Tensor
 
 from gantool.data import Dataset
 from gantool.plugin.architecture import Input
+from gantool.plugin.game import Loss, Player
 from gantool.plugin.train_options import Place
 from gantool.run import checkpoint
 from gantool.training import augment, feed, session
+from gantool.training.ada import Ada
 from gantool.training.sampler import Sampler
 
 pytestmark = pytest.mark.gpu
@@ -108,6 +111,36 @@ def test_the_augmentation_waits_for_nothing_and_can_be_captured() -> None:
     first = made.clone()
     graph.replay()
     assert not torch.equal(first, made)  # drawn anew
+
+
+def test_the_adaptive_augmentation_waits_for_nothing_and_a_graph_reads_its_probability() -> None:
+    images = torch.rand(8, *SHAPE, device=CUDA) * 2 - 1
+    made = Ada(SHAPE[1:], 8, torch.device(CUDA))
+    judge = Player("judge", "discriminator", {}, lambda batch: Loss({}), ())
+    loss = Loss({}, {"accuracy_real": torch.ones((), device=CUDA)})
+
+    def step() -> Tensor:
+        made.measure(judge, loss)
+        return made([images])[0]
+
+    step()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+        made.adapt(3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    graph = torch.cuda.CUDAGraph()
+    made.p.zero_()
+    with torch.cuda.graph(graph):
+        seen = step()
+    graph.replay()
+    assert torch.equal(seen, images)
+    made.p.fill_(1.0)
+    graph.replay()
+    assert bool((seen != images).flatten(1).any(1).all())
+    assert made.state_dict() == {"p": 1.0, "sums": [[2.0, 2.0]]}
 
 
 def test_no_thread_outlives_its_state() -> None:

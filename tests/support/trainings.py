@@ -167,7 +167,7 @@ def plugin(build: Any, name: str = "planted") -> Plugin:
 
 def tiny_state(data: Dataset | None = None, build: Any = tiny_game, **changes: Any) -> State:
     """A state of the tiny game on the CPU, not in any run. `changes`: of the recipe, or how it sees the data."""
-    seen = {key: changes.pop(key) for key in ("place", "flip", "diffaugment") if key in changes}
+    seen = {key: changes.pop(key) for key in ("place", "flip", "diffaugment", "ada") if key in changes}
     recipe = Recipe(**{"batch_size": 8, **changes})
     made = architecture(build)
     cpu = torch.device("cpu")
