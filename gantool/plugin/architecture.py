@@ -66,6 +66,14 @@ class Optimizer:
     kind: Literal["adam", "rmsprop"] = "adam"
     betas: tuple[float, float] = (0.5, 0.999)
 
+    def __post_init__(self) -> None:
+        if self.kind not in ("adam", "rmsprop"):
+            raise ValueError(f"an optimizer is 'adam' or 'rmsprop', not {self.kind!r}")
+        if not 0 < self.learning_rate <= 1 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(
+                f"an optimizer's rate is in (0, 1] and its betas in [0, 1); got {self.learning_rate}, {self.betas}"
+            )
+
 
 @dataclass(frozen=True)
 class Input:

@@ -166,20 +166,24 @@ def two_player(
     data += tuple(Input(name, (), "progress") for name in of_weight)
     of_generator = (*of_fakes, *(of_reals if objective.sees_reals else ()))
 
-    def scores(batch: Batch, fake: Tensor, judge: Callable[..., Tensor] = discriminator) -> tuple[Tensor, Tensor]:
+    def judged(batch: Batch, fake: Tensor, judge: Callable[..., tuple[Tensor, ...]]) -> tuple[tuple[Tensor, ...], ...]:
+        """What `judge` makes of the reals and of the fakes; each tensor of it has a row a sample."""
         reals, others = _of(batch, of_reals), (fake, *_of(batch, of_fakes[1:]))
         if separate:  # mixed batch statistics would be another algorithm
             return judge(*reals), judge(*others)
-        pairs = (torch.cat(pair) for pair in zip(reals, others, strict=True))
-        scores_real, scores_fake = judge(*pairs).tensor_split(2, -1)  # the same in one pass
+        made = judge(*(torch.cat(pair) for pair in zip(reals, others, strict=True)))  # the same in one pass
+        return tuple(zip(*(tensor.tensor_split(2) for tensor in made), strict=True))
+
+    def scores(batch: Batch, fake: Tensor) -> tuple[Tensor, Tensor]:
+        (scores_real,), (scores_fake,) = judged(batch, fake, lambda *samples: (discriminator(*samples),))
         return scores_real, scores_fake
 
-    def with_slopes(samples: Tensor, *label: Tensor) -> Tensor:
-        """Scores, and what the penalties are the means of: (2, N)."""
-        return torch.stack(objectives.zero_centred(lambda images: discriminator(images, *label), samples))
+    def with_slopes(samples: Tensor, *label: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores, and what the penalties are the means of (N,)."""
+        return objectives.zero_centred(lambda images: discriminator(images, *label), samples)
 
     def penalised(batch: Batch, fake: Tensor) -> Loss:
-        (scores_real, slopes_real), (scores_fake, slopes_fake) = scores(batch, fake, with_slopes)
+        (scores_real, slopes_real), (scores_fake, slopes_fake) = judged(batch, fake, with_slopes)
         loss = loss_of_scores(batch, fake, scores_real, scores_fake)
         weight = zero_centred(batch["progress"]) if callable(zero_centred) else zero_centred
         penalties = {"r1": weight * slopes_real.mean(), "r2": weight * slopes_fake.mean()}
@@ -199,10 +203,10 @@ def two_player(
 
     def generator_loss(batch: Batch) -> Loss:
         latents = _of(batch, of_fakes)
-        judged = discriminator(fakes.take(latents), *latents[1:])
+        scores_fake = discriminator(fakes.take(latents), *latents[1:])
         # no gradient passes through the scores of reals, so they need no graph: a pass of their own
         reals = discriminator(*_of(batch, of_reals)) if objective.sees_reals else None
-        return Loss({"adversarial": objective.generator(judged, reals)})
+        return Loss({"adversarial": objective.generator(scores_fake, reals)})
 
     def together(batch: Batch) -> dict[str, Loss]:
         fake = generator(*_of(batch, of_fakes))

@@ -13,6 +13,13 @@ from gantool.data import Dataset
 from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
 from gantool.plugin.options import default_config, options_of
 from gantool.testing.builds import check_builds
+from gantool.testing.declared import (
+    built,
+    check_arrays,
+    check_optimizers,
+    check_schedules,
+    check_without_arrays,
+)
 from gantool.testing.generator import check_files, check_inputs_matter, check_samples
 from gantool.testing.players import check_gradients, check_players, check_resume, check_steps, check_together
 from gantool.training.state import State, build_game
@@ -47,10 +54,13 @@ def check_architecture(
 
     For each of its `examples` it checks that
 
-    - the game builds, and a checkpoint holds all that `build` draws;
+    - the game builds; its inputs take the arrays that the example declares; a checkpoint holds all that `build` draws;
+      another recipe builds the same modules; data without those arrays or labels is a GantoolError, or another game;
     - samples have the declared shape, lie in [-1, 1], and depend on all of their inputs and on nothing else;
-    - every player's loss is finite, leaves its batch unchanged and never waits for the device, and its gradients reach
-      the player's parameters and none outside the game;
+    - every player's loss is finite, at each stage of a training where it follows the progress, leaves its batch
+      unchanged and never waits for the device; each term has a gradient; the gradients reach the player's parameters
+      and none outside the game;
+    - a player that shares an optimizer moves parameters of its owner, and does after a move what the owner does;
     - three steps of the shared loop move every player and stay finite;
     - a run resumed from a saved state continues exactly;
     - with `artifacts`, the last example's generator exports to every format that fits it, verified, and the runtime
@@ -76,10 +86,15 @@ def check_architecture(
         assert drawn.spec == spec, (
             f"{what}: the data has {drawn.spec.classes} classes and arrays {dict(drawn.spec.arrays)} of {drawn.spec}"
         )
-        check_players(build_game(architecture, config, spec, recipe, seed=0), what)
+        game = built(lambda s=spec: build_game(architecture, config, s, recipe, seed=0), what)  # type: ignore[misc]
+        check_players(game, what)
+        check_optimizers(game, what)
+        check_arrays(game, spec, what)
+        check_without_arrays(architecture, config, spec, recipe, what)
         state, other = (_state(architecture, config, recipe, drawn) for _ in range(2))
         check_samples(state, what)
         check_gradients(state, what)
+        check_schedules(state, recipe, what)
         check_together(state, what)
         check_builds(architecture, config, spec, recipe, state, what)
         check_steps(state, what)

@@ -22,9 +22,11 @@ def check_builds(
 ) -> None:
     """Check that two builds under different seeds are one game once they have the same weights.
 
-    What differs then is in no checkpoint. `state`: of the architecture's game, for inputs and batches.
+    What differs then is in no checkpoint. A build with another recipe has to have the same modules. `state`: of the
+    architecture's game, for inputs and batches.
     """
     one, two = (build_game(architecture, config, spec, recipe, seed) for seed in (0, 1))
+    _check_recipe(architecture, config, spec, recipe, one, what)
     for name, module in two.modules().items():
         module.load_state_dict(one.modules()[name].state_dict())
     first, second = _tensors(one), _tensors(two)
@@ -40,6 +42,22 @@ def check_builds(
             f"{what}: `build` draws something that changes the loss of player {player.name}, and that no checkpoint "
             f"holds: {REMEDY}, in one of the player's modules"
         )
+
+
+def _check_recipe(
+    architecture: Architecture, config: BaseModel, spec: SampleSpec, recipe: Recipe, game: Game, what: str
+) -> None:
+    others = {"batch_size": 2 * recipe.batch_size, "steps": recipe.steps + 1, "learning_rate": recipe.learning_rate / 2}
+    other = build_game(architecture, config, spec, recipe.model_copy(update=others), 0)
+    first, second = (
+        {f"{name}.{key}": tuple(t.shape) for name, m in made.modules().items() for key, t in m.state_dict().items()}
+        for made in (game, other)
+    )
+    changed = sorted(dict(first.items() ^ second.items()))
+    assert not changed, (
+        f"{what}: with another recipe ({', '.join(others)}) `build` makes other tensors ({', '.join(changed[:3])}), "
+        "and a run could not be resumed with other options: let modules depend on config and spec alone"
+    )
 
 
 def _tensors(game: Game) -> dict[str, bytes]:

@@ -46,6 +46,11 @@ def check_gradients(state: State, what: str) -> None:
                 f"{name}: no term depends on its parameters: take detach() and torch.no_grad() out of the loss, "
                 "the loop freezes the others' parameters itself"
             )
+            constant = [term for term, value in loss.terms.items() if not value.requires_grad]
+            assert not constant, (
+                f"{name}: {', '.join(constant)} is minimised, but has no gradient: take the gradient of a penalty with "
+                "create_graph=True, or return what is only logged among the measures"
+            )
             _check_foreign(mover, summed, name)
             summed.backward()  # type: ignore[no-untyped-call]
             reached |= {id(p) for p in mover.parameters if p.grad is not None}

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel, Field
-from support import tiny_r1
+from support import tiny_r1, tiny_r3
 from support.tiny_cgan import gantool_architectures as conditional
-from support.trainings import TinyGenerator, architecture, tiny_game
+from support.trainings import NoOptions, TinyGenerator, architecture, tiny_game
 from torch import Tensor, nn
 
 from gantool.errors import GantoolError
-from gantool.plugin.architecture import Architecture, Recipe, SampleSpec
+from gantool.plugin.architecture import Architecture, Input, Optimizer, Recipe, SampleSpec
 from gantool.plugin.game import Batch, Game, Loss
 from gantool.plugin.registry import architecture_names, find
 from gantool.testing import check_architecture, synthetic
@@ -222,6 +222,59 @@ def mapped(function: Callable[[Tensor], object]) -> Build:
     return with_loss(lambda loss, _: Loss({name: function(term) for name, term in loss.terms.items()}))
 
 
+def regularised(**changes: Any) -> Build:
+    """The tiny game with a lazy R1 that has `changes`."""
+
+    def build(spec: SampleSpec) -> Game:
+        game = tiny_r1.build(tiny_r1.Config(), spec, Recipe())
+        judge, maker, r1 = game.players
+        return replace(game, players=(judge, maker, replace(r1, **changes)))
+
+    return build
+
+
+def clipped(spec: SampleSpec) -> Game:
+    game = regularised()(spec)
+    judge, maker, r1 = game.players
+    return replace(game, players=(replace(judge, after_step=lambda: None), maker, r1))
+
+
+def progressing(change: Callable[[Tensor, Tensor], Tensor]) -> Build:
+    """The tiny game; each term of the generator's loss is `change(term, progress)`."""
+
+    def build(spec: SampleSpec) -> Game:
+        game = tiny_game(spec)
+        judge, maker = game.players
+
+        def loss(batch: Batch) -> Loss:
+            return Loss({name: change(term, batch["progress"]) for name, term in maker.loss(batch).terms.items()})
+
+        progress = Input("progress", (), "progress")
+        moved = replace(maker, draws=(*maker.draws, "progress"), loss=loss)
+        return replace(game, players=(judge, moved), data=(*game.data, progress), together=None)
+
+    return build
+
+
+def progress_in_the_generator(spec: SampleSpec) -> Game:
+    game = tiny_game(spec)
+    return replace(game, inputs=(*game.inputs, Input("progress", (), "progress")))
+
+
+def drawing(array: str, shape: tuple[int, ...]) -> Build:
+    """The tiny game with one more data input."""
+
+    def build(spec: SampleSpec) -> Game:
+        game = tiny_game(spec)
+        return replace(game, data=(*game.data, Input("more", shape, "data", array=array)))
+
+    return build
+
+
+def with_a_number(loss: Loss, batch: Batch) -> Loss:
+    return Loss({**loss.terms, "penalty": loss.terms["real"].detach()})
+
+
 # what is wrong → what the author reads: the fault, and what to do
 MISTAKES: dict[str, tuple[Build, str, str]] = {
     "a fixed batch": (made_by(FixedBatch), "no 3 samples", r"Is a batch size fixed .* It gets z \(3, 4\)"),
@@ -274,6 +327,50 @@ MISTAKES: dict[str, tuple[Build, str, str]] = {
         "player r1 has parameters of player discriminator and an optimizer of its own",
         r"Player\(shares='discriminator'\)",
     ),
+    "a term without a gradient": (with_loss(with_a_number, 0), "penalty is minimised, but has no", "create_graph=True"),
+    "a regulariser that shares with nobody": (
+        regularised(shares="critic"),
+        "shares the optimizer of 'critic'; those with one are",
+        "'discriminator', 'generator'",
+    ),
+    "a regulariser that shares with the generator": (
+        regularised(shares="generator"),
+        "player 'r1' shares the optimizer of 'generator'",
+        "it can move parameters of that player only",
+    ),
+    "a clip that a regulariser undoes": (clipped, "discriminator, whose after_step is not run then", "give both"),
+    "an optimizer that there is not": (
+        lambda spec: regularised(shares=None, optimizer=Optimizer(1e-3, "sgd"))(spec),  # type: ignore[arg-type]
+        "an optimizer is 'adam' or 'rmsprop'",
+        "not 'sgd'",
+    ),
+    "an optimizer without a rate": (
+        lambda spec: regularised(shares=None, optimizer=Optimizer(0.0))(spec),
+        r"rate is in \(0, 1\]",
+        "got 0.0",
+    ),
+    "progress in the generator": (progress_in_the_generator, "a generator can't take the progress", "has none of"),
+    "a division by the progress": (
+        progressing(lambda term, progress: term * (0.1 + progress) / (0.5 - progress)),
+        "adversarial is (-)?inf when 50% of the training is over",
+        "look for a division by the progress",
+    ),
+    "progress unused": (
+        progressing(lambda term, progress: term),
+        "player generator: its loss is the same from the begin to the end",
+        "take 'progress' from its draws",
+    ),
+    "an array undeclared": (
+        drawing("depths", (1, 4, 4)),
+        "'more' takes the array 'depths', which the example does not have",
+        r"arrays=\{'depths': \(1, 4, 4\)\}",
+    ),
+    "labels undeclared": (drawing("labels", ()), "takes the array 'labels'", r"SampleSpec\(shape, classes=N\)"),
+    "images of another shape": (
+        drawing("images", (1, 4, 4)),
+        r"has the shape \(1, 4, 4\), its array 'images' \(1, 8, 8\)",
+        "take the shape from the spec",
+    ),
     "losses together of one alone": (half_of_the_losses, r"gives losses of \['generator'\]", "'discriminator'"),
 }
 
@@ -281,9 +378,51 @@ MISTAKES: dict[str, tuple[Build, str, str]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_named_with_the_way_out(mistake: str) -> None:
     build, fault, advice = MISTAKES[mistake]
+    made = architecture(build)
+    made = replace(made, recipe=made.recipe_for(NoOptions()).model_copy(update={"schedule": "linear"}))
     with pytest.raises(AssertionError, match=f"(?s){fault}.*{advice}") as caught:
-        check_architecture(architecture(build), artifacts=False)
+        check_architecture(made, artifacts=False)
     assert str(caught.value).startswith("planted at 1×8×8")
+
+
+def test_a_schedule_that_is_followed_conforms_and_a_constant_one_needs_no_progress() -> None:
+    check_architecture(tiny_r3.gantool_architectures()[0], artifacts=False)
+    check_architecture(architecture(progressing(lambda term, progress: term)), artifacts=False)
+
+
+def paired(build: Build) -> Architecture:
+    example = SampleSpec((1, 8, 8), arrays={"depths": (1, 4, 4)})
+    return replace(architecture(build), examples=(example,))
+
+
+def test_arrays_that_are_taken_conform_and_one_that_is_not_is_named() -> None:
+    check_architecture(paired(drawing("depths", (1, 4, 4))), artifacts=False)
+    with pytest.raises(AssertionError, match="no input takes the array depths of the example"):
+        check_architecture(paired(tiny_game), artifacts=False)
+
+
+def test_data_without_an_array_have_to_be_refused_in_words() -> None:
+    def careless(spec: SampleSpec) -> Game:
+        return drawing("depths", spec.arrays["depths"])(spec)
+
+    def careful(spec: SampleSpec) -> Game:
+        if "depths" not in spec.arrays:
+            raise GantoolError("It learns from depths, too.", "Give a .npz with an array 'depths'.")
+        return careless(spec)
+
+    check_architecture(paired(careful), artifacts=False)
+    with pytest.raises(AssertionError, match=r"without its arrays `build` raises KeyError.* raise GantoolError"):
+        check_architecture(paired(careless), artifacts=False)
+
+
+def test_modules_that_depend_on_the_recipe_are_named() -> None:
+    def build(config: BaseModel, spec: SampleSpec, recipe: Recipe) -> Game:
+        game = tiny_game(spec)
+        game.generator.register_buffer("seen", torch.zeros(recipe.batch_size))
+        return game
+
+    with pytest.raises(AssertionError, match=r"with another recipe .* other tensors \(generator.generator.seen\)"):
+        check_architecture(replace(architecture(tiny_game), build=build), artifacts=False)
 
 
 def test_the_line_that_reads_a_value_is_in_the_traceback() -> None:

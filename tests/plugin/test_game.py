@@ -95,6 +95,32 @@ def test_two_player_losses_are_the_objective_of_the_scores(objective: str) -> No
     assert game.inputs == (Input("z", (4,), "normal"),)
 
 
+@pytest.mark.parametrize("zero_centred", [0.0, 2.0])
+@pytest.mark.parametrize("width", [1, 3])
+def test_scores_of_several_parts_are_each_of_their_sample(width: int, zero_centred: float) -> None:
+    """As of a discriminator of patches, (N, patches): reals and fakes go through it together, and come apart again."""
+
+    class Patches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(SPEC.elements, width)
+
+        def forward(self, sample: Tensor) -> Tensor:
+            return self.linear(sample.flatten(1)).square()
+
+    torch.manual_seed(0)
+    generator, judge, losses = TinyGenerator(SPEC), Patches(), objectives.NonSaturating()
+    game = two_player(generator, judge, losses, spec=SPEC, latent_dim=4, zero_centred=zero_centred)
+    batch = {"real": torch.randn(6, *SPEC.shape), "z": torch.randn(6, 4)}
+    fake = generator(batch["z"]).detach()
+    loss = game.players[0].loss(batch)
+    terms, measures = losses.discriminator(judge(batch["real"]), judge(fake))
+    if zero_centred:
+        terms |= {f"r{n}": 2 * objectives.r1(judge, of) for n, of in enumerate((batch["real"], fake), 1)}
+    torch.testing.assert_close(dict(loss.terms), terms)
+    torch.testing.assert_close(dict(loss.measures), measures)
+
+
 def test_a_judge_with_batch_statistics_sees_reals_and_fakes_apart() -> None:
     """One normalised batch of both would let it tell them by their mixture: another algorithm."""
     sizes: list[int] = []
