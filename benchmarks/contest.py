@@ -5,7 +5,8 @@
         --json benchmarks/results/contest-32-cpu.json --pictures docs/images/contest
 
 Each contender trains in a process of its own on one core and one thread, as many side by side as there are cores. The
-clock stops while it is measured. All make pictures without regard to their classes. At equal times each is asked for
+clock is the processor time of that process, so what else the machine does costs it nothing; it stops while a contender
+is measured. All make pictures without regard to their classes. At equal times each is asked for
 the Fréchet distance (EfficientNet-Lite0) of its samples to all pictures; at the end for all figures, by that extractor
 and by a classifier of the pictures' own classes, which has nothing of ImageNet. `projected` is trained on features of
 EfficientNet-Lite0, so judge it by the classifier.
@@ -185,15 +186,15 @@ def train_one(arguments: argparse.Namespace) -> None:
     extractor = load_extractor("efficientnet-lite0", dataset.spec, CPU)
     reals = Moments(**torch.load(arguments.work / "moments.pt", weights_only=True))
     budget, seconds, curve = 60 * arguments.minutes, 0.0, []
-    began = time.perf_counter()
+    began = time.process_time()
     if name == "lightweight-gan":
         loop = lightweight(dataset, seed, arguments.peers)
     elif name == "tutorial":
         loop = (in_chunks(sample) for sample in tutorial("dcgan", dataset, None, CPU, 64, seed))
     else:
-        loop = ours(name, dataset, seed, lambda: min(1.0, (seconds + time.perf_counter() - began) / budget))
+        loop = ours(name, dataset, seed, lambda: min(1.0, (seconds + time.process_time() - began) / budget))
     for iteration, sample in enumerate(loop, start=1):
-        now = seconds + time.perf_counter() - began
+        now = seconds + time.process_time() - began
         if now < budget * (len(curve) + 1) / arguments.points:
             continue
         seconds = now
@@ -204,7 +205,7 @@ def train_one(arguments: argparse.Namespace) -> None:
         print(f"{name} seed {seed}: {point}", flush=True)
         if len(curve) == arguments.points:
             break
-        began = time.perf_counter()
+        began = time.process_time()
     images = _drawn(sample, arguments.final)
     figures = {}
     for judge in (extractor, load_extractor(str(arguments.work / "classifier.pt"), dataset.spec, CPU)):
