@@ -63,6 +63,35 @@ def test_quality_against_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_toys(tmp_path: Path) -> None:
+    report = tmp_path / "toys.json"
+    small = ("--minutes", 0.05, "--points", 1, "--count", 2000, "--samples", 200)
+    run("toys.py", *small, "--pictures", tmp_path, "--json", report)
+    found = json.loads(report.read_text())
+    assert found["dirac"]["relativistic, R1 and R2"] < 0.001 < 0.1 < found["dirac"]["relativistic"]
+    assert [each["loss"] for each in found["runs"]] == ["nonsaturating", "relativistic"]
+    for each in found["runs"]:
+        (point,) = each["curve"]
+        assert 1 <= point["modes"] <= 200
+        assert point["divergence"] > 0
+    assert (tmp_path / "stacked-relativistic.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_presets(tmp_path: Path) -> None:
+    report = tmp_path / "presets.json"
+    which = ("--architectures", "cgan", "r3gan", "--presets", "tiny", "--size", 28, "--channels", 1, "--seconds", 0.1)
+    stdout = run("presets.py", *which, "--threads", 1, "--json", report)
+    rows = json.loads(report.read_text())["rows"]
+    assert [(row["architecture"], row["preset"]) for row in rows] == [("cgan", ""), ("r3gan", "tiny")]
+    for row in rows:
+        assert row["steps_per_second"] > 0
+        assert row["megabytes"] > 100
+        assert row["weights"]["generator"] > 10_000
+    assert "| r3gan, tiny |" in stdout
+
+
+@pytest.mark.slow
 def test_scaling_on_paper() -> None:
     # 2.95 million weights of 4 bytes, of which each of two devices sends as many
     assert "| mlp 28 | 1.49 M + 1.46 M | 2 | 11.8 | 0.029 |" in run("scaling.py", "--devices", 2)
