@@ -161,7 +161,8 @@ class _Resampling:
     """Scale, rotate, stretch and shift by parts of pixels, all in one resampling of twice the resolution.
 
     An orthogonal wavelet filter goes to that resolution and back: without a transformation the image would stay the
-    same. Beyond the border the image is mirrored. `sides`: (H, W).
+    same. Beyond the border the image is mirrored. `sides`: (H, W). On a CPU only the images that are changed are
+    resampled; elsewhere, and compiled, all are, so that shapes do not depend on values.
     """
 
     def __init__(self, sides: tuple[int, ...], device: torch.device) -> None:
@@ -177,16 +178,27 @@ class _Resampling:
         first, last = (((2 * next(uniform) - 1) * math.pi).where(turned, 0) for turned in (one, other))
         stretch = torch.exp2(0.2 * next(normal)).where(stretched, 1)
         right, down = ((next(normal) * (side / 8)).where(shifted, 0) for side in (wide, high))
-        # from where each point comes, in pixels from the centre: undo the shift, and the others from last to first
+        changed = scaled | stretched | shifted | one | other
+        drawn = scale, first, stretch, last, right, down
+        if p.device.type != "cpu" or torch.compiler.is_compiling():
+            grid = self._grid(*drawn)
+            return [torch.where(changed, self._resampled(image, grid), image) for image in images]
+        rows = changed.flatten().nonzero().squeeze(1)  # a CPU need not wait to know which these are
+        if not len(rows):
+            return images
+        grid = self._grid(*(number[rows] for number in drawn))
+        return [image.index_copy(0, rows, self._resampled(image[rows], grid)) for image in images]
+
+    def _grid(self, scale: Tensor, first: Tensor, stretch: Tensor, last: Tensor, right: Tensor, down: Tensor) -> Tensor:
+        """From where each point of the images comes, as grid_sample takes it: (N, points, points, 2)."""
+        high, wide = self.sides
+        # in pixels from the centre: undo the shift, then the others from last to first
         y, x = (_points(side, right) for side in (high, wide))
         x, y = x - right, y[:, None] - down
         x, y = last.cos() * x + last.sin() * y, last.cos() * y - last.sin() * x
         x, y = x / stretch, y * stretch
         x, y = first.cos() * x + first.sin() * y, first.cos() * y - first.sin() * x
-        places = [_place(along / scale, side) for along, side in ((x, wide), (y, high))]
-        grid = torch.stack(places, -1).squeeze(1)
-        changed = scaled | stretched | shifted | one | other
-        return [torch.where(changed, self._resampled(image, grid), image) for image in images]
+        return torch.stack([_place(along / scale, side) for along, side in ((x, wide), (y, high))], -1).squeeze(1)
 
     def _resampled(self, image: Tensor, grid: Tensor) -> Tensor:
         return _between(_sampled(_between(image, self.up), grid), self.down)
