@@ -81,7 +81,7 @@ def check_optimizers(game: Game, what: str) -> None:
 
 
 def check_schedules(state: State, recipe: Recipe, what: str) -> None:
-    """Check that the losses are finite from the begin to the end of a training, and that progress changes them."""
+    """Check that the losses are finite from beginning to end of a training, and that progress changes them."""
     progressing = [name for name, item in state.game.draws.items() if item.distribution == "progress"]
     for mover in state.movers:
         name = f"{what}: player {mover.player.name}"
@@ -101,6 +101,6 @@ def check_schedules(state: State, recipe: Recipe, what: str) -> None:
                 )
             values.append([float(value.detach()) for value in terms.values()])
         assert recipe.schedule == "constant" or any(one != values[0] for one in values), (
-            f"{name}: its loss is the same from the begin to the end of a training: use batch[{drawn[0]!r}] "
+            f"{name}: its loss is the same from beginning to end of a training: use batch[{drawn[0]!r}] "
             f"(objectives.scheduled), or take {drawn[0]!r} from its draws"
         )

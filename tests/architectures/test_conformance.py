@@ -357,7 +357,7 @@ MISTAKES: dict[str, tuple[Build, str, str]] = {
     ),
     "progress unused": (
         progressing(lambda term, progress: term),
-        "player generator: its loss is the same from the begin to the end",
+        "player generator: its loss is the same from beginning to end",
         "take 'progress' from its draws",
     ),
     "an array undeclared": (
