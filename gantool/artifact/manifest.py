@@ -368,7 +368,7 @@ class _Reader:
         self.value, self.origin, self.prefix = value, origin, prefix
 
     def wrong(self, name: str, wanted: str) -> GantoolError:
-        got = repr(self.value.get(name))[:80] if name in self.value else "nothing"
+        got = excerpt(repr(self.value.get(name))) if name in self.value else "nothing"
         return GantoolError(
             f"The manifest of {self.origin} should have {wanted} in {self.prefix + name!r}, but has {got}.",
             "The file was changed or damaged: export it again.",

@@ -113,7 +113,7 @@ class Folder:
                 raise ValueError("no shard of the plan begins there")
         except (TypeError, KeyError, ValueError) as error:
             raise GantoolError(
-                f"{self.path / INDEX} is damaged: {excerpt(str(entry))}.", "Name another folder with --out."
+                f"{self.path / INDEX} is damaged: {excerpt(repr(entry))}.", "Name another folder with --out."
             ) from error
         path = self.path / self.plan.shard(number).name
         with reading(path):

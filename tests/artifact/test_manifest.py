@@ -222,3 +222,10 @@ def test_a_hostile_count_of_golden_images_is_no_work() -> None:
     value["golden"][0]["count"] = 10**12
     with pytest.raises(GantoolError, match="1024 images at most in 'golden'"):
         read(value)
+
+
+def test_a_long_value_is_cut_visibly() -> None:
+    value = json.loads(EXAMPLE.to_json())
+    value["inputs"] = {"n" * 300: 0}
+    with pytest.raises(GantoolError, match=r"but has \{'n+…\.$"):
+        read(value)

@@ -327,3 +327,10 @@ def test_verify_of_the_lists_and_the_fingerprint(tmp_path: Path) -> None:
     assert verify(tmp_path / "out") == ["fingerprint"]
     (tmp_path / "out" / "files.jsonl").write_text("")
     assert verify(tmp_path / "out") == ["files.jsonl"]
+
+
+def test_notes_of_a_pack_are_cut(copy: Path) -> None:
+    change(copy, notes=["a\u2028" + "n" * 10_000, *map(str, range(100))])
+    notes = load_pack(copy).notes
+    assert notes[0].startswith(r"a\u2028nnn")
+    assert sum(map(len, notes)) < 1000

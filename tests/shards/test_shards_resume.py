@@ -163,14 +163,15 @@ def test_a_file_that_is_no_index(file: Path, copy: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [None, {}, {"first": "0"}, {"first": 5, "sha256": "", "bytes": 1}, {"first": 10**9, "sha256": "", "bytes": 1}],
+    [None, "", {}, {"first": "0"}, {"first": 5, "sha256": "", "bytes": 1}, {"first": 10**9, "sha256": "", "bytes": 1}],
 )
 def test_a_damaged_index(file: Path, copy: Path, entry: object) -> None:
     value = index(copy)
     value["shards"][1] = entry
     (copy / "index.json").write_text(json.dumps(value))
-    with pytest.raises(GantoolError, match=r"index\.json is damaged"):
+    with pytest.raises(GantoolError, match=r"index\.json is damaged: \S+.*\.") as caught:
         shards.generate(file, copy, **OPTIONS)
+    assert repr(entry)[:20] in caught.value.message
 
 
 def test_shards_without_an_index_are_not_written_over(file: Path, copy: Path) -> None:

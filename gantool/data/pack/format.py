@@ -23,6 +23,7 @@ from gantool.errors import GantoolError, excerpt
 from gantool.plugin.options import reason
 from gantool.system.files import read_json, reading, sha256_of, write_json
 
+MAX_NOTES, MAX_NOTE = 20, 500  # that are passed on, and characters of each
 PACK = "pack.json"
 VERSION = 1
 FIRST_BROKEN = 20  # broken files that pack.json names; broken.jsonl names all
@@ -89,7 +90,7 @@ def load_pack(path: Path, size: int | None = None) -> Dataset:
         arrays=arrays,
         class_names=tuple(description.class_names),
         licence=description.licence,
-        notes=tuple(description.notes),
+        notes=tuple(excerpt(note, MAX_NOTE) for note in description.notes[:MAX_NOTES]),
         stored_fingerprint=fingerprint,
     )
 
