@@ -227,5 +227,5 @@ def test_a_hostile_count_of_golden_images_is_no_work() -> None:
 def test_a_long_value_is_cut_visibly() -> None:
     value = json.loads(EXAMPLE.to_json())
     value["inputs"] = {"n" * 300: 0}
-    with pytest.raises(GantoolError, match=r"but has \{'n+…\.$"):
+    with pytest.raises(GantoolError, match=r"but has \{'n+…\. The file"):
         read(value)
