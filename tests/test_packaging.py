@@ -71,11 +71,12 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
         "gantool_projected",
         "gantool_r3gan",
         "gantool_sngan",
+        "gantool_stylegan2",
         "gantool_wgan",
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "[console_scripts]\ngantool = gantool.cli:main" in points
-    for name in ("cgan", "dcgan", "mlp", "projected", "r3gan", "sngan", "wgan"):
+    for name in ("cgan", "dcgan", "mlp", "projected", "r3gan", "sngan", "stylegan2", "wgan"):
         assert f"{name} = gantool_{name}" in points
 
 

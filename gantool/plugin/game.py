@@ -139,6 +139,7 @@ def two_player(
     zero_centred: float | Callable[[Tensor], Tensor] = 0.0,
     clip: float = 0.0,
     classes: int = 0,
+    further: tuple[Input, ...] = (),
 ) -> Game:
     """The common game: z (N, latent_dim) → sample (N, *spec.shape), judged by a discriminator → score (N,).
 
@@ -153,6 +154,8 @@ def two_player(
     differed, the best discriminator's score would contain log q(y) - log p(y) (Miyato & Koyama 2018, section 3): it
     could tell fakes by their label alone, which no generator can change, and a hinge loss would give rare classes no
     gradient. So a rare class is also trained rarely.
+
+    `further`: what the generator takes after z and the label, such as noise; the discriminator does not get it.
     """
     separate = _has_batch_statistics(discriminator)
     fakes = _Fakes(generator)
@@ -161,14 +164,16 @@ def two_player(
     if classes:
         inputs += (Input("label", (), "label", classes, like_data=True),)
         data += (Input("real_label", (), "data", array="labels"),)
-    of_fakes, of_reals = tuple(i.name for i in inputs), tuple(i.name for i in data)
+    labels = inputs[1:]
+    inputs += further
+    of_fakes, of_labels, of_reals = (tuple(item.name for item in items) for items in (inputs, labels, data))
     of_weight = ("progress",) if callable(zero_centred) else ()
     data += tuple(Input(name, (), "progress") for name in of_weight)
     of_generator = (*of_fakes, *(of_reals if objective.sees_reals else ()))
 
     def judged(batch: Batch, fake: Tensor, judge: Callable[..., tuple[Tensor, ...]]) -> tuple[tuple[Tensor, ...], ...]:
         """What `judge` makes of the reals and of the fakes; each tensor of it has a row a sample."""
-        reals, others = _of(batch, of_reals), (fake, *_of(batch, of_fakes[1:]))
+        reals, others = _of(batch, of_reals), (fake, *_of(batch, of_labels))
         if separate:  # mixed batch statistics would be another algorithm
             return judge(*reals), judge(*others)
         made = judge(*(torch.cat(pair) for pair in zip(reals, others, strict=True)))  # the same in one pass
@@ -202,8 +207,7 @@ def two_player(
         return penalised(batch, fake) if zero_centred else loss_of_scores(batch, fake, *scores(batch, fake))
 
     def generator_loss(batch: Batch) -> Loss:
-        latents = _of(batch, of_fakes)
-        scores_fake = discriminator(fakes.take(latents), *latents[1:])
+        scores_fake = discriminator(fakes.take(_of(batch, of_fakes)), *_of(batch, of_labels))
         # no gradient passes through the scores of reals, so they need no graph: a pass of their own
         reals = discriminator(*_of(batch, of_reals)) if objective.sees_reals else None
         return Loss({"adversarial": objective.generator(scores_fake, reals)})
@@ -285,4 +289,7 @@ def _of(batch: Batch, names: tuple[str, ...]) -> tuple[Tensor, ...]:
 
 
 def _has_batch_statistics(module: nn.Module) -> bool:
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+    return any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) or getattr(m, "batch_statistics", False)
+        for m in module.modules()
+    )

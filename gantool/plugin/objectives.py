@@ -144,14 +144,14 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     """Mean of (‖∇D(x̂)‖₂ - 1)² at points between reals and fakes (Gulrajani et al. 2017, arXiv:1704.00028)."""
     mix = torch.rand((len(real),) + (1,) * (real.dim() - 1), device=real.device, dtype=real.dtype)
     # the tiny constant keeps the norm differentiable where a gradient is exactly zero
-    norm = (_slopes(critic, fake + mix * (real - fake))[1] + 1e-12).sqrt()
+    norm = (slopes(critic, fake + mix * (real - fake))[1] + 1e-12).sqrt()
     penalty: Tensor = (norm - 1).square().mean()
     return penalty
 
 
 def r1(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     """Mean of ‖∇D(x)‖² / 2 at the reals; multiply it by γ (R1; Mescheder et al. 2018, arXiv:1801.04406)."""
-    return 0.5 * _slopes(discriminator, real.detach().clone())[1].mean()
+    return 0.5 * slopes(discriminator, real.detach().clone())[1].mean()
 
 
 def zero_centred(critic: Callable[[Tensor], Tensor], samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,7 +161,7 @@ def zero_centred(critic: Callable[[Tensor], Tensor], samples: Tensor) -> tuple[T
     al. 2018, arXiv:1801.04406). Use the scores in the loss: with augmentation in the critic another pass would give
     those of other images.
     """
-    scores, squares = _slopes(critic, samples.detach().clone(), scores_are_used=True)
+    scores, squares = slopes(critic, samples.detach().clone(), scores_are_used=True)
     return scores, 0.5 * squares
 
 
@@ -180,12 +180,13 @@ def scheduled(recipe: Recipe, start: float, end: float) -> Callable[[Tensor], Te
     return at
 
 
-def _slopes(
+def slopes(
     critic: Callable[[Tensor], Tensor], points: Tensor, *, scores_are_used: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Scores and ‖∇D(x)‖² of each of the `points` (N, …): (N,), differentiable in the critic's parameters.
 
-    Where a loss uses the scores, too, the double backward has gradients that are not zero everywhere.
+    `critic`: any function of samples with a score (N,) each. Points that depend on parameters pass gradients on to
+    them. Where a loss uses the scores, too, the double backward has gradients that are not zero everywhere.
     """
     if torch.compiler.is_compiling():  # AOTAutograd has no double backward, but can trace this
 

@@ -67,7 +67,7 @@ def freeze(game: Game, count: int) -> None:
     a discriminator would have none left.
     """
     for player in game.players if count else ():
-        if player.role != "discriminator":
+        if player.role != "discriminator" or player.shares:  # a regulariser has the layers of another player
             continue
         layers = [
             layer

@@ -143,6 +143,33 @@ def test_a_judge_with_batch_statistics_sees_reals_and_fakes_apart() -> None:
     tiny_game(SPEC, discriminator=Normalised()).players[0].loss(batch)
     tiny_game(SPEC, discriminator=Plain(SPEC)).players[0].loss(batch)
     assert sizes == [6, 6, 12]
+    declared = Plain(SPEC)
+    declared.linear.batch_statistics = True  # type: ignore[assignment]
+    tiny_game(SPEC, discriminator=declared).players[0].loss(batch)
+    assert sizes[3:] == [6, 6]
+
+
+def test_further_inputs_go_to_the_generator_alone() -> None:
+    class Noisy(TinyGenerator):
+        def forward(self, z: Tensor, label: Tensor, noise: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(z + label[:, None]) + noise
+
+    class Labelled(TinyDiscriminator):
+        def forward(self, sample: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(sample) + label
+
+    noise = Input("noise", SPEC.shape, "normal")
+    networks, objective = (Noisy(SPEC), Labelled(SPEC)), objectives.make("hinge")
+    game = two_player(*networks, objective, spec=SPEC, latent_dim=4, classes=3, further=(noise,))
+    assert [item.name for item in game.inputs] == ["z", "label", "noise"]
+    assert game.inputs[2] is noise
+    batch = {"z": torch.randn(6, 4), "label": torch.arange(6) % 3, "noise": torch.randn(6, *SPEC.shape)}
+    reals = {"real": torch.randn(6, *SPEC.shape), "real_label": torch.zeros(6, dtype=torch.int64)}
+    fake = networks[1](networks[0](**batch), batch["label"])
+    judge, maker = game.players
+    terms, _ = objective.discriminator(networks[1](*reals.values()), fake)
+    torch.testing.assert_close(dict(judge.loss({**batch, **reals}).terms), terms)
+    torch.testing.assert_close(maker.loss(batch).terms["adversarial"], objective.generator(fake))
 
 
 def test_the_judge_of_fakes_sends_no_gradient_into_the_generator() -> None:

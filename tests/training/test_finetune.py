@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from support import tiny_r1
 from support.trainings import different, run_until, start
 from torch import Tensor
 
 from gantool.errors import ArgumentError, GantoolError
+from gantool.plugin.architecture import Recipe, SampleSpec
 from gantool.run import checkpoint
 from gantool.run.rundir import RunDir
-from gantool.training import session
+from gantool.training import finetune, session
 from gantool.training.session import Session
 
 
@@ -90,6 +92,14 @@ def test_frozen_layers_stay_as_they_are_also_after_a_resume(origin: RunDir, tmp_
         different(checkpoint.load(whole.run.latest_checkpoint()), checkpoint.load(resumed.run.latest_checkpoint()))
         == []
     )
+
+
+def test_a_lazy_regulariser_freezes_no_more_layers() -> None:
+    architecture = tiny_r1.gantool_architectures()[0]
+    game = architecture.build(tiny_r1.Config(), SampleSpec((1, 8, 8)), Recipe())
+    finetune.freeze(game, 1)
+    judge = game.players[0].modules["discriminator"]
+    assert [p.requires_grad for p in judge.parameters()] == [False, False, True, True]
 
 
 def test_freezing_needs_weights_and_leaves_something_to_train(origin: RunDir, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "lazy": ("tiny-r1", {}),
     "scheduled": ("tiny-r3", {}),
     "r3gan": ("r3gan", {}),
+    "stylegan2": ("stylegan2", {"mixing": 0.9}),
     "no average": ("mlp", {"ema_decay": 0.0}),
 }
 
