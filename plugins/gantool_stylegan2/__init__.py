@@ -43,6 +43,7 @@ def build(config: StyleGAN2Config, spec: SampleSpec, recipe: Recipe) -> Game:
 
     layout = stages(spec, config.channel_base, config.max_width)
     generator = Generator(spec, layout, config.latent_dim, config.mapping_layers, config.mixing)
+    noises = (Input(name, shape, "normal") for name, shape in noise_shapes(layout).items())
     game = two_player(
         generator,
         Discriminator(spec, layout, config.latent_dim),
@@ -50,7 +51,7 @@ def build(config: StyleGAN2Config, spec: SampleSpec, recipe: Recipe) -> Game:
         spec=spec,
         latent_dim=config.latent_dim,
         classes=spec.classes,
-        further=tuple(Input(name, shape, "normal") for name, shape in noise_shapes(layout).items()),
+        further=(*noises, Input("truncation", (), "value", default=1.0)),
     )
     judge, maker = game.players
     pixels = spec.sides[0] * spec.sides[1]

@@ -200,10 +200,11 @@ class Synthesis(nn.Module):
 
 
 class Generator(nn.Module):
-    """z (N, D) [, label (N,)], noises (N, 1, S, S) → image (N, C, S, S); clamped to [-1, 1] in eval mode.
+    """z (N, D) [, label (N,)], noises (N, 1, S, S), truncation ψ (N,) → image (N, C, S, S).
 
-    `mixing`: share of the samples, in train mode, whose layers from some point on have the style of another latent.
-    `w_avg` is the mean of w over the training.
+    In eval mode w is w_avg + ψ·(w - w_avg), where w_avg is the mean of w over the training: small ψ give images that
+    are more typical and less varied. The image is clamped to [-1, 1]. In train mode ψ has no effect, and `mixing` is
+    the share of the samples whose layers from some point on have the style of another latent.
     """
 
     w_avg: Tensor
@@ -219,10 +220,14 @@ class Generator(nn.Module):
         self.register_buffer("w_avg", torch.zeros(latent_dim))
 
     def forward(self, z: Tensor, *others: Tensor) -> Tensor:
-        label, noises = others[: self.labels], others[self.labels :]
-        styles = self.styles(z, *label).unbind(1) if self.training else [self.mapping(z, *label)] * self.layers
-        image: Tensor = self.synthesis(styles, noises)
-        return image if self.training else image.clamp(-1, 1)
+        label, noises, truncation = others[: self.labels], others[self.labels : -1], others[-1]
+        if self.training:
+            image: Tensor = self.synthesis(self.styles(z, *label).unbind(1), noises)
+            return image
+        w = self.mapping(z, *label)
+        w = w - (1 - truncation)[:, None] * (w - self.w_avg)  # so written, ψ = 1 leaves w as it is
+        image = self.synthesis([w] * self.layers, noises)
+        return image.clamp(-1, 1)
 
     def styles(self, z: Tensor, *label: Tensor) -> Tensor:
         """A w for each layer, (N, layers, D), as in training: mixed, and counted in the mean."""
@@ -242,18 +247,21 @@ class Generator(nn.Module):
 class PathLength(nn.Module):
     """The penalty of path lengths, and their running mean (section 3.2 of the paper).
 
-    A path length is how far an image moves, in a random direction, when w moves by one.
+    A path length is how far an image moves, in a random direction, when w moves by one. While there are few batches,
+    each counts as much in the mean as the others: beginning at 0, as the paper's, it would pull the lengths down.
     """
 
     mean: Tensor
+    batches: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, generator: Generator, z: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of (length - running mean)², and the mean of the lengths."""
-        label, noises = others[: generator.labels], others[generator.labels :]
+        """Mean of (length - running mean)², and the mean of the lengths. `others`: as the generator takes them."""
+        label, noises = others[: generator.labels], others[generator.labels : -1]
 
         def along(styles: Tensor) -> Tensor:
             image = generator.synthesis(styles.unbind(1), noises)
@@ -263,7 +271,8 @@ class PathLength(nn.Module):
         styles = generator.styles(z, *label).to(self.mean.dtype)
         squares = objectives.slopes(along, styles)[1] / styles.shape[1]
         lengths = (squares + 1e-12).sqrt()  # the constant keeps a root of zero differentiable
-        mean = self.mean.lerp(lengths.mean(), PATH_DECAY)
+        self.batches += 1
+        mean = self.mean.lerp(lengths.mean(), (1 / self.batches).clamp(min=PATH_DECAY))
         self.mean.copy_(mean.detach())
         return (lengths - mean).square().mean(), lengths.detach().mean()
 

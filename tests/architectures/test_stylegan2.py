@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from gantool.errors import GantoolError
 from gantool.plugin import objectives, registry
-from gantool.plugin.architecture import Architecture, Optimizer, SampleSpec
+from gantool.plugin.architecture import Architecture, Input, Optimizer, SampleSpec
 from gantool.plugin.game import Game, Player
 from gantool.plugin.options import resolve
 from gantool.training.state import State
@@ -60,10 +60,12 @@ def _generator(spec: SampleSpec = SPEC, **given: Any) -> Generator:
 
 
 def _inputs(game: Game, count: int) -> list[Tensor]:
-    return [
-        torch.arange(count) % item.classes if item.distribution == "label" else torch.randn(count, *item.shape)
-        for item in game.inputs
-    ]
+    def made(item: Input) -> Tensor:
+        if item.distribution == "label":
+            return torch.arange(count) % item.classes
+        return torch.ones(count) if item.distribution == "value" else torch.randn(count, *item.shape)
+
+    return [made(item) for item in game.inputs]
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -245,16 +247,38 @@ def test_noise_is_a_part_of_the_image() -> None:
     generator, inputs = game.generator.eval(), _inputs(game, 2)
     image = generator(*inputs)
     assert torch.equal(image, generator(*inputs))
-    for number in range(1, len(inputs)):
+    assert [item.distribution for item in game.inputs] == ["normal"] * 6 + ["value"]
+    for number in range(1, 6):
         other = [torch.randn_like(value) if i == number else value for i, value in enumerate(inputs)]
         assert not torch.equal(image, generator(*other))
 
 
+def test_truncation_draws_w_to_its_mean_in_eval_mode_alone() -> None:
+    game = _game()
+    generator, (z, *others, _) = game.generator, _inputs(game, 4)
+    assert isinstance(generator, Generator)
+    assert game.inputs[-1] == Input("truncation", (), "value", default=1.0, low=0.0, high=1.0)
+    half, trained = torch.full((4,), 0.5), generator(z, *others, torch.ones(4))
+    assert torch.equal(trained, generator(z, *others, torch.zeros(4)))
+    torch.nn.init.normal_(generator.w_avg)
+    generator.eval()
+    w = generator.mapping(z)
+    torch.testing.assert_close(generator(z, *others, torch.ones(4)), trained.clamp(-1, 1))
+    between = [generator.w_avg + 0.5 * (w - generator.w_avg)] * generator.layers
+    torch.testing.assert_close(generator(z, *others, half), generator.synthesis(between, others).clamp(-1, 1))
+    same = [value[:1].expand(4, -1, -1, -1) for value in others]
+    means = generator(z, *same, torch.zeros(4))  # of every z the same image
+    torch.testing.assert_close(means, means[:1].expand(4, -1, -1, -1))
+    mixed = generator(z, *others, torch.tensor([1.0, 0.5, 0.0, 1.0]))  # each sample has its own
+    torch.testing.assert_close(mixed[:2], torch.stack((trained.clamp(-1, 1)[0], generator(z, *others, half)[1])))
+
+
 def test_path_lengths_are_norms_of_the_jacobian_in_a_random_direction() -> None:
     generator, lengths = _generator().double(), PathLength().double()
-    z, *noises = (value.double() for value in _inputs(_game(), 3))
+    z, *others = (value.double() for value in _inputs(_game(), 3))
+    noises = others[:-1]
     torch.manual_seed(1)
-    penalty, length = lengths(generator, z, *noises)
+    penalty, length = lengths(generator, z, *others)
     torch.manual_seed(1)
     direction = torch.randn(3, *SPEC.shape, dtype=torch.float64) / 16
     wanted = []
@@ -270,17 +294,22 @@ def test_path_lengths_are_norms_of_the_jacobian_in_a_random_direction() -> None:
         wanted.append(moved.square().sum(1).mean().sqrt())
     expected = torch.stack(wanted)
     torch.testing.assert_close(length, expected.mean())
-    torch.testing.assert_close(lengths.mean, 0.01 * expected.mean())
-    torch.testing.assert_close(penalty, (expected - 0.01 * expected.mean()).square().mean())
+    torch.testing.assert_close(lengths.mean, expected.mean())
+    torch.testing.assert_close(penalty, (expected - expected.mean()).square().mean())
+    second = lengths(generator, z, *others)[1]  # in another direction
+    torch.testing.assert_close(lengths.mean, (length + second) / 2)  # a plain mean of the first batches
+    lengths.batches.fill_(1000)
+    third = lengths(generator, z, *others)[1]
+    torch.testing.assert_close(lengths.mean, 0.99 * (length + second) / 2 + 0.01 * third)
 
 
 def test_the_path_lengths_gradient_is_that_of_differences() -> None:
     generator = _generator().double()
-    z, *noises = (value.double() for value in _inputs(_game(), 3))
+    z, *others = (value.double() for value in _inputs(_game(), 3))
 
     def penalty() -> Tensor:
         torch.manual_seed(1)
-        value: Tensor = PathLength().double()(generator, z, *noises)[0]
+        value: Tensor = PathLength().double()(generator, z, *others)[0]
         return value
 
     penalty().backward()  # type: ignore[no-untyped-call]
