@@ -185,7 +185,7 @@ class Synthesis(nn.Module):
         self.convolutions = nn.ModuleList(convolutions)
         self.images = nn.ModuleList(ToImage(width, spec.channels, style_dim) for width in widths)
         self.upsample = Upsample()
-        self.layers = len(convolutions) + 1
+        self.layers, self.channels = len(convolutions) + 1, spec.channels
 
     def forward(self, styles: Sequence[Tensor], noises: Sequence[Tensor]) -> Tensor:
         maps: Tensor = self.constant  # the first style makes it a batch
@@ -262,13 +262,13 @@ class PathLength(nn.Module):
     def forward(self, generator: Generator, z: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of (length - running mean)², and the mean of the lengths. `others`: as the generator takes them."""
         label, noises = others[: generator.labels], others[generator.labels : -1]
+        styles = generator.styles(z, *label).to(self.mean.dtype)
+        channels, (high, wide) = generator.synthesis.channels, noises[-1].shape[2:]
+        direction = torch.randn(len(z), channels, high, wide, dtype=z.dtype, device=z.device) / math.sqrt(high * wide)
 
         def along(styles: Tensor) -> Tensor:
-            image = generator.synthesis(styles.unbind(1), noises)
-            direction = torch.randn_like(image) / math.sqrt(image.shape[2] * image.shape[3])
-            return (image * direction).flatten(1).sum(1)
+            return (generator.synthesis(styles.unbind(1), noises) * direction).flatten(1).sum(1)
 
-        styles = generator.styles(z, *label).to(self.mean.dtype)
         squares = objectives.slopes(along, styles)[1] / styles.shape[1]
         lengths = (squares + 1e-12).sqrt()  # the constant keeps a root of zero differentiable
         self.batches += 1
