@@ -62,7 +62,8 @@ def build(config: StyleGAN2Config, spec: SampleSpec, recipe: Recipe) -> Game:
         (maker, _path_length(maker, config.path_weight, config.path_every) if config.path_weight else None),
     ):
         players += [_corrected(player, recipe, lazy.every), lazy] if lazy else [player]
-    return replace(game, players=tuple(players), together=None)
+    data = (*game.data, Input("direction", spec.shape, "normal"))  # of the path lengths
+    return replace(game, players=tuple(players), data=data, together=None)
 
 
 def _r1(judge: Player, gamma: float, every: int) -> Player:
@@ -86,13 +87,14 @@ def _path_length(maker: Player, weight: float, every: int) -> Player:
 
     generator, lengths = maker.modules["generator"], PathLength()
     modules = {"generator": generator, "lengths": lengths}
+    draws = ("direction", *maker.draws)
 
     def loss(batch: Batch) -> Loss:
         count = -(-len(batch["z"]) // PATH_SHRINK)
-        penalty, length = lengths(generator, *(batch[name][:count] for name in maker.draws))
+        penalty, length = lengths(generator, *(batch[name][:count] for name in draws))
         return Loss({"path_length": every * weight * penalty}, {"length": length})
 
-    return Player("path", maker.role, modules, loss, maker.draws, steps=1, every=every, shares=maker.name)
+    return Player("path", maker.role, modules, loss, draws, steps=1, every=every, shares=maker.name)
 
 
 def _corrected(player: Player, recipe: Recipe, every: int) -> Player:

@@ -185,7 +185,7 @@ class Synthesis(nn.Module):
         self.convolutions = nn.ModuleList(convolutions)
         self.images = nn.ModuleList(ToImage(width, spec.channels, style_dim) for width in widths)
         self.upsample = Upsample()
-        self.layers, self.channels = len(convolutions) + 1, spec.channels
+        self.layers = len(convolutions) + 1
 
     def forward(self, styles: Sequence[Tensor], noises: Sequence[Tensor]) -> Tensor:
         maps: Tensor = self.constant  # the first style makes it a batch
@@ -259,12 +259,14 @@ class PathLength(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("batches", torch.zeros(()))
 
-    def forward(self, generator: Generator, z: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of (length - running mean)², and the mean of the lengths. `others`: as the generator takes them."""
+    def forward(self, generator: Generator, direction: Tensor, z: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of (length - running mean)², and the mean of the lengths.
+
+        `direction`: standard normal, as an image. `others`: as the generator takes them.
+        """
         label, noises = others[: generator.labels], others[generator.labels : -1]
         styles = generator.styles(z, *label).to(self.mean.dtype)
-        channels, (high, wide) = generator.synthesis.channels, noises[-1].shape[2:]
-        direction = torch.randn(len(z), channels, high, wide, dtype=z.dtype, device=z.device) / math.sqrt(high * wide)
+        direction = direction / math.sqrt(direction.shape[2] * direction.shape[3])
 
         def along(styles: Tensor) -> Tensor:
             return (generator.synthesis(styles.unbind(1), noises) * direction).flatten(1).sum(1)

@@ -277,11 +277,9 @@ def test_path_lengths_are_norms_of_the_jacobian_in_a_random_direction() -> None:
     generator, lengths = _generator().double(), PathLength().double()
     z, *others = (value.double() for value in _inputs(_game(), 3))
     noises = others[:-1]
-    torch.manual_seed(1)
-    penalty, length = lengths(generator, z, *others)
-    torch.manual_seed(1)
-    direction = torch.randn(3, *SPEC.shape, dtype=torch.float64) / 16
-    wanted = []
+    drawn = torch.randn(3, *SPEC.shape, dtype=torch.float64)
+    penalty, length = lengths(generator, drawn, z, *others)
+    direction, wanted = drawn / 16, []
     for i in range(3):
         styles = generator.styles(z[i : i + 1]).detach()
 
@@ -296,20 +294,19 @@ def test_path_lengths_are_norms_of_the_jacobian_in_a_random_direction() -> None:
     torch.testing.assert_close(length, expected.mean())
     torch.testing.assert_close(lengths.mean, expected.mean())
     torch.testing.assert_close(penalty, (expected - expected.mean()).square().mean())
-    second = lengths(generator, z, *others)[1]  # in another direction
+    second = lengths(generator, drawn.flip(0), z, *others)[1]
     torch.testing.assert_close(lengths.mean, (length + second) / 2)  # a plain mean of the first batches
     lengths.batches.fill_(1000)
-    third = lengths(generator, z, *others)[1]
+    third = lengths(generator, -drawn.flip(1, 2), z, *others)[1]
     torch.testing.assert_close(lengths.mean, 0.99 * (length + second) / 2 + 0.01 * third)
 
 
 def test_the_path_lengths_gradient_is_that_of_differences() -> None:
     generator = _generator().double()
-    z, *others = (value.double() for value in _inputs(_game(), 3))
+    inputs = [torch.randn(3, *SPEC.shape).double(), *(value.double() for value in _inputs(_game(), 3))]
 
     def penalty() -> Tensor:
-        torch.manual_seed(1)
-        value: Tensor = PathLength().double()(generator, z, *others)[0]
+        value: Tensor = PathLength().double()(generator, *inputs)[0]
         return value
 
     penalty().backward()  # type: ignore[no-untyped-call]
@@ -343,10 +340,9 @@ def test_regularisers_are_lazy_weighted_by_their_interval_and_share_their_player
     gamma = 0.0002 * 256 / 8
     slope = objectives.r1(r1.modules["discriminator"], real)
     torch.testing.assert_close(r1.loss({"real": real}).terms["r1"], 16 * gamma * slope)
-    batch = {item.name: value for item, value in zip(game.inputs, _inputs(game, 8), strict=True)}
-    torch.manual_seed(1)
+    batch = {"direction": torch.randn(8, *SPEC.shape)}
+    batch |= {item.name: value for item, value in zip(game.inputs, _inputs(game, 8), strict=True)}
     term = path.loss(batch).terms["path_length"]
-    torch.manual_seed(1)
     half = [value[:4] for value in batch.values()]
     torch.testing.assert_close(term, 4 * 2.0 * PathLength()(game.generator, *half)[0])  # type: ignore[arg-type]
 
