@@ -94,7 +94,17 @@ def _path_length(maker: Player, weight: float, every: int) -> Player:
         penalty, length = lengths(generator, *(batch[name][:count] for name in draws))
         return Loss({"path_length": every * weight * penalty}, {"length": length})
 
-    return Player("path", maker.role, modules, loss, draws, steps=1, every=every, shares=maker.name)
+    return Player(
+        "path",
+        maker.role,
+        modules,
+        loss,
+        draws,
+        steps=1,
+        every=every,
+        after_step=lengths.update,
+        shares=maker.name,
+    )
 
 
 def _corrected(player: Player, recipe: Recipe, every: int) -> Player:

@@ -252,11 +252,13 @@ class PathLength(nn.Module):
     """
 
     mean: Tensor
+    new: Tensor
     batches: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("new", torch.zeros(()))
         self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, generator: Generator, direction: Tensor, z: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,10 +275,15 @@ class PathLength(nn.Module):
 
         squares = objectives.slopes(along, styles)[1] / styles.shape[1]
         lengths = (squares + 1e-12).sqrt()  # the constant keeps a root of zero differentiable
-        self.batches += 1
-        mean = self.mean.lerp(lengths.mean(), (1 / self.batches).clamp(min=PATH_DECAY))
-        self.mean.copy_(mean.detach())
+        mean = self.mean.lerp(lengths.mean(), (1 / (self.batches + 1)).clamp(min=PATH_DECAY))
+        # `update` moves the mean: compiled code may compute it once more in its backward, and would get another
+        self.new.copy_(mean.detach())
         return (lengths - mean).square().mean(), lengths.detach().mean()
+
+    def update(self) -> None:
+        """Take the newest lengths into the mean."""
+        self.mean.copy_(self.new)
+        self.batches += 1
 
 
 class Down(nn.Module):

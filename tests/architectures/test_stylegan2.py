@@ -292,12 +292,16 @@ def test_path_lengths_are_norms_of_the_jacobian_in_a_random_direction() -> None:
         wanted.append(moved.square().sum(1).mean().sqrt())
     expected = torch.stack(wanted)
     torch.testing.assert_close(length, expected.mean())
+    assert lengths.mean == 0
+    lengths.update()
     torch.testing.assert_close(lengths.mean, expected.mean())
     torch.testing.assert_close(penalty, (expected - expected.mean()).square().mean())
     second = lengths(generator, drawn.flip(0), z, *others)[1]
+    lengths.update()
     torch.testing.assert_close(lengths.mean, (length + second) / 2)  # a plain mean of the first batches
     lengths.batches.fill_(1000)
     third = lengths(generator, -drawn.flip(1, 2), z, *others)[1]
+    lengths.update()
     torch.testing.assert_close(lengths.mean, 0.99 * (length + second) / 2 + 0.01 * third)
 
 
