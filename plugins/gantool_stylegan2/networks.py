@@ -247,19 +247,16 @@ class Generator(nn.Module):
 class PathLength(nn.Module):
     """The penalty of path lengths, and their running mean (section 3.2 of the paper).
 
-    A path length is how far an image moves, in a random direction, when w moves by one. While there are few batches,
-    each counts as much in the mean as the others: beginning at 0, as the paper's, it would pull the lengths down.
+    A path length is how far an image moves, in a random direction, when w moves by one.
     """
 
     mean: Tensor
     new: Tensor
-    batches: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("new", torch.zeros(()))
-        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, generator: Generator, direction: Tensor, z: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of (length - running mean)², and the mean of the lengths.
@@ -275,7 +272,7 @@ class PathLength(nn.Module):
 
         squares = objectives.slopes(along, styles)[1] / styles.shape[1]
         lengths = (squares + 1e-12).sqrt()  # the constant keeps a root of zero differentiable
-        mean = self.mean.lerp(lengths.mean(), (1 / (self.batches + 1)).clamp(min=PATH_DECAY))
+        mean = self.mean.lerp(lengths.mean(), PATH_DECAY)
         # `update` moves the mean: compiled code may compute it once more in its backward, and would get another
         self.new.copy_(mean.detach())
         return (lengths - mean).square().mean(), lengths.detach().mean()
@@ -283,7 +280,6 @@ class PathLength(nn.Module):
     def update(self) -> None:
         """Take the newest lengths into the mean."""
         self.mean.copy_(self.new)
-        self.batches += 1
 
 
 class Down(nn.Module):
