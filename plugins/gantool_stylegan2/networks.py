@@ -268,7 +268,8 @@ class PathLength(nn.Module):
         direction = direction / math.sqrt(direction.shape[2] * direction.shape[3])
 
         def along(styles: Tensor) -> Tensor:
-            return (generator.synthesis(styles.unbind(1), noises) * direction).flatten(1).sum(1)
+            image: Tensor = generator.synthesis(styles.unbind(1), noises)
+            return (image * direction).flatten(1).sum(1)
 
         squares = objectives.slopes(along, styles)[1] / styles.shape[1]
         lengths = (squares + 1e-12).sqrt()  # the constant keeps a root of zero differentiable
