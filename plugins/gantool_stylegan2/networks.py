@@ -251,12 +251,11 @@ class PathLength(nn.Module):
     """
 
     mean: Tensor
-    new: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("new", torch.zeros(()))
+        self._new: Tensor | None = None  # from a loss to the `update` after its step
 
     def forward(self, generator: Generator, direction: Tensor, z: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of (length - running mean)², and the mean of the lengths.
@@ -275,12 +274,13 @@ class PathLength(nn.Module):
         lengths = (squares + 1e-12).sqrt()  # the constant keeps a root of zero differentiable
         mean = self.mean.lerp(lengths.mean(), PATH_DECAY)
         # `update` moves the mean: compiled code may compute it once more in its backward, and would get another
-        self.new.copy_(mean.detach())
+        self._new = mean.detach()
         return (lengths - mean).square().mean(), lengths.detach().mean()
 
     def update(self) -> None:
         """Take the newest lengths into the mean."""
-        self.mean.copy_(self.new)
+        assert self._new is not None
+        self.mean.copy_(self._new)
 
 
 class Down(nn.Module):
