@@ -16,6 +16,7 @@ import torch
 from gantool.api import Named, name_of
 from gantool.api.export import note
 from gantool.artifact import latents
+from gantool.artifact.manifest import SUFFIXES
 from gantool.data import Dataset, load
 from gantool.data.catalog import names
 from gantool.errors import ArgumentError, GantoolError
@@ -255,7 +256,7 @@ def _find(
 ) -> tuple[_Subject, _Origin]:
     """The run or file that `given` names; None: the newest run."""
     with reading(Path(given) if given else runs):
-        is_file = given is not None and (Path(given).is_file() or Path(given).suffix in (".onnx", ".pt"))
+        is_file = given is not None and (Path(given).is_file() or Path(given).suffix in SUFFIXES)
     if is_file:
         if step is not None:
             raise ArgumentError(f"--step {step} is for a run; {given} is a file.", "Leave it out, or name the run.")

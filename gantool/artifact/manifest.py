@@ -27,6 +27,7 @@ FILES = {
     "pt2": "generator.pt2",
 }
 KINDS = tuple(FILES)
+SUFFIXES = tuple(dict.fromkeys(Path(name).suffix for name in FILES.values()))
 SEEDED = ("onnx-seeded", "torchscript-seeded")
 # how an ONNX file stores its weights and computes
 PRECISIONS = ("float32", "half-weights", "half", "int8")

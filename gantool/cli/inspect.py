@@ -41,9 +41,10 @@ def command(
 
 def _file(given: str | None, runs: Path) -> Path:
     """The file of that name, else the export of the run of that name."""
+    from gantool.artifact.manifest import SUFFIXES
     from gantool.run.exports import find_artifact
 
-    if given is not None and (Path(given).is_file() or Path(given).suffix in (".onnx", ".pt", ".pt2", ".json")):
+    if given is not None and (Path(given).is_file() or Path(given).suffix in (*SUFFIXES, ".json")):
         return Path(given)
     return find_artifact(given, runs)
 

@@ -49,7 +49,7 @@ def _named(given: str, runs: Path) -> Path:
     found = _in_folder(path)
     if found is not None:
         return found
-    if not path.is_dir() and path.suffix in (".onnx", ".pt", ".pt2"):
+    if not path.is_dir() and path.suffix in manifest.SUFFIXES:
         raise GantoolError(
             f"There is no file {given}.", "Name an exported file or a run, or none for the newest export."
         )

@@ -250,6 +250,7 @@ def test_an_extractor_of_one_s_own(cli: Run, noise: RunDir, tmp_path: Path) -> N
         (["--step", "2", "runs/0001-tiny/export/generator.onnx"], ["--step 2 is for a run"]),
         (["nothing"], ["There is no run 'nothing'"]),
         (["nothing.onnx"], ["There is no file nothing.onnx"]),
+        (["nothing.pt2"], ["There is no file nothing.pt2"]),
         (["runs/0001-tiny/export/generator.torchscript.pt"], ["is a file for torch"]),
         (["--data", "digits", "--size", "28"], ["makes samples of 1×8×8", "1×28×28", "--size"]),
         (["--data", "nowhere.npz"], ["There is no file or folder 'nowhere.npz'"]),
