@@ -4,7 +4,7 @@
     python benchmarks/road.py --architectures mlp --steps 20
 
 A cell says yes when what it names was done and compared; NO, with the reason, otherwise, and then the script exits
-with 1.
+with 1. An int8 file may be refused: its export says how far its images would be from those of float32.
 Architectures are asked for, not listed: a plugin that is installed has a row. See README.md.
 """
 
@@ -34,8 +34,9 @@ from support.trainings import different
 
 from gantool import __version__, exporting
 from gantool.artifact import latents
-from gantool.artifact.manifest import FILES
+from gantool.artifact.manifest import FILES, PRECISIONS, file_name
 from gantool.errors import GantoolError
+from gantool.exporting.torch_files import archive
 from gantool.exporting.verify import MAX_FLOAT, run_torch
 from gantool.plugin import registry
 from gantool.plugin.architecture import Architecture
@@ -49,6 +50,10 @@ from gantool.system.files import write_json
 IMAGES, SEED, FIRST = 64, 2**40 + 7, 1000
 HANG = 1800  # seconds of one command; only a hang takes as long
 NATIVE = 28  # pixels a side of the digits
+
+
+class Refused(Exception):
+    """A cell's refused: the export's own verification says no, with figures."""
 
 
 class NotSo(Exception):
@@ -170,11 +175,13 @@ def exports(walk: Walk) -> None:
 
 
 def inputs_of(generator: Generator) -> dict[str, np.ndarray]:
-    """Latents of SEED, and labels in turn where the manifest has a label."""
+    """Latents of SEED, labels in turn, and values from bound to bound, where the manifest has them."""
     index = np.arange(FIRST, FIRST + IMAGES, dtype=np.int64)
     drawn = latents.draw({i.name: i.shape for i in generator.manifest.latents}, SEED, index)
     label = generator.manifest.input("label")
-    return drawn | ({label.name: index % label.classes} if label else {})
+    drawn |= {label.name: index % label.classes} if label else {}
+    drawn |= {i.name: np.linspace(i.low, i.high, IMAGES, dtype=np.float32) for i in generator.manifest.values}
+    return {item.name: drawn[item.name] for item in generator.manifest.inputs}
 
 
 def wanted(walk: Walk, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -196,7 +203,8 @@ def seeded(walk: Walk) -> None:
     inputs = inputs_of(generators[1])
     label = generators[1].manifest.input("label")
     labels = inputs[label.name] if label else None
-    own, other = (g.sample(IMAGES, seed=SEED, first=FIRST, labels=labels) for g in generators)
+    values = {item.name: inputs[item.name] for item in generators[1].manifest.values}
+    own, other = (g.sample(IMAGES, seed=SEED, first=FIRST, labels=labels, values=values) for g in generators)
     compare_pixels(own, other, exact=True)
     compare_pixels(own, latents.pixels(wanted(walk, inputs)))
 
@@ -205,6 +213,31 @@ def torchscript(walk: Walk) -> None:
     inputs = inputs_of(Generator(walk.run.export / FILES["onnx"], provider="cpu"))
     module = torch.jit.load(walk.run.export / FILES["torchscript"])
     compare_samples(run_torch(module, inputs), wanted(walk, inputs))
+
+
+def pt2(walk: Walk) -> None:
+    walk.gantool("export", walk.run.path, "--pt2")
+    inputs = inputs_of(Generator(walk.run.export / FILES["onnx"], provider="cpu"))
+    compare_samples(run_torch(archive.load(walk.run.export / FILES["pt2"]), inputs), wanted(walk, inputs))
+
+
+def reduced(precision: str) -> Callable[[Walk], None]:
+    """The step of a file of fewer bits: within the limits of its export, and its golden images made again."""
+
+    def step(walk: Walk) -> None:
+        try:
+            walk.gantool("export", walk.run.path, "--onnx", f"--{precision}")
+        except NotSo as error:
+            if precision == "int8" and "failed its verification" in str(error):
+                raise Refused(str(error)) from error
+            raise
+        path = walk.run.export / file_name("onnx", precision)
+        test = Generator(path, provider="cpu").self_test()
+        walk.notes[precision] = f"{path.stat().st_size} bytes"
+        if not test.exact:
+            raise NotSo(f"other golden images, by up to {test.worst} levels")
+
+    return step
 
 
 def compare_samples(made: np.ndarray, torchs: np.ndarray) -> None:
@@ -265,6 +298,8 @@ ROAD: dict[str, Callable[[Walk], None]] = {
     "ONNX": plain,
     "seeded": seeded,
     "TorchScript": torchscript,
+    "pt2": pt2,
+    **{precision: reduced(precision) for precision in PRECISIONS if precision != "float32"},
     "app kit": app_kit,
     "bench": bench,
 }
@@ -277,6 +312,8 @@ def walked(walk: Walk, road: Mapping[str, Callable[[Walk], None]] = ROAD) -> dic
         try:
             step(walk)
             answers[name] = "yes"
+        except Refused as error:
+            answers[name] = f"refused: {error}"
         except (NotSo, GantoolError) as error:
             answers[name] = f"NO: {error}"
         except (OSError, KeyError, ValueError, AssertionError, RuntimeError, subprocess.SubprocessError) as error:
@@ -286,11 +323,11 @@ def walked(walk: Walk, road: Mapping[str, Callable[[Walk], None]] = ROAD) -> dic
 
 
 def table(rows: Mapping[str, Mapping[str, str]], road: Sequence[str] = tuple(ROAD)) -> str:
-    """Markdown: yes or NO; the reasons below."""
+    """Markdown: yes, refused or NO; the reasons below."""
     lines = [f"| architecture | {' | '.join(road)} |", "|---" * (len(road) + 1) + "|"]
     reasons = []
     for name, answers in rows.items():
-        cells = ["yes" if answers[step] == "yes" else "**NO**" for step in road]
+        cells = [answers[step].partition(":")[0].replace("NO", "**NO**") for step in road]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
         reasons += [f"- `{name}`, {step}: {answers[step]}" for step in road if answers[step] != "yes"]
     return "\n".join([*lines, *([""] if reasons else []), *reasons])
@@ -339,7 +376,7 @@ def main() -> None:
         }
         given.json.parent.mkdir(parents=True, exist_ok=True)
         write_json(given.json, report)
-    if any(answer != "yes" for answers in rows.values() for answer in answers.values()):
+    if any(answer.startswith("NO") for answers in rows.values() for answer in answers.values()):
         raise SystemExit(1)
 
 
