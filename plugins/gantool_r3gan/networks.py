@@ -61,7 +61,11 @@ class Block(nn.Module):
 
 
 class Up(nn.Module):
-    """(N, before, S, S) → (N, after, 2S, 2S): a 1×1 convolution where the width changes, then the filter [1, 2, 1]."""
+    """(N, before, S, S) → (N, after, 2S, 2S): a 1×1 convolution where the width changes, then the filter [1, 3, 3, 1].
+
+    That of StyleGAN2. The paper's, [1, 2, 1], copies every second value and averages the others: in small networks the
+    images had a grid of every second line, which the discriminator's first filter does not let through.
+    """
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -69,8 +73,7 @@ class Up(nn.Module):
         self.narrow = _normal(nn.Conv2d(before, after, 1, bias=False)) if narrowed else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
-        doubled = F.interpolate(self.narrow(maps), scale_factor=2)
-        return F.avg_pool2d(F.pad(doubled, (1, 0, 1, 0)), 2, 1)  # [1, 1] after [1, 1] is [1, 2, 1]
+        return F.interpolate(self.narrow(maps), scale_factor=2, mode="bilinear")
 
 
 class Down(nn.Module):

@@ -75,14 +75,28 @@ def test_a_block_begins_as_the_identity_with_scaled_weights_inside() -> None:
     assert grouped.std().item() == pytest.approx(gain / math.sqrt(16 * 9), rel=0.05)
 
 
-def test_both_resamplings_are_the_filter_one_two_one() -> None:
+def test_maps_are_doubled_by_the_filter_one_three_three_one() -> None:
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64)
+    plane = taps[:, None] * taps / 16
+    maps = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    spread = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
+    spread[:, :, ::2, ::2] = F.pad(maps, (1, 1, 1, 1), mode="replicate")
+    wanted = F.conv2d(spread, plane.expand(3, 1, 4, 4), groups=3)
+    torch.testing.assert_close(Up(3, 3).double()(maps), wanted[:, :, :12, :12])
+
+
+def test_doubling_leaves_no_grid() -> None:
+    torch.manual_seed(0)
+    doubled = Up(64, 64)(torch.randn(64, 64, 8, 8))[:, :, 2:-2, 2:-2]
+    phases = [doubled[:, :, row::2, column::2].std().item() for row in (0, 1) for column in (0, 1)]
+    assert max(phases) == pytest.approx(min(phases), rel=0.02)
+    assert torch.equal(Up(4, 4)(torch.ones(1, 4, 8, 8)), torch.ones(1, 4, 16, 16))  # nor a dark border
+
+
+def test_maps_are_halved_by_the_filter_one_two_one() -> None:
     taps = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64)
     plane = taps[:, None] * taps
     maps = torch.randn(2, 3, 6, 6, dtype=torch.float64)
-    spread = torch.zeros(2, 3, 12, 12, dtype=torch.float64)
-    spread[:, :, ::2, ::2] = maps
-    wanted = F.conv2d(F.pad(spread, (2, 0, 2, 0)), (plane / 4).expand(3, 1, 3, 3), groups=3)
-    torch.testing.assert_close(Up(3, 3).double()(maps), wanted)
     halved = F.conv2d(F.pad(maps, (1, 0, 1, 0)), (plane / 16).expand(3, 1, 3, 3), stride=2, groups=3)
     torch.testing.assert_close(Down(3, 3).double()(maps), halved)
     wider = Down(3, 5).double()
