@@ -84,6 +84,7 @@ def test_own_data_resume_and_inspect(tour: Path) -> None:
     assert "mlp" in shell(inspect, tour)
 
 
+@pytest.mark.slow
 def test_labels(tmp_path: Path) -> None:
     train, export, generate = commands(blocks("sh")[3])
     shell(f"{train} --steps 20 --tick 20", tmp_path)
@@ -121,6 +122,7 @@ def test_embedding_takes_twelve_lines() -> None:
     assert len(lines) <= 12
 
 
+@pytest.mark.slow
 def test_the_plugin(tmp_path: Path) -> None:
     source = (ROOT / "examples/gantool-tiny/gantool_tiny.py").read_text()
     project = tomllib.loads((ROOT / "examples/gantool-tiny/pyproject.toml").read_text())["project"]

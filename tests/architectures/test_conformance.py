@@ -24,11 +24,21 @@ from gantool.testing import check_architecture, synthetic
 Build = Callable[[SampleSpec], Game]
 
 
-@pytest.mark.parametrize("name", architecture_names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "projected")) for n in architecture_names()]
+)
 def test_installed_architectures_conform(name: str) -> None:
     made = find(name).architecture
     assert made is not None
-    check_architecture(made)
+    check_architecture(replace(made, examples=made.examples[-1:]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", architecture_names())
+def test_installed_architectures_conform_at_all_examples(name: str) -> None:
+    made = find(name).architecture
+    assert made is not None
+    check_architecture(made, artifacts=False)
 
 
 def test_a_lazy_regulariser_conforms() -> None:

@@ -63,6 +63,7 @@ def test_all_four_networks_of_a_cyclegan_are_saved_once() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_third_party_cyclegan_goes_from_data_to_another_program(tmp_path: Path) -> None:
     """Installed beside gantool, trained, exported and run, as its author would: by the commands alone."""
     module = Path(tiny_cyclegan.__file__)

@@ -37,7 +37,7 @@ def exported(architecture: Architecture, folder: Path, spec: SampleSpec, *kinds:
     return counted.get_total_flops(), [artifact.path for artifact in made]
 
 
-SLOW = ("projected", "sngan", "wgan")  # their graphs have the operators of the others
+SLOW = ("projected", "sngan", "stylegan2", "wgan")  # their graphs have the operators of the others
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,7 @@ def shapes(name: str = "shapes") -> str:
     return SHAPES.replace("NAME", repr(name))
 
 
+@pytest.mark.slow
 def test_a_third_party_s_data_is_listed_trained_on_and_resumed(tmp_path: Path) -> None:
     site = make_distribution(tmp_path / "site", "shapes-data", "1.5", shapes(), {"shapes": "shapes_data"})
 

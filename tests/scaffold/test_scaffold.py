@@ -196,6 +196,7 @@ def test_any_name_is_refused_or_makes_names_that_python_and_pip_take(name: str) 
 # it works
 
 
+@pytest.mark.slow
 def test_it_trains_as_another_distribution_does(tmp_path: Path) -> None:
     site = installed(create("my-gan", tmp_path), tmp_path / "site")
 

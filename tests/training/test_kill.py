@@ -19,6 +19,7 @@ from gantool.run.rundir import RunDir
 KILLS = 50
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the trainings are forks of one process")
 def test_a_run_killed_50_times_ends_with_the_weights_of_one_never_killed(tmp_path: Path) -> None:
     done = subprocess.run(

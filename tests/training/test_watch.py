@@ -210,6 +210,7 @@ def test_a_constant_generator_is_told_once_and_logged(tmp_path: Path) -> None:
     assert len(metrics_log.read_metrics(opened.run)) == 6
 
 
+@pytest.mark.slow
 def test_a_generator_that_does_not_learn_stands_still_also_after_a_resume(tmp_path: Path) -> None:
     rates = {"learning_rate": 1e-8, "discriminator_rate": 2e-4, "steps": 1250, "tick": TICK}
     whole = start("mlp", tmp_path, **rates)
