@@ -24,7 +24,6 @@ from typing import Any
 import gantool_r3gan
 import numpy as np
 import torch
-from gantool_r3gan import networks
 from small_data import samples  # beside this file
 from torch import Tensor, nn
 
@@ -33,7 +32,7 @@ from gantool.artifact import pictures
 from gantool.data import Dataset
 from gantool.metrics import load_extractor
 from gantool.metrics.extractors import Extractor
-from gantool.plugin import Game, Recipe, SampleSpec, objectives, registry, two_player
+from gantool.plugin import objectives, registry
 from gantool.plugin.objectives import Objective
 from gantool.plugin.options import resolve
 from gantool.system import machine
@@ -82,21 +81,6 @@ def stacked(count: int, seed: int = 0) -> Dataset:
     return Dataset("stacked-digits", "stacked-digits", {"images": digits[rows, 0]})
 
 
-def build(objective: Objective, config: gantool_r3gan.R3GANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
-    """r3gan's game with another objective."""
-    layout = networks.stages(spec, config.channel_base, config.max_width, config.group_width)
-    sizes = layout, config.blocks, config.group_width
-    gamma = gantool_r3gan.GAMMAS[spec.sides[0]] * gantool_r3gan.GAMMA_BATCH / recipe.batch_size
-    return two_player(
-        networks.Generator(spec, *sizes, config.latent_dim, config.embed_dim),
-        networks.Discriminator(spec, *sizes, config.embed_dim),
-        objective,
-        spec=spec,
-        latent_dim=config.latent_dim,
-        zero_centred=objectives.scheduled(recipe, gamma, gamma / 10),
-    )
-
-
 def modes(images: Tensor, classifier: Extractor) -> np.ndarray:
     """The mode of each image, 0 to 999: its three digits."""
     digits = []
@@ -119,7 +103,7 @@ def follow(name: str, arguments: argparse.Namespace, reals: Dataset, judge: Call
     """Train on stacked digits, and count modes at equal times."""
     architecture = registry.find("r3gan").architecture
     assert architecture is not None
-    architecture = replace(architecture, build=partial(build, LOSSES[name]()))
+    architecture = replace(architecture, build=partial(gantool_r3gan.build, objective=LOSSES[name]()))
     config, recipe = resolve(architecture, {})
     state = State(architecture, config, recipe, reals, seed=arguments.seed, device=CPU, precision="fp32", engine="auto")
     budget, seconds, curve = 60 * arguments.minutes, 0.0, list[dict[str, Any]]()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -166,32 +166,6 @@ class Manifest:
         """The values for people: `its values are truncation (0 to 1)`."""
         listed = ", ".join(f"{item.name} ({item.low:g} to {item.high:g})" for item in self.values)
         return excerpt(f"its values are {listed}", MAX_LISTED_CHARACTERS) if listed else "it has none"
-
-    def parse_values(self, given: Sequence[str], origin: object) -> dict[str, float]:
-        """The values in texts such as `truncation=0.7`. `origin`: the file, for the error.
-
-        ArgumentError for another form, an unknown name, and a number out of its bounds.
-        """
-        items = {item.name: item for item in self.values}
-        values = {}
-        for text in given:
-            name, _, number = text.rpartition("=")
-            try:
-                value = float(number)
-            except ValueError:
-                name = ""
-            if not name:
-                raise ArgumentError(
-                    f"{excerpt(text)!r} gives no value.", "Give a name and a number: --value NAME=NUMBER"
-                )
-            if name not in items:
-                raise ArgumentError(f"{origin} takes no value {excerpt(name)!r}: {self.list_values()}.")
-            if not items[name].low <= value <= items[name].high:
-                raise ArgumentError(
-                    f"{excerpt(name)} is {excerpt(number)}: it goes from {items[name].low:g} to {items[name].high:g}."
-                )
-            values[name] = value
-        return values
 
     def _numbers_are_names(self) -> bool:
         names = self.class_names

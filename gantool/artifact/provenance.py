@@ -77,7 +77,14 @@ class Provenance:
         return printable(", ".join(parts)) + "."
 
 
-def of(manifest: Manifest, seed: int, first: int, count: int = 1, label: int | None = None) -> Provenance:
+def of(
+    manifest: Manifest,
+    seed: int,
+    first: int,
+    count: int = 1,
+    label: int | None = None,
+    values: Mapping[str, float] | None = None,
+) -> Provenance:
     """The provenance of images `first … first+count-1` of `seed`, made by the file that `manifest` describes."""
     architecture, training, data = manifest.architecture, manifest.training, manifest.data
     return Provenance(
@@ -91,6 +98,7 @@ def of(manifest: Manifest, seed: int, first: int, count: int = 1, label: int | N
         data=_text(data.get("name")),
         fingerprint=_text(data.get("fingerprint")),
         licence=_text(manifest.licence),
+        values=values or {},
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gantool.cli.threads import THREADS
-from gantool.errors import ArgumentError, GantoolError
+from gantool.errors import ArgumentError, GantoolError, excerpt
 from gantool.system.terminal import console, megabytes, print_json, progress
 
 if TYPE_CHECKING:
@@ -109,9 +109,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.", rich_help_panel=SHARDS)] = False,
 ) -> None:
     """Make images: a grid, a folder of PNGs, an .npz, or with --count very many in shards."""
-    from gantool.artifact import onnxfile
     from gantool.run.exports import find_artifact
 
+    values = _values(value or [])
     if count is None:
         of_shards = {
             "out": out, "format": format, "shard-size": shard_size, "workers": workers, "engine": engine,
@@ -122,7 +122,7 @@ def command(
                 raise GantoolError(f"--{name} is for shards.", "Say how many images with --count instead of -n.")
         path = find_artifact(source, runs)
         _classes(label, path, runs)
-        _generate(path, n, seed, first, label, value or [], output, provider, threads, provenance)
+        _generate(path, n, seed, first, label, values, output, provider, threads, provenance)
         return
     for name, flag, instead in (("n", "-n", "--count"), ("output", "-o", "--out")):
         origin = context.get_parameter_source(name)
@@ -136,7 +136,6 @@ def command(
     from gantool.shards import SHARD_SIZE
 
     path = find_artifact(source, runs)
-    values = onnxfile.read_manifest(path).parse_values(value, path) if value else {}
     options = {
         "count": count, "seed": seed, "first": first, "format": format or "npy", "shard_size": shard_size or SHARD_SIZE,
         "labels": _classes(label, path, runs), "values": values, "provider": provider, "provenance": provenance,
@@ -151,7 +150,7 @@ def _generate(
     seed: int,
     first: int,
     label: str | None,
-    value: list[str],
+    values: dict[str, float],
     output: Path,
     provider: str,
     threads: int | None,
@@ -170,7 +169,7 @@ def _generate(
             seed=seed,
             first=first,
             label=label,
-            values=generator.manifest.parse_values(value, path),
+            values=values,
             provenance=provenance,
             on_progress=lambda done, total: bar.update(done, total=total),
         )
@@ -182,6 +181,20 @@ def _generate(
         if classes > len(made.labels):
             rows += f" (--label shows others of the {classes} classes)"
     console().print(f"{which} of seed {seed}) of {path} → {output}{rows}")
+
+
+def _values(given: list[str]) -> dict[str, float]:
+    """The numbers in texts such as `truncation=0.7`, by name."""
+    values = {}
+    for text in given:
+        name, _, number = text.rpartition("=")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            raise ArgumentError(f"{excerpt(text)!r} gives no value.", "Give a name and a number: --value NAME=NUMBER")
+    return values
 
 
 def _classes(given: str | None, path: Path, runs: Path) -> list[int] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from gantool.artifact.manifest import MAX_VALUE
 from gantool.plugin.train_options import CHANGEABLE
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Input:
         if self.distribution == "progress" and self.shape != ():
             raise ValueError(f"input {self.name!r}: the progress of a training has shape ()")
         if self.distribution == "value" and not (
-            self.shape == () and -1e30 < self.low <= self.default <= self.high < 1e30 and self.low < self.high
+            self.shape == () and -MAX_VALUE < self.low <= self.default <= self.high < MAX_VALUE and self.low < self.high
         ):
             raise ValueError(f"input {self.name!r}: a value has shape () and a default between low and high")
 

@@ -79,7 +79,8 @@ def save(
         raise GantoolError(
             f"{path} makes images of {generator.shape[2]} channels.", "Write them to a .npz: -o images.npz"
         )
-    about = _with_choices(of(manifest, seed, first, request.n), request, manifest) if provenance else None
+    made = of(manifest, seed, first, request.n, values=values)
+    about = _with_classes(made, request, manifest) if provenance else None
     with writing(output, "Name another with -o."):
         if suffix == "":
             _write_folder(generator, request, output, about, on_progress)
@@ -105,9 +106,8 @@ def _request(generator: Generator, n: int | None, seed: int, first: int, label: 
     return Request(n, seed, first, labels, len(labels) if n > len(labels) else 1)
 
 
-def _with_choices(about: Provenance, request: Request, manifest: Any) -> Provenance:
-    """Add the values, and the classes unless they are those that each image has by default."""
-    about = replace(about, values=request.values)
+def _with_classes(about: Provenance, request: Request, manifest: Any) -> Provenance:
+    """Add the classes, unless they are those that each image has by default."""
     if len(request.labels) == 1:
         return replace(about, label=request.labels[0])
     default = request.labels == range(manifest.classes)

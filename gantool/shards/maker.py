@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +61,7 @@ class Maker:
         manifest = self.generator.manifest
         origin = None
         if self.plan.provenance:
-            origin = replace(provenance.of(manifest, self.plan.seed, shard.first), values=self.plan.values)
+            origin = provenance.of(manifest, self.plan.seed, shard.first, values=self.plan.values)
         try:
             with files.replacing(path) as temporary:
                 formats.write(temporary, self.plan, shard, self._parts(shard, on_part), origin)

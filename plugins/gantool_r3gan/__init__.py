@@ -15,6 +15,7 @@ from gantool.plugin import Architecture, Recipe, SampleSpec, hookimpl
 
 if TYPE_CHECKING:
     from gantool.plugin import Game
+    from gantool.plugin.objectives import Objective
 
 # γ by the side of an image, for batches of GAMMA_BATCH. The paper has 0.05 in batches of 512 (CIFAR-10, 32 pixels), 2
 # (FFHQ, 64) and 150 (FFHQ, 256) in batches of 256; other sides are in between. Small batches need more, in inverse
@@ -38,7 +39,8 @@ class R3GANConfig(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-def build(config: R3GANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
+def build(config: R3GANConfig, spec: SampleSpec, recipe: Recipe, objective: Objective | None = None) -> Game:
+    """`objective`: in place of the relativistic loss."""
     from gantool.plugin import objectives, two_player
     from gantool_r3gan.networks import Discriminator, Generator, stages
 
@@ -48,7 +50,7 @@ def build(config: R3GANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     return two_player(
         Generator(spec, *sizes, config.latent_dim, config.embed_dim),
         Discriminator(spec, *sizes, config.embed_dim),
-        objectives.Relativistic(),
+        objective or objectives.Relativistic(),
         spec=spec,
         latent_dim=config.latent_dim,
         zero_centred=objectives.scheduled(recipe, gamma, gamma / 10),
