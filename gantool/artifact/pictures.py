@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,44 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2, scale: in
     for i, image in enumerate(images):
         top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         canvas[top : top + height, left : left + width] = image
-    scale = scale or max(1, round(48 / width))
+    scale = scale or enlarged(images)
     canvas = canvas.repeat(scale, 0).repeat(scale, 1)
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def enlarged(images: np.ndarray) -> int:
+    """How many times `grid` enlarges images (N, H, W, …)."""
+    width: int = images.shape[2]
+    return max(1, round(48 / width))
+
+
+def side_by_side(*images: np.ndarray) -> np.ndarray:
+    """Images uint8 (N, H, W, 1 or 3), of any sizes and colours, each beside the others of its number, as one of them.
+
+    Smaller ones are enlarged by whole numbers, without smoothing.
+    """
+    height, channels = max(i.shape[1] for i in images), max(i.shape[3] for i in images)
+    made = []
+    for image in images:
+        scale = height // image.shape[1]
+        large = image.repeat(scale, 1).repeat(scale, 2).repeat(channels // image.shape[3], 3)
+        edges = ((0, 0), (0, height - large.shape[1]), (0, 0), (0, 0))
+        made.append(np.pad(large, edges, constant_values=SPACE))
+    return np.concatenate(made, 2)
+
+
+def stacked(pictures: Sequence[Image]) -> Image:
+    """Pictures below each other."""
+    from PIL import Image
+
+    if len(pictures) == 1:
+        return pictures[0]
+    canvas = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), (SPACE,) * 3)
+    top = 0
+    for picture in pictures:
+        canvas.paste(picture, (0, top))
+        top += picture.height
+    return canvas
 
 
 def class_rows(classes: int) -> tuple[int, int]:

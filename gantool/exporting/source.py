@@ -17,7 +17,7 @@ from gantool import __version__
 from gantool.artifact import latents
 from gantool.artifact.manifest import PRECISIONS, InputInfo, Manifest, OutputInfo
 from gantool.data import Dataset, load
-from gantool.errors import ArgumentError
+from gantool.errors import ArgumentError, excerpt
 from gantool.exporting.libraries import exportable
 from gantool.exporting.onnx_files import graph, precision
 from gantool.exporting.onnx_files.seeds import INDEX, OPSET, OPSETS, SEED
@@ -99,8 +99,13 @@ class Artifact:
     checks: tuple[Check, ...]
 
 
-def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step: str | None = None) -> Source:
-    """The generator of a run's newest sound checkpoint (or that of `step`) on the CPU, its BatchNorm ready."""
+def source_of(
+    run: RunDir, say: Callable[[str], None] = lambda note: None, step: str | None = None, which: str = ""
+) -> Source:
+    """The generator of a run's newest sound checkpoint (or that of `step`) on the CPU, its BatchNorm ready.
+
+    `which`: its name, when the game has several; "": the first.
+    """
     info = run.read()
     plugin, recipe, config = definition_of(info)
     assert plugin.architecture is not None
@@ -120,9 +125,10 @@ def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step:
         for name, module in game.modules().items():
             module.load_state_dict(state["modules"][name])
         if state["ema"] is not None:
-            game.generator.load_state_dict(state["ema"])
+            game.generators.load_state_dict(state["ema"])
     except (RuntimeError, KeyError) as error:
         raise misfit(path, info, plugin, error) from error
+    game = game.of(_named(game, which))
     game.generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     needs_data = any(i.distribution == "data" for i in game.inputs)
     return from_game(
@@ -152,6 +158,13 @@ def source_of(run: RunDir, say: Callable[[str], None] = lambda note: None, step:
         dataset=load(info.data.source, info.data.size, info.skip_broken) if needs_data else None,
         class_counts=info.data.class_counts,
     )
+
+
+def _named(game: Game, which: str) -> str:
+    if which and which not in game.exports:
+        known = ", ".join(filter(None, game.exports)) or "it has one, without a name"
+        raise ArgumentError(f"There is no generator {excerpt(which)!r} in this run: {known}.", "Leave --which out.")
+    return which or game.name
 
 
 def from_game(

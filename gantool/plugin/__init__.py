@@ -14,12 +14,13 @@ from gantool.plugin.hookspecs import DataSource, hookimpl
 
 if TYPE_CHECKING:
     from gantool.plugin import objectives
-    from gantool.plugin.game import Batch, Game, Loss, Player, two_player
+    from gantool.plugin.game import Batch, Export, Game, Loss, Player, two_player
 
 __all__ = [
     "Architecture",
     "Batch",
     "DataSource",
+    "Export",
     "Game",
     "GantoolError",
     "Input",
@@ -40,7 +41,7 @@ def __getattr__(name: str) -> Any:
     """Import what needs torch when it is first asked for."""
     if name == "objectives":
         return import_module("gantool.plugin.objectives")
-    if name in ("Batch", "Game", "Loss", "Player", "two_player"):
+    if name in ("Batch", "Export", "Game", "Loss", "Player", "two_player"):
         return getattr(import_module("gantool.plugin.game"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -88,6 +88,9 @@ class Input:
     - `value`: float32 (N,), a number from `low` to `high` by which a user changes samples, such as the truncation of
       StyleGAN. It is `default` while training; the exported file takes one for each sample, and kits show a slider.
     - `progress`: float32 (), the share of the training that is over, for schedules inside a loss; not for a generator.
+
+    `multiple`: of a picture that a generator takes, such as `data` of shape (3, 64, 64): files that are exported take
+    pictures whose sides are any multiples of it, as a fully convolutional network can. 0: only the sides of `shape`.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Input:
     default: float = 0.0
     low: float = 0.0
     high: float = 1.0
+    multiple: int = 0
 
     def __post_init__(self) -> None:
         if self.distribution == "label" and (self.classes < 1 or self.shape != ()):
@@ -110,6 +114,14 @@ class Input:
             self.shape == () and -MAX_VALUE < self.low <= self.default <= self.high < MAX_VALUE and self.low < self.high
         ):
             raise ValueError(f"input {self.name!r}: a value has shape () and a default between low and high")
+        fits = self.is_picture and self.multiple > 0 and not any(side % self.multiple for side in self.shape[1:])
+        if self.multiple and not fits:
+            raise ValueError(f"input {self.name!r}: a picture from data whose sides are multiples of {self.multiple}")
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is an image of the data (C, H, W)."""
+        return self.distribution == "data" and len(self.shape) == 3
 
     @property
     def dtype(self) -> Literal["float32", "int64"]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from gantool.plugin.architecture import Input, Optimizer, Role, SampleSpec
 from gantool.plugin.objectives import Objective
 
 Batch = Mapping[str, Tensor]
+_NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")  # of a generator: part of paths and options
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,29 @@ class Player:
 
 
 @dataclass(frozen=True)
+class Export:
+    """One of several generators of a game. The fields are as in `Game`."""
+
+    generator: nn.Module
+    inputs: tuple[Input, ...]
+    output: SampleSpec
+    reals: str = ""
+
+
+@dataclass(frozen=True)
 class Game:
-    """A generator and the players that train it.
+    """A generator, or several, and the players that train them.
 
     `inputs`: what the generator takes, in call order; they become the inputs of the exported files. `data`: what else a
     batch can hold (the reals). `output`: the sample that the generator makes. `together(batch)`: for recipes with
     simultaneous updates, the losses of all players by name, from one pass at the same weights; its batch holds what all
     players draw. None: the players can only alternate.
+
+    `reals`: the data that figures compare samples with; "": the first of the shape of `output` that the generator does
+    not take. When the generator takes a picture and they are drawn together, each sample has a real of its own.
+
+    `others`: further generators by name, as CycleGAN (Zhu et al. 2017, arXiv:1703.10593) has two; `name` is then that
+    of the first. Each gets an average, a grid of samples and exported files of its own.
     """
 
     generator: nn.Module
@@ -78,17 +96,28 @@ class Game:
     data: tuple[Input, ...]
     output: SampleSpec
     together: Callable[[Batch], Mapping[str, Loss]] | None = None
+    reals: str = ""
+    name: str = ""
+    others: Mapping[str, Export] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = [i.name for i in (*self.inputs, *self.data)]
+        known = list(dict.fromkeys(item.name for item in (*self.inputs, *self.data, *self.draws.values())))
         for player in self.players:
             missing = [name for name in player.draws if name not in known]
             if missing:
                 raise ValueError(f"player {player.name!r} draws {missing}, but the game declares {known}")
         if len({p.name for p in self.players}) != len(self.players):
             raise ValueError("two players have one name")
-        if any(item.distribution == "progress" for item in self.inputs):
-            raise ValueError("a generator can't take the progress of a training, which an exported file has none of")
+        for export in self.exports.values():
+            if any(item.distribution == "progress" for item in export.inputs):
+                raise ValueError(
+                    "a generator can't take the progress of a training, which an exported file has none of"
+                )
+            if export.reals and (export.reals not in known or self.draws[export.reals].shape != export.output.shape):
+                raise ValueError(f"the reals {export.reals!r} are no data of the shape {export.output}")
+        wrong = [name for name in self.exports if not _NAME.fullmatch(name)] if self.name or self.others else []
+        if wrong or len(self.exports) != 1 + len(self.others):
+            raise ValueError(f"each of several generators needs a name of its own, in a-z, 0-9 and '-': {wrong}")
         for player in self.players:
             self._check_shares(player)
 
@@ -112,7 +141,39 @@ class Game:
     @property
     def draws(self) -> dict[str, Input]:
         """Everything that a batch can hold, by name."""
-        return {i.name: i for i in (*self.data, *self.inputs)}
+        taken = [item for export in self.exports.values() for item in export.inputs]
+        return {i.name: i for i in (*self.data, *taken)}
+
+    @property
+    def exports(self) -> dict[str, Export]:
+        """All generators, by name; the only one of a game is called ""."""
+        return {self.name: Export(self.generator, self.inputs, self.output, self.reals), **self.others}
+
+    @property
+    def generators(self) -> nn.Module:
+        """All generators as one module: the only one itself, or a ModuleDict by name."""
+        if not self.others:
+            return self.generator
+        return nn.ModuleDict({name: export.generator for name, export in self.exports.items()})
+
+    def of(self, which: str) -> Game:
+        """The same game with another of its generators as the first."""
+        others = self.exports
+        return replace(self, **vars(others.pop(which)), name=which, others=others)
+
+    @property
+    def compared(self) -> Input | None:
+        """The data that figures compare the first generator's samples with; None: there are none of that shape."""
+        if self.reals:
+            return self.draws[self.reals]
+        taken = [item.name for item in self.inputs]
+        fits = [i for i in self.draws.values() if i.distribution == "data" and i.shape == self.output.shape]
+        return next((i for i in fits if i.name not in taken), fits[0] if fits else None)
+
+    @property
+    def source(self) -> Input | None:
+        """The picture that the first generator takes; None: it takes none."""
+        return next((item for item in self.inputs if item.is_picture), None)
 
     def modules(self) -> dict[str, nn.Module]:
         """Every module of the game under a stable name; one shared by several players appears once."""
@@ -123,8 +184,10 @@ class Game:
                 if id(module) not in seen:
                     seen.add(id(module))
                     named[f"{player.name}.{name}"] = module
-        if id(self.generator) not in seen and any(True for _ in self.generator.state_dict()):
-            named["generator"] = self.generator
+        for name, export in self.exports.items():
+            if id(export.generator) not in seen and any(True for _ in export.generator.state_dict()):
+                seen.add(id(export.generator))
+                named[f"generator {name}".rstrip()] = export.generator
         return named
 
 

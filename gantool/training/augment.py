@@ -53,7 +53,7 @@ def hook(game: Game, change: Change, flag: str) -> None:
             f"{flag} is for images, and the samples of this architecture have shape {game.output}.",
             f"Leave {flag} out: it is for samples of channels×height×width.",
         )
-    theirs = [m for p in game.players if p.role == "generator" for m in p.modules.values()] + [game.generator]
+    theirs = [m for p in game.players if p.role == "generator" for m in p.modules.values()] + [game.generators]
     spared = {id(inner) for module in theirs for inner in module.modules()}
     judges = {
         id(module): module

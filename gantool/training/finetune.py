@@ -35,7 +35,7 @@ def take(state: State, saved: Mapping[str, Any], source: str) -> str:
     Optimizers begin anew. GantoolError when nothing fits.
     """
     game, taken, left = state.game, 0, list[str]()
-    generator = next((name for name, module in game.modules().items() if module is game.generator), "")
+    generator = "" if game.others else next((n for n, module in game.modules().items() if module is game.generator), "")
     for name, module in game.modules().items():
         fits, others = _fitting(module, saved["modules"].get(name, {}))
         module.load_state_dict(fits, strict=False)
@@ -47,7 +47,7 @@ def take(state: State, saved: Mapping[str, Any], source: str) -> str:
         )
     if state.ema:
         fits, _ = _fitting(state.ema.module, saved["ema"] or saved["modules"].get(generator, {}))
-        state.ema.module.load_state_dict({**game.generator.state_dict(), **fits})
+        state.ema.module.load_state_dict({**game.generators.state_dict(), **fits})
     more = f" and {len(left) - LISTED} more" if len(left) > LISTED else ""
     new = f"; these begin anew: {', '.join(left[:LISTED])}{more}" if left else ""
     return f"{taken} of {taken + len(left)} tensors come from {source}{new}"

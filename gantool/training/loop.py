@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from gantool.artifact import pictures
 from gantool.artifact.provenance import Provenance
 from gantool.errors import GantoolError
+from gantool.plugin.game import Game
 from gantool.run import best, checkpoint, metrics_log, verdict
 from gantool.run.rundir import RunDir, RunInfo, Status
 from gantool.training.state import State
@@ -279,18 +281,22 @@ def _sample(generator: nn.Module, inputs: list[Tensor]) -> np.ndarray:
 def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
     """Save a grid of fixed samples, with labels a row a class; return samples to measure, of the data's classes.
 
-    When the generator takes images, each of them is shown to the left of the sample made of it.
+    When the generator takes pictures, each of them is shown to the left of the sample made of it, and to the right what
+    it should be, where the data says so. The grids of several generators are below each other.
     """
-    generator = state.sampling_generator()
-    rows, columns = pictures.class_rows(len(state.classes))
-    inputs = state.fixed_inputs(rows * columns, state.classes[:rows])
-    samples = _sample(generator, inputs)
-    images, beside = pictures.to_pictures(samples), False
-    for item, value in zip(state.game.inputs, inputs, strict=True):
-        if item.distribution == "data" and not beside:
-            source = pictures.to_pictures(value.float().cpu().numpy())
-            if source.shape == images.shape:
-                images, beside = np.stack((source, images), 1).reshape(-1, *images.shape[1:]), True
+    grids = []
+    for name in reversed(state.game.exports):
+        generator, game = state.sampling_generator(name), state.game.of(name)
+        rows, columns = pictures.class_rows(0 if game.source else len(state.classes))
+        inputs = state.fixed_inputs(rows * columns, state.classes[:rows], name)
+        samples = _sample(generator, inputs)
+        images = pictures.to_pictures(samples)
+        if game.source:
+            rows_of = pictures.side_by_side(*_compared(state, game, images))
+            columns = math.isqrt(len(images) * rows_of.shape[1] // rows_of.shape[2])
+            grids.append(pictures.grid(rows_of, columns, scale=pictures.enlarged(images)))
+        else:
+            grids.append(pictures.grid(*pictures.in_rows(images, rows)))
     where = Provenance(
         info.architecture,
         run.name,
@@ -299,8 +305,16 @@ def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
         data=info.data.name,
         fingerprint=info.data.fingerprint,
         licence=info.data.licence,
-        composite=beside,
+        composite=state.game.source is not None,
     )
-    tiles = pictures.in_rows(images, 1 if beside else rows)
-    pictures.save_png(pictures.grid(*tiles), run.sample(state.step), where)
+    pictures.save_png(pictures.stacked(grids[::-1]), run.sample(state.step), where)
     return _sample(generator, state.fixed_inputs(pictures.SAMPLES)) if state.classes else samples
+
+
+def _compared(state: State, game: Game, images: np.ndarray) -> list[np.ndarray]:
+    """Pictures (N, H, W, 1 or 3): sources, `images` made of them, and the reals that are paired with them."""
+    source, reals = game.source, game.compared
+    assert source
+    shown = [source, *([reals] if reals and reals.is_picture and reals.label == source.label else [])]
+    of_data = [pictures.to_pictures(state.sampler.first(item, len(images)).float().cpu().numpy()) for item in shown]
+    return [of_data[0], images, *of_data[1:]]

@@ -359,11 +359,16 @@ def _steps(epochs: float, state: State) -> int:
 
 
 def _check_generator(state: State) -> None:
-    """GantoolError unless the generator makes a tensor of samples in the declared shape."""
-    inputs, devices = state.fixed_inputs(2), [state.device] if state.device.type == "cuda" else []
+    """GantoolError unless each generator makes a tensor of samples in the declared shape."""
+    for which in state.game.exports:
+        _check_samples(state, which)
+
+
+def _check_samples(state: State, which: str) -> None:
+    game, devices = state.game.of(which), [state.device] if state.device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices), state.autocast():
-        made = copied(state.game.generator)(*inputs)
-    name, shape = type(state.game.generator).__name__, (2, *state.game.output.shape)
+        made = copied(game.generator)(*state.fixed_inputs(2, which=which))
+    name, shape = type(game.generator).__name__, (2, *game.output.shape)
     if not isinstance(made, Tensor):
         raise GantoolError(
             f"The generator {name} returns a {type(made).__name__}, not a tensor.",

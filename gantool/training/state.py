@@ -92,7 +92,8 @@ class State:
             if any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in module.modules()):
                 _to_channels_last(module)
                 self.sampler.memory_format = torch.channels_last
-        self.ema = EMA(self.game.generator, recipe) if recipe.ema_decay or recipe.ema_half_life else None
+        self.generators = self.game.generators
+        self.ema = EMA(self.generators, recipe) if recipe.ema_decay or recipe.ema_half_life else None
         self.optimizers = {
             player.name: Scheduled(player, recipe, device, self.engine.capturable)
             for player in self.game.players
@@ -148,30 +149,35 @@ class State:
         rows = self.rows_per_step()
         return max((count / self.sampler.length(label) for label, count in rows.items()), default=Fraction(0))
 
-    def sampling_generator(self) -> nn.Module:
-        """The averaged generator (the trained one without an average), ready to sample."""
-        source = self.ema.module if self.ema else self.game.generator
+    def sampling_generator(self, which: str = "") -> nn.Module:
+        """An averaged generator (the trained one without an average), ready to sample; "": the game's first."""
+        game = self.game.of(which or self.game.name)
+        source = self.ema.module if self.ema else self.generators
+        if isinstance(source, nn.ModuleDict) and game.others:
+            source = source[game.name]
         # with a generator of its own: drawing samples must not change what training draws
         stream = torch.Generator(self.device).manual_seed(self.seed)
 
         def draw(count: int) -> list[Tensor]:
             return [
                 self.sampler.first(i, count) if i.distribution == "data" else self.sampler.noise(i, count, stream)
-                for i in self.game.inputs
+                for i in game.inputs
             ]
 
         return ready(source, draw)
 
-    def fixed_inputs(self, count: int, classes: Sequence[int] = ()) -> list[Tensor]:
+    def fixed_inputs(self, count: int, classes: Sequence[int] = (), which: str = "") -> list[Tensor]:
         """The inputs of images 0 … count-1 of seed 0, with the latents of `gantool generate`.
 
-        Labels are `classes` in turn; without them each class comes as often as in the data.
+        `which`: of the game's generators; "": the first. Labels are `classes` in turn; without them each class comes as
+        often as in the data.
         """
         index = np.arange(count, dtype=np.int64)
-        normal = {i.name: i.shape for i in self.game.inputs if i.distribution == "normal"}
+        taken = self.game.exports[which or self.game.name].inputs
+        normal = {i.name: i.shape for i in taken if i.distribution == "normal"}
         drawn = latents.draw(normal, 0, index)
         inputs = []
-        for item in self.game.inputs:
+        for item in taken:
             if item.distribution == "normal":
                 inputs.append(torch.from_numpy(drawn[item.name]).to(self.device))
             elif item.distribution == "label":

@@ -67,7 +67,7 @@ def iterate(state: State) -> None:
     state.meter.at(state.step)
     state.engine.run(state, turns, _draw(state, turns))
     if state.ema:
-        state.ema.update(state.game.generator, state.step)
+        state.ema.update(state.generators, state.step)
     if state.ada:
         state.ada.adapt(state.step)
     state.step += 1

@@ -171,10 +171,9 @@ def _spread(vectors: Tensor) -> float:
 
 def _reals(state: State, count: int) -> Tensor | None:
     """`count` rows of what the generator is to make, on the CPU; None when no data of the game has that shape."""
-    game = state.game
-    items = [i for i in (*game.data, *game.inputs) if i.distribution == "data" and i.shape == game.output.shape]
+    reals = state.game.compared
     # in the order of training: rows in the order of a file are often all of one class
-    return state.sampler.shuffled(items[0], count).float().cpu() if items else None
+    return state.sampler.shuffled(reals, count).float().cpu() if reals else None
 
 
 class Frechet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from gantool.errors import GantoolError
 from gantool.plugin import objectives
 from gantool.plugin.architecture import Architecture, Input, Recipe, SampleSpec
-from gantool.plugin.game import Game, Loss, Player, two_player
+from gantool.plugin.game import Export, Game, Loss, Player, two_player
 from gantool.training.sampler import Sampler
 from gantool.training.state import State
 from gantool.training.step import iterate
@@ -319,3 +320,32 @@ def test_simultaneous_updates_are_refused_where_they_mean_nothing() -> None:
     with pytest.raises(GantoolError, match="every player moves once") as caught:
         _alternating(Recipe(updates="simultaneous", discriminator_steps=2))
     assert "--discriminator-steps 1" in caught.value.hint
+
+
+def test_a_game_of_several_generators_has_each_as_the_first() -> None:
+    to_b, to_a = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
+    spec = SampleSpec((1, 4, 4))
+    a, b = Input("a", spec.shape, "data", label=0), Input("b", spec.shape, "data", label=1)
+    game = Game(
+        to_b, (_player("x", "a", "b"),), (a,), (b,), spec, name="a-to-b", others={"b-to-a": Export(to_a, (b,), spec)}
+    )
+    assert list(game.exports) == ["a-to-b", "b-to-a"]
+    assert game.compared == b
+    other = game.of("b-to-a")
+    assert (other.generator, other.inputs, other.compared, other.name) == (to_a, (b,), a, "b-to-a")
+    assert other.of("a-to-b") == game
+    assert {name.split(".")[0] for name in game.generators.state_dict()} == {"a-to-b", "b-to-a"}
+
+
+@pytest.mark.parametrize("name", ["", "A to B", "../a", "b-to-a"])
+def test_a_name_that_no_generator_can_have_is_an_error(name: str) -> None:
+    spec = SampleSpec((1, 4, 4))
+    with pytest.raises(ValueError, match="needs a name of its own"):
+        Game(nn.Identity(), (), (), (), spec, name=name, others={"b-to-a": Export(nn.Identity(), (), spec)})
+
+
+@pytest.mark.parametrize("item", [("z", (4,), "normal"), ("a", (1, 4, 6), "data")])
+def test_only_pictures_of_fitting_sides_have_a_multiple(item: tuple[str, tuple[int, ...], Any]) -> None:
+    with pytest.raises(ValueError, match="multiples of 4"):
+        Input(*item, multiple=4)
+    assert Input("a", (1, 4, 8), "data", multiple=4).is_picture
