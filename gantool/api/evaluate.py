@@ -24,8 +24,9 @@ from gantool.exporting import Source, source_of
 from gantool.metrics import evaluation
 from gantool.metrics.distances import require_torchmetrics
 from gantool.metrics.evaluation import Draw, Watch
-from gantool.metrics.samples import BATCH, halves, uniform
-from gantool.plugin.architecture import SampleSpec
+from gantool.metrics.pairs import Rows, Translated
+from gantool.metrics.samples import BATCH, as_samples, halves, uniform
+from gantool.plugin.architecture import Input, SampleSpec
 from gantool.run import rundir
 from gantool.run.exports import find_artifact
 from gantool.run.rundir import RunDir
@@ -44,6 +45,7 @@ def evaluate(
     run: Named | None = None,
     *,
     step: int | str | None = None,
+    which: str = "",
     data: str | os.PathLike[str] | None = None,
     size: int | None = None,
     extractor: str | None = None,
@@ -66,12 +68,15 @@ def evaluate(
         report["figures"]["frechet_distance"]["value"]
 
     `run`: a run, or an exported .onnx file; default: the newest run. `step`: of another checkpoint than the newest, or
-    `best`. `data`, `size`: what to compare with; default: what it was trained on. `extractor`: digits, inception (with
-    `inception_weights`), pixels, or a TorchScript file: opening one runs code in it. `samples`: fakes, and at most as
-    many reals; default: as many as the data has, 10,000 at most. `floor` evaluates one half of the data against the
-    other, `ceiling` noise: of the newest run's data unless `data` is given, of the digits without a run. `output`: a
-    folder for evaluation.json and neighbours.png, or a .png; default: evaluation/ in the run, NAME.evaluation/ beside a
-    file. `threads`: of the CPU; default: those that this process may use. `say`: is told of what a person should know.
+    `best`. `which`: the name of the generator, where a run has several; default: the first. `data`, `size`: what to
+    compare with; default: what it was trained on. `extractor`: digits, inception (with `inception_weights`), pixels, or
+    a TorchScript file: opening one runs code in it. `samples`: fakes, and at most as many reals; default: as many as
+    the data has, 10,000 at most. `floor` evaluates one half of the data against the other, `ceiling` noise: of the
+    newest run's data unless `data` is given, of the digits without a run. `output`: a folder for evaluation.json and
+    neighbours.png, or a .png; default: evaluation/ in the run, NAME.evaluation/ beside a file. `threads`: of the CPU;
+    default: those that this process may use. `say`: is told of what a person should know.
+
+    A generator that takes pictures is given those of the data, and compared with their targets, too, if there are any.
 
     GantoolError when something is missing or does not fit; ArgumentError for an argument that is wrong.
     """
@@ -93,18 +98,23 @@ def evaluate(
     else:
         given = None if run is None else name_of(run)
         at = None if step is None else str(step)
-        judged, origin = _find(given, Path(runs), at, seed, target, threads, say)
+        judged, origin = _find(given, Path(runs), at, which, seed, target, threads, say)
         dataset, notes = origin.load(source, size)
+    translated = Translated.of(judged.takes, judged.reals, dataset, judged.path, seed) if judged.takes else None
+    if translated:
+        dataset = translated.reals
+    if not (floor or ceiling):
         _check_shape(judged, dataset)
     with computing_on(threads or available()), _bars(progress) as watch:
         found = evaluation.evaluate(
-            judged.draw(dataset.class_counts or judged.class_counts),
+            judged.draw(dataset.class_counts or judged.class_counts, translated.source if translated else None),
             dataset,
-            samples=samples and min(samples, judged.available or samples),
+            samples=_most(samples, judged.available or (len(translated.order) if translated else None)),
+            pairs=translated.pairs if translated else None,
             extractor=extractor,
             inception_weights=None if inception_weights is None else Path(inception_weights),
             device=target,
-            against=judged.against,
+            against=translated.against if translated else judged.against,
             seed=seed,
             batch=batch,
             subject={"kind": judged.kind, "path": judged.path and str(judged.path), "step": judged.step},
@@ -140,10 +150,19 @@ def _bars(shown: bool) -> Iterator[Watch]:
         yield watch
 
 
-def draw_from(source: Source, seed: int, device: torch.device, class_counts: Sequence[int] = ()) -> Draw:
+def _most(asked: int | None, available: int | None) -> int | None:
+    """The smaller of two numbers of samples; None: no limit."""
+    known = [count for count in (asked, available) if count]
+    return min(known, default=None)
+
+
+def draw_from(
+    source: Source, seed: int, device: torch.device, class_counts: Sequence[int] = (), pictures: Rows | None = None
+) -> Draw:
     """The samples of `source` by number: (start, count) → (count, *shape).
 
-    Latents are those of `gantool generate`; each class comes as often as in data with these `class_counts`.
+    Latents are those of `gantool generate`; each class comes as often as in data with these `class_counts`. `pictures`:
+    what it is to translate; None: the first rows of the data that it was trained on.
     """
     generator = source.generator.to(device)
     normal = {item.name: item.shape for item in source.normals}
@@ -157,6 +176,8 @@ def draw_from(source: Source, seed: int, device: torch.device, class_counts: Seq
                 drawn[item.name] = labels_of(index, item.classes, class_counts)
             elif item.distribution == "value":
                 drawn[item.name] = np.full(count, item.default, np.float32)
+            elif item.is_picture and pictures:
+                drawn[item.name] = as_samples(pictures(start, count)).numpy()
             elif item.distribution == "data":
                 drawn[item.name] = source.rows(item, start + count)[start:]
         made: torch.Tensor = generator(*(torch.from_numpy(drawn[item.name]).to(device) for item in source.inputs))
@@ -203,8 +224,10 @@ class _Origin:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is evaluated. `draw(class_counts)(start, n)`: its samples start … start+n-1 of the seed, (n, *shape), whose
-    classes come as often as in data with these counts. `class_counts`: those of the data that it was trained on.
+    """What is evaluated. `draw(class_counts, pictures)(start, n)`: its samples start … start+n-1 of the seed, whose
+    classes come as often as in data with these counts, or which are made of these pictures: (n, *shape).
+    `class_counts`: those of the data that it was trained on. `takes`: the picture that it takes; `reals`: what its
+    samples are compared with.
 
     `folder`: where the results go by default; None: nowhere. `available`: how many samples there are; None: any number.
     `against`: the rows of the data to compare with; None: all.
@@ -212,7 +235,9 @@ class _Subject:
 
     kind: Literal["run", "file", "floor", "ceiling"]
     spec: SampleSpec
-    draw: Callable[[Sequence[int]], Draw]
+    draw: Callable[[Sequence[int], Rows | None], Draw]
+    takes: Input | None = None
+    reals: Input | None = None
     class_counts: tuple[int, ...] = ()
     path: Path | None = None
     step: int | None = None
@@ -249,6 +274,7 @@ def _find(
     given: str | None,
     runs: Path,
     step: str | None,
+    which: str,
     seed: int,
     device: torch.device,
     threads: int | None,
@@ -260,9 +286,11 @@ def _find(
     if is_file:
         if step is not None:
             raise ArgumentError(f"--step {step} is for a run; {given} is a file.", "Leave it out, or name the run.")
+        if which:
+            raise ArgumentError(f"--which {which} is for a run; {given} is a file.", "Leave it out, or name the run.")
         return _file(find_artifact(given, runs), seed, threads)
     run = rundir.find(runs, given) if given else rundir.newest(runs)
-    return _run(run, step, seed, device, on_note)
+    return _run(run, step, which, seed, device, on_note)
 
 
 def _floor(data: Dataset, seed: int) -> _Subject:
@@ -271,7 +299,7 @@ def _floor(data: Dataset, seed: int) -> _Subject:
     return _Subject(
         kind="floor",
         spec=data.spec,
-        draw=lambda counts: lambda start, count: data.images[fakes[start : start + count]],
+        draw=lambda counts, pictures: lambda start, count: data.images[fakes[start : start + count]],
         available=len(fakes),
         against=reals,
     )
@@ -279,25 +307,28 @@ def _floor(data: Dataset, seed: int) -> _Subject:
 
 def _ceiling(data: Dataset, seed: int) -> _Subject:
     """Uniform noise: any generator is better."""
-    return _Subject("ceiling", data.spec, lambda counts: uniform(data.spec.shape, seed))
+    return _Subject("ceiling", data.spec, lambda counts, pictures: uniform(data.spec.shape, seed))
 
 
 def _run(
-    run: RunDir, step: str | None, seed: int, device: torch.device, on_note: Callable[[str], None]
+    run: RunDir, step: str | None, which: str, seed: int, device: torch.device, on_note: Callable[[str], None]
 ) -> tuple[_Subject, _Origin]:
-    source = source_of(run, on_note, step)
+    source = source_of(run, on_note, step, which)
     reached = int(source.about.training["step"])
-    takes = ", ".join(item.name for item in source.inputs if item.distribution == "data")
-    notes = (f"The generator takes data ({takes}): the fakes are made of its first rows.",) if takes else ()
+    takes = next((item for item in source.inputs if item.is_picture), None)
+    others = ", ".join(i.name for i in source.inputs if i.distribution == "data" and i is not takes)
+    notes = (f"The generator takes data ({others}): the fakes are made of its first rows.",) if others else ()
     data = run.read().data
     subject = _Subject(
         kind="run",
         spec=source.output,
         draw=partial(draw_from, source, seed, device),
+        takes=takes,
+        reals=source.reals,
         class_counts=data.class_counts,
         path=run.path,
         step=reached,
-        folder=run.path / "evaluation" / f"step-{reached:08d}",
+        folder=run.path / "evaluation" / (f"step-{reached:08d}" + (f".{which}" if which else "")),
         notes=notes,
     )
     return subject, _origin_of_run(run)
@@ -310,7 +341,7 @@ def _file(path: Path, seed: int, threads: int | None) -> tuple[_Subject, _Origin
     height, width, channels = generator.shape if image else (0, 0, 0)
     spec = SampleSpec((channels, height, width) if image else output.shape)
 
-    def draw(counts: Sequence[int]) -> Draw:
+    def draw(counts: Sequence[int], pictures: Rows | None) -> Draw:
         def drawn(start: int, count: int) -> np.ndarray:
             classes = generator.manifest.classes
             labels = labels_of(np.arange(start, start + count), classes, counts) if classes else None

@@ -21,6 +21,9 @@ def command(
     step: Annotated[
         str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or the best by --keep-best.")
     ] = None,
+    which: Annotated[
+        str, typer.Option(metavar="NAME", help="A generator of a run that has several. Default: the first.")
+    ] = "",
     data: Annotated[
         str | None, typer.Option(help="What to compare with. Default: what it was trained on.", show_default=False)
     ] = None,
@@ -70,6 +73,7 @@ def command(
     made = evaluate(
         subject,
         step=step,
+        which=which,
         data=data,
         size=size,
         extractor=extractor,
@@ -104,6 +108,9 @@ def _show(made: dict[str, Any]) -> None:
         print_table(["class", "fakes", "reals"], table, right=(1, 2))
         missing = ", ".join(classes["missing"]) or "none"
         out.print(f"largest deviation {100 * classes['max_deviation']:.1f} points; missing classes: {missing}")
+    if sources := made["sources"]:
+        near = f"{sources['difference']:.3g} levels from the targets, PSNR {sources['psnr']:.3g} dB"
+        out.print(f"the sources themselves: {near}")
     data, extractor = made["data"], made["extractor"]
     digest = f", SHA-256 {extractor['sha256'][:12]}…" if extractor["sha256"] else ""
     out.print(

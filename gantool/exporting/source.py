@@ -44,6 +44,7 @@ class Source:
     about: Manifest
     rows: Callable[[Input, int], np.ndarray]  # the first rows of an input that is data
     class_counts: tuple[int, ...] = ()  # of the data that it was trained on
+    reals: Input | None = None  # the data that figures compare its samples with
 
     @property
     def normals(self) -> list[Input]:
@@ -203,6 +204,7 @@ def from_game(
         about=_about(game, architecture, training, data, licence),
         rows=rows,
         class_counts=tuple(class_counts),
+        reals=game.compared,
     )
 
 

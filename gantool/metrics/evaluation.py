@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from gantool.artifact.pictures import save_png
 from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.metrics import default_extractor, load_extractor
+from gantool.metrics import pairs as paired
 from gantool.metrics.distances import (
     classifier_score,
     frechet_distance,
@@ -27,7 +28,7 @@ from gantool.metrics.distances import (
 from gantool.metrics.extractors import Extractor, Outputs
 from gantool.metrics.neighbours import Memorisation, Space, manifolds, memorisation, neighbours_picture
 from gantool.metrics.samples import BATCH, gather, joined, pick
-from gantool.metrics.verdict import COMPARED, FEW, verdict
+from gantool.metrics.verdict import COMPARED, FEW, nearer, verdict
 from gantool.system.files import write_json, writing
 
 SCHEMA = 1  # of evaluation.json
@@ -95,13 +96,17 @@ class Evaluation:
     extractor: Extractor
     subject: Mapping[str, Any] = field(default_factory=dict)
     floor: Mapping[str, float] = field(default_factory=dict)  # precision, recall and coverage of a half of the reals
+    sources: paired.Nearness | None = None  # of the sources themselves to the targets, where there are pairs
 
     @property
     def verdict(self) -> str:
         """One plain sentence, by the rules of docs/evaluate.md."""
         figures = {figure.key: figure.value for figure in self.figures}
         copies = self.memorisation.features.ratio, self.memorisation.pixels.ratio
-        return verdict(min(self.fakes, self.reals), figures, self.floor, self.classes, copies)
+        sentence = verdict(min(self.fakes, self.reals), figures, self.floor, self.classes, copies)
+        if self.sources is None:
+            return sentence
+        return f"{nearer(figures['difference'] or 0.0, self.sources.difference)} {sentence}"
 
     def picture(self) -> Image:
         """The most suspicious fakes, a row each, beside their nearest reals by features and by pixels."""
@@ -153,6 +158,7 @@ class Evaluation:
                 for figure in self.figures
             },
             "floor": {key: _digits(value) for key, value in self.floor.items()},
+            "sources": self.sources and {key: _digits(value) for key, value in asdict(self.sources).items()},
             "verdict": self.verdict,
             "classes": self.classes
             and {
@@ -182,6 +188,7 @@ def evaluate(
     inception_weights: Path | None = None,
     device: torch.device | None = None,
     against: np.ndarray | None = None,
+    pairs: paired.Pairs | None = None,
     seed: int = 0,
     batch: int = BATCH,
     subject: Mapping[str, Any] | None = None,
@@ -194,6 +201,7 @@ def evaluate(
     - `samples`: how many fakes, and at most as many reals; None: as many as there are reals, 10,000 at most.
     - `extractor`: one, or its name (None: the default of the data), opened on `device` (None: the CPU).
     - `against`: the rows of `data` to compare with, which may have been memorised; None: all.
+    - `pairs`: the targets of the fakes, one each, and their sources; None: there are none.
     - `seed`: decides which reals are taken, the subsets of KID and the splits of the Inception Score.
     - `subject`, `notes`: go into the result's JSON.
     - `watch(task, total)`: is called at the start of each task, and what it returns with the parts done.
@@ -214,17 +222,22 @@ def evaluate(
                 hint = f"The data has {len(trained_rows)} to compare with: figures need data of at least {LEAST}."
             raise GantoolError(f"{rows} {what} are too few to compare.", hint)
     reals = gather(extractor, data.images[real_rows], batch, watch("features of the reals", len(real_rows)))
-    fakes, kept = _fakes(draw, count, extractor, batch, watch("fakes and their features", count))
+    meter = paired.Meter(pairs, extractor) if pairs else None
+    fakes, kept = _fakes(draw, count, extractor, batch, watch("fakes and their features", count), meter)
     # picked at random, because sources are often sorted by class
     some_reals, some_fakes = (
         side.features[torch.from_numpy(pick(len(side.features), MANIFOLD_ROWS, seed))] for side in (reals, fakes)
     )
-    figures = tuple(_figures(reals, fakes, some_reals, some_fakes, extractor, seed, watch))
+    figures = _figures(reals, fakes, some_reals, some_fakes, extractor, seed, watch)
+    sources = None
+    if meter:
+        nearness, sources = meter.result()
+        figures = [*_of_pairs(nearness, extractor), *figures]
     return Evaluation(
         fakes=count,
         reals=len(real_rows),
         seed=seed,
-        figures=figures,
+        figures=tuple(figures),
         classes=_classes(extractor, fakes, reals),
         memorisation=memorisation(
             kept, fakes.features[: len(kept)], reals.features, data.images, real_rows, trained_rows, watch
@@ -234,7 +247,17 @@ def evaluate(
         extractor=extractor,
         subject=subject or {},
         floor=_floor(some_reals, watch) if min(count, len(real_rows)) >= FEW else {},
+        sources=sources,
     )
+
+
+def _of_pairs(found: paired.Nearness, extractor: Extractor) -> list[Figure]:
+    return [
+        Figure("difference", "difference to the target, levels", found.difference, "lower"),
+        Figure("psnr", "PSNR to the target, dB", found.psnr, "higher"),
+        *([] if found.ssim is None else [Figure("ssim", "SSIM to the target", found.ssim, "higher")]),
+        Figure("features", f"difference by features ({extractor.name})", found.features, "lower"),
+    ]
 
 
 def _floor(reals: Tensor, watch: Watch) -> dict[str, float]:
@@ -244,12 +267,16 @@ def _floor(reals: Tensor, watch: Watch) -> dict[str, float]:
     return {key: float(getattr(found, key)) for key in COMPARED}
 
 
-def _fakes(draw: Draw, count: int, extractor: Extractor, batch: int, advance: Advance) -> tuple[Outputs, np.ndarray]:
+def _fakes(
+    draw: Draw, count: int, extractor: Extractor, batch: int, advance: Advance, meter: paired.Meter | None
+) -> tuple[Outputs, np.ndarray]:
     """The outputs of all fakes, and the first fakes themselves."""
     parts, kept = [], []
     for start in range(0, count, batch):
         samples = draw(start, min(batch, count - start))
         parts.append(gather(extractor, samples, batch, advance))
+        if meter:
+            meter.add(start, samples, parts[-1].features)
         if start < MEMORY_ROWS:
             kept.append(np.asarray(samples[: MEMORY_ROWS - start]))
     return joined(parts), np.concatenate(kept)

@@ -56,6 +56,14 @@ def verdict(
     return _compared(figures, floor)
 
 
+def nearer(results: float, sources: float) -> str:
+    """Whether results or their sources are nearer to the targets, by the mean difference of each in levels."""
+    measured = f"{results:.1f} levels against {sources:.1f}"
+    if results < AS_GOOD * sources:
+        return f"The results are nearer to their targets than the sources are ({measured})."
+    return f"The results are no nearer to their targets than the sources are ({measured})."
+
+
 def _compared(figures: Mapping[str, float | None], floor: Mapping[str, float]) -> str:
     good, worse, much_worse = [], [], []
     for key in COMPARED:

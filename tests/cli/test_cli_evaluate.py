@@ -106,6 +106,7 @@ def test_json_and_a_picture_by_name(cli: Run, run: RunDir) -> None:
         "reals",
         "figures",
         "floor",
+        "sources",
         "verdict",
         "classes",
         "memorisation",
