@@ -118,7 +118,6 @@ class Torchrun(Group):
         self.rank, self.size, self.timeout = rank, size, timeout
         self._failures = f"gantool/{meeting}/failures"
         self._before_end: list[Callable[[], None]] = []
-        self._reached: dict[int, list[bool]] = {}  # a player's parameters → which of them got gradients at first
         # gloo for values on the CPU, NCCL for gradients on GPUs
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         with self._waiting("to connect"):
@@ -163,20 +162,12 @@ class Torchrun(Group):
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def average(self, parameters: Sequence[nn.Parameter]) -> None:
-        # all processes must send the same number of values, though a gradient may be missing in one
-        has = [p.grad is not None for p in parameters]
-        key = id(parameters)  # of the player: several may have the same parameters
-        if key not in self._reached:  # once: no step waits for the others' Python
-            self._reached[key] = [any(one) for one in zip(*self.everyones(has), strict=True)]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         self._reduce(flat, dist.ReduceOp.SUM, "for gradients")
         flat.div_(self.size)
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         torch._foreach_copy_(gradients, [p.view(g.shape) for p, g in zip(parts, gradients, strict=True)])
-        for parameter, gradient, own, some in zip(parameters, gradients, has, self._reached[key], strict=True):
-            # what no process has a gradient for is not moved, as in one process alone
-            parameter.grad = gradient if own or some else None
 
     def sum(self, tensor: Tensor) -> None:
         self._reduce(tensor, dist.ReduceOp.SUM, "at a tick")

@@ -109,6 +109,9 @@ def move(state: State, turn: Turn, batch: Batch) -> None:
                 inputs=mover.parameters, retain_graph=mover is not turn.movers[-1]
             )
         for mover in turn.movers:
+            for parameter in mover.parameters:
+                if parameter.grad is None:  # compiled code gives zeros, which Adam does not pass over
+                    parameter.grad = torch.zeros_like(parameter)
             state.group.average(mover.parameters)
             mover.optimizer.step()
             if mover.player.after_step:

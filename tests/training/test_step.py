@@ -12,7 +12,7 @@ from torch import nn
 
 from gantool.plugin.architecture import Recipe, SampleSpec
 from gantool.plugin.game import Batch, Game, Loss, Player
-from gantool.training.step import Diverged, Meter, iterate
+from gantool.training.step import Diverged, Meter, alone, iterate, move
 
 
 class Weight(nn.Module):
@@ -84,6 +84,20 @@ def test_a_lazy_regulariser_that_shares_an_optimizer_moves_the_weights_by_its_we
     assert moved[0] > 0
     own = [_moved_by_r1(gamma, shares=False) for gamma in (1e-2, 1.0)]
     assert own[1] == pytest.approx(own[0], rel=0.1)  # with an Adam of its own the weight cancels
+
+
+def test_a_parameter_that_a_loss_does_not_reach_moves_by_its_momentum() -> None:
+    """As in compiled code, which gives it a gradient of zeros: R1 does not reach the last bias, of which Adam knows."""
+    config = tiny_r1.Config(gamma=1e-4, every=1)
+    state = tiny_state(build=lambda spec: tiny_r1.build(config, spec, Recipe()), betas=(0.5, 0.9))
+    judge, _, regulariser = state.movers
+    (bias,) = [p for p in judge.parameters if p.shape == (1,)]
+    iterate(state)
+    momentum, before = judge.optimizer.state[bias]["exp_avg"].clone(), bias.detach().clone()
+    batch = state.sampler.draw(regulariser.player.draws)
+    move(state, alone(regulariser), batch)
+    torch.testing.assert_close(judge.optimizer.state[bias]["exp_avg"], 0.5 * momentum)
+    assert bias.item() != before.item()
 
 
 def _loss(*values: float, measure: float | None = None) -> Loss:
