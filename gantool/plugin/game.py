@@ -221,7 +221,7 @@ def two_player(
     `further`: what the generator takes after z and the label, such as noise; the discriminator does not get it.
     """
     separate = _has_batch_statistics(discriminator)
-    fakes = _Fakes(generator)
+    fakes = Fakes(generator)
     inputs: tuple[Input, ...] = (Input("z", (latent_dim,), "normal"),)
     data: tuple[Input, ...] = (Input("real", spec.shape, "data"),)
     if classes:
@@ -320,7 +320,7 @@ def taking_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
         parameter.requires_grad_(False)
 
 
-class _Fakes:
+class Fakes:
     """The fakes of one iteration, made once: the discriminator's turn makes them, the generator's turn reuses them.
 
     This is the loop of the DCGAN tutorial: both turns have the same latents and the same generator weights.
