@@ -68,6 +68,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
         "gantool_cgan",
         "gantool_dcgan",
         "gantool_mlp",
+        "gantool_pix2pix",
         "gantool_projected",
         "gantool_r3gan",
         "gantool_sngan",
@@ -76,7 +77,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "[console_scripts]\ngantool = gantool.cli:main" in points
-    for name in ("cgan", "dcgan", "mlp", "projected", "r3gan", "sngan", "stylegan2", "wgan"):
+    for name in ("cgan", "dcgan", "mlp", "pix2pix", "projected", "r3gan", "sngan", "stylegan2", "wgan"):
         assert f"{name} = gantool_{name}" in points
 
 

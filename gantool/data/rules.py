@@ -37,7 +37,7 @@ def small(images: np.ndarray, factor: int) -> np.ndarray:
     """Means of factor×factor pixels: uint8 (N, C, H / factor, W / factor)."""
     rows, channels, height, width = images.shape
     cells = images.reshape(rows, channels, height // factor, factor, width // factor, factor)
-    sums = cells.sum(axis=(3, 5), dtype=np.int64)
+    sums: np.ndarray = cells.sum(axis=(3, 5), dtype=np.int64)
     return ((2 * sums + factor**2) // (2 * factor**2)).astype(np.uint8)
 
 
@@ -92,15 +92,16 @@ def edges(images: np.ndarray, first: int = 0) -> np.ndarray:
 
 def _shifted(planes: np.ndarray, down: int, right: int) -> np.ndarray:
     """The values `down` and `right` of each pixel; beyond the border those at the border."""
-    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    padded: np.ndarray = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
     height, width = planes.shape[1:]
     return padded[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
 
 
 def _blurred(planes: np.ndarray) -> np.ndarray:
     """16 times the filter [1, 2, 1]² of the planes (N, H, W)."""
-    planes = _shifted(planes, 0, -1) + 2 * planes + _shifted(planes, 0, 1)
-    return _shifted(planes, -1, 0) + 2 * planes + _shifted(planes, 1, 0)
+    for down, right in ((0, 1), (1, 0)):
+        planes = _shifted(planes, -down, -right) + 2 * planes + _shifted(planes, down, right)
+    return planes
 
 
 def _sobel(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +128,7 @@ def _highest(height: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _any_neighbour(planes: np.ndarray) -> np.ndarray:
-    found = planes
+    found: np.ndarray = planes
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             found = found | _shifted(planes, down, right)

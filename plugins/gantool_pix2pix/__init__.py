@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 class Pix2PixConfig(ObjectiveOptions):
     width: int = Field(
-        16, ge=4, le=512, description="channels of the layer next to the picture; they double away from it, up to 8-fold"
+        16,
+        ge=4,
+        le=512,
+        description="channels of the layer next to the picture; they double away from it, up to 8-fold",
     )
     levels: int | None = Field(
         None, ge=2, le=9, description="halvings down to the smallest map; none: as many as the sides allow, at most 8"
@@ -29,7 +32,7 @@ class Pix2PixConfig(ObjectiveOptions):
         None,
         ge=1,
         le=5,
-        description="strided layers of the discriminator: 3 judge patches of 70 pixels, 2 of 34, 1 of 16; none: by size",
+        description="strided layers of the discriminator: 3 judge 70 pixels at a time, 2 judge 34, 1 16; none: by size",
     )
     closeness: float = Field(100.0, ge=0, le=1e6, description="weight of the distance (L1) to the target")
 

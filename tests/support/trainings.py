@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"widths": (16, 24), "latent_dim": 5},
     "cgan": {"widths": (16, 24), "width": 4, "max_width": 8, "latent_dim": 5, "embed_dim": 3},
     "dcgan": {"width": 4, "max_width": 8, "latent_dim": 5},
+    "pix2pix": {"width": 4, "levels": 3},
     "projected": {"width": 4, "judge_width": 8, "latent_dim": 8},
     "sngan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
     "wgan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
@@ -54,10 +55,13 @@ class Silent:
         self.notes.append(text)
 
 
-def dataset(rows: int = 50, shape: tuple[int, ...] = (1, 16, 16), classes: int = 2) -> Dataset:
-    """Random uint8 samples with labels in turn."""
+def dataset(
+    rows: int = 50, shape: tuple[int, ...] = (1, 16, 16), classes: int = 2, *, sources: bool = False
+) -> Dataset:
+    """Random uint8 samples with labels in turn; with `sources` also their negatives."""
     images = np.random.default_rng(0).integers(0, 256, (rows, *shape), dtype=np.uint8)
-    return Dataset("noise", "noise", {"images": images, "labels": np.arange(rows) % classes})
+    arrays = {"images": images, "labels": np.arange(rows) % classes}
+    return Dataset("noise", "noise", {**arrays, "sources": 255 - images} if sources else arrays)
 
 
 def save_npz(path: Path, rows: int = 50, side: int = 16, channels: int = 1) -> Path:

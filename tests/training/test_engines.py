@@ -36,7 +36,7 @@ def _state(name: str, engine: str, device: torch.device = CPU, **given: Any) -> 
     found = THIRD[name].gantool_architectures()[0] if name in THIRD else registry.find(name).architecture
     policies = given.pop("diffaugment", ())
     config, recipe = resolve(found, {"batch_size": 6, **SMALL.get(name, {}), **given})
-    data = dataset(shape=(3, 16, 16) if policies else (1, 16, 16))
+    data = dataset(shape=(3, 16, 16) if policies else (1, 16, 16), sources="sources" in found.examples[0].arrays)
     return in_float64(
         State(found, config, recipe, data, seed=0, device=device, precision="fp32", engine=engine, diffaugment=policies)
     )
@@ -70,6 +70,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("wgan", {}),
     ("wgan", {"loss": "clip"}),
     ("stylegan2", {}),
+    ("pix2pix", {}),
     ("tiny-r1", {}),
     ("tiny-r3", {"steps": 5}),
 ]
