@@ -160,6 +160,12 @@ def pixels(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(clipped.transpose(0, 2, 3, 1).astype(np.uint8))
 
 
+def floats(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pictures uint8 (N, H, W, C) → float32 (N, C, H, W) in [-1, 1], as a seeded file does with those that it takes."""
+    scaled = pictures.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
 def _draws(seed: int, rows: NDArray[np.int64], count: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
     """Slices of the rows, each with its numbers; counter * key = index * stride * key + j * key."""
     key = key_from_seed(seed)

@@ -45,7 +45,8 @@ _DISTRIBUTIONS = ("normal", "label", "data", "value", "seed", "index")
 class InputInfo:
     """One input without its batch axis. `distribution`: normal, label, data, value; seed and index in a seeded file.
 
-    `default`, `low` and `high`: of a value.
+    `default`, `low` and `high`: of a value. `multiple`: of a picture from data; its sides may be any multiples of that,
+    and `shape` has those it was trained on. 0: its sides are those of `shape`.
     """
 
     name: str
@@ -56,6 +57,29 @@ class InputInfo:
     default: float = 0.0
     low: float = 0.0
     high: float = 1.0
+    multiple: int = 0
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is an image of the data: float32 (C, H, W), or uint8 (H, W, C) in a seeded file."""
+        return self.distribution == "data" and len(self.shape) == 3
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of a picture."""
+        height, width = self.shape[:2] if self.dtype == "uint8" else self.shape[1:]
+        return height, width
+
+    @property
+    def channels(self) -> int:
+        """Channels of a picture."""
+        return self.shape[2] if self.dtype == "uint8" else self.shape[0]
+
+    @property
+    def axes(self) -> tuple[int | None, ...]:
+        """`shape`; None for a side that may be any multiple of `multiple`."""
+        places = (0, 1) if self.dtype == "uint8" else (1, 2)
+        return tuple(None if self.multiple and i in places else side for i, side in enumerate(self.shape))
 
 
 @dataclass(frozen=True)
@@ -108,6 +132,7 @@ class Manifest:
     optimize: dict[str, Any] = field(default_factory=dict)  # choice (auto, none), rewritten: layers
     graph_sha256: str | None = None  # of the bytes of an ONNX file's graph
     truncation: str = ""  # the latent that may be scaled to make images more typical; "": none, or not known
+    which: str = ""  # the name of the generator, of a game that has several
     schema_version: int = SCHEMA
 
     @property
@@ -119,7 +144,7 @@ class Manifest:
     def model(self) -> str:
         """Identifies the generator whatever the file's kind or precision: SHA-256 of its architecture, training (with
         the checkpoint's digest) and data."""
-        made_from = [self.architecture, self.training, self.data]
+        made_from = [self.architecture, self.training, self.data, *([self.which] if self.which else [])]
         return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -131,6 +156,29 @@ class Manifest:
     def input(self, distribution: str) -> InputInfo | None:
         """The first input of a distribution."""
         return next((item for item in self.inputs if item.distribution == distribution), None)
+
+    @property
+    def picture(self) -> InputInfo | None:
+        """The picture that the generator makes another of; None: it makes images of seeds, or takes other data, too."""
+        data = [item for item in self.inputs if item.distribution == "data"]
+        return data[0] if len(data) == 1 and data[0].is_picture and self.output.layout != "C…" else None
+
+    @property
+    def output_axes(self) -> tuple[int | None, ...]:
+        """The output's shape; None for a side that follows that of a picture of any size."""
+        free = (
+            {"CHW": (1, 2), "HWC": (0, 1)}.get(self.output.layout, ()) if self.picture and self.picture.multiple else ()
+        )
+        return tuple(None if i in free else side for i, side in enumerate(self.output.shape))
+
+    def result_sides(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result for a picture of these sides, rounded up."""
+        assert self.picture is not None
+        made = self.output.shape[:2] if self.output.layout == "HWC" else self.output.shape[1:]
+        rows, columns = (
+            -(-side * new // old) for side, new, old in zip((height, width), made, self.picture.sides, strict=True)
+        )
+        return rows, columns
 
     @property
     def values(self) -> tuple[InputInfo, ...]:
@@ -266,7 +314,8 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
             batch=read.optional("batch", int),
             optimize=read.get("optimize", dict),
             graph_sha256=read.optional("graph_sha256", str),
-            truncation=read.optional("truncation", str) or "",  # earlier files of schema 2 do not have it
+            truncation=read.optional("truncation", str) or "",  # earlier files of schema 2 do not have these two
+            which=read.optional("which", str) or "",
         )
         if parsed.kind in ("onnx", "onnx-seeded") and parsed.graph_sha256 is None:
             raise read.wrong("graph_sha256", "the digest of the graph")
@@ -278,7 +327,9 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
         raise read.wrong("golden", f"{MAX_GOLDEN} images at most")
     drawn = [item.name for item in parsed.inputs if item.distribution in ("seed", "index")]
     normal = tuple(item for item in parsed.inputs if item.distribution == "normal")
-    wanted: tuple[list[str], tuple[InputInfo, ...]] = (["seed", "index"], ()) if parsed.seeded else ([], parsed.latents)
+    wanted: tuple[list[str], tuple[InputInfo, ...]] = ([], () if parsed.seeded else parsed.latents)
+    if parsed.seeded and (parsed.latents or parsed.picture is None):
+        wanted = (["seed", "index"], ())
     if (drawn, normal) != wanted:
         raise read.wrong("inputs", f"the inputs of kind {parsed.kind}")
     return parsed
@@ -291,8 +342,19 @@ def _input(read: _Reader) -> InputInfo:
         dtype=read.choice("dtype", _DTYPES),
         distribution=read.choice("distribution", _DISTRIBUTIONS),
         classes=read.get("classes", int),
+        multiple=_multiple(read),
         **_bounds(read),
     )
+
+
+def _multiple(read: _Reader) -> int:
+    """Of which the sides of a picture may be any multiples; 0 for another input, and in earlier files."""
+    multiple = read.optional("multiple", int) or 0
+    if multiple:
+        picture = InputInfo("", read.shape("shape"), read.get("dtype", str), read.get("distribution", str))
+        if multiple < 0 or not picture.is_picture or any(side % multiple for side in picture.sides):
+            raise read.wrong("multiple", "a number that divides the sides of a picture from data")
+    return multiple
 
 
 def _bounds(read: _Reader) -> dict[str, float]:

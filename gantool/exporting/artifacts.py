@@ -43,11 +43,11 @@ def write(
     written. GantoolError, and no file at all, when none could be made or the generator itself is at fault.
     """
     options = options or Options()
-    drawn = verify.reference_inputs(source.inputs, verify.STATISTICS, source.rows, source.class_counts)
+    drawn = verify.reference_inputs(source.inputs, source.statistics, source.rows, source.class_counts)
     doing("checking the generator")
     generator_checks = verify.check_generator(source.generator, drawn)
     verify.demand(generator_checks)
-    inputs = verify.reference_inputs(source.inputs, max(verify.BATCHES), source.rows)
+    inputs = verify.reference_inputs(source.inputs, source.verified, source.rows)
     truncation = verify.truncation(source.generator, inputs, [item.name for item in source.normals])
     source = dataclasses.replace(source, about=dataclasses.replace(source.about, truncation=truncation))
     with replacing_files(folder) as temporary:

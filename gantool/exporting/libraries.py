@@ -17,6 +17,8 @@ from gantool.errors import GantoolError
 from gantool.exporting.onnx_files.seeds import BATCH
 from gantool.plugin.architecture import Input
 
+ROWS, COLUMNS = "rows", "columns"  # how often a picture's sides have their multiple
+
 
 @contextlib.contextmanager
 def quiet(*loggers: str) -> Iterator[None]:
@@ -56,15 +58,34 @@ def first_line(error: BaseException) -> str:
 
 
 def example(inputs: Sequence[Input]) -> tuple[Tensor, ...]:
-    """A batch of two of each input, to export with; torch takes batches of 0 and 1 for special."""
-    return tuple(torch.zeros(2, dtype=torch.int64) if i.dtype == "int64" else torch.randn(2, *i.shape) for i in inputs)
+    """A batch of two of each input, to export with; torch takes batches of 0 and 1 for special.
+
+    So it does sides that are once their multiple, and equal ones: pictures of any sides are larger, and not square.
+    """
+    return tuple(
+        torch.zeros(2, *i.shape, dtype=torch.int64) if i.dtype == "int64" else torch.randn(2, *_example_shape(i))
+        for i in inputs
+    )
 
 
-def any_batch(generator: nn.Module, arguments: tuple[Tensor, ...]) -> Any:
-    """The `dynamic_shapes` of torch's exporters: every argument's first axis is the batch, those of `*args` too."""
+def _example_shape(item: Input) -> tuple[int, ...]:
+    if not item.multiple:
+        return item.shape
+    channels, height, width = item.shape
+    return channels, height + item.multiple, height + width + item.multiple
+
+
+def any_size(generator: nn.Module, inputs: Sequence[Input], arguments: tuple[Tensor, ...]) -> Any:
+    """The `dynamic_shapes` of torch's exporters: every argument's first axis is the batch, those of `*args` too.
+
+    The sides of a picture with a `multiple` are any multiples of it.
+    """
     shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
-    for argument in arguments:
+    for item, argument in zip(inputs, arguments, strict=True):
         shapes[argument] = {0: torch.export.Dim(BATCH)}
+        if item.multiple:
+            sides = enumerate((ROWS, COLUMNS), start=2)
+            shapes[argument] |= {axis: item.multiple * torch.export.Dim(name) for axis, name in sides}
     return shapes.dynamic_shapes(generator, arguments)  # type: ignore[no-untyped-call]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from gantool.artifact import latents
 from gantool.artifact.manifest import PRECISIONS, InputInfo, Manifest, OutputInfo
 from gantool.data import Dataset, load
 from gantool.errors import ArgumentError, excerpt
+from gantool.exporting import verify
 from gantool.exporting.libraries import exportable
 from gantool.exporting.onnx_files import graph, precision
 from gantool.exporting.onnx_files.seeds import INDEX, OPSET, OPSETS, SEED
@@ -31,6 +33,8 @@ from gantool.training.sampler import Sampler, class_ends, noise
 from gantool.training.session import definition_of, misfit
 from gantool.training.state import build_game, ready
 
+MAX_PICTURES = 7  # that files are compared with PyTorch on, at each size
+MIN_STATISTICS, STATISTIC_PIXELS = 16, 2**20
 MAX_FIXED = 1024  # a fixed batch is computed whole, however few images are asked for, in every check too
 
 
@@ -51,9 +55,29 @@ class Source:
         return [i for i in self.inputs if i.distribution == "normal"]
 
     @property
+    def picture(self) -> Input | None:
+        """The picture that it makes another of; None: it makes samples of seeds, or takes other data, too."""
+        data = [i for i in self.inputs if i.distribution == "data"]
+        return data[0] if len(data) == 1 and data[0].is_picture and self.output.is_image else None
+
+    @property
     def seedable(self) -> bool:
-        """Whether a seed and an index decide an image: no input comes from data."""
-        return bool(self.normals) and not any(i.distribution == "data" for i in self.inputs)
+        """Whether a seed and an index, or a picture with them, decide an image: no other input comes from data."""
+        data = [i for i in self.inputs if i.distribution == "data"]
+        return self.picture is not None or (bool(self.normals) and not data)
+
+    @property
+    def verified(self) -> int:
+        """Rows of the inputs that files are compared with PyTorch on."""
+        return max(verify.BATCHES) if self.picture is None else MAX_PICTURES
+
+    @property
+    def statistics(self) -> int:
+        """Samples that drift, saturation and spread are measured on: fewer of large pictures."""
+        if self.picture is None:
+            return verify.STATISTICS
+        pixels = max(math.prod(self.picture.shape[1:]), math.prod(self.output.sides))
+        return min(verify.STATISTICS, max(MIN_STATISTICS, STATISTIC_PIXELS // pixels))
 
     def rounded(self) -> Source:
         """The same with weights of 16 bits, as the ONNX files of `half-weights` have them."""
@@ -189,7 +213,7 @@ def from_game(
     def rows(item: Input, count: int) -> np.ndarray:
         assert dataset is not None
         first: np.ndarray = Sampler({item.name: item}, dataset, 1, 0, cpu).first(item, count).numpy()
-        return first
+        return latents.floats(latents.pixels(first)) if item.is_picture else first  # as a file takes pictures: in bytes
 
     def draw(count: int) -> list[Tensor]:
         return [
@@ -212,7 +236,8 @@ def _about(
     game: Game, architecture: dict[str, object], training: dict[str, object], data: dict[str, object], licence: str
 ) -> Manifest:
     inputs = tuple(
-        InputInfo(i.name, i.shape, i.dtype, i.distribution, i.classes, i.default, i.low, i.high) for i in game.inputs
+        InputInfo(i.name, i.shape, i.dtype, i.distribution, i.classes, i.default, i.low, i.high, i.multiple)
+        for i in game.inputs
     )
     return Manifest(
         kind="onnx",
@@ -237,21 +262,27 @@ def _about(
             "onnxruntime": onnxruntime.__version__,
             "numpy": np.__version__,
         },
+        which=game.name if game.others else "",
     )
 
 
 def as_seeded(plain: Manifest, kind: str, spec: SampleSpec) -> Manifest:
-    """The manifest of a seeded file: seed and index in place of the latents, images as uint8 (H, W, C)."""
-    drawn = (InputInfo(SEED, (), "int64", "seed"), InputInfo(INDEX, (), "int64", "index"))
+    """The manifest of a seeded file: seed and index in place of the latents, images and pictures as uint8 (H, W, C)."""
+    drawn = (InputInfo(SEED, (), "int64", "seed"), InputInfo(INDEX, (), "int64", "index")) if plain.latents else ()
+    others = tuple(_as_bytes(i) if i.is_picture else i for i in plain.inputs if i.distribution != "normal")
     name = plain.output.name
     return replace(
         plain,
         kind=kind,
-        inputs=drawn + tuple(i for i in plain.inputs if i.distribution != "normal"),
+        inputs=drawn + others,
         output=OutputInfo(name, (*spec.sides, spec.channels), "uint8", "HWC")
         if spec.is_image
         else OutputInfo(name, spec.shape, "float32", "C…"),
     )
+
+
+def _as_bytes(picture: InputInfo) -> InputInfo:
+    return replace(picture, shape=(*picture.sides, picture.channels), dtype="uint8")
 
 
 def parity(checks: Sequence[Check]) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ HINT = "`gantool.testing.check_architecture` narrows down what in the architectu
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], np.ndarray]
+Sample = Callable[[Arrays, int, int], np.ndarray]  # of inputs, the first and how many → images
 
 REPEATED, ALONE = "max abs difference, repeated call", "max abs difference, alone to batch 7"
 FINITE = "share of finite values"
@@ -93,6 +94,28 @@ def reference_inputs(
     return arrays
 
 
+def at_sizes(inputs: Arrays, picture: Input | None) -> Iterator[tuple[str, Arrays]]:
+    """`inputs`, and of a `picture` of any size also larger ones, and ones that are not square.
+
+    Those are mirrored at their edges. Each with its size for the name of a measure; "": that of `inputs`.
+    """
+    yield "", inputs
+    if picture is None or not picture.multiple:
+        return
+    _, height, width = picture.shape
+    longer = [side + -(-side // (2 * picture.multiple)) * picture.multiple for side in (height, width)]
+    oblong = (longer[0], width) if longer[0] != width else (height, longer[1])
+    for rows, columns in (longer, oblong):
+        edges = ((0, 0), (0, 0), (0, rows - height), (0, columns - width))
+        yield f", {rows}×{columns}", {**inputs, picture.name: np.pad(inputs[picture.name], edges, "symmetric")}
+
+
+def batches(inputs: Arrays) -> list[int]:
+    """Those of BATCHES that `inputs` has rows for."""
+    rows = min(map(len, inputs.values()))
+    return [batch for batch in BATCHES if batch <= rows]
+
+
 def run_torch(module: Callable[..., torch.Tensor], inputs: Arrays) -> np.ndarray:
     with torch.no_grad():
         output = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()))
@@ -145,51 +168,60 @@ def truncation(generator: nn.Module, inputs: Arrays, latents: Sequence[str]) -> 
     return name if np.abs(half - samples).mean() > TRUNCATION * np.abs(other - samples).mean() else ""
 
 
-def check_float(artifact: str, reference: nn.Module, run: Run, inputs: Arrays) -> list[Check]:
-    """Float samples against torch at every batch of BATCHES, and each alone against all together."""
+def check_float(
+    artifact: str, reference: nn.Module, run: Run, inputs: Arrays, picture: Input | None = None
+) -> list[Check]:
+    """Float samples against torch at every batch and size, and each alone against all together."""
     checks = []
-    for batch in BATCHES:
-        part = first(inputs, batch)
-        difference = np.abs(run(part) - run_torch(reference, part)).max()
-        checks.append(Check(artifact, f"max abs difference to torch, batch {batch}", float(difference), MAX_FLOAT))
-    return [*checks, check_alone(artifact, run, inputs)]
+    for where, sized in at_sizes(inputs, picture):
+        for batch in batches(inputs):
+            part = first(sized, batch)
+            difference = float(np.abs(run(part) - run_torch(reference, part)).max())
+            checks.append(Check(artifact, f"max abs difference to torch, batch {batch}{where}", difference, MAX_FLOAT))
+        checks.append(check_alone(artifact, run, sized, where=where))
+    return checks
 
 
-def check_alone(artifact: str, run: Run, inputs: Arrays, limit: float = MAX_FLOAT) -> Check:
+def check_alone(artifact: str, run: Run, inputs: Arrays, limit: float = MAX_FLOAT, where: str = "") -> Check:
     """Each of seven samples alone against all seven together."""
     together = run(first(inputs, 7))
     alone = np.concatenate([run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(7)])
     difference = float(np.abs(alone - together).max())
-    return Check(artifact, ALONE, difference, limit)
+    return Check(artifact, f"{ALONE}{where}", difference, limit)
 
 
 def check_pixels(
-    artifact: str, reference: nn.Module, sample: Callable[[int, int], np.ndarray], inputs: Arrays
+    artifact: str, reference: nn.Module, sample: Sample, inputs: Arrays, picture: Input | None = None
 ) -> list[Check]:
-    """uint8 images `sample(first, n)` against torch on the same latents at every batch, and alone against together.
+    """uint8 images against torch on the same inputs at every batch and size, and alone against together.
 
     The share of pixels is one of all batches: of a single small image, one pixel is more than MAX_SHARE already.
     """
-    differences = [_levels(sample(0, batch), _torch_pixels(reference, inputs, batch)) for batch in BATCHES]
-    checks = [
-        Check(artifact, f"levels off torch, batch {batch}", float(difference.max()), MAX_LEVELS)
-        for batch, difference in zip(BATCHES, differences, strict=True)
-    ]
-    checks.append(Check(artifact, "share of pixels off torch", _share(differences), MAX_SHARE))
-    most = max(BATCHES)
-    alone = _levels(np.concatenate([sample(i, 1) for i in range(most)]), sample(0, most))
-    checks.append(Check(artifact, f"levels off, alone to batch {most}", float(alone.max()), MAX_LEVELS))
-    checks.append(Check(artifact, f"share of pixels off, alone to batch {most}", _share([alone]), MAX_SHARE))
+    checks = []
+    for where, part in at_sizes(inputs, picture):
+        differences = [
+            _levels(sample(part, 0, batch), _torch_pixels(reference, part, batch)) for batch in batches(part)
+        ]
+        checks += [
+            Check(artifact, f"levels off torch, batch {batch}{where}", float(difference.max()), MAX_LEVELS)
+            for batch, difference in zip(batches(part), differences, strict=True)
+        ]
+        checks.append(Check(artifact, f"share of pixels off torch{where}", _share(differences), MAX_SHARE))
+        most = batches(part)[-1]
+        alone = _levels(np.concatenate([sample(part, i, 1) for i in range(most)]), sample(part, 0, most))
+        checks.append(Check(artifact, f"levels off, alone to batch {most}{where}", float(alone.max()), MAX_LEVELS))
+        share = _share([alone])
+        checks.append(Check(artifact, f"share of pixels off, alone to batch {most}{where}", share, MAX_SHARE))
     return checks
 
 
 def check_samples(
-    artifact: str, reference: nn.Module, sample: Callable[[int, int], np.ndarray], inputs: Arrays, image: bool
+    artifact: str, reference: nn.Module, sample: Sample, inputs: Arrays, image: bool, picture: Input | None = None
 ) -> list[Check]:
-    """`sample(first, n)` of a file with latents of its own: images as `check_pixels` has them, others as floats."""
+    """Of a file with latents of its own: images as `check_pixels` has them, others as floats."""
     if image:
-        return check_pixels(artifact, reference, sample, inputs)
-    difference = np.abs(sample(0, max(BATCHES)) - run_torch(reference, inputs)).max()
+        return check_pixels(artifact, reference, sample, inputs, picture)
+    difference = np.abs(sample(inputs, 0, batches(inputs)[-1]) - run_torch(reference, inputs)).max()
     return [Check(artifact, "max abs difference to torch", float(difference), MAX_FLOAT)]
 
 
@@ -199,10 +231,13 @@ def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray
 
 
 def goldens(generator: Generator) -> tuple[Golden, ...]:
-    """A few images of a few seeds as digests, and of each image its corners, centre and brightest pixel."""
+    """A few images of a few seeds as digests, and of each image its corners, centre and brightest pixel.
+
+    A generator that takes a picture makes them of test cards.
+    """
     made = []
     for seed in GOLDEN_SEEDS:
-        images = generator.sample(GOLDEN_COUNT, seed, seed % 1000)
+        images = generator.reference_images(GOLDEN_COUNT, seed, seed % 1000)
         height, width = images.shape[1:3]
         pixels = []
         for number, image in enumerate(images):

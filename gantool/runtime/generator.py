@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import ArrayLike, DTypeLike
 
-from gantool.artifact import latents, onnxfile
+from gantool.artifact import cards, latents, onnxfile
+from gantool.artifact.manifest import InputInfo
 from gantool.errors import ArgumentError, GantoolError, excerpt, renamed
 from gantool.runtime import scheduling
 from gantool.runtime.inputs import (
@@ -32,14 +34,19 @@ from gantool.runtime.inputs import (
     whole,
     worst_pixel,
 )
+from gantool.runtime.pictures import padded, parse_pictures, tiled
 from gantool.runtime.session import ORT_ERRORS, Bound, failed, open_session, run, run_into
 from gantool.system import nvml
 from gantool.system.machine import usable_cores
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CHUNK = 64  # images a call where nothing is known of the device
 LANES = 2  # calls at once on a GPU, each on a stream of its own: one computes while the other is copied
 PART_BYTES = 2**26  # of images at a time in a stream
 MAX_PART = 8192
+MAX_CARDS = 2**28  # bytes of test cards at once: a damaged manifest must not take all memory
 # How much a host may differ, because its kernels round sums in another order.
 MAX_LEVELS = 1
 MAX_SHARE = 0.001
@@ -110,7 +117,7 @@ class Generator:
         file = onnxfile.parse(data, self.path)
         self.manifest = onnxfile.manifest_of(file, self.path)
         check_digest(file, self.path, self.manifest)
-        if self.seeded and provider == "openvino":
+        if self.seeded and self.manifest.latents and provider == "openvino":
             raise GantoolError(
                 f"{self.path} draws its latents with 64-bit integers; OpenVINO narrows them: wrong images.",
                 "Use generator.onnx with this provider: gantool export --onnx",
@@ -122,7 +129,12 @@ class Generator:
             self._image_seconds = scheduling.image_seconds(len(data), convolutional)
             threads = threads or scheduling.latency_threads(self._image_seconds, self._cores)
         self._memory = scheduling.memory_limit(
-            len(data), self._image_seconds, self._cores, self.manifest.batch, math.prod(self.manifest.output.shape) * 4
+            len(data),
+            self._image_seconds,
+            self._cores,
+            self.manifest.batch,
+            math.prod(self.manifest.output.shape) * 4,
+            any_size=None in self.manifest.output_axes,
         )
         session = open_session(data, self.path, provider, threads, settings, self._memory)
         check_signature(session, self.path, self.manifest)
@@ -142,6 +154,7 @@ class Generator:
         # looked up once, because after a run little of Python is left in the processor's cache
         output = self.manifest.output
         self._batch, self._row, self._names = self.manifest.batch, output.shape, [output.name]
+        self._picture = self.manifest.picture
         self._seeded, self._label = self.manifest.seeded, self.manifest.input("label")
         self._has_values = bool(self.manifest.values)
         self._image = output.layout in ("HWC", "CHW")
@@ -222,7 +235,8 @@ class Generator:
 
         def make(start: int) -> np.ndarray:
             count = min(part, n - start)
-            own, own_values = _part(labels, start, start + count), _parts(values, start, start + count)
+            rows = slice(start, start + count)
+            own, own_values = _part(labels, rows), _parts(values, rows)
             return self._sample(count, seed, first + start, own, values=own_values, stop=stop)
 
         if isinstance(self.session, Bound):  # CUDA graphs are kept by thread: another thread would record them anew
@@ -240,6 +254,101 @@ class Generator:
                     del images  # otherwise a third part would stay in memory while the next is waited for
             finally:
                 stop.set()  # an interrupt or close() does not wait for the rest of the part
+
+    @overload
+    def translate(
+        self,
+        pictures: np.ndarray | Image,
+        seed: int = 0,
+        first: int = 0,
+        labels: Labels = None,
+        values: Values | None = None,
+        tile: int | None = None,
+    ) -> np.ndarray: ...
+
+    @overload
+    def translate(
+        self,
+        pictures: Sequence[np.ndarray | Image],
+        seed: int = 0,
+        first: int = 0,
+        labels: Labels = None,
+        values: Values | None = None,
+        tile: int | None = None,
+    ) -> np.ndarray | list[np.ndarray]: ...
+
+    def translate(
+        self,
+        pictures: np.ndarray | Image | Sequence[np.ndarray | Image],
+        seed: int = 0,
+        first: int = 0,
+        labels: Labels = None,
+        values: Values | None = None,
+        tile: int | None = None,
+    ) -> np.ndarray | list[np.ndarray]:
+        """What the generator makes of pictures: uint8 (n, H', W', C'), or a list of them for pictures of several sizes.
+
+            result = generator.translate(Image.open("sketch.png"))[0]
+
+        `pictures`: uint8 (n, H, W, C) or (H, W, C), a picture of Pillow, or a list. Grey becomes RGB or the reverse, as
+        the generator wants; Pillow's are turned as their EXIF data say, and transparency becomes white. Unless the
+        generator takes one size only, the sides may be any: a picture is padded on the right and below by its last
+        column and row to multiples of `manifest.picture.multiple`, and the result cropped in proportion.
+
+        The noise of picture k is that of image `first` + k of `seed`. `labels` and `values`: as in `sample`.
+
+        `tile`: a picture with a longer side is made in square tiles of that side, which overlap and fade into each
+        other; None: as large as memory should allow, where the picture is larger. Norms over a whole picture, such as
+        InstanceNorm, are then those of a tile.
+        """
+        item = self._require_picture()
+        parsed = parse_pictures(pictures, item)
+        n, seed, first = check_request(len(parsed), seed, first)
+        tile = None if tile is None else whole("tile", tile)
+        if tile is not None and tile < 1:
+            raise ArgumentError(f"Tiles of {tile} pixels were asked for.", "Give 1 or more.")
+        self._shapes = self._drawn_inputs()
+        checked = parse_labels(labels, n, self.manifest, self.path)
+        numbers = parse_values(values, n, self.manifest, self.path)
+
+        def alike(which: int | list[int], same: np.ndarray) -> np.ndarray:
+            """Of pictures of one size; which=k: tiles of picture k."""
+            rows = np.broadcast_to(np.array(which), len(same))
+            return self._alike(same, seed, first + rows, _part(checked, rows), _parts(numbers, rows))
+
+        results: list[np.ndarray] = [np.empty(0)] * n
+        of_shape: dict[tuple[int, ...], list[int]] = {}
+        whole_units = [padded(picture, item.multiple) for picture in parsed]
+        for k, picture in enumerate(whole_units):
+            of_shape.setdefault(picture.shape, []).append(k)
+        for (height, width, _), which in of_shape.items():
+            side = self._tile_side(tile, height, width)
+            if side is None:
+                made: Iterable[np.ndarray] = alike(which, np.stack([whole_units[k] for k in which]))
+            else:
+                made = (
+                    tiled(whole_units[k], side, item.multiple, self._result(height, width), partial(alike, k))
+                    for k in which
+                )
+            for k, result in zip(which, made, strict=True):
+                rows, columns, _ = self._result(*parsed[k].shape[:2])
+                results[k] = result[:rows, :columns]
+        sizes = {result.shape for result in results}
+        return np.stack(results) if len(sizes) == 1 else results if results else np.empty((0, *self.shape), np.uint8)
+
+    def reference_images(self, n: int, seed: int = 0, first: int = 0) -> np.ndarray:
+        """Images that can be compared between machines: uint8 (n, H, W, C).
+
+        Those of `sample`; of a generator that takes a picture, what `translate` makes of the test cards
+        `first … first+n-1` (`gantool.artifact.cards`).
+        """
+        item = self._picture
+        if item is None:
+            return self.sample(n, seed, first)
+        n, seed, first = check_request(n, seed, first)
+        if n * math.prod(item.shape) > MAX_CARDS:
+            raise GantoolError(f"{n} test cards of {shape_text(item.shape)} do not fit into memory.", "Ask for fewer.")
+        return self.translate(cards.cards(first, n, *item.sides, item.channels), seed, first)
 
     def latents(self, n: int, seed: int = 0, first: int = 0) -> np.ndarray:
         """The latents of images `first … first+n-1` of `seed`: float32 (n, latent_dim)."""
@@ -284,7 +393,7 @@ class Generator:
             feeds = {k: a if k in self._seeds else a[start:stop] for k, a in arrays.items()}
             return self._run(feeds, stop - start, session, into)
 
-        return self._split(call, count, self.manifest.output.shape, np.dtype(self.manifest.output.dtype))
+        return self._split(call, count, self._row_in(arrays), np.dtype(self.manifest.output.dtype))
 
     def plan(self, n: int) -> scheduling.Plan:
         """How a request of `n` images runs: threads that call the graph at once, and images a call at most."""
@@ -296,7 +405,7 @@ class Generator:
         """Make the manifest's golden images and compare; GantoolError when this host makes others."""
         exact, worst, made = True, 0, 0
         for golden in self.manifest.golden:
-            images = self.sample(golden.count, golden.seed, golden.first)
+            images = self.reference_images(golden.count, golden.seed, golden.first)
             made += len(images)
             exact &= hashlib.sha256(images.tobytes()).hexdigest() == golden.sha256
             worst = max(worst, worst_pixel(golden, images, self.path))
@@ -328,13 +437,18 @@ class Generator:
             n, seed, _ = check_request(len(rows), seed, 0)
         else:
             raise ArgumentError("`index` was given together with `n` or `first`.", "Give one or the other.")
+        if self._picture is not None:
+            raise ArgumentError(
+                f"{self.path} makes images of pictures: it takes {self._input_names()}.", "Use .translate(pictures)."
+            )
         if self._shapes is None:
             self._shapes = self._drawn_inputs()
         checked = None if labels is None else parse_labels(labels, n, self.manifest, self.path)
         numbers = parse_values(values, n, self.manifest, self.path) if self._has_values or values is not None else {}
 
         def call(start: int, end: int, session: ort.InferenceSession, into: np.ndarray | None) -> np.ndarray:
-            own, own_values = _part(checked, start, end), _parts(numbers, start, end)
+            part = slice(start, end)
+            own, own_values = _part(checked, part), _parts(numbers, part)
             return self._images(seed, rows[start:end], own, own_values, session, into)
 
         if 0 < n <= self._at_once:
@@ -349,12 +463,14 @@ class Generator:
         values: Mapping[str, float | np.ndarray],
         session: ort.InferenceSession,
         into: np.ndarray | None,
+        pictures: np.ndarray | None = None,
     ) -> np.ndarray:
-        """One call: the images `rows` of `seed`, their labels and values checked."""
+        """One call: the images `rows` of `seed`, their labels, values and pictures checked."""
         index = np.arange(rows.start, rows.stop, dtype=np.int64) if isinstance(rows, range) else rows
+        feeds: dict[str, Any] = {}
         if self._shapes:
-            feeds: dict[str, Any] = latents.draw(self._shapes, seed, index)
-        else:
+            feeds = latents.draw(self._shapes, seed, index)
+        elif self._seeds:
             latest = self._latest_seed  # of all threads: one of them reads and writes the pair at once
             if latest[0] != seed:
                 latest = self._latest_seed = (seed, np.array((seed,), np.int64))
@@ -363,8 +479,27 @@ class Generator:
             feeds |= self._labels_of(index, labels)
         for name, value in values.items():
             feeds[name] = value if isinstance(value, np.ndarray) else np.full(len(index), value, np.float32)
+        if self._picture is not None and pictures is not None:
+            feeds[self._picture.name] = pictures if self._seeded else latents.floats(pictures)
         output = self._run(feeds, len(index), session, into)
         return output if self._seeded or output.ndim != 4 else latents.pixels(output)
+
+    def _alike(
+        self,
+        pictures: np.ndarray,
+        seed: int,
+        index: np.ndarray,
+        labels: int | np.ndarray | None,
+        values: Mapping[str, float | np.ndarray],
+    ) -> np.ndarray:
+        """The results of padded pictures of one size, uint8 (n, H, W, C), with the noise of the images `index`."""
+
+        def call(start: int, end: int, session: ort.InferenceSession, into: np.ndarray | None) -> np.ndarray:
+            part = slice(start, end)
+            own, own_values = _part(labels, part), _parts(values, part)
+            return self._images(seed, index[part], own, own_values, session, into, pictures[part])
+
+        return self._split(call, len(pictures), self._result(*pictures.shape[1:3]), np.uint8)
 
     def _split(
         self,
@@ -378,7 +513,7 @@ class Generator:
 
         A call returns `into`, or an array that is copied there.
         """
-        plan = self.plan(count)
+        plan = self.plan(count) if self._picture is None else self._picture_plan(count, shape)
         if 0 < count <= plan.rows:
             return call(0, count, self.session, None)
         try:
@@ -431,12 +566,52 @@ class Generator:
                 raise failed(self.path, error) from error
             return into
         output: np.ndarray = run(session, feeds, self.path, self._names)
-        if output.shape != (batch, *self._row):
+        row = self._row_in(feeds)
+        if output.shape != (batch, *row):
             raise GantoolError(
-                f"{self.path} made an output of {output.shape}; its manifest says {(batch, *self._row)}.",
+                f"{self.path} made an output of {output.shape}; its manifest says {(batch, *row)}.",
                 "The file was changed since its export: export it again.",
             )
         return output if count == batch else output[:count]
+
+    def _require_picture(self) -> InputInfo:
+        if self._picture is None:
+            raise ArgumentError(
+                f"{self.path} makes images of no picture: it takes {self._input_names()}.",
+                "Use .run(inputs)." if self.manifest.input("data") else "Use .sample(n, seed).",
+            )
+        return self._picture
+
+    def _result(self, height: int, width: int) -> tuple[int, int, int]:
+        """The shape of the result (H', W', C') of a picture of these sides."""
+        return (*self.manifest.result_sides(height, width), self.shape[2])
+
+    def _row_in(self, feeds: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+        """The shape of one row of the graph's output for these inputs."""
+        if self._picture is None:
+            return self._row
+        shape = feeds[self._picture.name].shape
+        height, width, channels = self._result(*(shape[1:3] if self._seeded else shape[2:]))
+        return (height, width, channels) if self._seeded else (channels, height, width)
+
+    def _picture_plan(self, n: int, shape: tuple[int, ...]) -> scheduling.Plan:
+        """As `plan`, for results of `shape`: fewer at once of larger ones."""
+        times = math.prod(shape) / math.prod(self.shape)
+        if self.provider == "cpu":
+            plan = scheduling.plan(n, self._image_seconds * times, self._cores, self._batch)
+        else:
+            rows = self._batch or scheduling.power_of_two(max(1, int(self._rows / times)) + 1) // 2
+            plan = scheduling.Plan(self._lanes if n > rows else 1, rows)
+        return plan if self._batch else scheduling.within_memory(plan, shape)
+
+    def _tile_side(self, tile: int | None, height: int, width: int) -> int | None:
+        """The side of the tiles of a padded picture; None: it is made as a whole."""
+        assert self._picture is not None
+        multiple, most = self._picture.multiple, scheduling.tile_side(self.shape, math.prod(self._picture.sides))
+        if not multiple or (tile is None and height * width <= most**2):
+            return None
+        side = max(2, (most // multiple if tile is None else -(-tile // multiple))) * multiple
+        return side if max(height, width) > side else None
 
     def _latent_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes = {i.name: i.shape for i in self.manifest.latents}
@@ -452,8 +627,8 @@ class Generator:
 
     def _drawn_inputs(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the latents to draw, {} for a seeded file; GantoolError when a seed does not give all inputs."""
-        shapes = {} if self.seeded else self._latent_shapes()
-        given = ("seed", "index", "normal", "value")
+        shapes = {} if self.seeded or (self._picture and not self.manifest.latents) else self._latent_shapes()
+        given = ("seed", "index", "normal", "value", *(["data"] if self._picture else []))
         missing = [i.name for i in self.manifest.inputs if i.distribution not in given and i is not self._label]
         if missing:
             raise GantoolError(
@@ -480,11 +655,11 @@ class Generator:
         return scheduling.device_rows(memory and memory * nvml.MEGABYTE, 4 * math.prod(self.manifest.output.shape))
 
 
-def _part(rows: int | np.ndarray | None, start: int, end: int) -> int | np.ndarray | None:
+def _part(rows: int | np.ndarray | None, which: slice | np.ndarray) -> int | np.ndarray | None:
     """Of labels for each image, those of some; one label is for all."""
-    return rows[start:end] if isinstance(rows, np.ndarray) else rows
+    return rows[which] if isinstance(rows, np.ndarray) else rows
 
 
-def _parts(values: Mapping[str, float | np.ndarray], start: int, end: int) -> Mapping[str, float | np.ndarray]:
+def _parts(values: Mapping[str, float | np.ndarray], which: slice | np.ndarray) -> Mapping[str, float | np.ndarray]:
     """As `_part`, of several values."""
-    return {name: value[start:end] if isinstance(value, np.ndarray) else value for name, value in values.items()}
+    return {name: value[which] if isinstance(value, np.ndarray) else value for name, value in values.items()}

@@ -51,12 +51,23 @@ def whole(name: str, value: Any) -> int:
 def graph_input(item: InputInfo, given: Any) -> np.ndarray:
     """The array `given` for one input of the graph; GantoolError for another shape or dtype, or values out of range."""
     array = np.asarray(given)
-    kinds = "f" if item.dtype == "float32" else "iu"
-    if array.dtype.kind not in kinds or array.ndim != 1 + len(item.shape) or array.shape[1:] != item.shape:
-        wanted = ", ".join(map(str, ("n" if item.distribution != "seed" else 1, *item.shape)))
+    right = (
+        array.dtype == np.uint8
+        if item.dtype == "uint8"
+        else array.dtype.kind in ("f" if item.dtype == "float32" else "iu")
+    )
+    sides = zip(array.shape[1:], item.axes, strict=False)
+    fits = array.ndim == 1 + len(item.shape) and all(
+        side == axis if axis is not None else side > 0 and side % item.multiple == 0 for side, axis in sides
+    )
+    if not right or not fits:
+        axes = [f"k·{item.multiple}" if axis is None else str(axis) for axis in item.axes]
+        wanted = ", ".join(["n" if item.distribution != "seed" else "1", *axes])
         hint = ""
         if item.dtype == "float32" and array.dtype == np.uint8:
             hint = "Scale a picture of bytes to [-1, 1] first: picture / 127.5 - 1."
+            if item.is_picture:
+                hint = "Give pictures of bytes to .translate(pictures): it scales and pads them."
         raise ArgumentError(f"{item.name} is {array.dtype} {array.shape}; wanted: {item.dtype} ({wanted}).", hint)
     if item.distribution == "label":
         check_labels(array, item.classes)
@@ -127,9 +138,9 @@ def check_signature(session: ort.InferenceSession, path: Path, manifest: Manifes
     inputs, outputs = signature(session, path)
     batch, output = manifest.batch, manifest.output
     wanted_inputs = [
-        Value(i.name, i.dtype, (1 if i.distribution == "seed" else batch, *i.shape)) for i in manifest.inputs
+        Value(i.name, i.dtype, (1 if i.distribution == "seed" else batch, *i.axes)) for i in manifest.inputs
     ]
-    wanted_outputs = [Value(output.name, output.dtype, (batch, *output.shape))]
+    wanted_outputs = [Value(output.name, output.dtype, (batch, *manifest.output_axes))]
     for what, found, wanted in (("inputs", inputs, wanted_inputs), ("outputs", outputs, wanted_outputs)):
         pairs = [{(value.name, value.dtype) for value in values} for values in (found, wanted)]
         if pairs[0] != pairs[1] or len(found) != len(wanted):
@@ -176,7 +187,10 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
 
 
 def _matches(found: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
-    """Whether a graph's shape agrees with the manifest's; a graph may leave out a side, or all of them."""
+    """Whether a graph's shape agrees with the manifest's; a graph may leave out a side, or all of them.
+
+    It may not fix one that may have any length.
+    """
     return not found or (
         len(found) == len(wanted) and all(side in (None, other) for side, other in zip(found, wanted, strict=True))
     )

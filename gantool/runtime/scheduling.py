@@ -40,6 +40,8 @@ DEVICE_SHARE = 1 / 16  # of its memory for the activations of one call; two call
 # Activations of a sample, in multiples of its output: mlp 16, dcgan 64 27, dcgan 32 rewritten 200 if none is freed.
 ACTIVATIONS = 64
 UNKNOWN_DEVICE_BYTES = 4e9
+# Of the activations of one call, and of all calls at once, where pictures may have any size.
+TILE_BYTES, ALL_TILES_BYTES = 2**31, 2**32
 # Of `memory_limit`, several times what any generator takes that was tried.
 LEAST_MEMORY, MOST_MEMORY = 2**31, 2**48
 MAX_COPIES = 64  # of the weights
@@ -71,14 +73,33 @@ def device_rows(memory: float | None, output_bytes: int) -> int:
     return max(MIN_DEVICE_ROWS, min(MAX_DEVICE_ROWS, power_of_two(max(1, int(affordable)) + 1) // 2))
 
 
-def memory_limit(size: int, seconds: float, available: int, batch: int | None, output_bytes: int) -> int:
+def tile_side(row: tuple[int, ...], pixels: int) -> int:
+    """The side of the largest square picture whose activations take TILE_BYTES.
+
+    `row`: the shape of the result of a picture of `pixels`.
+    """
+    return math.isqrt(TILE_BYTES * pixels // (ACTIVATIONS * 4 * math.prod(row)))
+
+
+def within_memory(plan: Plan, row: tuple[int, ...]) -> Plan:
+    """The plan with fewer images a call, and fewer threads, where results of the shape `row` are large."""
+    image = ACTIVATIONS * 4 * math.prod(row)
+    rows = max(1, min(plan.rows, TILE_BYTES // image))
+    return Plan(max(1, min(plan.threads, ALL_TILES_BYTES // (rows * image))), rows)
+
+
+def memory_limit(
+    size: int, seconds: float, available: int, batch: int | None, output_bytes: int, any_size: bool = False
+) -> int:
     """Bytes that a session may take on a CPU: more than the weights, in a file of `size` bytes, and the images of all
-    cores explain. `output_bytes`: of a float32 image; `seconds`, `available` and `batch` as of `plan`.
+    cores explain. `output_bytes`: of a float32 image; `seconds`, `available` and `batch` as of `plan`; `any_size`:
+    whether images may be larger.
 
     A small graph may compute any amount of data; this keeps it from taking the machine's memory.
     """
     rows = available * (batch or (call_rows(seconds) if seconds else MAX_ROWS))
-    return min(MOST_MEMORY, LEAST_MEMORY + MAX_COPIES * size + MAX_ACTIVATIONS * rows * output_bytes)
+    images = MAX_ACTIVATIONS * (rows * output_bytes + (available * TILE_BYTES // ACTIVATIONS if any_size else 0))
+    return min(MOST_MEMORY, LEAST_MEMORY + MAX_COPIES * size + images)
 
 
 def power_of_two(count: int) -> int:

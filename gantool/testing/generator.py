@@ -157,6 +157,6 @@ def check_files(state: State, data: Dataset, name: str) -> None:
         made = exporting.write(source, kinds, Path(folder), exporting.Options(optimize=False))
         onnx = [Generator(item.path) for item in made if item.path.suffix == ".onnx"]
         if source.seedable:
-            first, *rest = (generator.sample(5, seed=3, first=2) for generator in onnx)
+            first, *rest = (generator.reference_images(5, seed=3, first=2) for generator in onnx)
             for images in rest:
                 assert np.array_equal(first, images), f"{name}: two ONNX files make different images"

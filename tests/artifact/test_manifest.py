@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,18 @@ others = st.lists(
     | values,
     max_size=2,
 ).map(tuple)
+sides = st.tuples(*[st.integers(1, 64)] * 3)  # channels, and how often height and width have the multiple
+pictures = st.tuples(texts, sides, st.integers(0, 512), st.sampled_from(["float32", "uint8"])).map(
+    lambda drawn: InputInfo(drawn[0], _picture_shape(*drawn[1:]), drawn[3], "data", multiple=drawn[2])
+)
 outputs = st.builds(OutputInfo, texts, three, st.sampled_from(["float32", "uint8"]), st.sampled_from(["CHW", "HWC"]))
+
+
+def _picture_shape(sides: tuple[int, int, int], multiple: int, dtype: str) -> tuple[int, ...]:
+    channels, height, width = sides[0], sides[1] * max(1, multiple), sides[2] * max(1, multiple)
+    return (channels, height, width) if dtype == "float32" else (height, width, channels)
+
+
 levels = st.integers(0, 255)
 places = st.integers(0, 2**31)
 goldens = st.builds(
@@ -54,7 +66,13 @@ DRAWN = (InputInfo("seed", (), "int64", "seed"), InputInfo("index", (), "int64",
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
-    kind, latents, rest = draw(st.sampled_from(manifest.KINDS)), draw(normals), draw(others)
+    kind, latents, rest = (
+        draw(st.sampled_from(manifest.KINDS)),
+        draw(normals),
+        draw(others | pictures.map(lambda p: (p,))),
+    )
+    takes_picture = [item.is_picture for item in rest if item.distribution == "data"] == [True]
+    drawn = DRAWN if latents or not takes_picture else ()
     return Manifest(
         kind=kind,
         gantool=draw(texts),
@@ -62,7 +80,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         architecture=draw(objects),
         training=draw(objects),
         data=draw(objects),
-        inputs=(DRAWN if kind in manifest.SEEDED else latents) + rest,
+        inputs=(drawn if kind in manifest.SEEDED else latents) + rest,
         latents=latents,
         output=draw(outputs),
         rng=draw(st.none() | texts),
@@ -78,6 +96,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         batch=draw(st.none() | st.integers(1, manifest.MAX_BATCH)),
         optimize=draw(objects),
         graph_sha256=draw(texts if kind in ("onnx", "onnx-seeded") else st.none() | texts),
+        which=draw(texts),
     )
 
 
@@ -159,14 +178,14 @@ def test_any_field_may_be_wrong(changes: list[tuple[tuple[Any, ...], object]]) -
     assert manifest.from_json(described.to_json(), "g.onnx") == described
 
 
-OF_VALUES = [
-    ("inputs", number, name) for number in (0, 1) for name in ("default", "low", "high")
-]  # those are no values
+OPTIONAL = [
+    ("inputs", number, name) for number in (0, 1) for name in ("default", "low", "high", "multiple")
+]  # those are no values, and no pictures
 
 
 @pytest.mark.parametrize(
     "place",
-    [p for p in PLACES if p[0] in ("inputs", "output", "golden", "kind") and p not in OF_VALUES],
+    [p for p in PLACES if p[0] in ("inputs", "output", "golden", "kind") and p not in OPTIONAL],
     ids=str,
 )
 def test_a_missing_field_is_named(place: tuple[Any, ...]) -> None:
@@ -208,6 +227,53 @@ def test_schema_1_is_read_as_what_it_meant() -> None:
         del value[new]
     old = read(value | {"schema_version": 1})
     assert (old.precision, old.tolerance, old.batch, old.optimize, old.graph_sha256) == ("float32", 1, None, {}, None)
+
+
+PHOTO = InputInfo("photo", (3, 32, 64), "float32", "data", multiple=16)
+TRANSLATOR = dataclasses.replace(EXAMPLE, inputs=(PHOTO,), latents=(), golden=())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"multiple": -16}, "a number that divides the sides of a picture from data in 'inputs.multiple', but has -16"),
+        ({"multiple": 64}, "a number that divides the sides"),
+        ({"multiple": "16"}, "a whole number in 'inputs.multiple'"),
+        ({"distribution": "label"}, "a number that divides the sides"),
+        ({"shape": [32, 64]}, "a number that divides the sides"),
+    ],
+)
+def test_a_multiple_is_that_of_a_picture(changes: dict[str, object], message: str) -> None:
+    value = json.loads(TRANSLATOR.to_json())
+    assert read(value).picture == PHOTO
+    value["inputs"][0] |= changes
+    with pytest.raises(GantoolError, match=message):
+        read(value)
+
+
+def test_files_from_before_pictures_had_any_size_take_one() -> None:
+    value = json.loads(TRANSLATOR.to_json())
+    del value["inputs"][0]["multiple"], value["which"]
+    old = read(value)
+    assert old.which == ""
+    assert old.picture == dataclasses.replace(PHOTO, multiple=0)
+    assert old.picture.axes == (3, 32, 64)
+
+
+def test_a_seeded_file_of_pictures_needs_no_seed_without_latents() -> None:
+    value = json.loads(TRANSLATOR.to_json()) | {"kind": "onnx-seeded"}
+    value["inputs"][0] |= {"shape": [32, 64, 3], "dtype": "uint8"}
+    picture = read(value).picture
+    assert picture is not None
+    assert (picture.sides, picture.channels, picture.axes) == ((32, 64), 3, (None, None, 3))
+    value["latents"] = json.loads(EXAMPLE.to_json())["latents"]
+    with pytest.raises(GantoolError, match="the inputs of kind onnx-seeded in 'inputs'"):
+        read(value)
+
+
+def test_two_generators_of_a_run_are_two_models() -> None:
+    names = ("", "a-to-b", "b-to-a")
+    assert len({dataclasses.replace(TRANSLATOR, which=name).model for name in names}) == 3
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000])

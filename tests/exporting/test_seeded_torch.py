@@ -168,7 +168,7 @@ def test_unfit_generators() -> None:
         to_seeded_torchscript(Untraceable(), [Z], IMAGE)
     assert caught.value.message.endswith("no trace")
     with pytest.raises(GantoolError, match=r"takes data \(photo\)"):
-        to_seeded_torchscript(Tiny(), [Z, Input("photo", (1, 8, 8), "data")], IMAGE)
+        to_seeded_torchscript(Tiny(), [Z, Input("photo", (8,), "data")], IMAGE)
     with pytest.raises(GantoolError, match="262145 numbers can't be drawn"):
         to_seeded_torchscript(Tiny(), [Input("z", (262145,), "normal")], IMAGE)
     with pytest.raises(GantoolError, match="0 numbers can't be drawn"):

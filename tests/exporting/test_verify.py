@@ -154,7 +154,7 @@ def test_weights_changed_on_the_way_to_onnx(kinds: list[str], folder: Path, monk
 
 def test_weights_changed_on_the_way_to_the_seeded_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = write.seeded_model
-    monkeypatch.setattr(write, "seeded_model", lambda *arguments: tamper(honest(*arguments), 0.5))
+    monkeypatch.setattr(write, "seeded_model", lambda *given, **named: tamper(honest(*given, **named), 0.5))
     error = refused(source(Tiny()), list(exporting.FILES), folder, written=["onnx", *TORCH])
     assert "onnx-seeded: levels off torch, batch 64 is" in error.message
     assert "pixels different to generator.onnx" in error.message

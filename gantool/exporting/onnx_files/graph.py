@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from gantool.errors import GantoolError
-from gantool.exporting.libraries import any_batch, example, first_line, quiet, refusing
+from gantool.exporting.libraries import any_size, example, first_line, quiet, refusing
 from gantool.exporting.onnx_files.seeds import BATCH, OPSET, OPSETS, ir_version, opset_of
 from gantool.plugin.architecture import Input, SampleSpec
 from gantool.system.files import MAX_MODEL_BYTES
@@ -37,8 +37,9 @@ def output_name(spec: SampleSpec) -> str:
 def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, opset: int = OPSET) -> onnx.ModelProto:
     """The generator in eval mode as an ONNX model of `opset`: batch dynamic, BatchNorms folded.
 
-    Inputs keep their names; the output is float32 `image` (batch, C, H, W), or `sample` for what is no image. Raises
-    GantoolError when torch can't export it, or when the graph draws random numbers.
+    Dynamic are also the sides of a picture with a `multiple`, and then those of the output. Inputs keep their names;
+    the output is float32 `image` (batch, C, H, W), or `sample` for what is no image. Raises GantoolError when torch
+    can't export it, or when the graph draws random numbers.
     """
     if opset not in OPSETS:
         raise GantoolError(f"Opset {opset} can't be written.", f"Give one from {OPSETS[0]} to {OPSETS[-1]}.")
@@ -58,7 +59,7 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
             arguments,
             dynamo=True,
             opset_version=opset,
-            dynamic_shapes=any_batch(generator, arguments),
+            dynamic_shapes=any_size(generator, inputs, arguments),
             input_names=[i.name for i in inputs],
             output_names=[output_name(spec)],
             external_data=False,
@@ -73,7 +74,7 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
     as_float32(model.graph, TensorProto.DOUBLE)  # hosts lack kernels, and WebGPU the type; verification compares
     _fold_batch_norm(model)
     _strip(model)
-    _declare_batch(model)
+    _declare_axes(model, inputs)
     model.ir_version = ir_version(opset)
     random = sorted({node.op_type for node in model.graph.node} & RANDOM_NODES)
     if random:
@@ -274,7 +275,8 @@ def _strip(model: onnx.ModelProto) -> None:
     model.producer_name, model.producer_version = "gantool", ""
 
 
-def _declare_batch(model: onnx.ModelProto) -> None:
+def _declare_axes(model: onnx.ModelProto, inputs: Sequence[Input]) -> None:
+    """Name the axes that are dynamic; GantoolError when tracing froze one."""
     for value in [*model.graph.input, *model.graph.output]:
         first = value.type.tensor_type.shape.dim[0]
         if not first.dim_param:
@@ -283,3 +285,20 @@ def _declare_batch(model: onnx.ModelProto) -> None:
                 "The generator's forward must not turn the batch size into a Python number.",
             )
         first.dim_param = BATCH
+    taken = {value.name: value for value in model.graph.input}
+    for item in (item for item in inputs if item.multiple):
+        declare_sides(taken[item.name], (2, 3), ("height", "width"))
+        declare_sides(model.graph.output[0], (2, 3), ("output_height", "output_width"))
+
+
+def declare_sides(value: onnx.ValueInfoProto, axes: Sequence[int], names: Sequence[str]) -> None:
+    """Name sides that are dynamic; GantoolError for one that tracing froze."""
+    for axis, name in zip(axes, names, strict=True):
+        side = value.type.tensor_type.shape.dim[axis]
+        if side.HasField("dim_value"):
+            raise GantoolError(
+                f"The sides of {value.name!r} were frozen at {side.dim_value}, but its picture says `multiple`.",
+                "The generator's forward must not turn a side into a Python number. Or declare the input without "
+                "`multiple`: one size.",
+            )
+        side.dim_param = name

@@ -99,14 +99,14 @@ def int8(model: onnx.ModelProto, calibration: Iterable[Mapping[str, np.ndarray]]
 
 
 def calibration_feeds(
-    inputs: Sequence[Input], rows: Callable[[Input, int], np.ndarray]
+    inputs: Sequence[Input], rows: Callable[[Input, int], np.ndarray], count: int = verify.STATISTICS
 ) -> Iterator[dict[str, np.ndarray]]:
-    """256 latents of the prior (labels in turn, data by `rows(input, count)`) to calibrate with, in batches of 32.
+    """`count` latents of the prior (labels in turn, data by `rows(input, count)`) to calibrate with, in batches of 32.
 
-    None of them is among the 256 that a file is verified with (`verify.reference_inputs`).
+    None of them is among the `count` that a file is verified with (`verify.reference_inputs`).
     """
-    arrays = verify.reference_inputs(inputs, 2 * verify.STATISTICS, rows)
-    for first in range(verify.STATISTICS, 2 * verify.STATISTICS, BATCH):
+    arrays = verify.reference_inputs(inputs, 2 * count, rows)
+    for first in range(count, 2 * count, BATCH):
         yield {name: array[first : first + BATCH] for name, array in arrays.items()}
 
 

@@ -96,15 +96,17 @@ def seeded_model(
     image_output: bool,
     *,
     per_row: bool = False,
+    pictures: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """The generator with its `normal_inputs` (name, shape without batch) made from `seed` and `index` inside.
 
     Inputs: `seed` int64 (1,), `index` int64 (batch,), then the generator's others; with `per_row`, for servers that
-    join requests, `seed` and `index` are int64 (batch, 1). The output keeps its name;
+    join requests, `seed` and `index` are int64 (batch, 1). Without `normal_inputs` there are neither. The `pictures`
+    among the others are uint8 (batch, H, W, C), scaled to [-1, 1] inside. The output keeps its name;
     with `image_output` its float32 (batch, C, H, W) in [-1, 1] leaves as uint8 (batch, H, W, C). Metadata is
     left out: it describes the other file. Raises GantoolError for a generator that can't be joined.
     """
-    _check(generator, normal_inputs, image_output)
+    _check(generator, normal_inputs, image_output, pictures)
     opset = opset_of(generator)
     output = generator.graph.output[0].name
     inner = compose.add_prefix(generator, "generator/", rename_inputs=False, rename_outputs=image_output)
@@ -114,11 +116,14 @@ def seeded_model(
     for value in [*inner.graph.input, *inner.graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
 
-    joined = _join(
-        latents_graph(normal_inputs, opset, per_row=per_row), inner, [(name, name) for name, _ in normal_inputs]
-    )
+    joined = inner
+    if normal_inputs:
+        drawn = latents_graph(normal_inputs, opset, per_row=per_row)
+        joined = _join(drawn, inner, [(name, name) for name, _ in normal_inputs])
+    for name in pictures:
+        _take_bytes(joined, name, opset)
     if image_output:
-        sides = [dim.dim_value or None for dim in inner.graph.output[0].type.tensor_type.shape.dim[1:]]
+        sides = [dim.dim_value or dim.dim_param or None for dim in inner.graph.output[0].type.tensor_type.shape.dim[1:]]
         joined = _join(joined, pixels_graph(output, sides, opset), [(f"generator/{output}", PIXELS_INPUT)])
     joined.graph.name = "seeded"
     onnx.checker.check_model(joined, full_check=True)
@@ -126,11 +131,14 @@ def seeded_model(
 
 
 def _check(
-    generator: onnx.ModelProto, normal_inputs: Sequence[tuple[str, tuple[int, ...]]], image_output: bool
+    generator: onnx.ModelProto,
+    normal_inputs: Sequence[tuple[str, tuple[int, ...]]],
+    image_output: bool,
+    pictures: Sequence[str],
 ) -> None:
     opset_of(generator)
     declared = {value.name: value.type.tensor_type for value in [*generator.graph.input, *generator.graph.output]}
-    wanted = {name: len(shape) + 1 for name, shape in normal_inputs}
+    wanted = {name: len(shape) + 1 for name, shape in normal_inputs} | dict.fromkeys(pictures, 4)
     if image_output:
         wanted[generator.graph.output[0].name] = 4
     for name, rank in wanted.items():
@@ -172,7 +180,32 @@ def _join(first: onnx.ModelProto, second: onnx.ModelProto, io_map: list[tuple[st
     return joined
 
 
-def pixels_graph(output: str, sides: Sequence[int | None], opset: int = OPSET) -> onnx.ModelProto:
+def declare_output(model: onnx.ModelProto, axes: Sequence[int | None]) -> None:
+    """Write the sides of the output that are known, `axes` without the batch, into the graph."""
+    for dim, side in zip(model.graph.output[0].type.tensor_type.shape.dim[1:], axes, strict=True):
+        if side is not None:
+            dim.dim_value = side
+
+
+def _take_bytes(model: onnx.ModelProto, name: str, opset: int) -> None:
+    """latents.floats: the model's input float32 `name` (batch, C, H, W) becomes uint8 (batch, H, W, C)."""
+    graph, scaled = model.graph, f"{name}/floats"
+    for node in graph.node:
+        node.input[:] = [scaled if given == name else given for given in node.input]
+    emit = _Emitter(f"{name}/bytes", opset)
+    x = emit("Div", emit("Cast", name, to=TensorProto.FLOAT), emit.constant("scale", np.float32(127.5)))
+    x = emit("Sub", x, emit.constant("offset", np.float32(1)))
+    emit("Transpose", x, perm=[0, 3, 1, 2], name=scaled)
+    nodes = [*emit.nodes, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(emit.constants.values())
+    (value,) = (value for value in graph.input if value.name == name)
+    batch, channels, *sides = (dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    value.CopyFrom(helper.make_tensor_value_info(name, TensorProto.UINT8, [batch, *sides, channels]))
+
+
+def pixels_graph(output: str, sides: Sequence[int | str | None], opset: int = OPSET) -> onnx.ModelProto:
     """latents.pixels: float32 `pixels/input` (batch, C, H, W) → uint8 `output` (batch, H, W, C)."""
     emit = _Emitter("pixels", opset)
     x = emit("Mul", PIXELS_INPUT, emit.constant("scale", np.float32(127.5)))

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from gantool.artifact import inspection, manifest
+from gantool.artifact import inspection, latents, manifest
 from gantool.artifact.manifest import Golden, Manifest, file_name
 from gantool.errors import GantoolError, cause
 from gantool.exporting import verify
 from gantool.exporting.onnx_files import drift, graph, int8, optimize, precision
-from gantool.exporting.onnx_files.seeds import seeded_model
+from gantool.exporting.onnx_files.seeds import declare_output, seeded_model
 from gantool.exporting.source import Artifact, Options, Source, as_seeded, parity
 from gantool.exporting.verify import Arrays, Check
 from gantool.runtime import Generator
@@ -98,7 +98,7 @@ class _Writer:
         doing(f"writing {path.name}")
         runtime = self._save(self.model, about, path)
         doing(f"comparing {path.name} with PyTorch")
-        checks = verify.check_float("onnx", self.source.generator, runtime.run, self.inputs)
+        checks = verify.check_float("onnx", self.source.generator, runtime.run, self.inputs, self.source.picture)
         return self._finish(self.model, about, runtime, checks)
 
     def converted(self, name: str) -> onnx.ModelProto:
@@ -106,7 +106,8 @@ class _Writer:
         if name == "half":
             return precision.half(self.model)
         if name == "int8":
-            return int8.int8(self.exported, int8.calibration_feeds(self.source.inputs, self.source.rows))
+            source = self.source
+            return int8.int8(self.exported, int8.calibration_feeds(source.inputs, source.rows, source.statistics))
         rounded = self.source.rounded()
         _, model, _ = _graphs(rounded, self.options, self.inputs, self.say)
         return precision.half_weights(model, precision.channel_factors(rounded.generator))
@@ -126,37 +127,49 @@ class _Writer:
         verify.check_opens(path)  # in another process, before this one opens it
         runtime = Generator(path)
         doing(f"comparing {path.name} with the float32 graph")
-        samples = verify.reference_inputs(self.source.inputs, verify.STATISTICS, self.source.rows)
+        samples = verify.reference_inputs(self.source.inputs, self.source.statistics, self.source.rows)
         computed = precision.half_as_computed(model) if name == "half" else model
         checks = drift.checks(path.name, name, drift.compare(self.model, computed, samples))
         if name == "int8" and self.options.force:
             checks = [dataclasses.replace(check, waived=not check.passed) for check in checks]
         alone = verify.MAX_FLOAT if name == "half-weights" else (TOLERANCES[name] + 0.5) / 127.5
-        checks.append(verify.check_alone(path.name, runtime.run, self.inputs, alone))
+        for where, part in verify.at_sizes(self.inputs, self.source.picture):
+            checks.append(verify.check_alone(path.name, runtime.run, part, alone, where))
         return self._finish(model, about, runtime, checks)
 
     def seeded(self, plain_model: onnx.ModelProto, name: str, plain: Artifact) -> Artifact:
         path = self.folder / file_name("onnx-seeded", name)
         source = self.source
         doing(f"writing {path.name}")
-        model = seeded_model(plain_model, [(i.name, i.shape) for i in source.normals], source.output.is_image)
+        model = seeded_model(
+            plain_model,
+            [(i.name, i.shape) for i in source.normals],
+            source.output.is_image,
+            pictures=[source.picture.name] if source.picture else (),
+        )
         about = as_seeded(plain.manifest, "onnx-seeded", source.output)
-        for axis, side in enumerate(about.output.shape, start=1):
-            model.graph.output[0].type.tensor_type.shape.dim[axis].dim_value = side
+        declare_output(model, about.output_axes)
         about = dataclasses.replace(about, weights_sha256=inspection.weights_sha256(model))
         seeded, twin = self._save(model, about, path), Generator(plain.path)
 
-        def sample(first: int, count: int, generator: Generator = seeded) -> np.ndarray:
-            values = {i.name: self.inputs[i.name][first : first + count] for i in about.values}
-            return generator.sample(count, 1, first, values=values)  # seed 1, as the reference inputs that torch gets
+        def sample(inputs: Arrays, first: int, count: int, generator: Generator = seeded) -> np.ndarray:
+            """With seed 1, as the reference inputs that torch gets."""
+            values = {i.name: inputs[i.name][first : first + count] for i in about.values}
+            if source.picture is None:
+                return generator.sample(count, 1, first, values=values)
+            pictures = latents.pixels(inputs[source.picture.name][first : first + count])
+            return np.asarray(generator.translate(pictures, 1, first, values=values))
 
         doing(f"comparing {path.name} with PyTorch")
-        count = max(verify.BATCHES)
         checks: list[Check] = []
         if name == "float32":
-            checks = verify.check_samples("onnx-seeded", source.generator, sample, self.inputs, source.output.is_image)
-        equal = verify.check_equal(path.name, f"to {plain.path.name}", sample(0, count), sample(0, count, twin))
-        return self._finish(model, about, seeded, [*checks, equal])
+            checks = verify.check_samples(
+                "onnx-seeded", source.generator, sample, self.inputs, source.output.is_image, source.picture
+            )
+        for where, part in verify.at_sizes(self.inputs, source.picture):
+            what, count = f"to {plain.path.name}{where}", verify.batches(part)[-1]
+            checks.append(verify.check_equal(path.name, what, sample(part, 0, count), sample(part, 0, count, twin)))
+        return self._finish(model, about, seeded, checks)
 
     def _finish(self, model: onnx.ModelProto, about: Manifest, runtime: Generator, checks: list[Check]) -> Artifact:
         """Save again, with what was measured and the golden images that the file itself makes."""

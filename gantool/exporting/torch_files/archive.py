@@ -20,7 +20,7 @@ from torch import nn
 
 from gantool.artifact.manifest import KEY
 from gantool.errors import GantoolError, cause, excerpt
-from gantool.exporting.libraries import any_batch, example, quiet, refusing
+from gantool.exporting.libraries import any_size, example, quiet, refusing
 from gantool.plugin.architecture import Input
 from gantool.system.archives import open_zip
 from gantool.system.files import parse_json
@@ -37,11 +37,11 @@ _ENTRY = re.compile(
 
 
 def to_program(generator: nn.Module, inputs: Sequence[Input]) -> torch.export.ExportedProgram:
-    """The generator in eval mode, its inputs in order, any batch; GantoolError when torch.export can't take it so."""
+    """The generator in eval mode, its inputs in order, any batch and size; GantoolError if torch.export can't."""
     arguments = example(inputs)
     hint = "`gantool.testing.check_architecture` shows what in the plugin's forward is at fault."
     with refusing("torch.export can't take this generator", hint), quiet("torch"):
-        shapes = any_batch(generator, arguments)
+        shapes = any_size(generator, inputs, arguments)
         program = torch.export.export(generator.eval(), arguments, dynamic_shapes=shapes)
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):

@@ -25,15 +25,16 @@ def to_seeded_torchscript(generator: nn.Module, inputs: Sequence[Input], output:
     """`Seeded`, traced and frozen: any batch, on the device that the file is loaded to.
 
     forward: `seed` int64 (1,), `index` int64 (batch,), then the generator's labels and values in order, each int64 or
-    float32 (batch,) → uint8 (batch, H, W, C), or float32 (batch, C, …) for what is no image. Its method `classes()`
-    tells how many classes each of these has, 0 for a value; `values()` tells default, low and high of each. Raises
+    float32 (batch,), and its picture, uint8 (batch, H, W, C) → uint8 (batch, H, W, C), or float32 (batch, C, …) for
+    what is no image. Without latents there is neither seed nor index. Its method `classes()` tells how many classes
+    each of these has, 0 for a value, -1 for a picture; `values()` tells default, low and high of each. Raises
     GantoolError when torch.jit can't trace it, or no seed decides the samples.
     """
     others = [item for item in inputs if item.distribution != "normal"]
-    example = [torch.tensor([1]), torch.arange(2), *(torch.zeros(2, dtype=getattr(torch, i.dtype)) for i in others)]
-    traced = torchscript.trace(Seeded(generator, inputs, output).eval(), example)
-    names = [SEED, INDEX, *(item.name for item in others)]
-    classes = [item.classes for item in others]
+    drawn = [torch.tensor([1]), torch.arange(2)] if len(others) < len(inputs) else []
+    traced = torchscript.trace(Seeded(generator, inputs, output).eval(), [*drawn, *map(_example, others)])
+    names = [*([SEED, INDEX] if drawn else []), *(item.name for item in others)]
+    classes = [-1 if item.is_picture else item.classes for item in others]
     values = [[float(item.default), float(item.low), float(item.high)] for item in others]
     return torchscript.freeze(
         torchscript.script(
@@ -47,6 +48,14 @@ def to_seeded_torchscript(generator: nn.Module, inputs: Sequence[Input], output:
     )
 
 
+def _example(item: Input) -> Tensor:
+    """Two rows of an input of a seeded file."""
+    if item.is_picture:
+        channels, height, width = item.shape
+        return torch.zeros(2, height, width, channels, dtype=torch.uint8)
+    return torch.zeros(2, dtype=getattr(torch, item.dtype))
+
+
 class _Named(nn.Module):
     """Holds a traced module, whose inputs have made-up names, for a `forward` that names them."""
 
@@ -58,26 +67,27 @@ class _Named(nn.Module):
 class Seeded(nn.Module):
     """A generator with its normal inputs drawn from a seed, and images as pixels: equal to `gantool.artifact.latents`.
 
-    forward(seed int64 (1,), index int64 (batch,), *labels and values (batch,)) → uint8 (batch, H, W, C) for images,
-    the generator's own float32 (batch, C, …) for others. An index that `gantool.artifact.latents` refuses (negative,
-    or 2**47 and above) repeats other latents. Raises GantoolError for a generator that takes data or nothing normal.
+    forward(seed int64 (1,), index int64 (batch,), *labels and values (batch,), picture uint8 (batch, H, W, C)) → uint8
+    (batch, H, W, C) for images, the generator's own float32 (batch, C, …) for others. An index that
+    `gantool.artifact.latents` refuses (negative, or 2**47 and above) repeats other latents. Raises GantoolError for a
+    generator that takes other data.
     """
 
     def __init__(self, generator: nn.Module, inputs: Sequence[Input], output: SampleSpec) -> None:
         super().__init__()
-        if any(item.distribution == "data" for item in inputs):
-            names = ", ".join(item.name for item in inputs if item.distribution == "data")
+        names = ", ".join(item.name for item in inputs if item.distribution == "data" and not item.is_picture)
+        if names:
             raise GantoolError(f"The generator takes data ({names}): no seed decides its samples.")
         self.generator = generator
         self.normal: Final = tuple(item.distribution == "normal" for item in inputs)
         self.shapes: Final = tuple(item.shape for item in inputs if item.distribution == "normal")
         self.image: Final = output.is_image
         # scripted, not traced: a trace would bake in the device of the example
-        self.draw: Any = torchscript.script(Normals(sum(map(math.prod, self.shapes))))
+        self.draw: Any = torchscript.script(Normals(sum(map(math.prod, self.shapes)))) if self.shapes else None
 
-    def forward(self, seed: Tensor, index: Tensor, *given: Tensor) -> Tensor:
-        drawn = iter(self._latents(seed, index))
-        others = iter(given)
+    def forward(self, *given: Tensor) -> Tensor:
+        drawn = iter(self._latents(*given[:2]) if self.shapes else ())
+        others = iter(floats(each) if each.dim() == 4 else each for each in given[2 if self.shapes else 0 :])
         sample: Tensor = self.generator(*(next(drawn if normal else others) for normal in self.normal))
         return pixels(sample) if self.image else sample
 
@@ -137,6 +147,11 @@ def high(x: Tensor) -> Tensor:
 def swap(x: Tensor) -> Tensor:
     """Rotate by 32 bits."""
     return high(x) | (x << 32)
+
+
+def floats(pictures: Tensor) -> Tensor:
+    """latents.floats: uint8 (batch, H, W, C) → float32 (batch, C, H, W)."""
+    return (pictures.to(torch.float32) / 127.5 - 1).permute(0, 3, 1, 2).contiguous()
 
 
 def pixels(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gantool.artifact import inspection
+from gantool.artifact import inspection, latents
 from gantool.artifact.manifest import Golden, Manifest, file_name
 from gantool.exporting import verify
 from gantool.exporting.libraries import refusing
@@ -44,27 +44,32 @@ def _torchscript(source: Source, inputs: Arrays, path: Path, about: Manifest) ->
 
     def check() -> list[Check]:
         loaded = torchscript.load(path)
-        return verify.check_float("torchscript", source.generator, lambda part: verify.run_torch(loaded, part), inputs)
+        return verify.check_float(
+            "torchscript", source.generator, lambda part: verify.run_torch(loaded, part), inputs, source.picture
+        )
 
     return _verified(path, about, lambda manifest: torchscript.save(traced, path, manifest), check)
 
 
 def _seeded(source: Source, inputs: Arrays, path: Path, about: Manifest) -> Artifact:
     scripted = seeded.to_seeded_torchscript(source.generator, source.inputs, source.output)
-    others = [inputs[item.name] for item in source.inputs if item.distribution != "normal"]
+    others = [item for item in source.inputs if item.distribution != "normal"]
 
     def check() -> list[Check]:
         loaded = torchscript.load(path)
 
-        def sample(first: int, count: int) -> np.ndarray:
-            part = slice(first, first + count)
+        def sample(given: Arrays, first: int, count: int) -> np.ndarray:
             index = np.arange(first, first + count, dtype=np.int64)
-            arguments = (np.array([1], np.int64), index, *(array[part] for array in others))
+            arguments: list[np.ndarray] = [np.array([1], np.int64), index] if source.normals else []
+            for item in others:
+                rows = given[item.name][first : first + count]
+                arguments.append(latents.pixels(rows) if item.is_picture else rows)
             with torch.no_grad():
                 made: np.ndarray = loaded(*map(torch.from_numpy, arguments)).numpy()
             return made
 
-        return verify.check_samples(about.kind, source.generator, sample, inputs, source.output.is_image)
+        image = source.output.is_image
+        return verify.check_samples(about.kind, source.generator, sample, inputs, image, source.picture)
 
     about = as_seeded(about, about.kind, source.output)
     return _verified(path, about, lambda manifest: torchscript.save(scripted, path, manifest), check)
@@ -75,7 +80,9 @@ def _archive(source: Source, inputs: Arrays, path: Path, about: Manifest) -> Art
 
     def check() -> list[Check]:
         loaded = archive.load(path)
-        return verify.check_float("pt2", source.generator, lambda part: verify.run_torch(loaded, part), inputs)
+        return verify.check_float(
+            "pt2", source.generator, lambda part: verify.run_torch(loaded, part), inputs, source.picture
+        )
 
     about = dataclasses.replace(about, exporter=f"torch.export, torch {torch.__version__}")
     return _verified(path, about, lambda manifest: archive.save(program, path, manifest), check)
