@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gantool.artifact.manifest import InputInfo
+from gantool.artifact.pictures import upright
 from gantool.errors import ArgumentError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 OVERLAP = 4  # a tile's side is so many times the overlap of two neighbours
 
@@ -39,33 +37,18 @@ def parse_pictures(given: Any, item: InputInfo) -> list[np.ndarray]:
 
 
 def _parsed(given: Any, item: InputInfo) -> np.ndarray:
-    from PIL import Image
-
-    picture = np.asarray(upright(given, item.channels)) if isinstance(given, Image.Image) else np.asarray(given)
+    picture = upright(given, item.channels) if hasattr(given, "getexif") else np.asarray(given)
     picture = picture[:, :, None] if picture.ndim == 2 else picture
     if picture.dtype != np.uint8 or picture.ndim != 3 or not picture.size:
         raise ArgumentError(
             f"A picture is {picture.dtype} {picture.shape}; wanted: uint8 (H, W, {item.channels}).",
             "Give bytes from 0 to 255, channels last.",
         )
-    if picture.shape[2] != item.channels:
-        if picture.shape[2] not in (1, 2, 3, 4) or item.channels not in (1, 3):
-            raise ArgumentError(f"A picture has {picture.shape[2]} channels; wanted: {item.channels}.")
-        other = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
-        picture = np.asarray(upright(other, item.channels)).reshape(*picture.shape[:2], item.channels)
-    return picture
-
-
-def upright(picture: Image, channels: int) -> Image:
-    """A picture turned as its EXIF data say, opaque over white, grey for one channel, else RGB."""
-    from PIL import Image, ImageOps
-
-    picture = ImageOps.exif_transpose(picture)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("L" if channels == 1 else "RGB")
+    if picture.shape[2] == item.channels:
+        return picture
+    if picture.shape[2] > 4 or item.channels not in (1, 3):
+        raise ArgumentError(f"A picture has {picture.shape[2]} channels; wanted: {item.channels}.")
+    return upright(picture, item.channels)
 
 
 def padded(picture: np.ndarray, multiple: int) -> np.ndarray:

@@ -83,7 +83,8 @@ class Seeded(nn.Module):
         self.shapes: Final = tuple(item.shape for item in inputs if item.distribution == "normal")
         self.image: Final = output.is_image
         # scripted, not traced: a trace would bake in the device of the example
-        self.draw: Any = torchscript.script(Normals(sum(map(math.prod, self.shapes)))) if self.shapes else None
+        seeded = bool(self.shapes) or not any(item.is_picture for item in inputs)
+        self.draw: Any = torchscript.script(Normals(sum(map(math.prod, self.shapes)))) if seeded else None
 
     def forward(self, *given: Tensor) -> Tensor:
         drawn = iter(self._latents(*given[:2]) if self.shapes else ())
