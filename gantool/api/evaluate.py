@@ -17,7 +17,7 @@ from gantool.api import Named, name_of
 from gantool.api.export import note
 from gantool.artifact import latents
 from gantool.artifact.manifest import SUFFIXES
-from gantool.data import Dataset, load
+from gantool.data import Dataset, Request, load
 from gantool.data.catalog import names
 from gantool.errors import ArgumentError, GantoolError
 from gantool.exporting import Source, source_of
@@ -188,25 +188,25 @@ def draw_from(
 
 @dataclass(frozen=True)
 class _Origin:
-    """The data that `path` was trained on; `source` is None when only its name is known."""
+    """The data that `path` was trained on; `request` is None when only its name is known."""
 
     path: Path | None
     name: str
-    source: str | None
-    size: int | None
+    request: Request | None
     fingerprint: str | None
-    skip_broken: bool = False
 
     def load(self, given: str | None, size: int | None) -> tuple[Dataset, tuple[str, ...]]:
         """Load the data to compare with, `given` or this, and notes. GantoolError: it is not there or has changed."""
-        source = given or self.source
-        if source is None:
+        asked = self.request or Request(given or "")
+        asked = asked._replace(source=given or asked.source, size=size or asked.size)
+        source = asked.source
+        if not source:
             raise GantoolError(
                 f"{self.path} was trained on {self.name!r}, but does not say where that is.",
                 "Name it: --data FOLDER or FILE.",
             )
         try:
-            data = load(source, size or self.size, self.skip_broken)
+            data = load(*asked).centred()
         except GantoolError as error:
             if given:
                 raise
@@ -260,14 +260,13 @@ def _origin_of_newest(runs: Path) -> _Origin:
     try:
         run = rundir.newest(runs)
     except GantoolError:
-        return _Origin(None, "digits", "digits", None, None)
+        return _Origin(None, "digits", Request("digits"), None)
     return _origin_of_run(run)
 
 
 def _origin_of_run(run: RunDir) -> _Origin:
     info = run.read()
-    data = info.data
-    return _Origin(run.path, data.name, data.source, data.size, data.fingerprint, info.skip_broken)
+    return _Origin(run.path, info.data.name, info.request(), info.data.fingerprint)
 
 
 def _find(
@@ -369,4 +368,4 @@ def _origin(path: Path, manifest: Manifest, side: int | None) -> _Origin:
         found = _origin_of_run(run)
         if found.fingerprint == fingerprint:
             return replace(found, path=path)
-    return _Origin(path, name, name if name in names() else None, side or None, fingerprint)
+    return _Origin(path, name, Request(name if name in names() else "", side or None), fingerprint)

@@ -7,12 +7,13 @@ import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from gantool.data.dataset import Dataset, check_size
 from gantool.data.readers.archive import is_archive
 from gantool.errors import GantoolError, excerpt
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "Request", "load"]
 
 SHOWN = 5  # empty classes that a note lists
 ACCEPTED = (
@@ -21,10 +22,31 @@ ACCEPTED = (
 )
 
 
-def load(source: str, size: int | None = None, skip_broken: bool = False) -> Dataset:
+class Request(NamedTuple):
+    """What is asked for: the arguments of `load`, which are the options of a training about its data."""
+
+    source: str
+    size: int | None = None
+    skip_broken: bool = False
+    target: str = ""
+    pairs: str = ""
+    jitter: int = 0
+
+
+def load(
+    source: str,
+    size: int | None = None,
+    skip_broken: bool = False,
+    target: str = "",
+    pairs: str = "",
+    jitter: int = 0,
+) -> Dataset:
     """The data set that `source` names; `size` centre-crops and resizes its images to `size`×`size` pixels.
 
-    `skip_broken`: leave out the files of a folder or archive that can't be decoded, with a note.
+    `skip_broken`: leave out the files of a folder or archive that can't be decoded, with a note. `pairs`: how pairs of
+    pictures are found or made (`gantool.data.pairs`): `images` are the targets, the array `sources` what they are made
+    of. `target`: the other set of pictures; without `pairs` the two are classes 0 and 1. `jitter`: by how many pixels
+    pictures are larger than asked for (`Dataset.margin`).
 
     A bare name (no path separator, no suffix) is a data set that has a name first (built in, fetched, of a plugin),
     and a path second: type `./digits` for a folder of that name. Anything else is a path. GantoolError when there is no
@@ -32,6 +54,21 @@ def load(source: str, size: int | None = None, skip_broken: bool = False) -> Dat
     """
     if size is not None:
         check_size(size)
+    from gantool.data.pairs import enlarged, load_domains, load_pairs, with_margin
+
+    larger = size + jitter if size is not None else None
+    if pairs:
+        found = load_pairs(pairs, source, target, larger, skip_broken, _load)
+    elif target:
+        found = load_domains(source, target, larger, skip_broken, _load)
+    else:
+        found = _load(source, larger, skip_broken)
+    if jitter:
+        found = with_margin(found, jitter) if size is not None else enlarged(found, jitter)
+    return found
+
+
+def _load(source: str, size: int | None, skip_broken: bool) -> Dataset:
     found = _read(source, size, skip_broken)
     found = replace(found, name=_utf8(found.name), class_names=tuple(map(_utf8, found.class_names)))
     missing = found.empty_classes

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +24,8 @@ class Dataset:
 
     `arrays["images"]`: uint8 (N, C, H, W), or float32 in [-1, 1]; `arrays["labels"]`, when known: int64 (N,) in
     0 … classes-1. Other arrays (paired images, say) are inputs of games that name them. Arrays of a pack are read-only
-    memory maps. `stored_fingerprint`: the fingerprint, where it is known without reading the arrays.
+    memory maps. `stored_fingerprint`: the fingerprint, where it is known without reading the arrays. `margin`: by how
+    many pixels the sides of `images` exceed those of a sample, for which training crops them at random.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Dataset:
     licence: str = ""
     notes: tuple[str, ...] = field(default=())
     stored_fingerprint: str = ""
+    margin: int = 0
 
     @property
     def images(self) -> np.ndarray:
@@ -47,8 +50,35 @@ class Dataset:
 
     @property
     def spec(self) -> SampleSpec:
-        others = {k: tuple(a.shape[1:]) for k, a in self.arrays.items() if k not in ("images", "labels")}
-        return SampleSpec(tuple(self.images.shape[1:]), len(self.class_counts), others)
+        shapes = {name: self.shape_of(name) for name in self.arrays if name != "labels"}
+        return SampleSpec(shapes.pop("images"), len(self.class_counts), shapes)
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """The shape of a sample's row of an array, without the margin."""
+        shape = self.arrays[name].shape[1:]
+        margin = self.margin_of(name)
+        return (shape[0], shape[1] - margin, shape[2] - margin) if margin else tuple(shape)
+
+    def margin_of(self, name: str) -> int:
+        """By how many pixels the sides of this array's pictures exceed those of a sample."""
+        array = self.arrays[name]
+        return self.margin * array.shape[3] // self.images.shape[3] if self.margin and array.ndim == 4 else 0
+
+    @property
+    def crop_steps(self) -> int:
+        """In how many equal steps the margins of all pictures can be divided: a crop begins after 0 to so many."""
+        return math.gcd(*map(self.margin_of, self.arrays))
+
+    def centred(self) -> Dataset:
+        """The same without the margin: the centres of all pictures."""
+        if not self.margin:
+            return self
+        arrays = dict(self.arrays)
+        for name, array in self.arrays.items():
+            if margin := self.margin_of(name):
+                low, side = self.crop_steps // 2 * (margin // self.crop_steps), array.shape[3] - margin
+                arrays[name] = array[..., low : low + side, low : low + side]
+        return replace(self, arrays=arrays, margin=0, stored_fingerprint=self.fingerprint)
 
     @cached_property
     def class_counts(self) -> tuple[int, ...]:

@@ -30,6 +30,7 @@ SUFFIXES = {
 GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})  # Pillow's modes
 MAX_FILE_BYTES = 2**30  # Pillow's limit of pixels takes 680 MiB with four channels of 16 bits
 Mode = Literal["L", "RGB"]
+Half = Literal["", "left", "right"]
 _WHITE_IS_ZERO, _PHOTOMETRIC, _BITS = 0, 262, 258  # of TIFF
 _PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 _PROFILE_TOLERANCE = 2  # levels: a profile that moves colours less is sRGB by another name
@@ -54,12 +55,16 @@ class BrokenImage(GantoolError):
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a file becomes pixels: `mode` L or RGB; with `size`, made square as `fit` says; alpha over `background`."""
+    """How a file becomes pixels: `mode` L or RGB; with `size`, made square as `fit` says; alpha over `background`.
+
+    `half`: only that half of it.
+    """
 
     mode: Mode
     size: int | None = None
     fit: Fit = "crop"
     background: Colour = WHITE
+    half: Half = ""
 
 
 def colour(text: str) -> Colour:
@@ -119,6 +124,10 @@ def decode(path: Path, how: Preparation, stream: IO[bytes] | None = None) -> np.
     """
     with _as_broken_image(path), Image.open(stream or _content(path), formats=_formats()) as opened:
         image = _upright(opened, how.mode, how.background)
+        if how.half:
+            middle = image.width // 2
+            left, right = (0, middle) if how.half == "left" else (image.width - middle, image.width)
+            image = image.crop((left, 0, right, image.height))
         if how.size is not None:
             image = square(image, how.size, how.fit, how.background)
         pixels = np.array(image)

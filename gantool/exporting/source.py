@@ -180,7 +180,7 @@ def source_of(
             "class_names": list(info.data.class_names),
         },
         licence=info.data.licence,
-        dataset=load(info.data.source, info.data.size, info.skip_broken) if needs_data else None,
+        dataset=load(*info.request()) if needs_data else None,
         class_counts=info.data.class_counts,
     )
 

@@ -41,6 +41,9 @@ class RunOptions(BaseModel, extra="forbid"):
         False, description="leave out image files that can't be decoded, of a folder or .zip, and say which"
     )
     flip: bool = Field(False, description="mirror half of the images, left to right, at random")
+    jitter: int = Field(
+        0, ge=0, le=1024, description="load images so many pixels larger, and crop them at random, sources alike"
+    )
     diffaugment: TextOrNone = Field(
         "",
         description="for small data sets: color,translation,cutout, or some of them, on all that the discriminator "
@@ -106,6 +109,17 @@ class TrainOptions(RunOptions, frozen=True):
         "digits",
         description="a folder of images, a pack, a .npz or IDX file, or a name of `gantool data list`",
         json_schema_extra=CHANGEABLE,
+    )
+    target: TextOrNone = Field(
+        "",
+        description="another set of pictures beside --data, to be made of those: class 1 then, without pairs, or their "
+        "partners by name",
+        json_schema_extra=CHANGEABLE,
+    )
+    pairs: TextOrNone = Field(
+        "",
+        description="pairs of source and target: names (files of --data and --target), left-right (halves of a file), "
+        "or made of each image: edges, lines, grey, mask or small:4",
     )
     size: int | None = Field(None, ge=4, description="side in pixels: crop and resize to it; none: the data's own size")
     epochs: float | None = Field(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from gantool.data import Request
 from gantool.errors import GantoolError
 from gantool.plugin.options import reason
 from gantool.plugin.train_options import RunOptions
@@ -44,6 +45,8 @@ class DataInfo(BaseModel, extra="forbid"):
     class_names: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
     licence: str = ""
+    target: str = ""
+    pairs: str = ""
 
 
 class RunInfo(RunOptions):
@@ -65,6 +68,11 @@ class RunInfo(RunOptions):
     extractor: str = ""  # the feature extractor of `frechet`
     processes: int = 1  # that trained it last
     threads_used: int = 0  # of torch, as `auto` was decided; 0: not yet
+
+    def request(self) -> Request:
+        """What the run asks of its data."""
+        data = self.data
+        return Request(data.source, data.size, self.skip_broken, data.target, data.pairs, self.jitter)
 
 
 class RunDir:

@@ -28,7 +28,7 @@ class Sampler:
     The data is on the device whole, in the type it has (mostly uint8), or a thread reads it a few batches ahead, as
     `place` says; it is normalised on the device. Inputs of the same class (or of none) get the same rows in a draw. The
     order of an epoch is a permutation made from (seed, epoch). With `flip` so are the bits that say which rows are
-    mirrored, all images of a row alike.
+    mirrored, all images of a row alike; and so is where rows of data with a margin are cropped.
 
     `batch_size` is that of the global batch. Each of several processes makes the same choice of it and takes its own
     part, so that together they train on the batches that one process alone would.
@@ -66,6 +66,8 @@ class Sampler:
             read = dict.fromkeys(item.array for item in drawn if item.label == label and item.array in away)
             sources = {name: Source(arrays[name]) for name in read}
             self._streams[label] = _Stream(label, data, sources, batch_size, self._part, seed, device, flip)
+        self._margins = {name: data.margin_of(name) for name in arrays}
+        self._steps = data.crop_steps
         self._positions = dict.fromkeys(self._streams, 0)
         self.reads_ahead = bool(away)
 
@@ -150,16 +152,23 @@ class Sampler:
             return picked
         if rows.mirrored is not None and picked.dim() == 4:
             picked = torch.where(rows.mirrored[:, None, None, None], picked.flip(3), picked)
+        if margin := self._margins[item.array]:
+            assert rows.corners is not None
+            picked = _cropped(picked, item.shape[2], rows.corners * (margin // self._steps))
         picked = normalised(picked)
         return picked.contiguous(memory_format=self.memory_format) if picked.dim() == 4 else picked
 
 
 @dataclass
 class _Rows:
-    """Rows of the data: their numbers, which of them to mirror, and the arrays that were read (name → (N, *shape))."""
+    """Rows of the data: their numbers, which of them to mirror, and the arrays that were read (name → (N, *shape)).
+
+    `corners`: where to crop them, in steps of the margin: int64 (N, 2), down and right.
+    """
 
     numbers: Tensor
     mirrored: Tensor | None = None
+    corners: Tensor | None = None
     read: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -202,7 +211,7 @@ class _Stream:
         flip: bool,
     ) -> None:
         rows = None if label is None else _rows_of(label, data).to(device)
-        length = len(data) if rows is None else len(rows)
+        length, steps = len(data) if rows is None else len(rows), data.crop_steps
 
         # these functions must not refer to the stream: a thread that did would keep it, and so itself, alive
         def order(epoch: int) -> Tensor:
@@ -213,6 +222,10 @@ class _Stream:
         def coins(epoch: int) -> Tensor:
             generator = torch.Generator(device).manual_seed(seed_for(seed, f"flips {epoch} of {label}"))
             return torch.rand(length, generator=generator, device=device) < 0.5
+
+        def corners(epoch: int) -> Tensor:
+            generator = torch.Generator(device).manual_seed(seed_for(seed, f"crops {epoch} of {label}"))
+            return torch.randint(steps + 1, (length, 2), generator=generator, device=device)
 
         # of the thread, which is further on than the loop; a copy from the device waits for it, so one an epoch
         ahead = _Epochs(length, lambda epoch: order(epoch).cpu())
@@ -225,35 +238,49 @@ class _Stream:
         self._rows, self._sources, self._batch, self._device = rows, sources, (batch_size, part), device
         self._order = _Epochs(length, order)
         self._mirrored = _Epochs(length, coins) if flip else None
+        self._corners = _Epochs(length, corners) if steps else None
+        self._centre = steps // 2
         self._feed = Feed(sources, numbers_ahead, batch_size, device) if sources else None
 
     def draw(self, position: int) -> _Rows:
         """This process's part of the batch at `position`."""
         read = self._feed.take(position) if self._feed else {}
         mirrored = self._mirrored.slice(position, *self._batch) if self._mirrored else None
-        return _Rows(self._order.slice(position, *self._batch), mirrored, read)
+        corners = self._corners.slice(position, *self._batch) if self._corners else None
+        return _Rows(self._order.slice(position, *self._batch), mirrored, corners, read)
 
     def first(self, count: int) -> _Rows:
-        """The first `count` rows in the order of the data, repeated when there are fewer; never mirrored."""
+        """The first `count` rows in the order of the data, repeated when there are fewer; whole, or their centres."""
         position = torch.arange(count, device=self._device) % self.length
         return self._read(position if self._rows is None else self._rows[position])
 
     def shuffled(self, count: int) -> _Rows:
         """The first `count` rows in the order of training."""
         mirrored = self._mirrored.slice(0, count) if self._mirrored else None
-        return self._read(self._order.slice(0, count), mirrored)
+        corners = self._corners.slice(0, count) if self._corners else None
+        return self._read(self._order.slice(0, count), mirrored, corners)
 
     def close(self) -> None:
         if self._feed:
             self._feed.close()
 
-    def _read(self, numbers: Tensor, mirrored: Tensor | None = None) -> _Rows:
+    def _read(self, numbers: Tensor, mirrored: Tensor | None = None, corners: Tensor | None = None) -> _Rows:
         """Read rows now; does not disturb what is read ahead."""
+        if corners is None:
+            corners = torch.full((len(numbers), 2), self._centre, device=self._device)
         if not self._sources:
-            return _Rows(numbers, mirrored)
+            return _Rows(numbers, mirrored, corners)
         here = numbers.cpu().numpy()
         read = {name: source.read(here).to(self._device) for name, source in self._sources.items()}
-        return _Rows(numbers, mirrored, read)
+        return _Rows(numbers, mirrored, corners, read)
+
+
+def _cropped(pictures: Tensor, side: int, corners: Tensor) -> Tensor:
+    """side×side pixels of pictures (N, C, H, W) from their corners (N, 2) on: (N, C, side, side), channels last."""
+    along = torch.arange(side, device=pictures.device)
+    rows = torch.arange(len(pictures), device=pictures.device)[:, None, None]
+    down, right = (corners[:, axis, None] + along for axis in (0, 1))
+    return pictures.permute(0, 2, 3, 1)[rows, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2)
 
 
 def seed_for(seed: int, purpose: str) -> int:
@@ -308,12 +335,13 @@ def _array(item: Input, data: Dataset) -> np.ndarray:
     if array is None:
         raise GantoolError(
             f"The architecture needs {item.array!r}, which the data {data.source!r} does not have.",
-            f"It has: {', '.join(sorted(data.arrays))}.",
+            f"It has: {', '.join(sorted(data.arrays))}."
+            + (" Give pairs: --pairs edges, for one." if item.array == "sources" else ""),
         )
-    if array.shape[1:] != item.shape:
+    if data.shape_of(item.array) != item.shape:
         raise GantoolError(
             f"The architecture takes {item.array!r} as {_shape(item.shape)} a sample; the data {data.source!r} has "
-            f"{_shape(array.shape[1:])}.",
+            f"{_shape(data.shape_of(item.array))}.",
             "Change the array's shape, or the one that the plugin declares for the input.",
         )
     return array

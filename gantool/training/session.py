@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gantool import __version__
 from gantool.artifact import pictures
-from gantool.data import Dataset, load
+from gantool.data import Dataset, Request, load
 from gantool.errors import GantoolError
 from gantool.plugin import registry
 from gantool.plugin.architecture import Architecture, Recipe
@@ -105,7 +105,8 @@ def start(
     config, recipe = resolve(architecture, given)
     policies = augment.parse(options.diffaugment)
     target = pick_device(group.place(options.device))
-    dataset = load(options.data, options.size, options.skip_broken)
+    asked = Request(options.data, options.size, options.skip_broken, options.target, options.pairs, options.jitter)
+    dataset = load(*asked)
     group.check_same("The data", f"{options.data} {dataset.fingerprint[:12]}")
     of_machine = {"runs", "device", "data_on"}  # may differ between machines
     group.check_same("The options", f"{config} {recipe} {options.model_dump(exclude=of_machine)}")
@@ -131,6 +132,7 @@ def start(
         notes.append(finetune.take(state, saved, options.init_from))
     elif options.freeze_d:
         raise GantoolError("--freeze-d would freeze layers that have learned nothing.", "Add --init-from RUN.")
+    _check_sources(options.pairs, state, architecture.name)
     _check_generator(state)
     if state.ada:
         _check_measured(architecture, config, recipe, dataset, state)
@@ -155,6 +157,8 @@ def start(
         recipe=recipe.model_dump(mode="json"),
         data=DataInfo(
             source=options.data,
+            target=options.target,
+            pairs=options.pairs,
             name=dataset.name,
             size=options.size,
             shape=dataset.spec.shape,
@@ -201,6 +205,7 @@ def resume(run: RunDir, *, group: Group = ALONE, **changes: Any) -> Session:
     device, engine = info.device, info.engine  # of the last time
     info = info.model_copy(update={key: value for key, value in changes.items() if key in RunOptions.model_fields})
     info.data.source = changes.get("data", info.data.source)
+    info.data.target = changes.get("target", info.data.target)
     changed = {key: value for key, value in changes.items() if value != getattr(recipe, key, value) and key != "steps"}
     recipe = recipe.model_copy(update=changed)
     info.recipe |= recipe.model_dump(mode="json", include=set(changed))
@@ -285,7 +290,8 @@ def unfinished(plugin: Plugin, given: Mapping[str, Any], options: TrainOptions) 
     config, recipe = resolve(plugin.architecture, given)
     fixed = [o.name for o in training_options() if not o.changeable and o.name in RunOptions.model_fields]
     wanted = {**options.model_dump(include=set(fixed)), "diffaugment": ",".join(augment.parse(options.diffaugment))}
-    origin = (plugin.name, config.model_dump(mode="json"), recipe.model_dump(mode="json"), options.data, options.size)
+    asked = (options.data, options.size, options.target, options.pairs)
+    origin = (plugin.name, config.model_dump(mode="json"), recipe.model_dump(mode="json"), *asked)
     for run in reversed(rundir.list_runs(options.runs)):
         try:
             info = run.read()
@@ -293,7 +299,13 @@ def unfinished(plugin: Plugin, given: Mapping[str, Any], options: TrainOptions) 
             continue
         then = {**info.recipe, "steps": recipe.steps}
         if (
-            origin == (info.architecture, info.config, then, info.data.source, info.data.size)
+            origin
+            == (
+                info.architecture,
+                info.config,
+                then,
+                *(getattr(info.data, key) for key in ("source", "size", "target", "pairs")),
+            )
             and wanted == info.model_dump(include=set(fixed))
             and options.name in (None, run.name.partition("-")[2])
             and run.checkpoints()
@@ -344,7 +356,7 @@ def _figures(wanted: str, state: State, data: Dataset, extractor: str = "") -> t
 
 def _data_of(info: RunInfo) -> Dataset:
     try:
-        return load(info.data.source, info.data.size, info.skip_broken)
+        return load(*info.request())
     except GantoolError as error:
         moved = "If the run's data lies elsewhere now, add --data PATH."
         raise GantoolError(error.message, f"{error.hint} {moved}".lstrip()) from error
@@ -362,6 +374,15 @@ def _check_generator(state: State) -> None:
     """GantoolError unless each generator makes a tensor of samples in the declared shape."""
     for which in state.game.exports:
         _check_samples(state, which)
+
+
+def _check_sources(pairs: str, state: State, name: str) -> None:
+    """GantoolError when `--pairs` makes sources that no input takes."""
+    if pairs and not any(item.array == "sources" for item in state.game.draws.values()):
+        raise GantoolError(
+            f"--pairs {pairs} gives a source to each image, and {name} takes none.",
+            "Leave --pairs out, or train an architecture that makes pictures of pictures: gantool train pix2pix",
+        )
 
 
 def _check_samples(state: State, which: str) -> None:

@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.commands import TIMEOUT, environment, gantool, start_gantool
 from support.distributions import make_distribution
 from support.inprocess import Run
-from support.trainings import different, save_npz
+from support.trainings import dataset, different, save_npz
 from typer.testing import CliRunner, Result
 
 from gantool.cli import app
@@ -352,6 +353,9 @@ GIVEN = {
     "data_on": "disk",
     "threads": 1,
     "flip": True,
+    "jitter": 2,
+    "target": "noise.npz",
+    "pairs": "edges",
     "skip_broken": True,
     "diffaugment": "color",
     "augment": "ada",
@@ -373,17 +377,20 @@ GIVEN = {
 def test_every_training_option_can_be_given_in_a_file_and_is_recorded() -> None:
     assert set(GIVEN) == {option.name for option in COMMON}, "give the new option a value here"
     assert not {option.name for option in COMMON if option.default == GIVEN[option.name]}
-    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in GIVEN.items() if name != "minutes")
+    text = "".join(
+        f"{name} = {json.dumps(value)}\n" for name, value in GIVEN.items() if name not in ("minutes", "pairs")
+    )
     small = ["mlp", "--widths", "8", "--batch-size", 8]
     sound(*small, "--data", "noise.npz", "--size", 8, "--steps", 1, "--runs", "here", "--name", "origin")
     sound(*small, "--config", _config(text))
     record = json.loads(Path("here/0002-named/run.json").read_text())
-    elsewhere = {"data", "size", "epochs", "minutes", "runs", "name"}
+    elsewhere = {"data", "target", "pairs", "size", "epochs", "minutes", "runs", "name"}
     assert {name: record[name] for name in GIVEN.keys() - elsewhere} == {
         name: value for name, value in GIVEN.items() if name not in elsewhere
     }
-    assert (record["data"]["source"], record["data"]["size"], record["data"]["shape"]) == ("noise.npz", 8, [1, 8, 8])
-    assert record["steps"] == 4  # half an epoch: 25 of 50 rows in batches of 8
+    data = record["data"]
+    assert (data["source"], data["target"], data["size"], data["shape"]) == ("noise.npz", "noise.npz", 8, [1, 8, 8])
+    assert record["steps"] == 7  # half an epoch: 50 of 100 rows in batches of 8
 
 
 @pytest.mark.parametrize("option", [option for option in COMMON if option.bounds], ids=lambda option: option.name)
@@ -399,7 +406,7 @@ def test_a_flag_and_a_file_refuse_a_value_out_of_bounds_in_the_same_words(option
 
 
 def test_a_resumed_run_takes_the_changeable_options_and_names_them_when_it_refuses_another(two_steps: Path) -> None:
-    changeable = [option for option in COMMON if option.changeable and option.name not in LENGTHS]
+    changeable = [o for o in COMMON if o.changeable and o.name not in (*LENGTHS, "target")]  # there was no other set
     flags = [part for o in changeable for part in ([o.flag] if o.is_flag else [o.flag, GIVEN[o.name]])]
     sound("mlp", "--resume", 1, "--steps", 4, *flags)
     record = run_json()
@@ -414,6 +421,33 @@ def test_a_resumed_run_takes_the_changeable_options_and_names_them_when_it_refus
             assert f"{option.flag} can't change when a run is resumed. These can: --steps, " in result.output
             assert all(other.flag in result.output for other in COMMON if other.changeable)
     assert run_json() == before
+
+
+# --- pairs of pictures
+
+SMALL = ("--width", "4", "--levels", "2", "--batch-size", "4", "--device", "cpu", "--steps", "2")
+
+
+def test_pairs_are_recorded_and_made_again_on_a_resume_and_an_export(here: Path) -> None:
+    np.savez(here / "wide.npz", images=dataset(6, (1, 16, 32)).images)
+    sound("pix2pix", *SMALL, "--data", "wide.npz", "--pairs", "left-right", "--jitter", 4, "--flip")
+    record = run_json()
+    assert (record["data"]["pairs"], record["data"]["shape"]) == ("left-right", [1, 16, 16])
+    assert (record["data"]["arrays"], record["jitter"]) == ({"sources": [1, 16, 16]}, 4)
+    sound("pix2pix", "--resume", 1, "--steps", 3)
+    assert run_json()["step"] == 3
+    exported = CliRunner().invoke(app, ["export", "1"])
+    assert exported.exit_code == 0, exported.output
+
+
+def test_pairs_where_they_are_needed_and_where_they_are_not(here: Path) -> None:
+    error = refused("pix2pix", *SMALL, "--data", "noise.npz")
+    assert "learns from pairs" in error.message
+    assert "--pairs edges" in error.hint
+    error = refused("mlp", *TINY, "--pairs", "edges")
+    assert error.message == "--pairs edges gives a source to each image, and mlp takes none."
+    error = refused("pix2pix", *SMALL, "--data", "noise.npz", "--pairs", "rims")
+    assert "names, left-right, edges, grey, lines, mask, small:4" in error.hint
 
 
 # --- options from a file

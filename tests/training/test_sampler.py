@@ -188,7 +188,42 @@ def test_half_of_the_images_are_mirrored_and_all_images_of_a_row_together() -> N
     assert torch.equal(plain.first(HALVES["real"], 8), flipped.first(HALVES["real"], 8))  # grids show what there is
 
 
-def test_mirrored_rows_do_not_depend_on_where_a_run_was_stopped_or_split() -> None:
+def with_margin() -> Dataset:
+    """Nine pictures of 6×6 pixels that hold their places, and the same at twice the size; samples have 4 and 8."""
+    small = np.arange(36, dtype=np.uint8).reshape(1, 1, 6, 6).repeat(9, 0)
+    arrays = {"images": small.repeat(2, 2).repeat(2, 3), "sources": small, "labels": np.arange(9) % 2}
+    return Dataset("large", "large", arrays, margin=4)
+
+
+CROPPED = {
+    item.name: item
+    for item in (
+        Input("real", (1, 8, 8), "data"),
+        Input("source", (1, 4, 4), "data", array="sources"),
+        Input("odd", (1, 8, 8), "data", label=1),
+    )
+}
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_with_a_margin_rows_are_cropped_at_random_and_all_images_of_a_row_alike(flip: bool) -> None:
+    source, corners = Sampler(CROPPED, with_margin(), 9, 0, CPU, flip=flip), set()
+    for _ in range(20):
+        batch = source.draw(CROPPED)
+        assert batch["real"].shape == (9, 1, 8, 8)
+        assert torch.equal(batch["real"], batch["source"].repeat_interleave(2, 2).repeat_interleave(2, 3))
+        values = ((batch["source"] + 1) * 127.5).round().int()
+        assert (values.diff(dim=2) == 6).all()
+        assert (values.diff(dim=3).abs() == 1).all()
+        corners |= set(values.amin((1, 2, 3)).tolist())
+    assert corners == {6 * down + right for down in range(3) for right in range(3)}
+    centre = ((source.first(CROPPED["source"], 2) + 1) * 127.5).round().int()
+    assert centre[1, 0].tolist() == [[6 * (1 + row) + 1 + column for column in range(4)] for row in range(4)]
+    assert torch.equal(source.first(CROPPED["real"], 2)[..., ::2, ::2], source.first(CROPPED["source"], 2))
+
+
+@pytest.mark.parametrize("data", ["halves", "margin"])
+def test_mirrored_and_cropped_rows_do_not_depend_on_where_a_run_was_stopped_or_split(data: str) -> None:
     class Part(Group):
         def __init__(self, rank: int) -> None:
             super().__init__()
@@ -197,17 +232,18 @@ def test_mirrored_rows_do_not_depend_on_where_a_run_was_stopped_or_split() -> No
         def part(self, count: int) -> slice:
             return slice(self.rank * count // 2, (self.rank + 1) * count // 2)
 
-    whole = Sampler(HALVES, halves(9), 4, 5, CPU, flip=True)
-    parts = [Sampler(HALVES, halves(9), 4, 5, CPU, Part(rank), flip=True) for rank in (0, 1)]
+    inputs, rows = (HALVES, halves(9)) if data == "halves" else (CROPPED, with_margin())
+    whole = Sampler(inputs, rows, 4, 5, CPU, flip=True)
+    parts = [Sampler(inputs, rows, 4, 5, CPU, Part(rank), flip=True) for rank in (0, 1)]
     for _ in range(7):
         state = whole.state_dict()
-        batch = whole.draw(HALVES)
-        for name, (one, two) in {name: [part.draw(HALVES)[name] for part in parts] for name in ["real"]}.items():
+        batch = whole.draw(inputs)
+        for name, (one, two) in {name: [part.draw(inputs)[name] for part in parts] for name in ["real"]}.items():
             assert torch.equal(batch[name], torch.cat((one, two)))
-        again = Sampler(HALVES, halves(9), 4, 5, CPU, flip=True)
+        again = Sampler(inputs, rows, 4, 5, CPU, flip=True)
         again.load_state_dict(state)
-        resumed = again.draw(HALVES)
-        assert all(torch.equal(batch[name], resumed[name]) for name in HALVES)
+        resumed = again.draw(inputs)
+        assert all(torch.equal(batch[name], resumed[name]) for name in inputs)
 
 
 @pytest.mark.parametrize("shape", [(1, 8), (1, 2, 2, 2)])

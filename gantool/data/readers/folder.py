@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 import numpy as np
 
 from gantool.data.dataset import Dataset, check_bytes, check_sides
-from gantool.data.image_files import SUFFIXES, BrokenImage, Mode, Preparation, decode, is_grey, strict_decoding
+from gantool.data.image_files import SUFFIXES, BrokenImage, Half, Mode, Preparation, decode, is_grey, strict_decoding
 from gantool.data.images import darkness
 from gantool.data.readers.archive import file_names, is_archive
 from gantool.data.readers.labels import DATASET_JSON, find_labels
@@ -27,40 +27,49 @@ SHOWN = 5  # broken files that a note names
 MANY_FILES, MANY_BYTES = 20_000, 10**9  # from here on a note recommends a pack
 
 
-def load_folder(path: Path, size: int | None = None, skip_broken: bool = False) -> Dataset:
+def load_folder(
+    path: Path,
+    size: int | None = None,
+    skip_broken: bool | Broken = False,
+    *,
+    names: list[str] | None = None,
+    half: Half = "",
+) -> Dataset:
     """The images under `path`, a folder or a zip archive, in the order of their names, uint8 (N, C, H, W).
 
     C is 1 when all files are greyscale, else 3. Labels are those of `find_labels`. Hidden files are skipped; links to
     files are followed, links to folders are not. Without `size` all images must have the same sides; with it each is
     centre-cropped and resized. GantoolError for a folder without images, images that can't be decoded (unless
-    `skip_broken`: then a note names them), and sides that differ.
+    `skip_broken`: then a note names them), and sides that differ. `names`: the files, in their order; None: all.
+    `half`: only that half of each.
     """
-    names, notes = find_images(path)
+    found, notes = find_images(path)
+    names = names or found
     files = [path / name for name in names]
-    broken = _Broken(skip_broken)
+    broken = skip_broken if isinstance(skip_broken, Broken) else Broken(skip_broken)
     try:
         with strict_decoding():
             # of all files: a broken header shows before the slow part
             greys = [broken.sound(partial(is_grey, file), row) for row, file in enumerate(files)]
             mode: Mode = "L" if all(grey is not False for grey in greys) else "RGB"
-            arrays = {"images": _decode_all(files, Preparation(mode, size), path, broken)}
+            arrays = {"images": _decode_all(files, Preparation(mode, size, half=half), path, broken)}
     except BrokenImage as error:
         more = f"`gantool data info {shlex.quote(str(path))}` lists all that are broken."
         raise GantoolError(error.message, f"{error.hint} {more}") from error
-    found = find_labels(path, names)
-    if found.labels is not None:
-        arrays["labels"] = np.delete(found.labels, broken.rows)
+    labelled = find_labels(path, names)
+    if labelled.labels is not None:
+        arrays["labels"] = np.delete(labelled.labels, broken.rows)
     if broken.rows:
         shown = [*(excerpt(names[row]) for row in broken.rows[:SHOWN]), *(["…"] if len(broken.rows) > SHOWN else [])]
         count = f"{len(broken.rows):,} of {len(files):,}"
         notes.append(f"{count} files can't be decoded and are left out: {', '.join(shown)}")
-    notes += [*found.notes, *darkness(arrays["images"])]
+    notes += [*labelled.notes, *darkness(arrays["images"])]
     if len(files) > MANY_FILES or arrays["images"].nbytes > MANY_BYTES:
         command = f"gantool data pack {shlex.quote(str(path))} -o pack" + (f" --size {size}" if size else "")
         notes.append(
             f"{len(files):,} files are decoded at every start; `{command}` does it once, then give `--data pack`"
         )
-    return Dataset(name_of(path), str(path), arrays, found.class_names, notes=tuple(notes))
+    return Dataset(name_of(path), str(path), arrays, labelled.class_names, notes=tuple(notes))
 
 
 def name_of(path: Path) -> str:
@@ -148,7 +157,7 @@ def _unreadable(error: OSError) -> NoReturn:
     ) from error
 
 
-class _Broken:
+class Broken:
     """The rows of the files that can't be decoded, when they are to be skipped; otherwise the first one raises."""
 
     def __init__(self, skip: bool) -> None:
@@ -172,7 +181,7 @@ class _Broken:
             return None
 
 
-def _decode_all(files: list[Path], how: Preparation, path: Path, broken: _Broken) -> np.ndarray:
+def _decode_all(files: list[Path], how: Preparation, path: Path, broken: Broken) -> np.ndarray:
     def decoded(row: int) -> np.ndarray | None:
         return broken.sound(partial(decode, files[row], how), row)
 
