@@ -296,7 +296,7 @@ def test_what_is_filled_in_stays_text(conditional: Path, tmp_path: Path, said: b
 def test_code_to_copy_compiles(sources: Path, tmp_path: Path) -> None:
     """That of the README and that of the playground, pasted into a file each."""
     node = shutil.which("node") or pytest.skip("there is no node on the path")
-    (block,) = re.findall(r"```cpp\n(.*?)```", (SOURCES / readme.CPP_PART).read_text(), re.DOTALL)
+    (block,) = re.findall(r"```cpp\n(.*?)```", (SOURCES / f"README.seeds{readme.PART}").read_text(), re.DOTALL)
     program = (SOURCES.parent / "playground" / "code.js").read_text()
     program += 'console.log(codeFor("C++", -(2n ** 63n), 3, 2));'
     done = subprocess.run([node, "-e", f"const LABEL = {{ classes: 3 }};{program}"], capture_output=True, text=True)

@@ -34,10 +34,11 @@ FILES = {
     "manifest.json",
     "python/generator.py",
     "python/requirements.txt",
-    *(f"{host}/{name}" for host in ("node", "web") for name in ("core.mjs", "core.d.mts")),
+    *(f"{host}/{name}" for host in ("node", "web") for name in ("core.mjs", "core.d.mts", "pictures.mjs")),
     *(f"{host}/{name}" for host in ("node", "web") for name in ("generator.mjs", "generator.d.mts")),
     "node/package.json",
     "node/example.mjs",
+    "node/png.mjs",
     "web/index.html",
     *(f"web/ort/{name}" for name in playground.ORT_WEB),
 }
@@ -113,9 +114,9 @@ def test_torchscript_is_for_cpp_and_names_are_those_of_the_kit(tiny: Artifact, t
     assert found["generator.seeded.onnx"] == tiny.path.read_bytes()
     assert found["cpp/generator.seeded.torchscript.pt"] == b"torchscript"
     templates = Path(kit.__file__).parent / "templates" / "cpp"
-    part = (templates / readme.CPP_PART).read_text(encoding="utf-8")
-    assert part.strip() in found["README.md"].decode()
-    wanted = {f"cpp/{p.name}" for p in templates.iterdir() if p.name != readme.CPP_PART}
+    for part in ("README.part.md", "README.seeds.part.md"):
+        assert (templates / part).read_text(encoding="utf-8").strip() in found["README.md"].decode()
+    wanted = {f"cpp/{p.name}" for p in templates.iterdir() if not p.name.endswith(readme.PART)}
     assert {name for name in found if name.startswith("cpp/")} == wanted | {"cpp/generator.seeded.torchscript.pt"}
     header = found["cpp/provenance.hpp"].decode()
     assert "%%{" not in header

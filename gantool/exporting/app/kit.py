@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MODEL, TORCHSCRIPT = FILES["onnx-seeded"], FILES["torchscript-seeded"]
 LANGUAGES = ("python", "node", "web", "cpp")
 JAVASCRIPT = ("node", "web")  # what these have in common is in the folder js
-MANIFEST, README, PLAYGROUND = "manifest.json", "README.md", "playground.html"
+MANIFEST, README, PLAYGROUND = "manifest.json", readme.README, "playground.html"
 # made by using a kit: a kit with these in it is still replaced
 BY_PRODUCTS = {"node_modules", "package-lock.json", "__pycache__", ".venv", "build", "grid.png", "samples.png"}
 _TEMPLATES = files("gantool.exporting.app") / "templates"
@@ -86,8 +86,7 @@ def write_app(
             from gantool.exporting.app.playground import build
 
             (kit / PLAYGROUND).write_text(build(kit / MODEL, seeded.manifest, run, provenance), encoding="utf-8")
-        cpp_part = _text(_TEMPLATES / "cpp" / readme.CPP_PART) if torchscript else ""
-        text = readme.text(kit, seeded.manifest, _text(_TEMPLATES / README), cpp_part, provenance)
+        text = readme.text(kit, seeded.manifest, _TEMPLATES, provenance)
         (kit / README).write_text(text, encoding="utf-8")
         made = listing(kit)
     return [folder / name for name in made]
@@ -153,7 +152,7 @@ def _copy(source: Traversable, target: Path) -> None:
     """Copy a folder of templates, without the __pycache__ that installing the package makes."""
     target.mkdir(exist_ok=True)
     for item in source.iterdir():
-        if item.is_file() and item.name != readme.CPP_PART:
+        if item.is_file() and not item.name.endswith(readme.PART):
             (target / item.name).write_bytes(item.read_bytes())
         elif item.is_dir() and item.name != "__pycache__":
             _copy(item, target / item.name)
@@ -168,7 +167,3 @@ def _package_name(about: Manifest) -> str:
     name = label("generator", str(about.architecture.get("name")), str(about.data.get("name"))).lower()
     assert re.fullmatch(r"[a-z0-9._-]+", name)
     return name
-
-
-def _text(path: Traversable) -> str:
-    return path.read_text(encoding="utf-8")

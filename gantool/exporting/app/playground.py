@@ -34,36 +34,26 @@ _ASSETS_HINT = (
 )
 BUNDLE, WASM, _ = ORT_WEB
 MAX_SEEDED_BYTES = 256 * 2**20  # as base64 it has to fit a string of every browser
-# in order: each may use what those before it define
-SCRIPTS = (
-    "engine.js",
-    "host.js",
-    "page.js",
-    "state.js",
-    "picture.js",
-    "png.js",
-    "code.js",
-    "enlarge.js",
-    "samples.js",
-    "between.js",
-    "training.js",
-    "about.js",
-    "selftest.js",
-    "main.js",
-)
+# in order: each may use what those before it define; `makePage` is in the last of a page's own
+FIRST = ("engine.js", "host.js", "page.js", "state.js", "picture.js", "png.js", "code.js", "controls.js")
+LAST = ("training.js", "about.js", "selftest.js", "main.js")
+SEEDS = ("enlarge.js", "samples.js", "between.js", "seeds.js")
+PICTURES = ("pictures.mjs", "examples.js", "drawing.js", "opening.js", "translate.js")
 _SEEDED_HINT = "Give the generator.seeded.onnx that `gantool export` wrote."
 _EXPORTS = re.compile(r"export\s*\{([^{}]*)\};?")
 
 
 def require_images(about: Manifest) -> None:
-    """GantoolError unless a kit can be made of such a generator: images of 1 or 3 channels, from seeds and a label.
+    """GantoolError unless a kit can be made of such a generator: images of 1 or 3 channels, from seeds or from one such
+    picture, and a label.
 
     `about`: of the seeded file, or of any other of the same generator.
     """
-    taken = [i.name for i in about.inputs if i.distribution == "data"]
-    if taken:
+    taken = [i for i in about.inputs if i.distribution == "data"]
+    if taken and (about.picture is None or about.picture.channels not in (1, 3)):
         raise GantoolError(
-            f"An app kit makes images from seeds; this generator takes {', '.join(taken)}.",
+            "An app kit makes images from seeds or from one picture; this generator takes "
+            f"{', '.join(f'{i.name} {i.shape}' for i in taken)}.",
             "Export it with --onnx or --torchscript, and give it its inputs: gantool.runtime.Generator(…).run(inputs).",
         )
     if about.output.layout not in ("HWC", "CHW"):
@@ -101,7 +91,9 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
         raise GantoolError(
             f"{seeded} is not an ONNX file, or is damaged: {cause(error)}.", "Export it again."
         ) from error
-    drawing, making = split(model, [item.name for item in manifest.latents])
+    latents = [item.name for item in manifest.latents]
+    takes_picture = manifest.picture is not None
+    drawing, making = split(model, latents) if latents or not takes_picture else (None, model)
     runtime = ort_web()
     fields = dataclasses.asdict(manifest)
     for golden in fields["golden"]:
@@ -119,20 +111,23 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
     payloads = {
         "ort": _packed_file(runtime / BUNDLE),
         "wasm": _packed_file(runtime / WASM),
-        "latents": _packed(drawing.SerializeToString(deterministic=True)),
+        "latents": drawing and _packed(drawing.SerializeToString(deterministic=True)),
         "generator": _packed(making.SerializeToString(deterministic=True)),
     }
-    script = "(() => {\n" + "\n".join(_template(name) for name in SCRIPTS) + "})();\n"
+    scripts = (*FIRST, *(PICTURES if takes_picture else SEEDS), *LAST)
+    script = "(() => {\n" + "\n".join(_template(name) for name in scripts) + "})();\n"
     style = _template("style.css")
     parts = {
         "title": html.escape(printable(_title(manifest))),
         "policy": _policy(script, style),
         "style": style,
+        "content": _template("pictures.html" if takes_picture else "seeds.html"),
         "script": script,
         "data": embedded_json(page),
         "payloads": "\n".join(
             f'<script type="application/octet-stream" id="payload-{name}">{text}</script>'
             for name, text in payloads.items()
+            if text
         ),
     }
     # one pass: what is filled in is never searched for placeholders
@@ -240,9 +235,9 @@ def as_script(bundle: str) -> str:
 
 
 def _template(name: str) -> str:
-    return (
-        resources.files("gantool.exporting.app").joinpath("templates", "playground", name).read_text(encoding="utf-8")
-    )
+    folder = "js" if name.endswith(".mjs") else "playground"
+    text = resources.files("gantool.exporting.app").joinpath("templates", folder, name).read_text(encoding="utf-8")
+    return re.sub("^export ", "", text, flags=re.MULTILINE)  # a module of the kit, as a part of the page's script
 
 
 def ort_web() -> Path:

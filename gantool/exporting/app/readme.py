@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 
 from gantool.artifact.manifest import Manifest
 
 MARKER = "<!-- An app kit, made by gantool export --app: the whole folder is replaced by the next one. -->\n"
-CPP_PART = "README.part.md"
+README = "README.md"
+PART = ".part.md"  # the end of the names of files that are put in READMEs
 MAX_TEXT = 300  # characters of one value
 MAX_CLASSES = 100  # rows of the table of labels
 FOR = {
-    "generator.seeded.onnx": "the model: `seed` and `index` in, images out",
+    "generator.seeded.onnx": "the model: {inputs} in, images out",
     "manifest.json": "what the model says about itself (it is in the file, too)",
     "python": "`generator.py`: numpy and onnxruntime",
     "node": "a package for Node, with types",
@@ -61,18 +63,22 @@ def markdown(value: object) -> str:
     return re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", line)
 
 
-def text(kit: Path, about: Manifest, template: str, cpp_part: str, provenance: bool) -> str:
-    """The README of the finished folder `kit`. `cpp_part`: the section on C++; "" when there is none.
+def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -> str:
+    """The README of the finished folder `kit`, from its `templates`.
 
     `provenance`: whether the pictures that the kit's programs write say what made them.
     """
+    use = "seeds" if about.picture is None else "pictures"
+    template = _read(templates, README).replace("%%{use}", _read(templates, f"README.{use}.md"))
+    cpp = [_read(templates / "cpp", f"README.{name}") for name in (PART[1:], use + PART)]
     height, width, channels = about.output.shape
     label = about.input("label")
     last = label.classes - 1 if label else 0
     values = {
         "title": f"{markdown(_of(about.architecture, 'name'))}, trained on {markdown(_of(about.data, 'name'))}",
         "facts": _table(("", ""), _facts(about)),
-        "files": _table(("file", "size", "for"), _files(kit)),
+        "files": _table(("file", "size", "for"), _files(kit, about)),
+        "of": " from pictures" if use == "pictures" else "",
         "shape": f"{height}, {width}, {channels}",
         "python_labels": f"\nothers = generator.sample(4, seed=7, labels={last})  # four of class {last}"
         if label
@@ -81,7 +87,9 @@ def text(kit: Path, about: Manifest, template: str, cpp_part: str, provenance: b
         f"// four of class {last}"
         if label
         else "",
-        "cpp": cpp_part.strip() or "This kit was made without the TorchScript file that the C++ part takes.",
+        "cpp": "\n\n".join(cpp)
+        if (kit / "cpp").exists()
+        else "This kit was made without the TorchScript file that the C++ part takes.",
         "labels": _labels(about) + _values(about),
         "pictures": PICTURES[provenance],
         "same": SAME[about.precision in ("float32", "half-weights")].format(
@@ -91,12 +99,36 @@ def text(kit: Path, about: Manifest, template: str, cpp_part: str, provenance: b
         "created": markdown(about.created),
         "gantool": markdown(about.gantool),
         "weights": markdown(about.weights_sha256),
+        **_pictures(about),
     }
     return MARKER + fill(template, values)
 
 
+def _pictures(about: Manifest) -> dict[str, str]:
+    """What is said of the picture that a generator takes; {} for one that takes none."""
+    source = about.picture
+    if source is None:
+        return {}
+    channels, seeded = source.channels, bool(about.latents)
+    return {
+        "source": _size_of(source.shape) + " in training",
+        "sizes": "Other sizes work, too: sides that the network can't\ntake are filled up by the last row and "
+        "column, and the result is cut."
+        if source.multiple
+        else "It takes that size alone.",
+        "noise": "\n`seed` and `index` choose one of many results, which depends on these and the picture alone.\n\n"
+        if seeded
+        else "\n",
+        "channels": str(channels),
+        "result_channels": str(about.output.shape[-1]),
+        "python_channels": ", channels=1" if channels == 1 else "",
+        "python_seed": ", seed=7" if seeded else "",
+        "js_seed": ", { seed: 7 }" if seeded else "",
+    }
+
+
 def _facts(about: Manifest) -> list[tuple[str, str]]:
-    height, width, channels = about.output.shape
+    source = about.picture
     architecture, training, data = about.architecture, about.training, about.data
     plugin = f"{_of(architecture, 'plugin')} {architecture.get('plugin_version', '')}"
     samples = f", {data['count']} images" if isinstance(data.get("count"), int) else ""
@@ -109,18 +141,20 @@ def _facts(about: Manifest) -> list[tuple[str, str]]:
             "licence of the data",
             markdown(about.licence) if about.licence.strip() else "not stated: ask who trained the model",
         ),
-        ("images", f"{width} × {height} pixels, {'1 channel: grey' if channels == 1 else '3 channels: RGB'}, uint8"),
+        *([("takes", f"{_size_of(source.shape)}, uint8")] if source else []),
+        ("images", f"{_size_of(about.output.shape)}, uint8"),
         ("weights", PRECISIONS.get(about.precision, markdown(about.precision))),
     ]
 
 
-def _files(kit: Path) -> list[tuple[str, str, str]]:
+def _files(kit: Path, about: Manifest) -> list[tuple[str, str, str]]:
     rows = []
+    inputs = "`seed` and `index`" if about.picture is None else "a picture"
     for name, purpose in FOR.items():
         path = kit / name
         if path.exists():
             size = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
-            rows.append((f"`{name}{'/' if path.is_dir() else ''}`", _size(size), purpose))
+            rows.append((f"`{name}{'/' if path.is_dir() else ''}`", _size(size), purpose.format(inputs=inputs)))
     return rows
 
 
@@ -163,6 +197,15 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def _of(values: Mapping[str, object], key: str) -> str:
     """The text of a field, or `unnamed`."""
     return str(values.get(key) or "unnamed")
+
+
+def _read(folder: Traversable, name: str) -> str:
+    return (folder / name).read_text(encoding="utf-8").strip()
+
+
+def _size_of(shape: tuple[int, ...]) -> str:
+    height, width, channels = shape
+    return f"{width} × {height} pixels, {'1 channel: grey' if channels == 1 else '3 channels: RGB'}"
 
 
 def _size(size: int) -> str:

@@ -14,9 +14,10 @@ namespace {
 constexpr const char* usage = R"(usage: generate [FILE] [options]
 
   FILE             a generator.seeded.torchscript.pt; by default the one in this folder, or in the one above
+  --input PATH     a .ppm or .pgm file, of a generator that takes a picture
   --seed N         any whole number of 64 bits (default 0)
   --first N        number of the first image (default 0)
-  --count N        how many (default 16)
+  --count N        how many (default 16; of a picture 1)
   --label N        class of all, of a conditional generator; without it image i has class i mod classes
   --value NAME=X   a value of the generator, such as truncation=0.7; may be repeated
   --device NAME    cpu (default), cuda, cuda:1 …
@@ -31,8 +32,8 @@ struct UsageError : std::runtime_error {
 };
 
 struct Options {
-  std::string file, device = "cpu", out = "samples.png";
-  int64_t seed = 0, first = 0, count = 16;
+  std::string file, device = "cpu", input, out = "samples.png";
+  int64_t seed = 0, first = 0, count = 0;
   std::optional<int64_t> label;
   std::map<std::string, double> values;
   bool self_test = false;
@@ -67,6 +68,7 @@ std::pair<std::string, double> named(const std::string& text) {
 
 Options parse(int argc, char** argv) {
   Options options;
+  bool counted = false;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument.empty() || argument[0] != '-') {
@@ -78,12 +80,15 @@ Options parse(int argc, char** argv) {
       if (++i == argc) throw UsageError(argument + " needs a value");
       return argv[i];
     };
-    if (argument == "--seed") {
+    if (argument == "--input") {
+      options.input = value();
+    } else if (argument == "--seed") {
       options.seed = whole(argument, value());
     } else if (argument == "--first") {
       options.first = whole(argument, value());
     } else if (argument == "--count") {
       options.count = whole(argument, value());
+      counted = true;
     } else if (argument == "--label") {
       options.label = whole(argument, value());
     } else if (argument == "--value") {
@@ -101,6 +106,7 @@ Options parse(int argc, char** argv) {
       throw UsageError("there is no option " + argument);
     }
   }
+  if (!counted) options.count = options.input.empty() ? 16 : 1;
   return options;
 }
 
@@ -136,6 +142,24 @@ std::string encoded(const torch::Tensor& images, const gantool::Generator& gener
                        "': take .png, .ppm, .pgm or .bin");
 }
 
+// What becomes of the picture with the noise of images first … first+count-1: uint8 (count, H, W, C).
+torch::Tensor translated(gantool::Generator& generator, const Options& options) {
+  std::ifstream file(options.input, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  auto picture = gantool::from_ppm(bytes);
+  if (!picture) throw gantool::Error(options.input + " is no PPM or PGM file of 8 bits");
+  const auto side = [](std::size_t length) { return static_cast<int64_t>(length); };
+  const auto pixels = torch::from_blob(picture->bytes.data(),
+                                       {side(picture->height), side(picture->width), side(picture->channels)},
+                                       torch::kUInt8);
+  if (options.count < 1) throw gantool::Error("count is " + std::to_string(options.count) + ": give 1 or more");
+  std::vector<torch::Tensor> made;
+  for (int64_t i = 0; i < options.count; ++i) {
+    made.push_back(generator.translate(pixels, options.seed, options.first + i, options.label, options.values));
+  }
+  return torch::stack(made);
+}
+
 void write(const std::string& path, const std::string& data) {
   std::ofstream file(path, std::ios::binary);
   file.write(data.data(), static_cast<std::streamsize>(data.size()));
@@ -158,7 +182,9 @@ int main(int argc, char** argv) {
     if (options.file.empty()) options.file = gantool::find_model();
     gantool::Generator generator(options.file, device_of(options.device));
     if (options.self_test) return report(gantool::self_test(generator));
-    const auto images = generator.sample(options.count, options.seed, options.first, options.label, options.values);
+    const auto images = options.input.empty()
+                            ? generator.sample(options.count, options.seed, options.first, options.label, options.values)
+                            : translated(generator, options);
     write(options.out, encoded(images, generator, options));
     std::cout << options.out << ": " << options.count << " of seed " << options.seed << ", each";
     for (int64_t axis = 1; axis < images.dim(); ++axis) std::cout << (axis > 1 ? "×" : " ") << images.size(axis);

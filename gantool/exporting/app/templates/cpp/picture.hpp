@@ -1,10 +1,13 @@
-// Images side by side in one file: PNG (stored, not compressed: no library needed) or PPM/PGM.
+// Images side by side in one file: PNG (stored, not compressed: no library needed) or PPM/PGM, which is read, too.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <optional>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,6 +99,24 @@ inline std::string png(const Picture& picture, const std::vector<std::pair<std::
   detail::chunk(out, "IDAT", detail::stored(rows));
   detail::chunk(out, "IEND", "");
   return out;
+}
+
+// The picture of a PPM or PGM file (P6, P5; 8 bits); nothing where the text is none.
+inline std::optional<Picture> from_ppm(const std::string& file) {
+  std::istringstream header(file);
+  std::string magic;
+  std::size_t numbers[3] = {};  // width, height, the highest level
+  header >> magic;
+  for (std::size_t& number : numbers) {
+    while (header >> std::ws && header.peek() == '#') header.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+    header >> number;
+  }
+  const std::size_t channels = magic == "P6" ? 3 : 1, most = std::size_t{1} << 24;
+  if (!header || (magic != "P5" && magic != "P6") || numbers[2] != 255 || numbers[0] > most || numbers[1] > most) return {};
+  const std::size_t size = numbers[0] * numbers[1] * channels, start = static_cast<std::size_t>(header.tellg()) + 1;
+  if (size == 0 || file.size() < start + size) return {};
+  return Picture{numbers[0], numbers[1], channels, {file.begin() + static_cast<std::ptrdiff_t>(start),
+                                                    file.begin() + static_cast<std::ptrdiff_t>(start + size)}};
 }
 
 // PGM for grey, PPM for RGB.

@@ -18,6 +18,28 @@ export interface Samples {
   shape: [number, number, number, number];
 }
 
+/** Row by row, channels last: 1: grey, 3: RGB. */
+export interface Picture {
+  data: Uint8Array;
+  width: number;
+  height: number;
+  channels: number;
+}
+
+/** A picture, or RGBA as a canvas's ImageData has it. */
+export type Source = Picture | { data: Uint8Array | Uint8ClampedArray; width: number; height: number };
+
+export interface TranslateOptions {
+  /** Of the noise, where the generator has any: see SampleOptions. Default 0. */
+  seed?: number | bigint;
+  /** Which noise of that seed. Default 0. */
+  index?: number | bigint;
+  /** The class, of a conditional generator, by number or name. */
+  labels?: number | bigint | string | null;
+  /** Values of the generator by name. Without: their defaults. */
+  values?: Record<string, number> | null;
+}
+
 export interface SelfTest {
   /** Byte for byte what the exporting machine made; null where the host has no SHA-256 (an insecure page). */
   exact: boolean | null;
@@ -47,12 +69,18 @@ export declare abstract class BaseGenerator {
   readonly classes: number;
   /** One a class; their numbers where the data named none. */
   readonly classNames: string[];
+  /** The picture that it makes another of: [height, width, channels] as trained; sides are multiples of `multiple`, or those, if it is 0. */
+  readonly source: { name: string; shape: [number, number, number]; multiple: number } | null;
+  /** Whether it takes noise: `seed` and `index`. */
+  readonly seeded: boolean;
   /** The values that it takes: numbers by which images are changed. */
   readonly values: { name: string; default: number; low: number; high: number }[];
   /** @throws RangeError when there is no class of that number or name; TypeError when there are no classes. */
   classNumber(label: number | bigint | string): number;
   /** @throws RangeError for a seed, index, count, label or value that does not exist; TypeError for labels of no use. */
   sample(options?: SampleOptions): Promise<Samples>;
+  /** What it makes of a picture. @throws RangeError for a picture that does not fit; otherwise as `sample`. */
+  translate(picture: Source, options?: TranslateOptions): Promise<Picture>;
   /** @throws Error when this host makes other images than the exporting machine. */
   selfTest(): Promise<SelfTest>;
   /** Give the model's memory back. */

@@ -1,4 +1,5 @@
 // What the Node and the browser generator share: feeds, chunks, checks, the self-test. No dependency.
+import { card, fitted } from "./pictures.mjs";
 
 const KEY = "gantool.manifest";
 const CHUNK = 64; // images a call: larger batches leave the cache
@@ -41,6 +42,9 @@ export class BaseGenerator {
     this.manifest = manifest;
     this.imageShape = manifest.output.shape;
     this.classes = this.#label?.classes ?? 0;
+    // the picture that the generator makes another of; null: it makes images of seeds alone
+    this.source = manifest.inputs.find((input) => input.distribution === "data") ?? null;
+    this.seeded = manifest.inputs.some((input) => input.distribution === "seed"); // whether it takes noise
     this.values = manifest.inputs.filter((input) => input.distribution === "value");
     const names = manifest.data.class_names;
     const sound = Array.isArray(names) && names.length === this.classes;
@@ -49,27 +53,30 @@ export class BaseGenerator {
 
   /** Images first … first+count-1 of a seed: `{ data: Uint8Array, shape: [count, height, width, channels] }`. */
   async sample({ seed = 0, first = 0, count = 1, labels = null, values = {} } = {}) {
-    seed = seedOf(seed);
+    if (this.source) throw new TypeError("This generator takes a picture: call translate(picture).");
     count = whole("count", count, 0, MAX_INDEX);
-    first = whole("first", first, 0, MAX_INDEX - count);
-    const classOf = this.#classes(labels, first, count);
-    const numbers = this.#numbers(values ?? {}, count);
+    const feeds = this.#feeds(seed, first, count, labels, values);
     const size = this.imageShape.reduce((a, b) => a * b, 1);
     const data = new Uint8Array(count * size);
     for (let start = 0; start < count; start += CHUNK) {
-      const n = Math.min(CHUNK, count - start);
-      const feeds = {
-        seed: this.#int64(1, () => seed),
-        index: this.#int64(n, (i) => first + start + i),
-      };
-      if (this.#label) feeds[this.#label.name] = this.#int64(n, (i) => classOf(start + i));
-      for (const [name, of] of numbers) {
-        feeds[name] = new this.#ort.Tensor("float32", Float32Array.from({ length: n }, (_, i) => of(start + i)), [n]);
-      }
-      const outputs = await this.#session.run(feeds);
+      const outputs = await this.#session.run(feeds(start, Math.min(CHUNK, count - start)));
       data.set(outputs[this.manifest.output.name].data, start * size);
     }
     return { data, shape: [count, ...this.imageShape] };
+  }
+
+  /**
+   * What the generator makes of a picture `{ data, width, height, channels }`: another such. Without `channels` it is
+   * RGBA, as a canvas's ImageData. Sides that the network can't take are filled up by the last row and column, and the
+   * result is cut. `seed` and `index`: of the noise, where the generator has any.
+   */
+  async translate(picture, { seed = 0, index = 0, labels = null, values = {} } = {}) {
+    if (!this.source) throw new TypeError("This generator takes no picture: call sample().");
+    const feeds = this.#feeds(seed, index, 1, labels, values)(0, 1);
+    const { picture: { data, width, height, channels }, cut } = fitted(picture, this.manifest);
+    feeds[this.source.name] = new this.#ort.Tensor("uint8", Uint8Array.from(data), [1, height, width, channels]);
+    const { data: made, dims: [, high, wide, depth] } = (await this.#session.run(feeds))[this.manifest.output.name];
+    return cut({ data: made, width: wide, height: high, channels: depth });
   }
 
   /**
@@ -79,8 +86,8 @@ export class BaseGenerator {
   async selfTest() {
     let [exact, images, worst] = [true, 0, 0];
     for (const golden of this.manifest.golden) {
-      const { data, shape } = await this.sample(golden);
-      const [, , width, channels] = shape;
+      const data = await this.#golden(golden);
+      const [, width, channels] = this.imageShape;
       images += golden.count;
       const digest = await sha256(data);
       exact = digest === null ? null : exact && digest === golden.sha256;
@@ -100,6 +107,34 @@ export class BaseGenerator {
   /** Give the model's memory back. */
   async close() {
     await this.#session.release();
+  }
+
+  async #golden({ seed, first, count }) {
+    if (!this.source) return (await this.sample({ seed, first, count })).data;
+    const size = this.imageShape.reduce((a, b) => a * b, 1);
+    const data = new Uint8Array(count * size);
+    for (let i = 0; i < count; i++) {
+      data.set((await this.translate(card(first + i, this.source.shape), { seed, index: first + i })).data, i * size);
+    }
+    return data;
+  }
+
+  /** (start, n) → what the model takes for images first+start … first+start+n-1, but for a picture. */
+  #feeds(seed, first, count, labels, values) {
+    seed = seedOf(seed);
+    first = whole("first", first, 0, MAX_INDEX - count);
+    const classOf = this.#classes(labels, first, count);
+    const numbers = this.#numbers(values ?? {}, count);
+    return (start, n) => {
+      const feeds = {};
+      if (this.seeded) feeds.seed = this.#int64(1, () => seed);
+      if (this.seeded) feeds.index = this.#int64(n, (i) => first + start + i);
+      if (this.#label) feeds[this.#label.name] = this.#int64(n, (i) => classOf(start + i));
+      for (const [name, of] of numbers) {
+        feeds[name] = new this.#ort.Tensor("float32", Float32Array.from({ length: n }, (_, i) => of(start + i)), [n]);
+      }
+      return feeds;
+    };
   }
 
   #int64(length, value) {

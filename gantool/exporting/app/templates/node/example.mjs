@@ -1,22 +1,24 @@
-// A grid of images as a PNG file: node example.mjs --help
-import { writeFile } from "node:fs/promises";
+// A grid of images, or what becomes of a picture, as a PNG file: node example.mjs --help
+import { readFile, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { crc32, deflateSync } from "node:zlib";
+import { decode, encode } from "./png.mjs";
 
 const XMP = "%%{xmp}"; // what its pictures say of where they come from; empty: nothing
 const MAX_GRID = 10_000; // images in one picture
 const HELP = `usage: node example.mjs [options]
 
+  --input FILE       a PNG file, if the generator takes a picture
   --seed N           any whole number of 64 bits (default 7)
-  -n, --count N      how many images, 1 to ${MAX_GRID} (default 16)
+  -n, --count N      how many images, 1 to ${MAX_GRID} (default 16; of a picture 1)
   --first N          number of the first image (default 0)
   --label N|NAME     class of all images, of a conditional generator; without it image i has class i mod classes
   --value NAME=X     a value of the generator; may be repeated
   -o, --output FILE  the PNG file to write (default grid.png)
   -h, --help         this text`;
 const OPTIONS = {
+  input: { type: "string" },
   seed: { type: "string", default: "7" },
-  count: { type: "string", short: "n", default: "16" },
+  count: { type: "string", short: "n" },
   first: { type: "string", default: "0" },
   label: { type: "string" },
   value: { type: "string", multiple: true, default: [] },
@@ -35,16 +37,28 @@ try {
   process.exitCode = wrong ? 2 : 1;
 }
 
-async function main({ seed, first, count, label, value, output, help }) {
+async function main({ input, seed, first, count, label, value, output, help }) {
   if (help) return console.log(HELP);
   const Generator = await load();
   const generator = await Generator.open();
   const number = label === undefined ? null : generator.classNumber(label);
   const values = Object.fromEntries(value.map(named));
-  const images = await generator.sample({ seed, first, count, labels: number, values });
-  const made = { seed, first, count, label: number, values: value.length ? values : null };
-  await writeFile(output, png(grid(images), about(generator.manifest, made)));
-  console.log(`${output}: ${images.shape[0]} images of seed ${seed}`);
+  if (generator.source && !input) throw new Error("This generator takes a picture: --input picture.png");
+  const images = input
+    ? await translated(generator, decode(await readFile(input)), { seed, first, count, labels: number, values })
+    : await generator.sample({ seed, first, count, labels: number, values });
+  const made = { count, label: number, values: value.length ? values : null };
+  const texts = XMP ? { "XML:com.adobe.xmp": XMP, gantool: about(generator, seed, first, made) } : {};
+  await writeFile(output, encode(grid(images), texts));
+  console.log(`${output}: ${input ? `made of ${input}` : `${images.shape[0]} images of seed ${seed}`}`);
+}
+
+/** What becomes of one picture with the noise of images first … first+count-1, as `sample` gives images. */
+async function translated(generator, picture, { first, count, ...options }) {
+  const made = [];
+  for (let i = 0n; i < count; i++) made.push(await generator.translate(picture, { ...options, index: first + i }));
+  const [{ width, height, channels }] = made;
+  return { data: Buffer.concat(made.map(({ data }) => data)), shape: [made.length, height, width, channels] };
 }
 
 /** The options, their numbers as BigInt. */
@@ -55,6 +69,7 @@ function parse(words) {
   } catch (error) {
     throw new UsageError(error.message);
   }
+  values.count ??= values.input ? "1" : "16";
   const [seed, first, count] = ["seed", "first", "count"].map((name) => whole(name, values[name]));
   if (count < 1n || count > MAX_GRID) throw new UsageError(`a picture holds 1 to ${MAX_GRID} images, not ${count}`);
   return { ...values, seed, first, count };
@@ -94,7 +109,7 @@ async function load() {
 }
 
 /** Where the images come from, as JSON: the model, and what makes them again. */
-function about(manifest, { seed, first, count, label, values }) {
+function about({ manifest, seeded }, seed, first, { count, label, values }) {
   const { architecture, training, data, licence } = manifest;
   const kept = (values) => Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
   const known = kept({ name: data.name, fingerprint: data.fingerprint, licence });
@@ -103,13 +118,13 @@ function about(manifest, { seed, first, count, label, values }) {
     architecture: architecture.name,
     run: training.run,
     step: training.step,
-    first: Number(first),
+    first: seeded ? Number(first) : null,
     count: Number(count),
     label,
     values,
     data: known.length ? Object.fromEntries(known) : null,
   })));
-  return `{"seed": ${seed}, ${json.slice(1)}`; // JSON takes a number of any length, JavaScript does not
+  return seeded ? `{"seed": ${seed}, ${json.slice(1)}` : json; // JSON takes a number of any length, JavaScript does not
 }
 
 /** Images side by side, as square as it goes → { data, width, height, channels }. */
@@ -125,31 +140,4 @@ function grid({ data, shape: [count, height, width, channels] }) {
     }
   }
   return { data: sheet, width: columns * width, height: sheet.length / line, channels };
-}
-
-/** A PNG file that says where it comes from, unless the kit was made without provenance. */
-function png({ data, width, height, channels }, about) {
-  const texts = XMP ? { "XML:com.adobe.xmp": XMP, gantool: about } : {};
-  const header = Buffer.alloc(13);
-  header.writeUInt32BE(width, 0);
-  header.writeUInt32BE(height, 4);
-  header.set([8, channels === 1 ? 0 : 2], 8); // bits a channel; grey or RGB
-  const line = width * channels;
-  const rows = Buffer.alloc(height * (line + 1)); // each row starts with its filter: none
-  for (let y = 0; y < height; y++) rows.set(data.subarray(y * line, (y + 1) * line), y * (line + 1) + 1);
-  return Buffer.concat([
-    Buffer.from("\x89PNG\r\n\x1a\n", "latin1"),
-    chunk("IHDR", header),
-    ...Object.entries(texts).map(([keyword, text]) => chunk("iTXt", Buffer.from(`${keyword}\0\0\0\0\0${text}`))),
-    chunk("IDAT", deflateSync(rows)),
-    chunk("IEND", Buffer.alloc(0)),
-  ]);
-}
-
-function chunk(type, body) {
-  const named = Buffer.concat([Buffer.from(type), body]);
-  const [length, check] = [Buffer.alloc(4), Buffer.alloc(4)];
-  length.writeUInt32BE(body.length);
-  check.writeUInt32BE(crc32(named));
-  return Buffer.concat([length, named, check]);
 }

@@ -1,6 +1,6 @@
 import { BaseGenerator } from "./core.mjs";
 
-export type { Manifest, SampleOptions, Samples, SelfTest } from "./core.mjs";
+export type { Manifest, Picture, SampleOptions, Samples, SelfTest, Source, TranslateOptions } from "./core.mjs";
 
 export declare class Generator extends BaseGenerator {
   private constructor();

@@ -14,6 +14,7 @@ function showAbout() {
     Training: [training.run, Number.isFinite(training.step) && `step ${thousands(training.step)}`, Number.isFinite(training.seed) && `seed ${training.seed}`].filter(Boolean).join(", "),
     Data: [text(data.name), Number.isFinite(data.count) && `${thousands(data.count)} samples`].filter(Boolean).join(", "),
     "Licence of the data": MANIFEST.licence,
+    Picture: SOURCE && `${SOURCE.shape[0]} × ${SOURCE.shape[1]} pixels, ${SOURCE.shape[2]} ${SOURCE.shape[2] === 1 ? "channel" : "channels"}${SOURCE.multiple ? ", or any other size" : ""}`,
     Image: `${HEIGHT} × ${WIDTH} pixels, ${CHANNELS} ${CHANNELS === 1 ? "channel" : "channels"}`,
     Latent: MANIFEST.latents.map((item) => `${item.name} ${item.shape.join(" × ") || 1}`).join(", "),
     Classes: LABEL ? String(LABEL.classes) : "",

@@ -19,13 +19,14 @@ function makeEngine(ort, post) {
     ort.env.wasm.numThreads = 1; // more need a server with special headers
     ort.env.wasm.wasmBinary = message.wasm;
     const options = { executionProviders: ["wasm"] };
-    drawing = await ort.InferenceSession.create(new Uint8Array(message.latents), options);
+    drawing = message.latents && (await ort.InferenceSession.create(new Uint8Array(message.latents), options));
     making = await ort.InferenceSession.create(new Uint8Array(message.generator), options);
     post({ type: "ready" });
   }
 
   /** The latents of images of one seed: [{name, shape, size, values}], values of count × size numbers. */
   async function draw(seed, indexes) {
+    if (!drawing) return [];
     const index = BigInt64Array.from(indexes, BigInt);
     const result = await drawing.run({
       seed: new ort.Tensor("int64", BigInt64Array.of(BigInt(seed)), [1]),
@@ -37,19 +38,24 @@ function makeEngine(ort, post) {
     });
   }
 
-  /** Latents [{name, shape, size, values}], a label each, numbers by name → the pixels, uint8 count × H × W × C. */
-  async function make(latents, labels, numbers, count) {
+  /**
+   * Latents [{name, shape, size, values}], a label each, numbers by name → the pixels, uint8 count × H × W × C.
+   * `picture` {data, width, height, channels}: of the one image, where the generator takes one.
+   */
+  async function make(latents, labels, numbers, count, picture) {
     const feeds = {};
     for (const { name, shape, values } of latents) feeds[name] = new ort.Tensor("float32", values, [count, ...shape]);
     if (facts.label) feeds[facts.label] = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [count]);
     for (const [name, number] of Object.entries(numbers)) {
       feeds[name] = new ort.Tensor("float32", new Float32Array(count).fill(number), [count]);
     }
+    if (picture) feeds[facts.source] = new ort.Tensor("uint8", picture.data, [1, picture.height, picture.width, picture.channels]);
     const start = performance.now();
     const result = await making.run(feeds);
     const spent = (performance.now() - start) / count;
     perImage = perImage ? 0.7 * perImage + 0.3 * spent : spent;
-    return { pixels: result[facts.output].data.slice(), ms: spent };
+    const { data, dims } = result[facts.output];
+    return { pixels: data.slice(), sides: dims.slice(1), ms: spent };
   }
 
   /** Truncation scales one latent, never noise inputs. */
@@ -74,7 +80,7 @@ function makeEngine(ort, post) {
   /** Images of a seed. */
   async function sampled(job, start, count) {
     const latents = await draw(job.seed, job.indexes.slice(start, start + count));
-    return make(scaled(latents, job.psi), job.labels && job.labels.slice(start, start + count), job.values, count);
+    return make(scaled(latents, job.psi), job.labels && job.labels.slice(start, start + count), job.values, count, job.picture);
   }
 
   /** Images between two of them; a class can't be mixed, so each takes that of the nearer end. */
@@ -94,8 +100,8 @@ function makeEngine(ort, post) {
     const largest = job.whole ? WHOLE : Math.min(LARGEST, Math.max(1, fits));
     const total = job.at ? job.at.length : job.indexes.length;
     const count = Math.min(largest, total - job.done);
-    const { pixels, ms } = await (job.at ? blended : sampled)(job, job.done, count);
-    post({ type: "pixels", id: job.id, start: job.done, count, pixels, ms }, [pixels.buffer]);
+    const { pixels, sides, ms } = await (job.at ? blended : sampled)(job, job.done, count);
+    post({ type: "pixels", id: job.id, start: job.done, count, pixels, sides, ms }, [pixels.buffer]);
     job.done += count;
     return job.done === total;
   }

@@ -3,7 +3,8 @@
 /** @param ask of the engine; choose(end, place) sets A or B; cached(index) → pixels of the grid, or undefined */
 function makeEnlarged({ ask, choose, cached }) {
   const dialog = $("enlarged"), canvas = $("enlarged-canvas");
-  let index = 0, pixels = null, language = "Python";
+  let index = 0, pixels = null;
+  const showCode = makeCode((language) => codeFor(language, state.seed, index, labelOf(index), changedValues()));
   canvas.width = WIDTH;
   canvas.height = HEIGHT;
 
@@ -11,11 +12,6 @@ function makeEnlarged({ ask, choose, cached }) {
     const label = labelOf(index);
     return `Seed ${state.seed}, image ${index}${label === null ? "" : `, class ${className(label)}`}${choicesText()}`;
   };
-
-  function showCode() {
-    $("code").textContent = codeFor(language, state.seed, index, labelOf(index), changedValues());
-    $("code-note").textContent = state.psi === 1 ? "" : "The code makes the image at ψ = 1.";
-  }
 
   async function show(next) {
     index = Math.min(Math.max(next, 0), MAX_INDEX - 1);
@@ -54,7 +50,6 @@ function makeEnlarged({ ask, choose, cached }) {
     return savePng({ pixels, width: WIDTH, height: HEIGHT }, file, name(), seeds).catch(fail);
   };
   $("image-link").onclick = () => copy(`${location.href.split("#")[0]}#${hashText()}`, "Link");
-  $("copy-code").onclick = () => copy($("code").textContent, "Code");
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close(); // the backdrop
   });
@@ -68,13 +63,5 @@ function makeEnlarged({ ask, choose, cached }) {
     event.preventDefault();
     if (index + by >= 0) step(by);
   });
-  for (const each of Object.keys(LANGUAGES)) {
-    const radio = make("input", { type: "radio", name: "language", value: each, checked: each === language });
-    radio.onchange = () => {
-      language = each;
-      showCode();
-    };
-    $("languages").append(make("label", { class: "choice" }, radio, make("span", { text: each })));
-  }
   return { open, close: () => dialog.open && dialog.close() };
 }

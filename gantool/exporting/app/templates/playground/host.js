@@ -78,7 +78,7 @@ async function startHere(source, receive) {
 
 /**
  * Starts the engine: {ask, times, place}.
- * ask(lane, job, onPixels(start, count, pixels)) → true when done, false when a newer job took its place.
+ * ask(lane, job, onPixels(start, count, pixels, [H, W, C])) → true when done, false when a newer job took its place.
  * times: milliseconds an image of the last calls.
  */
 async function startEngine(facts) {
@@ -97,7 +97,7 @@ async function startEngine(facts) {
     if (!job) return;
     if (message.type === "pixels") {
       if (times.push(message.ms) > 15) times.shift();
-      job.onPixels(message.start, message.count, message.pixels);
+      job.onPixels(message.start, message.count, message.pixels, message.sides);
       return;
     }
     waiting.delete(message.id);
@@ -105,7 +105,8 @@ async function startEngine(facts) {
     else job.resolve(message.type === "done");
   }
 
-  const [source, wasm, latents, generator] = await Promise.all(["ort", "wasm", "latents", "generator"].map(unpacked));
+  const [source, wasm, generator] = await Promise.all(["ort", "wasm", "generator"].map(unpacked));
+  const latents = facts.latents.length ? await unpacked("latents") : null;
   const text = new TextDecoder().decode(source);
   let place = "worker";
   try {
@@ -116,7 +117,7 @@ async function startEngine(facts) {
   }
   await new Promise((resolve, reject) => {
     opened = { resolve, reject };
-    send({ type: "open", facts, wasm, latents, generator }, [wasm, latents, generator]);
+    send({ type: "open", facts, wasm, latents, generator }, [wasm, generator, ...(latents ? [latents] : [])]);
   });
   return {
     times,

@@ -8,6 +8,7 @@ async function start() {
   const engine = await startEngine({
     latents: MANIFEST.latents.map(({ name, shape }) => ({ name, shape })),
     label: LABEL ? LABEL.name : null,
+    source: SOURCE ? SOURCE.name : null,
     output: MANIFEST.output.name,
     truncation: TRUNCATION,
   });
@@ -19,25 +20,13 @@ async function start() {
     if (engine.times.length) $("speed").textContent = `${brief(Number(median(engine.times).toPrecision(2)))} ms an image`;
     return done;
   };
-  const choose = (end, place) => between.choose(end, place);
-  const between = makeBetween({ ask });
-  const samples = makeSamples({
-    ask,
-    choose,
-    open: (index) => enlarged.open(index),
-    changed: () => between.draw().catch(fail),
-  });
-  const enlarged = makeEnlarged({ ask, choose, cached: samples.cached });
-
-  async function showAll() {
+  const shown = makePage(ask);
+  const show = () => {
     readHash();
-    const first = Promise.all([samples.draw(), between.draw()]);
-    if (state.open === null) enlarged.close();
-    else enlarged.open(state.open);
-    await first;
-  }
-  onHashTyped(() => showAll().catch(fail));
-  await showAll();
+    return shown();
+  };
+  onHashTyped(() => show().catch(fail));
+  await show();
   await selfTest(ask);
 }
 

@@ -4,6 +4,8 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const MANIFEST = DATA.manifest;
 const [HEIGHT, WIDTH, CHANNELS] = MANIFEST.output.shape;
 const LABEL = MANIFEST.inputs.find((item) => item.distribution === "label") || null;
+const SOURCE = MANIFEST.inputs.find((item) => item.distribution === "data") || null; // the picture that it takes
+const SEEDED = MANIFEST.inputs.some((item) => item.distribution === "seed"); // whether it takes noise
 const TRUNCATION = MANIFEST.truncation; // the latent that ψ scales; "": none, so there is no slider
 const VALUES = MANIFEST.inputs.filter((item) => item.distribution === "value"); // a slider each
 const MAX_INDEX = 2 ** 47;

@@ -2,7 +2,7 @@
 
 function rgba(pixels) {
   const colour = CHANNELS === 3;
-  const out = new Uint8ClampedArray(HEIGHT * WIDTH * 4);
+  const out = new Uint8ClampedArray((pixels.length / CHANNELS) * 4);
   for (let i = 0, j = 0; j < out.length; i += CHANNELS, j += 4) {
     out[j] = pixels[i];
     out[j + 1] = pixels[colour ? i + 1 : i];
@@ -16,8 +16,8 @@ function newCanvas() {
   return make("canvas", { width: WIDTH, height: HEIGHT, "aria-hidden": "true" });
 }
 
-function paint(canvas, pixels) {
-  canvas.getContext("2d").putImageData(new ImageData(rgba(pixels), WIDTH, HEIGHT), 0, 0);
+function paint(canvas, pixels, width = WIDTH) {
+  canvas.getContext("2d").putImageData(new ImageData(rgba(pixels), width), 0, 0);
 }
 
 /** The images one after the other as one array of them: of a call that gave several. */

@@ -54,8 +54,8 @@ function provenance(words, seeds) {
 }
 
 /** {pixels, width, height} → a Blob, with the text chunks `about`. */
-async function png({ pixels, width, height }, about) {
-  const row = width * CHANNELS;
+async function png({ pixels, width, height, channels = CHANNELS }, about) {
+  const row = width * channels;
   const lines = new Uint8Array((row + 1) * height); // every line starts with its filter: 0, none
   for (let y = 0; y < height; y++) lines.set(pixels.subarray(y * row, (y + 1) * row), y * (row + 1) + 1);
   const stream = new Blob([lines]).stream().pipeThrough(new CompressionStream("deflate"));
@@ -64,15 +64,17 @@ async function png({ pixels, width, height }, about) {
   const view = new DataView(header.buffer);
   view.setUint32(0, width);
   view.setUint32(4, height);
-  header.set([8, CHANNELS === 3 ? 2 : 0, 0, 0, 0], 8);
+  header.set([8, channels === 3 ? 2 : 0, 0, 0, 0], 8);
   const signature = Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10);
   return new Blob([signature, chunk("IHDR", header), ...about, chunk("IDAT", packed), chunk("IEND")], {
     type: "image/png",
   });
 }
 
-async function savePng(picture, name, words, seeds) {
-  const url = URL.createObjectURL(await png(picture, provenance(words, seeds)));
+const savePng = (picture, name, words, seeds) => download(picture, name, provenance(words, seeds));
+
+async function download(picture, name, about = []) {
+  const url = URL.createObjectURL(await png(picture, about));
   const link = make("a", { href: url, download: name });
   document.body.append(link);
   link.click();

@@ -3,6 +3,7 @@
 /** @param ask of the engine; changed() when the seed, class or ψ did; open(index), choose(end, place) */
 function makeSamples({ ask, changed, open, choose }) {
   const grid = $("grid");
+  const controls = makeControls(update);
   let tiles = [], made = new Map(), current = 0;
 
   function label(index) {
@@ -31,33 +32,14 @@ function makeSamples({ ask, changed, open, choose }) {
     tiles.forEach(({ button }, i) => { button.tabIndex = i === number ? 0 : -1; });
   }
 
-  const sliders = VALUES.map(({ name, low, high }, i) => {
-    const shown = make("output", { for: `value-${i}` });
-    const slider = make("input", { id: `value-${i}`, type: "range", min: low, max: high, step: "any" });
-    slider.oninput = () => update({ values: { ...state.values, [name]: Number(Number(slider.value).toPrecision(4)) } });
-    const field = make("div", { class: "field" }, make("label", { for: slider.id }, make("span", { text: name }), shown), slider);
-    $("values").append(field);
-    return { name, slider, shown };
-  });
-
   const columns = () => getComputedStyle(grid).gridTemplateColumns.split(" ").length;
 
   function show() {
     lay();
-    $("seed").value = state.seed;
+    controls.show();
     $("first").value = state.first;
     $("count").value = state.count;
-    $("psi").value = state.psi;
-    $("psi-value").textContent = state.psi.toFixed(2);
-    for (const { name, slider, shown } of sliders) {
-      slider.value = state.values[name];
-      shown.textContent = String(Number(state.values[name].toPrecision(3)));
-    }
     $("previous").disabled = state.first === 0;
-    $("wrong").textContent = "";
-    for (const input of [$("seed"), $("first")]) input.removeAttribute("aria-invalid");
-    for (const radio of document.getElementsByName("label")) radio.checked = radio.value === String(state.label ?? "all");
-    if ($("class-list")) $("class-list").value = state.label ?? "all";
     tiles.forEach(({ button, caption }, i) => {
       const index = state.first + i, of = labelOf(index);
       button.setAttribute("aria-label", label(index));
@@ -91,33 +73,17 @@ function makeSamples({ ask, changed, open, choose }) {
     changed();
   }
 
-  function typed(input, read, field, advice) {
-    const value = read(input.value);
-    if (value === null) {
-      input.setAttribute("aria-invalid", "true");
-      $("wrong").textContent = advice;
-    } else if (value !== state[field]) update({ [field]: value });
-    else show();
-  }
-
   const readFirst = (value) => {
     const first = parseIndex(value);
     return first === null || first + state.count > MAX_INDEX ? null : first;
   };
   const page = (by) => update({ first: Math.min(Math.max(state.first + by * state.count, 0), MAX_INDEX - state.count) });
 
-  $("seed").onchange = () => typed($("seed"), parseSeed, "seed", "A seed is a whole number of 64 bits.");
-  $("first").onchange = () => typed($("first"), readFirst, "first", "Images run from 0 to 2^47 − 1.");
-  $("controls").onsubmit = (event) => event.preventDefault();
-  $("random").onclick = () => {
-    update({ seed: BigInt(crypto.getRandomValues(new Uint32Array(1))[0]) });
-    say(`Seed ${state.seed}`);
-  };
+  $("first").onchange = () => controls.typed($("first"), readFirst, "first", "Images run from 0 to 2^47 − 1.");
   $("previous").onclick = () => page(-1);
   $("next").onclick = () => page(1);
   for (const count of COUNTS) $("count").append(make("option", { value: count, text: count }));
   $("count").onchange = () => update({ count: Number($("count").value) });
-  $("psi").oninput = () => update({ psi: Number($("psi").value) });
   $("copy-link").onclick = () => copy(`${location.href.split("#")[0]}#${hashText()}`, "Link");
   $("save-grid").onclick = () => {
     const images = tiles.map((_, i) => made.get(state.first + i));
@@ -146,24 +112,5 @@ function makeSamples({ ask, changed, open, choose }) {
     if (to >= 0 && to < tiles.length) tiles[to].button.focus();
   });
 
-  $("truncation").hidden = !TRUNCATION;
-  if (LABEL) {
-    $("classes").hidden = false;
-    const choices = [["all", "All"], ...Array.from({ length: LABEL.classes }, (_, i) => [String(i), className(i)])];
-    const pick = (value) => update({ label: value === "all" ? null : Number(value) });
-    if (choices.length > 41) { // a wall of buttons helps nobody
-      const list = make("select", { "aria-label": "Class" });
-      for (const [value, title] of choices) list.append(make("option", { value, text: title }));
-      list.id = "class-list";
-      list.onchange = () => pick(list.value);
-      $("class-buttons").append(list);
-    } else {
-      for (const [value, title] of choices) {
-        const radio = make("input", { type: "radio", name: "label", value });
-        radio.onchange = () => pick(value);
-        $("class-buttons").append(make("label", { class: "choice" }, radio, make("span", { text: title })));
-      }
-    }
-  }
   return { draw, cached: (index) => made.get(index) };
 }

@@ -36,7 +36,12 @@ async function selfTest(ask) {
     const all = new Uint8Array(golden.count * size);
     const indexes = Array.from({ length: golden.count }, (_, i) => golden.first + i);
     const labels = indexes.map((index) => (LABEL ? index % LABEL.classes : null));
-    await ask("test", { seed: golden.seed, indexes, labels, psi: 1, values: DEFAULT_VALUES, whole: true }, (start, count, pixels) => all.set(pixels, start * size));
+    const job = { seed: golden.seed, psi: 1, values: DEFAULT_VALUES, whole: true };
+    if (!SOURCE) await ask("test", { ...job, indexes, labels }, (start, count, pixels) => all.set(pixels, start * size));
+    for (const [i, index] of SOURCE ? indexes.entries() : []) {
+      const picture = card(index, SOURCE.shape);
+      await ask("test", { ...job, picture, indexes: [index], labels: [labels[i]] }, (start, count, pixels) => all.set(pixels, i * size));
+    }
     const digest = await sha256(all);
     const [here, differ, levels] = compare(golden, all);
     images += golden.count;

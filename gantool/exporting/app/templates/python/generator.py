@@ -2,6 +2,7 @@
 
 generator = Generator()
 images = generator.sample(16, seed=7)  # uint8 (16, height, width, channels)
+result = generator.translate(read_picture("picture.png"))  # of a generator that takes a picture
 
 As a program: python generator.py --seed 7 -n 16 -o grid.png
 """
@@ -23,7 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime as ort
 
-Labels = int | str | Sequence[int | str] | None
+Label = int | str | None
+Labels = Label | Sequence[int | str]
 Values = Mapping[str, float | Sequence[float]]
 
 MODEL = "generator.seeded.onnx"
@@ -75,6 +77,9 @@ class Generator:
         self._label = next((i for i in self.manifest["inputs"] if i["distribution"] == "label"), None)
         self.classes: int = self._label["classes"] if self._label else 0
         self.values = {i["name"]: i for i in self.manifest["inputs"] if i["distribution"] == "value"}
+        # the picture that the generator makes another of; None: it makes images of seeds alone
+        self.source = next((i for i in self.manifest["inputs"] if i["distribution"] == "data"), None)
+        self.seeded = any(i["distribution"] == "seed" for i in self.manifest["inputs"])  # whether it takes noise
         names = self.manifest["data"].get("class_names")
         sound = isinstance(names, list) and len(names) == self.classes
         self.class_names = [str(name) for name in (names if sound else range(self.classes))]
@@ -88,24 +93,55 @@ class Generator:
         class i mod classes. `values`: name → number, one for all or one each; `self.values` has their names and bounds.
         ValueError for a seed, an image, a label or a value that does not exist.
         """
+        if self.source:
+            raise ValueError("this generator takes a picture: call translate(picture)")
+        feeds = self._feeds(n, seed, first, labels, values)
+        images = np.empty((n, *self.shape), np.uint8)
+        for start in range(0, n, CHUNK):
+            chunk = {name: rows if name == "seed" else rows[start : start + CHUNK] for name, rows in feeds.items()}
+            images[start : start + CHUNK] = self.session.run(None, chunk)[0]
+        return images
+
+    def translate(
+        self, picture: np.ndarray, seed: int = 0, index: int = 0, labels: Label = None, values: Values | None = None
+    ) -> np.ndarray:
+        """What the generator makes of `picture`, uint8 (height, width, channels): one such, of the same size or scale.
+
+        Sides that the network can't take are filled up by the last row and column, and the result is cut. `seed` and
+        `index`: of the noise, where the generator has any. The others as in `sample`. ValueError for a picture that
+        does not fit.
+        """
+        if not self.source:
+            raise ValueError("this generator takes no picture: call sample(n, seed)")
+        (height, width, channels), multiple = self.source["shape"], self.source["multiple"]
+        picture = np.asarray(picture)
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != channels or not picture.size:
+            raise ValueError(f"the picture is {picture.dtype} {picture.shape}: give uint8 (height, width, {channels})")
+        high, wide, _ = picture.shape
+        if not multiple and (high, wide) != (height, width):
+            raise ValueError(f"the picture has {wide} × {high} pixels: this generator takes {width} × {height}")
+        multiple = multiple or 1
+        feeds = self._feeds(1, seed, index, labels, values)
+        filled = np.pad(picture, [(0, -high % multiple), (0, -wide % multiple), (0, 0)], "edge")
+        result: np.ndarray = self.session.run(None, {**feeds, self.source["name"]: filled[None]})[0][0]
+        return result[: -(-high * self.shape[0] // height), : -(-wide * self.shape[1] // width)]
+
+    def _feeds(
+        self, n: int, seed: int, first: int, labels: Labels | Label, values: Values | None
+    ) -> dict[str, np.ndarray]:
+        """What the model takes for images first … first+n-1, but for a picture."""
         n, seed, first = operator.index(n), operator.index(seed), operator.index(first)
         if not -(2**63) <= seed < 2**63:
             raise ValueError(f"seed {seed} does not fit 64 bits: take one from -2**63 to 2**63 - 1")
         if n < 0 or not 0 <= first <= MAX_INDEX - n:
             raise ValueError(f"there are no images {first} to {first + n - 1}: they run from 0 to 2**47 - 1")
         index = np.arange(first, first + n, dtype=np.int64)
-        feeds = {"index": index}
+        feeds = {"seed": np.array([seed], np.int64), "index": index} if self.seeded else {}
         if self._label:
             feeds[self._label["name"]] = self._classes_of(index, labels)
         elif labels is not None:
             raise ValueError("this generator takes no labels")
-        feeds |= self._numbers(n, values or {})
-        images = np.empty((n, *self.shape), np.uint8)
-        for start in range(0, n, CHUNK):
-            part = slice(start, start + CHUNK)
-            chunk = {name: rows[part] for name, rows in feeds.items()}
-            images[part] = self.session.run(None, {"seed": np.array([seed], np.int64), **chunk})[0]
-        return images
+        return feeds | self._numbers(n, values or {})
 
     def about(
         self, count: int, seed: int, first: int = 0, label: int | None = None, values: Values | None = None
@@ -118,8 +154,8 @@ class Generator:
             "architecture": architecture.get("name"),
             "run": training.get("run"),
             "step": training.get("step"),
-            "seed": seed,
-            "first": first,
+            "seed": seed if self.seeded else None,
+            "first": first if self.seeded else None,
             "count": count,
             "label": label,
             "values": dict(values or {}),
@@ -131,7 +167,7 @@ class Generator:
         """Make the images whose pixels the exporting machine recorded; RuntimeError when this one makes others."""
         exact, made, worst = True, 0, 0
         for golden in self.manifest["golden"]:
-            images = self.sample(golden["count"], golden["seed"], golden["first"])
+            images = self._golden(golden["count"], golden["seed"], golden["first"])
             made += len(images)
             exact &= hashlib.sha256(images.tobytes()).hexdigest() == golden["sha256"]
             for image, row, column, values in golden["pixels"]:
@@ -140,6 +176,12 @@ class Generator:
         if not made or worst > tolerance:
             raise RuntimeError(f"images differ by up to {worst} levels in {made} tested; allowed: {tolerance}")
         return SelfTest(exact, made, worst)
+
+    def _golden(self, count: int, seed: int, first: int) -> np.ndarray:
+        if not self.source:
+            return self.sample(count, seed, first)
+        cards = ((i, card(i, *self.source["shape"])) for i in range(first, first + count))
+        return np.stack([self.translate(picture, seed, i) for i, picture in cards])
 
     def class_number(self, label: int | str) -> int:
         """The number of a class given by its name, or by its number; ValueError when there is none."""
@@ -179,6 +221,32 @@ class Generator:
         return np.broadcast_to(values, index.shape).astype(np.int64)
 
 
+def card(number: int, height: int, width: int, channels: int) -> np.ndarray:
+    """The test card of this number, which golden images are made of: uint8 (height, width, channels)."""
+    y, x, c = np.ogrid[:height, :width, :channels]
+    levels = (x * 7 + y * 5 + c * 53 + number * 101) ^ ((x >> 3) * 37 + (y >> 3) * 91)
+    made: np.ndarray = (levels & 255).astype(np.uint8)
+    return made
+
+
+def read_picture(path: str | PathLike[str], channels: int = 3) -> np.ndarray:
+    """A picture file as uint8 (height, width, channels), 1: grey, 3: RGB; upright, and white where it is transparent.
+
+    It needs Pillow; RuntimeError without, OSError where the file is no picture.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise RuntimeError("reading a picture takes Pillow: pip install pillow") from error
+    with Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened)
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
 def grid(images: np.ndarray) -> np.ndarray:
     """Images uint8 (n, height, width, channels) side by side, as square as it goes: uint8 (H, W, channels)."""
     n, height, width, channels = images.shape
@@ -208,9 +276,12 @@ def write_png(path: str | PathLike[str], picture: np.ndarray, about: str = "") -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write a PNG grid of generated images.")
+    parser = argparse.ArgumentParser(description="Write generated images, or what becomes of a picture, as PNG.")
+    parser.add_argument(
+        "--input", metavar="PICTURE", help="what the image is made of, if the generator takes a picture"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which family of images (default: %(default)s)")
-    parser.add_argument("-n", "--count", type=int, default=16, help="how many (default: %(default)s)")
+    parser.add_argument("-n", "--count", type=int, help="how many (default: 16; of a picture 1)")
     parser.add_argument("--first", type=int, default=0, help="number of the first image (default: %(default)s)")
     parser.add_argument("--label", help="class of all images, by number or name, for a conditional generator")
     parser.add_argument(
@@ -220,8 +291,9 @@ def main() -> None:
     parser.add_argument("--model", help=f"default: {MODEL} beside this file, or one folder up")
     parser.add_argument("--self-test", action="store_true", help="compare with the exporting machine's images")
     given = parser.parse_args()
-    if not 1 <= given.count <= MAX_GRID:
-        parser.error(f"a picture holds 1 to {MAX_GRID} images, not {given.count}")
+    count = given.count if given.count is not None else 1 if given.input else 16
+    if not 1 <= count <= MAX_GRID:
+        parser.error(f"a picture holds 1 to {MAX_GRID} images, not {count}")
     try:
         generator = Generator(given.model)
         if given.self_test:
@@ -229,14 +301,24 @@ def main() -> None:
             return
         label = None if given.label is None else generator.class_number(given.label)
         values = {name: float(number) for name, _, number in (text.rpartition("=") for text in given.value)}
-        images = generator.sample(given.count, given.seed, given.first, label, values)
-        about = generator.about(given.count, given.seed, given.first, label, values)
+        if given.input:
+            picture = read_picture(given.input, generator.source["shape"][2] if generator.source else 3)
+            indices = range(given.first, given.first + count)
+            images = np.stack([generator.translate(picture, given.seed, i, label, values) for i in indices])
+        elif generator.source:
+            raise ValueError("this generator takes a picture: --input picture.png")
+        else:
+            images = generator.sample(count, given.seed, given.first, label, values)
+        about = generator.about(count, given.seed, given.first, label, values)
         write_png(given.output, grid(images), about)
     except MemoryError:
-        parser.exit(1, f"{parser.prog}: error: not enough memory for {given.count} images: take fewer\n")
+        parser.exit(1, f"{parser.prog}: error: not enough memory for {count} images: take fewer\n")
     except (OSError, ValueError, RuntimeError) as error:
         parser.exit(1, f"{parser.prog}: error: {(str(error) or type(error).__name__).splitlines()[0]}\n")
-    print(f"{given.output}: {len(images)} images of seed {given.seed}")
+    print(
+        f"{given.output}: "
+        + (f"made of {given.input}" if given.input else f"{len(images)} images of seed {given.seed}")
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-import { BaseGenerator, SampleOptions, Samples } from "./core.mjs";
+import { BaseGenerator, Picture, SampleOptions, Samples, Source, TranslateOptions } from "./core.mjs";
 
-export type { Manifest, SampleOptions, Samples, SelfTest } from "./core.mjs";
+export type { Manifest, Picture, SampleOptions, Samples, SelfTest, Source, TranslateOptions } from "./core.mjs";
 
 export declare class Images implements Samples {
   private constructor();
@@ -18,4 +18,5 @@ export declare class Generator extends BaseGenerator {
    */
   static open(url?: string | URL, options?: Record<string, unknown>): Promise<Generator>;
   sample(options?: SampleOptions): Promise<Images>;
+  translate(picture: Source, options?: TranslateOptions): Promise<Picture & { toImageData(): ImageData }>;
 }

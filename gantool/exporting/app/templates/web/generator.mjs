@@ -39,4 +39,10 @@ export class Generator extends BaseGenerator {
   async sample(options) {
     return new Images(await super.sample(options));
   }
+
+  async translate(picture, options) {
+    const made = await super.translate(picture, options);
+    const images = new Images({ data: made.data, shape: [1, made.height, made.width, made.channels] });
+    return { ...made, toImageData: () => images.toImageData() };
+  }
 }
