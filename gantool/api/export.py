@@ -31,6 +31,7 @@ def export(
     opset: int = exporting.Options.opset,
     batch: int | None = None,
     force: bool = False,
+    which: str = "",
     runs: str | os.PathLike[str] = "runs",
     say: Callable[[str], None] = note,
 ) -> list[Artifact]:
@@ -43,7 +44,8 @@ def export(
     three as far as they fit. `folder`: default: the run's `export/`. `step`: of another checkpoint than the newest, or
     `best` (by the option keep_best). `precision` of ONNX files: `float32`, `half-weights`, `half`, `int8`, a file each;
     `force` writes an int8 file that is less exact than it should be. `optimize`, `opset`, `batch`: as
-    `gantool export` describes them. `runs`: where a run that is given by number or name lies. `say`: is told of what a
+    `gantool export` describes them. `which`: one of several generators; default: all, each in a folder of its name.
+    `runs`: where a run that is given by number or name lies. `say`: is told of what a
     person should know.
 
     GantoolError, and no file, when a check fails; ArgumentError for an argument that is wrong.
@@ -56,4 +58,4 @@ def export(
     options = exporting.Options(precisions, optimize, opset, batch, force)
     target = None if folder is None else Path(folder)
     chosen = rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
-    return exporting.export_run(chosen, kinds, target, say, None if step is None else str(step), options)
+    return exporting.export_run(chosen, kinds, target, say, None if step is None else str(step), options, which)

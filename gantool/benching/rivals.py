@@ -283,7 +283,7 @@ def _module(path: Path, file: Path | None, device: str, manifest: Manifest) -> t
             return torchscript.load(file, device), inputs
         module = archive.load(file)
     else:  # the checkpoint that the file was exported from
-        run = rundir.RunDir(path.resolve().parent.parent)
+        run = rundir.RunDir(path.resolve().parents[2 if manifest.which else 1])
         with reading(run.path):
             if not (run.path / "run.json").is_file():
                 raise GantoolError(
@@ -291,7 +291,7 @@ def _module(path: Path, file: Path | None, device: str, manifest: Manifest) -> t
                     f"Name a file that you trust: --compare torch={file_name('pt2')} (gantool export --pt2 writes it).",
                 )
         step = manifest.training.get("step")
-        source = source_of(run, step=None if step is None else str(step))
+        source = source_of(run, step=None if step is None else str(step), which=manifest.which)
         module, inputs = source.generator.eval(), source.inputs
     return module.to(device).to(memory_format=torch.channels_last), inputs
 

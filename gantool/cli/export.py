@@ -105,6 +105,14 @@ def command(
     step: Annotated[
         str | None, typer.Option(metavar="N|best", help="A checkpoint: of step N, or the best by --keep-best.")
     ] = None,
+    which: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="One of several generators of a run. Default: all, each in a folder of its name; for a kit the first.",
+            show_default=False,
+        ),
+    ] = "",
     provenance: Annotated[
         bool,
         typer.Option(
@@ -158,7 +166,7 @@ def command(
         if kinds or not (app or triton):
             try:
                 with status():
-                    artifacts = exporting.export_run(chosen, kinds or None, output, say, step, options)
+                    artifacts = exporting.export_run(chosen, kinds or None, output, say, step, options, which)
             except exporting.PartialExport as error:
                 artifacts, failed = error.artifacts, error
             report += [_as_json(artifact) for artifact in artifacts]
@@ -166,13 +174,15 @@ def command(
                 _show(artifacts, verbose)
         if app:
             with status():
-                files = exporting.export_app(chosen, app, say, step, options, full=full, provenance=provenance)
+                files = exporting.export_app(
+                    chosen, app, say, step, options, full=full, provenance=provenance, which=which
+                )
             report += [{"file": str(path), "kind": "app", "bytes": path.stat().st_size} for path in files]
             if not as_json:
                 _show_app(app, files)
         if triton:
             with status():
-                files = exporting.export_triton(chosen, triton, say, step, options, bench=bench)
+                files = exporting.export_triton(chosen, triton, say, step, options, bench=bench, which=which)
             report += [{"file": str(path), "kind": "triton", "bytes": path.stat().st_size} for path in files]
             if not as_json:
                 _show_triton(triton, files)
@@ -231,6 +241,11 @@ def _show_folder(folder: Path, files: Sequence[Path]) -> None:
 def _show(artifacts: list[Artifact], verbose: bool) -> None:
     if verbose:
         _show_checks(artifacts)
+    for _, own in itertools.groupby(artifacts, lambda artifact: artifact.path.parent):
+        _show_folder_of(list(own))
+
+
+def _show_folder_of(artifacts: list[Artifact]) -> None:
     rows = [[a.path.name, megabytes(a.path.stat().st_size), _verdict(a)] for a in artifacts]
     title = f"In {artifacts[0].path.parent}, each with its manifest beside it as .json"
     print_table(["file", "size", ""], rows, title=title, right=(1,))
@@ -239,7 +254,9 @@ def _show(artifacts: list[Artifact], verbose: bool) -> None:
         name = shlex.quote(str(onnx[-1].path))
         out = console()
         out.print(f"Next: gantool bench {name}", soft_wrap=True)
-        if onnx[-1].manifest.input("data") is None:
+        if onnx[-1].manifest.picture is not None:
+            out.print(f"      gantool generate {name} --input PICTURE -o out.png", soft_wrap=True)
+        elif onnx[-1].manifest.input("data") is None:
             out.print(f"      gantool generate {name}", soft_wrap=True)
 
 

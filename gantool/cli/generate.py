@@ -27,6 +27,16 @@ def command(
         str | None,
         typer.Argument(metavar="[RUN|FILE]", help="An exported .onnx, or a run. Default: the newest export."),
     ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="PICTURE|FOLDER|-",
+            help="Of a generator that takes a picture: what it takes. A file, a folder, or - for standard input. "
+            "-o names a .png, or a folder.",
+            show_default=False,
+        ),
+    ] = None,
     n: Annotated[
         int | None,
         typer.Option("-n", min=1, help="How many images. Default: 64, or 8 or more for each class of a grid."),
@@ -106,12 +116,26 @@ def command(
         bool,
         typer.Option("--verify", help="Check the SHA-256 of the shards that are there.", rich_help_panel=SHARDS),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.", rich_help_panel=SHARDS)] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a summary as JSON (also with --input).", rich_help_panel=SHARDS)
+    ] = False,
 ) -> None:
-    """Make images: a grid, a folder of PNGs, an .npz, or with --count very many in shards."""
+    """Make images: a grid, a folder of PNGs, an .npz, or shards with --count. With --input: of pictures."""
     from gantool.run.exports import find_artifact
 
     values = _values(value or [])
+    asked = {
+        name for name in ("n", "output") if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
+    }
+    if picture is not None:
+        for flag, wrong in (("-n", "n" in asked), ("--count", count is not None)):
+            if wrong:
+                raise GantoolError(f"{flag} is not for pictures: each becomes one.", "Leave it or --input out.")
+        path = find_artifact(source, runs)
+        if "output" not in asked and Path(picture).is_dir():
+            output = Path("generated")
+        _translate(path, picture, output, seed, first, label, values, provider, threads, provenance, as_json)
+        return
     if count is None:
         of_shards = {
             "out": out, "format": format, "shard-size": shard_size, "workers": workers, "engine": engine,
@@ -121,12 +145,12 @@ def command(
             if given is not None:
                 raise GantoolError(f"--{name} is for shards.", "Say how many images with --count instead of -n.")
         path = find_artifact(source, runs)
+        _refuse_translators(path)
         _classes(label, path, runs)
         _generate(path, n, seed, first, label, values, output, provider, threads, provenance)
         return
     for name, flag, instead in (("n", "-n", "--count"), ("output", "-o", "--out")):
-        origin = context.get_parameter_source(name)
-        if origin is not None and origin.name != "DEFAULT":
+        if name in asked:
             raise GantoolError(f"{flag} is not for shards.", f"Use {instead} instead, or leave --count out.")
     if threads is not None:
         raise GantoolError("--threads is not for shards: each worker has one.", f"Add --workers {threads} instead.")
@@ -136,6 +160,7 @@ def command(
     from gantool.shards import SHARD_SIZE
 
     path = find_artifact(source, runs)
+    _refuse_translators(path)
     options = {
         "count": count, "seed": seed, "first": first, "format": format or "npy", "shard_size": shard_size or SHARD_SIZE,
         "labels": _classes(label, path, runs), "values": values, "provider": provider, "provenance": provenance,
@@ -181,6 +206,53 @@ def _generate(
         if classes > len(made.labels):
             rows += f" (--label shows others of the {classes} classes)"
     console().print(f"{which} of seed {seed}) of {path} → {output}{rows}")
+
+
+def _refuse_translators(path: Path) -> None:
+    """ArgumentError for a generator that takes a picture, of which there is none."""
+    from gantool.artifact import onnxfile
+
+    if onnxfile.read_manifest(path).picture is not None:
+        raise ArgumentError(
+            f"{path} makes a picture of a picture.", f"Give it one: gantool generate {path} --input PICTURE -o out.png"
+        )
+
+
+def _translate(
+    path: Path,
+    picture: str,
+    output: Path,
+    seed: int,
+    first: int,
+    label: str | None,
+    values: dict[str, float],
+    provider: str,
+    threads: int | None,
+    provenance: bool,
+    as_json: bool,
+) -> None:
+    from gantool.api.translate import translate_files
+    from gantool.runtime import Generator
+
+    generator = Generator(path, provider, threads)
+    with progress("pictures") as bar:
+        bar.start("translating")
+        made = translate_files(
+            generator,
+            picture,
+            output,
+            seed=seed,
+            first=first,
+            label=label,
+            values=values,
+            provenance=provenance,
+            on_progress=lambda done, total: bar.update(done, total=total),
+        )
+    if as_json:
+        print_json({"artifact": str(path), "seed": seed, "first": first, "pictures": [asdict(each) for each in made]})
+    else:
+        what = f"{len(made)} pictures" if len(made) > 1 else f"{made[0].height}×{made[0].width} pixels"
+        console().print(f"{picture} through {path} → {output if len(made) > 1 else made[0].path}: {what}")
 
 
 def _values(given: list[str]) -> dict[str, float]:

@@ -70,6 +70,7 @@ def _show(found: Inspection) -> None:
         ["kind", m.kind + (f", opset {m.opset}" if m.opset else "")],
         ["architecture", f"{architecture.get('name')} ({plugin})"],
         ["config", config],
+        *([["generator", m.which]] if m.which else []),
         ["trained", run],
         ["data", f"{data.get('name')}, {data.get('count')} samples, fingerprint {str(data.get('fingerprint'))[:12]}…"],
         ["licence of the data", m.licence or "not stated"],
@@ -101,6 +102,8 @@ def _latents(m: Manifest) -> str:
 
 
 def _bounds(item: InputInfo) -> str:
+    if item.multiple:
+        return f": a picture of any size, multiples of {item.multiple}"
     return f" from {item.low:g} to {item.high:g}, default {item.default:g}" if item.distribution == "value" else ""
 
 

@@ -37,21 +37,52 @@ def export_run(
     say: Callable[[str], None] = lambda note: None,
     step: str | None = None,
     options: Options | None = None,
+    which: str = "",
 ) -> list[Artifact]:
     """Export a run's newest sound checkpoint (its averaged generator) to `folder` (default: the run's `export/`).
+
+    Of several generators each goes to a folder of its name in there. `which`: only that one.
 
     `kinds`: keys of FILES; None: those of USUAL that fit (of another precision than float32, the ONNX ones). `say` is
     told of damaged checkpoints that were passed over, and of what takes time. `step`: that of another checkpoint, or
     `best` (by --keep-best). `options`: of the ONNX files. GantoolError, and no file, when a check fails.
     """
-    source = source_of(run, say, step)
-    options = options or Options()
+    source = source_of(run, say, step, which)
+    folder, options = folder or run.export, options or Options()
+    if not source.names:
+        return _export(run, source, kinds, folder, options, say)
+    made: list[Artifact] = []
+    failed: dict[str, GantoolError] = {}
+    for name in [which] if which else source.names:
+        one = source if name == source.about.which else source_of(run, step=step, which=name)
+        try:
+            made += _export(run, one, kinds, folder / name, options, say)
+        except PartialExport as error:
+            made += error.artifacts
+            failed |= {f"{name}/{file}": why for file, why in error.failed.items()}
+        except GantoolError as error:
+            failed[name] = error
+    if not made:
+        raise next(iter(failed.values()))
+    if failed:
+        raise PartialExport(made, failed)
+    return made
+
+
+def _export(
+    run: RunDir,
+    source: Source,
+    kinds: Sequence[str] | None,
+    folder: Path,
+    options: Options,
+    say: Callable[[str], None],
+) -> list[Artifact]:
     if kinds is None:
         usual = USUAL if options.precisions == ("float32",) else ("onnx", "onnx-seeded")
         kinds = [kind for kind in usual if source.seedable or kind not in SEEDED]
     if set(SEEDED) & set(kinds) and not source.seedable:
         raise _unseedable(run, source)
-    return write(source, kinds, folder or run.export, options, say)
+    return write(source, kinds, folder, options, say)
 
 
 def _unseedable(run: RunDir, source: Source) -> GantoolError:
@@ -71,10 +102,11 @@ def export_app(
     *,
     full: bool = False,
     provenance: bool = True,
+    which: str = "",
 ) -> list[Path]:
     """An app kit in `folder`: the files of `gantool.exporting.app`, whole or not at all.
 
-    Its model stores 16-bit weights, unless `full`.
+    Its model stores 16-bit weights, unless `full`. `which`: of several generators; default: the first.
     """
     from gantool.exporting import app
 
@@ -85,7 +117,7 @@ def export_app(
             "Leave --half and --int8 out: a kit stores 16-bit weights already.",
         )
     options = dataclasses.replace(options, precisions=("float32" if full else "half-weights",))
-    source = source_of(run, say, step)
+    source = source_of(run, say, step, which)
     app.check(folder, dataclasses.replace(source.about, batch=options.batch))
     with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
         seeded, torchscript = write(source, ["onnx-seeded", "torchscript-seeded"], Path(temporary), options, say)
@@ -100,15 +132,17 @@ def export_triton(
     options: Options | None = None,
     *,
     bench: Path | None = None,
+    which: str = "",
 ) -> list[Path]:
     """A model in the Triton model repository `folder`: see `gantool.exporting.triton`. Returns its files.
 
-    `bench`: what `gantool bench --json` wrote; its best batches are the preferred ones.
+    `bench`: what `gantool bench --json` wrote; its best batches are the preferred ones. `which`: of several generators;
+    default: the first.
     """
     from gantool.exporting import triton
 
     info, report = run.read(), read_json(bench) if bench else None
-    name = label(info.architecture, info.data.name)
+    name = label(info.architecture, info.data.name) + (f"-{which}" if which else "")
     triton.check(folder, name)
     if report is not None:  # before what takes time
         triton.preferred_batches(report, origin=str(bench), architecture=info.architecture)
@@ -116,7 +150,7 @@ def export_triton(
     if len(options.precisions) > 1 or options.batch is not None:
         raise GantoolError("A model for Triton has one precision and any batch.", "Name one precision, and no --batch.")
     with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
-        source = source_of(run, say, step)
+        source = source_of(run, say, step, which)
         if not source.seedable:
             raise _unseedable(run, source)
         preferred: Sequence[int] = ()

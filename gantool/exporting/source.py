@@ -49,6 +49,7 @@ class Source:
     rows: Callable[[Input, int], np.ndarray]  # the first rows of an input that is data
     class_counts: tuple[int, ...] = ()  # of the data that it was trained on
     reals: Input | None = None  # the data that figures compare its samples with
+    names: tuple[str, ...] = ()  # of all generators, where its game has several
 
     @property
     def normals(self) -> list[Input]:
@@ -229,6 +230,7 @@ def from_game(
         rows=rows,
         class_counts=tuple(class_counts),
         reals=game.compared,
+        names=tuple(sorted(game.exports)) if game.others else (),
     )
 
 

@@ -46,7 +46,7 @@ def _named(given: str, runs: Path) -> Path:
     path = Path(given)
     if path.is_file():
         return _onnx(path)
-    found = _in_folder(path)
+    found = _in_export(path)
     if found is not None:
         return found
     if not path.is_dir() and path.suffix in manifest.SUFFIXES:
@@ -59,7 +59,7 @@ def _named(given: str, runs: Path) -> Path:
         if not given or not path.exists():
             raise
         raise GantoolError(f"{given} is neither an ONNX file, an export folder nor a run.", error.hint) from error
-    found = _in_folder(run.export)
+    found = _in_export(run.export)
     if found is None:
         raise _unexported(run)
     return found
@@ -68,7 +68,7 @@ def _named(given: str, runs: Path) -> Path:
 def _newest(runs: Path) -> Path:
     known = rundir.list_runs(runs)
     for run in reversed(known):
-        found = _in_folder(run.export)
+        found = _in_export(run.export)
         if found is not None:
             return found
     if not known:
@@ -76,6 +76,20 @@ def _newest(runs: Path) -> Path:
             f"There is no run in {runs}, so nothing is exported.", "Train one, then export it: gantool train mlp"
         )
     raise GantoolError(f"No run in {runs} is exported to ONNX yet.", "Export the newest: gantool export")
+
+
+def _in_export(folder: Path) -> Path | None:
+    """The file in an export's folder, or in that of its generator; GantoolError where several generators have one."""
+    found = _in_folder(folder)
+    if found is not None or not folder.is_dir():
+        return found
+    inside = {path.name: own for path in sorted(folder.iterdir()) if path.is_dir() and (own := _in_folder(path))}
+    if len(inside) > 1:
+        raise GantoolError(
+            f"{folder} has the files of several generators: {', '.join(inside)}.",
+            f"Name one: {folder / next(iter(inside))}",
+        )
+    return next(iter(inside.values()), None)
 
 
 def _in_folder(folder: Path) -> Path | None:

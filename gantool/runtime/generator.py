@@ -301,7 +301,7 @@ class Generator:
         other; None: as large as memory should allow, where the picture is larger. Norms over a whole picture, such as
         InstanceNorm, are then those of a tile.
         """
-        item = self._require_picture()
+        item = self.require_picture()
         parsed = parse_pictures(pictures, item)
         n, seed, first = check_request(len(parsed), seed, first)
         tile = None if tile is None else whole("tile", tile)
@@ -574,7 +574,8 @@ class Generator:
             )
         return output if count == batch else output[:count]
 
-    def _require_picture(self) -> InputInfo:
+    def require_picture(self) -> InputInfo:
+        """The picture that the generator takes; ArgumentError when it takes none, or other data too."""
         if self._picture is None:
             raise ArgumentError(
                 f"{self.path} makes images of no picture: it takes {self._input_names()}.",

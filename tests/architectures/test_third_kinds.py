@@ -99,7 +99,7 @@ def test_sample_grids_of_a_translator_show_each_image_beside_its_translation(tmp
     run_until(opened)
     state, side, scale, gap = opened.state, 16, 3, 2
     with Image.open(opened.run.sample(1)) as picture:
-        pixels = np.asarray(picture)[::scale, ::scale]
+        pixels = np.asarray(picture.convert("L"))[::scale, ::scale]
     source = state.fixed_inputs(1)[0][0, 0].numpy()
     shown = pixels[gap : gap + side, gap : gap + side]
     assert np.abs(shown - (source + 1) * 127.5).max() <= 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantool.plugin.architecture import Architecture, Input, Recipe, SampleSpec
-from gantool.plugin.game import Batch, Game, Loss, Player
+from gantool.plugin.game import Batch, Export, Game, Loss, Player
 from gantool.plugin.hookspecs import hookimpl
 from gantool.plugin.objectives import LeastSquares
 
@@ -83,6 +83,8 @@ def build(config: Config, spec: SampleSpec, recipe: Recipe) -> Game:
         inputs=(domain_a,),
         data=(domain_b,),
         output=spec,
+        name="to-b",
+        others={"to-a": Export(to_a, (domain_b,), spec, reals="a")},
     )
 
 
