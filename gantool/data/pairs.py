@@ -124,7 +124,7 @@ def with_margin(data: Dataset, margin: int) -> Dataset:
             )
         if margin * array.shape[3] % width:
             raise GantoolError(
-                f"--jitter {margin} of {width} pixels is no whole number of pixels where {name!r} has {array.shape[3]}.",
+                f"--jitter {margin} of {width} pixels is no whole number of those of {name!r}: {array.shape[3]}.",
                 f"Give a multiple of {width // math.gcd(width, array.shape[3])}.",
             )
     return replace(data, margin=margin)
