@@ -94,15 +94,17 @@ class Lines(Display):
 
     def stepped(self, step: int) -> None:
         now = time.monotonic()
-        steps = self.info.steps  # may change: see --minutes
+        # while --minutes is measured, nobody knows how many there will be
+        steps = self.info.steps if self.state.held is None else 0
         if self.printed and now - self.printed[0] < LINE and step != steps:
             return
         speed, left = "", ""
         if self.printed:
             seconds_a_step = (now - self.printed[0]) / (step - self.printed[1])
             speed = f"{self.per_step / seconds_a_step:,.0f} images/s  "
-            left = f"  ETA {clock((steps - step) * seconds_a_step)}"
-        print(printable(f"step {step}/{steps}  {speed}{losses(self.state.meter.glance())}{left}"), flush=True)
+            left = f"  ETA {clock((steps - step) * seconds_a_step)}" if steps else ""
+        far = f"step {step}/{steps}" if steps else f"step {step}"
+        print(printable(f"{far}  {speed}{losses(self.state.meter.glance())}{left}"), flush=True)
         self.printed = now, step
 
     def noted(self, text: str) -> None:
@@ -129,7 +131,7 @@ class Bar(Display):
             TextColumn("ETA"),
             TimeRemainingColumn(),
         )
-        self.info, self.meter, self.read = info, state.meter, 0.0
+        self.state, self.info, self.meter, self.read = state, info, state.meter, 0.0
         self.per_step = state.data_per_step()
         self.asked_to_stop = False
         self.task = self.progress.add_task("", total=info.steps, completed=state.step, speed="…")
@@ -147,7 +149,8 @@ class Bar(Display):
         if self.asked_to_stop:
             self.asked_to_stop = False
             self.noted(SAVING)
-        self.progress.update(self.task, completed=step, total=self.info.steps)
+        self.progress.tasks[0].total = self.info.steps if self.state.held is None else None  # --minutes is measured
+        self.progress.update(self.task, completed=step)
         speed = self.progress.tasks[0].speed  # the bar's own estimate, between ticks
         if speed:
             self.progress.update(self.task, speed=f"{speed * self.per_step:,.0f}")

@@ -123,16 +123,19 @@ def class_rows(classes: int) -> tuple[int, int]:
 def in_rows(images: np.ndarray, rows: int, first: int = 0) -> tuple[np.ndarray, int | None]:
     """Images (N, …) whose `rows` classes come in turn → (tiles, columns) with which `grid` shows a row a class.
 
-    Image i lies in row (first + i) mod rows. Empty tiles are grey like the space between images.
+    Image i belongs to row (first + i) mod rows; one of more than MAX_COLUMNS images is broken. Empty tiles are grey
+    like the space between images.
     """
     if rows < 2:
         return images, None
     row = (first + np.arange(len(images))) % rows
-    columns = int(np.bincount(row, minlength=rows).max(initial=1))
-    tiles = np.full((rows * columns, *images.shape[1:]), SPACE, images.dtype)
+    most = int(np.bincount(row, minlength=rows).max(initial=1))
+    columns = min(most, MAX_COLUMNS)
+    places = columns * math.ceil(most / columns)  # of a row
+    tiles = np.full((rows * places, *images.shape[1:]), SPACE, images.dtype)
     for number in range(rows):
         own = images[row == number]
-        tiles[number * columns : number * columns + len(own)] = own
+        tiles[number * places : number * places + len(own)] = own
     return tiles, columns
 
 

@@ -100,12 +100,18 @@ def _show_pack(out: Path, done: Summary) -> None:
     rate = f", {done.done / max(done.seconds, 1e-9):,.0f} images/s" if done.done else ""
     text.print(f"{packed.count:,} images of {shape}{classes} → {out}: {megabytes(done.bytes)}{rate}")
     if packed.broken:
-        text.print(f"{packed.broken:,} broken files were left out; {out}/broken.jsonl lists them:")
+        files = "broken files were" if packed.broken > 1 else "broken file was"
+        text.print(f"{packed.broken:,} {files} left out; {out}/broken.jsonl lists them:")
         for each in packed.broken_first:
             text.print(f"  {excerpt(each['file'])}: {excerpt(each['reason'], 120)}")
     for note in packed.notes:
         text.print(f"Note: {note}")
-    text.print(f"Next: gantool train dcgan --data {shlex.quote(str(out))}")
+    text.print(f"Next: gantool train {_architecture(len(packed.class_names))} --data {shlex.quote(str(out))}")
+
+
+def _architecture(classes: int) -> str:
+    """What to train on pictures: one that makes the class that is asked for, where there are several."""
+    return "cgan" if classes > 1 else "dcgan"
 
 
 @app.command("info")

@@ -129,7 +129,8 @@ class TrainOptions(RunOptions, frozen=True):
         None,
         gt=0,
         le=1e5,
-        description="train for about so many minutes, instead of --steps: the first steps show how many fit",
+        description="train for about so many minutes, instead of --steps: the first steps show how many fit, later "
+        "ones correct it",
         json_schema_extra=CHANGEABLE,
     )
     runs: Path = Field(Path("runs"), description="folder of the runs")

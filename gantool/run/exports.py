@@ -21,7 +21,7 @@ TORCH_FILES = tuple(manifest.FILES[kind] for kind in ("torchscript", "torchscrip
 
 
 def find_artifact(given: str | None, runs: Path) -> Path:
-    """The ONNX file that `given` names; None: that of the newest run in `runs` that has one.
+    """The ONNX file that `given` names; None: that of the run in `runs` that was exported last.
 
     `given`: an ONNX file, a folder with an export, or a run (path, folder name, or number in `runs`). Of several ONNX
     files float32 goes first, and of one precision the seeded file. GantoolError: there is no such file or run, nothing
@@ -34,7 +34,7 @@ def find_artifact(given: str | None, runs: Path) -> Path:
 
 def newest_with_classes(runs: Path) -> Path | None:
     """The folder of the newest exported run in `runs` whose generator takes labels."""
-    for run in reversed(rundir.list_runs(runs)):
+    for run in sorted(rundir.list_runs(runs), key=_exported, reverse=True):
         found = _in_folder(run.export)
         with suppress(GantoolError):
             if found is not None and onnxfile.read_manifest(found).classes:
@@ -67,7 +67,7 @@ def _named(given: str, runs: Path) -> Path:
 
 def _newest(runs: Path) -> Path:
     known = rundir.list_runs(runs)
-    for run in reversed(known):
+    for run in sorted(known, key=_exported, reverse=True):
         found = _in_export(run.export)
         if found is not None:
             return found
@@ -90,6 +90,13 @@ def _in_export(folder: Path) -> Path | None:
             f"Name one: {folder / next(iter(inside))}",
         )
     return next(iter(inside.values()), None)
+
+
+def _exported(run: RunDir) -> tuple[int, int]:
+    """When the run was exported, in nanoseconds, and its number, of runs that were at once."""
+    folders = [run.export, *(run.export.iterdir() if run.export.is_dir() else ())]
+    files = [found for folder in folders if folder.is_dir() and (found := _in_folder(folder))]
+    return max((file.stat().st_mtime_ns for file in files), default=0), run.number
 
 
 def _in_folder(folder: Path) -> Path | None:

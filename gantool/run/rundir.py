@@ -120,6 +120,12 @@ class RunDir:
                 return []
             return sorted(p for p in folder.iterdir() if CHECKPOINT.fullmatch(p.name) and p.is_file())
 
+    @property
+    def trained(self) -> int:
+        """When its newest checkpoint was saved, in nanoseconds; 0: it has none."""
+        kept = self.checkpoints()
+        return kept[-1].stat().st_mtime_ns if kept else 0
+
     def step_of(self, checkpoint: Path) -> int:
         """The step in a checkpoint's name."""
         found = CHECKPOINT.fullmatch(checkpoint.name)
@@ -284,10 +290,10 @@ def list_runs(runs: Path) -> list[RunDir]:
 
 
 def newest(runs: Path) -> RunDir:
-    """The newest run that has a checkpoint."""
-    for run in reversed(list_runs(runs)):
-        if run.checkpoints():
-            return run
+    """The run that was trained last, by the time of its checkpoint: the newest, or an older one that was resumed."""
+    trained = [(run.trained, run.number, run) for run in list_runs(runs) if run.checkpoints()]
+    if trained:
+        return max(trained, key=lambda each: each[:2])[2]
     raise GantoolError(f"There is no trained run in {runs}.", "Train one first: gantool train mlp")
 
 

@@ -25,6 +25,9 @@ from gantool.training.step import Diverged, iterate
 from gantool.training.threads import Threads, computing_on
 from gantool.training.watch import Watch
 
+CHANGED = 0.2  # share of the steps left by which their number must differ before it is changed
+TICKS = 8  # at least, of a training with a time budget
+FEW = 0.1  # of the recipe's steps: samples will be rough
 ROLLBACKS = 3  # in a run: when an eighth of the learning rates does not help, the rates are not the cause
 
 Figures = Callable[[State], dict[str, float]]  # what a tick computes beside the losses: key → value
@@ -58,10 +61,11 @@ def train(
 ) -> Status:
     """Train until `info.steps`; at every tick read metrics, draw samples, save.
 
-    `budget`: seconds to take, when not 0: the first steps show how many fit, and that becomes `info.steps`. `figures`
-    adds to the record of a tick. Returns `finished`, or `interrupted` (everything saved) when `interrupted()` became
-    true. When a loss or a weight is NaN or infinite: goes back to the last checkpoint if `info.on_nan` is `rollback`,
-    else raises GantoolError; the last good checkpoint stays.
+    `budget`: seconds to take, when not 0: the first steps show how many fit, and that becomes `info.steps`, which a
+    tick changes when the machine has become faster or slower. `figures` adds to the record of a tick. Returns
+    `finished`, or `interrupted` (everything saved) when `interrupted()` became true. When a loss or a weight is NaN or
+    infinite: goes back to the last checkpoint if `info.on_nan` is `rollback`, else raises GantoolError; the last good
+    checkpoint stays.
     """
     info.status = "running"
     _write(state, run, info)
@@ -97,23 +101,32 @@ def _loop(
         listener.noted(said)
     watch, interrupted = _watch(state, run, info), state.group.agreeing(interrupted)
     pace = _Pace(max(0.1, budget - (time.perf_counter() - began)), state) if budget else None
-    if pace:  # until it is known, for those who show how far it is
+    planned = pace is None
+    if not planned:  # until it is known, for those who show how far it is
         info.steps, state.held = max(info.steps, state.step + info.tick), state.progress
     known = state.group.agreeing(pace.known) if pace else lambda: False
     began, first, stopping = time.perf_counter(), state.sampler.seen, False
-    while (pace or state.step < info.steps) and not stopping:
+    while (not planned or state.step < info.steps) and not stopping:
         iterate(state)
-        if pace and known():
-            info.steps, pace = state.group.lead(pace.steps), None
+        if pace and not planned and known():
+            planned, info.steps = True, state.group.lead(pace.steps)
             state.steps, state.held = info.steps, None
-            listener.noted(f"{info.steps:,} steps take about {budget / 60:g} minutes here")
+            info.tick = min(info.tick, max(1, info.steps // TICKS))
+            _write(state, run, info)
+            listener.noted(f"{info.steps:,} steps take about {budget / 60:g} minutes here{_few(info)}")
         listener.stepped(state.step)
         stopping = interrupted()
-        if state.step % info.tick and (pace or state.step < info.steps) and not stopping:
+        if state.step % info.tick and (not planned or state.step < info.steps) and not stopping:
             continue
         # a tick
-        if pace:  # a first guess: every checkpoint has a run.json that says how long the run is
-            info.steps = state.group.lead(pace.steps)
+        if pace and (not planned or state.step < info.steps):
+            steps = state.group.lead(pace.steps)
+            change = abs(steps - info.steps) > CHANGED * (info.steps - state.step)
+            if planned and change:
+                listener.noted(f"step {state.step}: the speed has changed; {steps:,} steps in place of {info.steps:,}")
+            if not planned or change:  # every checkpoint has a run.json that says how long the run is
+                info.steps = steps
+                state.steps = info.steps if planned else state.steps
         try:
             means = _means(state)  # CPU-GPU sync point: the time below is that of all steps
         except Diverged as cause:
@@ -138,8 +151,18 @@ def _loop(
     return "finished" if state.step >= info.steps else "interrupted"
 
 
+def _few(info: RunInfo) -> str:
+    usual = int(info.recipe["steps"])
+    if info.steps >= FEW * usual:
+        return ""
+    return (
+        f": {info.steps / usual:.0%} of this recipe's {usual:,}, so samples will be rough. Smaller pictures "
+        "(--size 32), a smaller --preset or --width, or mlp and cgan take less time a step"
+    )
+
+
 class _Pace:
-    """How many steps fit into a time, by the speed of the first of them."""
+    """How many steps fit into a time, by the speed of those since the plan before."""
 
     def __init__(self, budget: float, state: State) -> None:
         self.budget, self.state, self.begin = budget, state, time.perf_counter()
@@ -159,6 +182,7 @@ class _Pace:
         now = time.perf_counter()
         since, step = self.warm if self.state.step > self.warm[1] else (self.begin, 0)
         a_step = (now - since) / max(1, self.state.step - step)
+        self.warm = now, self.state.step
         return self.state.step + max(0, int((self.begin + self.budget - now) / a_step))
 
 

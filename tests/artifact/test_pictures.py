@@ -91,3 +91,12 @@ def test_a_png_says_where_it_comes_from_only_when_told(tmp_path: Path) -> None:
         assert bare.info == {}
         assert set(told.info) == {"xmp", "XML:com.adobe.xmp", "Software", "Description", "gantool"}
         np.testing.assert_array_equal(np.asarray(bare), np.asarray(told))
+
+
+def test_a_long_row_of_a_class_is_broken() -> None:
+    images = np.arange(64, dtype=np.uint8).reshape(64, 1, 1, 1)  # two classes in turn
+    tiles, columns = pictures.in_rows(images, 2)
+    assert columns == 16
+    first, second = tiles[:32].ravel(), tiles[32:].ravel()
+    assert list(first) == list(range(0, 64, 2))
+    assert list(second) == list(range(1, 64, 2))

@@ -30,7 +30,7 @@ def test_pack_then_train(cli: Run, folder: Path) -> None:
     assert code == 0
     assert "12 images of 3×8×8, 2 classes → out: " in out
     assert "Note: labels are the 2 sub-folders: cat, dog" in out
-    assert out.splitlines()[-1] == "Next: gantool train dcgan --data out"
+    assert out.splitlines()[-1] == "Next: gantool train cgan --data out"
     code, _, err = cli(
         "train", "mlp", "--data", "out", "--steps", 2, "--batch-size", 4, "--widths", "8", "--latent-dim", 4,
         "--device", "cpu",
@@ -58,7 +58,7 @@ def test_pack_tells_of_what_it_left_out(cli: Run, folder: Path) -> None:
     (folder / "cat" / "bad.png").write_bytes(b"hello")
     code, out, _ = cli("data", "pack", folder.name, "-o", "out", "--size", 8, "--skip-broken")
     assert code == 0
-    assert "1 broken files were left out; out/broken.jsonl lists them:\n  cat/bad.png: can't be decoded" in out
+    assert "1 broken file was left out; out/broken.jsonl lists them:\n  cat/bad.png: can't be decoded" in out
 
 
 def test_pack_errors(cli: Run, folder: Path) -> None:

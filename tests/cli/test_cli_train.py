@@ -222,13 +222,14 @@ def test_runs_are_numbered_and_can_be_labelled(two_steps: Path) -> None:
 
 
 def test_minutes_in_place_of_steps() -> None:
-    """The first steps show how many fit; the run is then one of so many steps, also when it is resumed."""
+    """The first steps show how many fit, later ones correct it; the run is one of so many steps, also when resumed."""
     result = sound("mlp", *TINY, "--minutes", 0.01, "--tick", 10**6)
     info = run_json()
     assert info["status"] == "finished"
     assert info["step"] == info["steps"] >= 1
-    assert f"{info['steps']:,} steps take about 0.01 minutes here" in result.output
+    assert " steps take about 0.01 minutes here" in result.output
     assert f"step {info['steps']}/{info['steps']}" in result.output
+    assert info["tick"] < 10**6
     sound("mlp", *TINY, "--steps", info["steps"], "--name", "told")
     first, told = (
         checkpoint.load(RunDir(Path("runs", name)).checkpoint(info["steps"]))

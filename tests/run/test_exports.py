@@ -36,6 +36,14 @@ def test_artifact_is_found(tmp_path: Path, given: str | None) -> None:
     assert find_artifact(named, tmp_path) == tmp_path / "0001-mlp-a" / "export" / "generator.seeded.onnx"
 
 
+def test_an_older_run_that_was_exported_last_is_the_newest(tmp_path: Path) -> None:
+    for number, time in ((1, 2000), (2, 1000)):
+        run = tmp_path / f"000{number}-mlp"
+        export(run, "generator.onnx")
+        os.utime(run / "export" / "generator.onnx", (time, time))
+    assert find_artifact(None, tmp_path).parts[-3] == "0001-mlp"
+
+
 def test_plain_file_where_there_is_no_seeded_one(tmp_path: Path) -> None:
     export(tmp_path / "0001-mlp", *ONNX_FILES)
     export(tmp_path / "0002-cycle", "generator.onnx")

@@ -138,6 +138,13 @@ def test_the_newest_run_is_the_newest_that_has_a_checkpoint(tmp_path: Path) -> N
     assert rundir.newest(tmp_path).path == trained.path
 
 
+def test_an_older_run_that_was_trained_on_is_the_newest(tmp_path: Path) -> None:
+    first, second = _run(tmp_path, "first"), _run(tmp_path, "second")
+    for run, seconds in ((first, 2000), (second, 1000)):
+        os.utime(run.checkpoints()[-1], (seconds, seconds))
+    assert rundir.newest(tmp_path).path == first.path
+
+
 def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match="0001-a has no checkpoint"):
         _run(tmp_path, "a", checkpoint=False).latest_checkpoint()

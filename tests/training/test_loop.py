@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -342,3 +343,29 @@ def test_a_rollback_that_was_killed_half_way_happens_again_and_is_logged_once(
     assert (resumed.info.rollbacks, _rates(resumed)) == (0, {2e-4})
     _train(resumed)
     assert [event["rollbacks"] for event in metrics_log.read_events(resumed.run)] == [1]
+
+
+@pytest.mark.parametrize("slower", [4.0, 0.25])
+def test_a_time_budget_holds_when_the_machine_becomes_faster_or_slower(
+    slower: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    class Clock(Silent):
+        def stepped(self, step: int) -> None:
+            now[0] += 1.0 if step <= 30 else slower
+
+    listener = Clock()
+    opened = start("mlp", tmp_path, steps=10**6, tick=10**6, widths=(4,), latent_dim=2)
+    assert loop.train(opened.state, opened.run, opened.info, listener, budget=100.0) == "finished"
+    assert now[0] == pytest.approx(100, rel=0.15)
+    assert any("the speed has changed" in note for note in listener.notes)
+    assert opened.info.steps == opened.state.step == pytest.approx(30 + 70 / slower, rel=0.2)
+
+
+def test_a_budget_for_a_small_part_of_the_recipe_says_so(tmp_path: Path) -> None:
+    listener = Silent()
+    opened = start("mlp", tmp_path, steps=10**9, widths=(4,), latent_dim=2)
+    loop.train(opened.state, opened.run, opened.info, listener, budget=0.3)
+    assert any("0% of this recipe's 1,000,000,000, so samples will be rough" in note for note in listener.notes)
