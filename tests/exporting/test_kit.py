@@ -385,12 +385,23 @@ def changed(described: Manifest, **fields: object) -> Manifest:
     [
         ({"output": OutputInfo("audio", (1, 100), "float32", "C…")}, r"samples of shape \(1, 100\)"),
         ({"output": OutputInfo("image", (8, 8, 4), "uint8", "HWC")}, "have 4"),
-        ({"inputs": (InputInfo("photo", (3, 8, 8), "float32", "data"),)}, "takes photo"),
+        ({"inputs": (InputInfo("sound", (100,), "float32", "data"),)}, r"takes sound \(100,\)"),
+        ({"inputs": (InputInfo("photo", (8, 8, 4), "uint8", "data"),)}, r"takes photo \(8, 8, 4\)"),
+        ({"inputs": tuple(InputInfo(n, (8, 8, 3), "uint8", "data") for n in "ab")}, r"takes a \(8, 8, 3\), b"),
         ({"inputs": tuple(InputInfo(n, (), "int64", "label", 2) for n in "ab")}, "takes a, b"),
         ({"kind": "onnx"}, "of kind onnx"),
         ({"batch": 4}, "takes 4 at a time"),
     ],
-    ids=["audio", "four channels", "data", "two labels", "not seeded", "fixed batch"],
+    ids=[
+        "audio",
+        "four channels",
+        "sound",
+        "a picture of four",
+        "two pictures",
+        "two labels",
+        "not seeded",
+        "fixed batch",
+    ],
 )
 def test_refusals(tiny: Artifact, fields: dict[str, object], message: str, tmp_path: Path) -> None:
     made = Artifact(tiny.path, changed(tiny.manifest, **fields), ())
