@@ -3,9 +3,7 @@ network (nothing)."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -17,11 +15,11 @@ import pytest
 from PIL import Image
 from support import hosts
 from support.exports import TwoLatents, dimmed, source
+from support.pages import JUDGED, Model, Open, assert_alike, opening, saved, settle, shown
 
 from gantool import exporting
 from gantool.artifact import inspection, latents
 from gantool.artifact.latents import pixels
-from gantool.artifact.manifest import Manifest
 from gantool.artifact.provenance import xmp
 from gantool.exporting.app import playground
 from gantool.plugin.architecture import Input
@@ -33,30 +31,6 @@ pytestmark = pytest.mark.skipif(
     reason="the browser runtime is not there: make assets",
 )
 HOSTILE = "</script><img src=x onerror=hacked=1>"
-Open = Callable[..., Any]
-PIXELS = """canvas => {
-  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-  return [canvas.width, canvas.height, btoa(String.fromCharCode(...data))];
-}"""
-JUDGED = "#verdict:is([data-state=exact], [data-state=near], [data-state=bad])"
-
-
-@dataclasses.dataclass
-class Model:
-    path: Path
-    manifest: Manifest
-    run: RunDir | None = None
-
-    def page(self, folder: Path, **changes: Any) -> Path:
-        """playground.html with some of the manifest's fields changed."""
-        provenance = changes.pop("provenance", True)
-        described = dataclasses.replace(self.manifest, **changes)
-        page = folder / "playground.html"
-        page.write_text(playground.build(self.path, described, self.run, provenance), encoding="utf-8")
-        return page
-
-    def images(self, *arguments: Any, **named: Any) -> np.ndarray:
-        return Generator(self.path).sample(*arguments, **named)
 
 
 @pytest.fixture(scope="module")
@@ -67,34 +41,8 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Open]:
-    """open(path, hash="", script="", **context) → a page; no request may leave the machine, no error be unexpected."""
-    contexts, outside, errors = [], [], []
-
-    def route(request: Any) -> None:
-        if request.request.url.startswith(("file:", "blob:", "data:")):
-            request.continue_()
-        else:
-            outside.append(request.request.url)
-            request.abort()
-
-    def open_page(path: Path, fragment: str = "", script: str = "", wait: str = JUDGED, **options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        contexts.append(context)
-        context.route("**/*", route)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-        if script:
-            page.add_init_script(script)
-        page.goto(path.as_uri() + fragment)
-        page.wait_for_selector(wait, timeout=60_000)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert outside == []
-    assert errors == []
+    with opening(browser) as open_page:
+        yield open_page
 
 
 @pytest.fixture(scope="module")
@@ -122,32 +70,9 @@ def colour(tiny_export: Callable[..., Path]) -> Model:
     return Model(path, inspection.inspect(path).manifest)
 
 
-def shown(canvas: Any, channels: int = 1) -> np.ndarray:
-    """The pixels of a canvas: uint8 (H, W, channels)."""
-    width, height, data = canvas.evaluate(PIXELS)
-    rgba = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
-    assert (rgba[..., 3] == 255).all()
-    if channels == 1:
-        assert (rgba[..., :1] == rgba[..., 1:3]).all()
-    return rgba[..., :channels]
-
-
-def settle(page: Any) -> None:
-    """Every image that was asked for is there."""
-    page.wait_for_selector("body:not(:has([aria-busy]))", state="attached")
-
-
 def grid(page: Any, channels: int = 1) -> np.ndarray:
     settle(page)
     return np.stack([shown(canvas, channels) for canvas in page.query_selector_all("#grid canvas")])
-
-
-def assert_alike(made: np.ndarray, wanted: np.ndarray) -> None:
-    """As another build of ONNX Runtime may round: at most 1 level, on at most 0.02 % of the values."""
-    assert made.shape == wanted.shape
-    difference = np.abs(made.astype(int) - wanted)
-    assert difference.max() <= 1
-    assert (difference > 0).sum() <= max(1, 0.0002 * difference.size)
 
 
 def test_a_page_from_disk_makes_the_images_of_the_file(mlp: Model, opened: Open, tmp_path: Path) -> None:
@@ -410,14 +335,6 @@ def test_what_is_typed_wrong_is_said(mlp: Model, opened: Open, tmp_path: Path) -
     page.press("#seed", "Enter")
     assert not page.is_visible("#wrong")
     assert_alike(grid(page), mlp.images(16, seed=-(2**63)))
-
-
-def saved(page: Any, button: str) -> Image.Image:
-    with page.expect_download() as download:
-        page.click(button)
-    image = Image.open(io.BytesIO(Path(download.value.path()).read_bytes()))
-    image.load()
-    return image
 
 
 @pytest.mark.slow
