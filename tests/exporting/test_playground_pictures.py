@@ -71,6 +71,7 @@ def check(page: Any, model: Model, **options: Any) -> np.ndarray:
 
 def stroke(page: Any, *points: tuple[float, float]) -> None:
     """Draw with the mouse through points in parts of the source's sides."""
+    page.evaluate("scrollTo(0, 0)")
     box = page.locator("#source").bounding_box()
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
     page.mouse.move(*places[0])
@@ -134,6 +135,7 @@ def test_strokes_are_taken_back_and_rubbed_out(unet: Model, opened: Open, tmp_pa
     one = source(page)
     assert ((one != house).any(), (one != two).any()) == (True, True)
     page.click("#eraser")
+    page.fill("#brush", "8")
     stroke(page, (0.5, 0.3), (0.5, 1))
     np.testing.assert_array_equal(source(page), house)  # what is below, not white
     page.keyboard.press("Control+z")
