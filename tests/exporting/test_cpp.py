@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
+from support import translators
 from support.exports import dimmed, source, source_of
 from torch import nn
 from torch.utils import cpp_extension
@@ -234,6 +235,62 @@ def test_the_model_lies_here_or_one_folder_up(program: Path, folder: Path, condi
     assert_near(here, Generator(conditional.with_name("generator.onnx")).sample(16).ravel())
 
 
+@pytest.fixture(scope="module", params=["unet", "residual", "fixed", "enlarging"])
+def translator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """generator.onnx and the seeded TorchScript of a generator that takes a picture."""
+    folder = tmp_path_factory.mktemp(request.param)
+    exporting.write(getattr(translators, request.param)(), ["onnx", "torchscript-seeded"], folder)
+    return folder
+
+
+def test_what_becomes_of_pictures_is_that_of_python(program: Path, translator: Path, tmp_path: Path) -> None:
+    python, rng = Generator(translator / "generator.onnx"), np.random.default_rng(0)
+    item = python.manifest.picture
+    assert item is not None
+    source, out = tmp_path / f"in.{'ppm' if item.channels == 3 else 'pgm'}", tmp_path / "out.bin"
+    given = ["--value", "strength=0.5"] if python.manifest.values else []
+    for height, width in [(32, 32), (33, 47), (1, 5), (64, 40)] if item.multiple else [(32, 32)]:
+        picture = rng.integers(0, 256, (height, width, item.channels), dtype=np.uint8)
+        Image.fromarray(picture.squeeze(2) if item.channels == 1 else picture).save(source)
+        arguments = ["--input", source, "--seed", -7, "--first", 2**40, "--count", 2, *given, "-o", out]
+        done = run(program, translator / FILE, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        wanted = python.translate([picture] * 2, -7, 2**40, values={"strength": 0.5} if given else None)
+        assert_near(np.fromfile(out, np.uint8).reshape(np.shape(wanted)), np.asarray(wanted))
+    done = run(program, translator / FILE, "--self-test")
+    assert (done.returncode, done.stdout) == (0, "48 pixels of 12 images differ by at most 0 levels: as exported\n")
+
+
+def test_pictures_that_do_not_fit(program: Path, conditional: Path, tmp_path: Path) -> None:
+    exporting.write(translators.fixed(), ["torchscript-seeded"], tmp_path)
+    Image.new("L", (32, 33)).save(tmp_path / "tall.pgm")
+    Image.new("RGB", (32, 32)).save(tmp_path / "colour.ppm")
+    Image.new("RGB", (32, 32)).save(tmp_path / "picture.png")
+    cut = (tmp_path / "colour.ppm").read_bytes()[:-1]
+    (tmp_path / "cut.ppm").write_bytes(cut)
+    for file, said in (
+        ("tall.pgm", "the picture has 32×33 pixels: this generator takes 32×32"),
+        ("colour.ppm", "a picture is uint8 (height, width, 1)"),
+        ("picture.png", "picture.png is no PPM or PGM file of 8 bits"),
+        ("cut.ppm", "cut.ppm is no PPM or PGM file of 8 bits"),
+        ("none.ppm", "none.ppm is no PPM or PGM file of 8 bits"),
+    ):
+        done = run(program, "--input", file, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, f"generate: {said}\n")
+    assert "this generator takes a picture" in run(program, cwd=tmp_path).stderr
+    done = run(program, conditional, "--input", tmp_path / "tall.pgm")
+    assert (done.returncode, "this generator takes no picture" in done.stderr) == (1, True)
+
+
+def test_comments_in_a_pgm_are_passed_over(program: Path, tmp_path: Path) -> None:
+    exporting.write(translators.fixed(), ["onnx", "torchscript-seeded"], tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 1), dtype=np.uint8)
+    (tmp_path / "in.pgm").write_bytes(b"P5\n# by hand\n32 32\n255\n" + picture.tobytes())
+    assert run(program, "--input", "in.pgm", "-o", "out.bin", cwd=tmp_path).returncode == 0
+    wanted = Generator(tmp_path / "generator.onnx").translate(picture)
+    assert_near(np.fromfile(tmp_path / "out.bin", np.uint8).reshape(np.shape(wanted)), np.asarray(wanted))
+
+
 def texts(picture: Path) -> dict[str, str]:
     with Image.open(picture) as opened:
         opened.load()
@@ -296,15 +353,21 @@ def test_what_is_filled_in_stays_text(conditional: Path, tmp_path: Path, said: b
 def test_code_to_copy_compiles(sources: Path, tmp_path: Path) -> None:
     """That of the README and that of the playground, pasted into a file each."""
     node = shutil.which("node") or pytest.skip("there is no node on the path")
-    (block,) = re.findall(r"```cpp\n(.*?)```", (SOURCES / f"README.seeds{readme.PART}").read_text(), re.DOTALL)
+    parts = [(SOURCES / f"README.{use}{readme.PART}").read_text() for use in ("seeds", "pictures")]
+    block, other = (re.findall(r"```cpp\n(.*?)```", part, re.DOTALL)[0] for part in parts)
     program = (SOURCES.parent / "playground" / "code.js").read_text()
     program += 'console.log(codeFor("C++", -(2n ** 63n), 3, 2));'
-    done = subprocess.run([node, "-e", f"const LABEL = {{ classes: 3 }};{program}"], capture_output=True, text=True)
+    program += 'console.log("}\\nnamespace d { std::uint8_t* bytes; int64_t height, width;");'
+    program += 'console.log(translateCode("C++", 2n ** 62n, 1, [["strength", 0.5]]));'
+    given = "const LABEL = { classes: 3 }, SOURCE = { shape: [8, 8, 3], multiple: 0 }, SEEDED = true;"
+    done = subprocess.run([node, "-e", given + program], capture_output=True, text=True)
     paths = [option for path in cpp_extension.include_paths() for option in ("-isystem", path)]
     (tmp_path / "all.cpp").write_text(
-        f"namespace a {{\n{block}}}\nnamespace b {{\n{done.stdout}}}\n".replace('#include "generator.hpp"\n', "")
+        f"namespace a {{\n{block}}}\nnamespace b {{\n{done.stdout}}}\nnamespace c {{\n{other}}}\n".replace(
+            '#include "generator.hpp"\n', ""
+        )
     )
-    for code in (block, done.stdout):
+    for code in (block, other, done.stdout):
         assert '#include "generator.hpp"\n' in code
     command = ["c++", "-std=c++17", "-fsyntax-only", "-I", sources, *paths, "-include", "generator.hpp", "all.cpp"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -137,7 +137,7 @@ def test_strokes_are_taken_back_and_rubbed_out(unet: Model, opened: Open, tmp_pa
     page.click("#eraser")
     page.fill("#brush", "8")
     stroke(page, (0.5, 0.3), (0.5, 1))
-    np.testing.assert_array_equal(source(page), house)  # what is below, not white
+    assert np.abs(source(page).astype(int) - house).max() <= 2  # what is below, not white; edges are rounded
     page.keyboard.press("Control+z")
     np.testing.assert_array_equal(source(page), one)
     page.click("#again")
