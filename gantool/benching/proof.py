@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gantool.artifact import latents, onnxfile
+from gantool.artifact.cards import card
 from gantool.artifact.manifest import InputInfo, Manifest, file_name
 from gantool.benching.matrix import Cell, reference_of
 from gantool.errors import GantoolError
@@ -80,10 +81,12 @@ def maker(generator: Generator, seed: int, first: int, count: int) -> Callable[[
     """A call that makes images `first … first+count-1` of `seed`; inputs that are data are made here, untimed.
 
     Where a seed decides all, it is `Generator.sample`, as in an app: uint8 (count, H, W, C), latents drawn within the
-    call. A generator that takes data (an image to translate) gets uniform noise in [-1, 1] made from (seed, index), and
-    the call returns the graph's output.
+    call. Where a picture goes in, it is `Generator.translate` of `sources`. A generator that takes other data
+    gets uniform noise in [-1, 1] made from (seed, index), and the call returns the graph's output.
     """
-    inputs = generator.manifest.inputs
+    inputs, picture = generator.manifest.inputs, generator.manifest.picture
+    if picture is not None:
+        return partial(generator.translate, sources(picture, seed, first, count), seed, first)
     if generator.seeded or (generator.manifest.latents and all(i.distribution != "data" for i in inputs)):
         return partial(generator.sample, count, seed, first)
     index = np.arange(first, first + count, dtype=np.int64)
@@ -91,6 +94,19 @@ def maker(generator: Generator, seed: int, first: int, count: int) -> Callable[[
     feeds: dict[str, np.ndarray] = dict(latents.draw(normal, seed, index))
     feeds |= {i.name: _data(i, seed, index) for i in inputs if i.distribution != "normal"}
     return partial(generator.run, feeds)
+
+
+def sources(item: InputInfo, seed: int, first: int, count: int) -> np.ndarray:
+    """Pictures of the sides that a generator was trained on, uint8 (count, H, W, C): test cards, moved.
+
+    A card's number counts modulo 256; moved by what is left, those of two seeds or images differ.
+    """
+    numbers = [(seed * 2_654_435_761 + first + i) % 2**32 for i in range(count)]
+    made = [
+        np.roll(card(number % 256, *item.sides, item.channels), (number >> 8, number >> 20), (0, 1))
+        for number in numbers
+    ]
+    return np.stack(made)
 
 
 def _data(item: InputInfo, seed: int, index: np.ndarray) -> np.ndarray:

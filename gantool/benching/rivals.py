@@ -23,7 +23,7 @@ import numpy as np
 
 from gantool.artifact import latents
 from gantool.artifact.manifest import Manifest, file_name
-from gantool.benching.proof import FRESH_SEED, difference, limits
+from gantool.benching.proof import FRESH_SEED, difference, limits, maker, sources
 from gantool.benching.timing import rate
 from gantool.errors import GantoolError, excerpt
 from gantool.run import rundir
@@ -233,7 +233,7 @@ def contender(way: str, path: Path, file: Path | None, device: str) -> Make:
     if way != OURS:
         return _through_torch(way, path, file, device)
     generator = Generator(path, device)
-    return lambda seed, first, count: generator.sample(count, seed, first)
+    return lambda seed, first, count: maker(generator, seed, first, count)()
 
 
 def _through_torch(way: str, path: Path, file: Path | None, device: str) -> Make:
@@ -242,7 +242,8 @@ def _through_torch(way: str, path: Path, file: Path | None, device: str) -> Make
     import torch
 
     manifest = Generator(path).manifest
-    if any(item.distribution == "data" for item in manifest.inputs):
+    picture = manifest.picture
+    if manifest.input("data") is not None and picture is None:
         raise GantoolError(f"{path} takes data: no seed decides its images.", "Leave out --compare.")
     image = manifest.output.layout in ("CHW", "HWC")
     torch.set_num_threads(usable_cores())  # not what OMP_NUM_THREADS says of this process
@@ -260,6 +261,9 @@ def _through_torch(way: str, path: Path, file: Path | None, device: str) -> Make
             drawn = {name: torch.randn(count, *shape, device=device) for name, shape in shapes.items()}
         drawn |= {i.name: torch.from_numpy(index % i.classes) for i in inputs if i.distribution == "label"}
         drawn |= {i.name: torch.full((count,), i.default) for i in inputs if i.distribution == "value"}
+        if picture is not None:
+            pictures = sources(picture, seed, first, count)
+            drawn[picture.name] = torch.from_numpy(latents.floats(pictures))
         output = module(*(drawn[item.name].to(device) for item in inputs))
         if image:
             output = ((output.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -271,7 +271,7 @@ def _about(
 def as_seeded(plain: Manifest, kind: str, spec: SampleSpec) -> Manifest:
     """The manifest of a seeded file: seed and index in place of the latents, images and pictures as uint8 (H, W, C)."""
     drawn = (InputInfo(SEED, (), "int64", "seed"), InputInfo(INDEX, (), "int64", "index")) if plain.latents else ()
-    others = tuple(_as_bytes(i) if i.is_picture else i for i in plain.inputs if i.distribution != "normal")
+    others = tuple(as_bytes(i) if i.is_picture else i for i in plain.inputs if i.distribution != "normal")
     name = plain.output.name
     return replace(
         plain,
@@ -283,7 +283,8 @@ def as_seeded(plain: Manifest, kind: str, spec: SampleSpec) -> Manifest:
     )
 
 
-def _as_bytes(picture: InputInfo) -> InputInfo:
+def as_bytes(picture: InputInfo) -> InputInfo:
+    """A picture as a seeded file takes it: uint8 (H, W, C)."""
     return replace(picture, shape=(*picture.sides, picture.channels), dtype="uint8")
 
 

@@ -19,11 +19,13 @@ import onnx
 from onnx import helper, numpy_helper
 
 from gantool.artifact import inspection, latents
+from gantool.artifact.cards import cards
 from gantool.artifact.manifest import Manifest
 from gantool.errors import GantoolError, excerpt
 from gantool.exporting import verify
 from gantool.exporting.app.readme import markdown
-from gantool.exporting.onnx_files.seeds import INDEX, SEED, seeded_model
+from gantool.exporting.onnx_files.seeds import INDEX, SEED, declare_output, seeded_model
+from gantool.exporting.source import as_bytes
 from gantool.exporting.verify import Check
 from gantool.runtime import Generator
 from gantool.runtime.session import open_session
@@ -41,11 +43,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of the model, as the config declares it: shape without batch."""
+    """An input or output of the model, as the config declares it: shape without batch; None: a side of any length."""
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
+
+    @property
+    def dims(self) -> str:
+        """As a config has them: -1 for any length."""
+        return ", ".join(str(-1 if side is None else side) for side in self.shape)
 
 
 def write_model(repository: Path, name: str, plain: Path, preferred: Sequence[int] = ()) -> Path:
@@ -145,7 +152,7 @@ def _servable(plain: Path) -> Manifest:
             f"The batch of {plain} is fixed at {manifest.batch}: Triton could not join requests.",
             "Export it with a free batch.",
         )
-    if not manifest.latents or any(i.distribution == "data" for i in manifest.inputs):
+    if manifest.picture is None and (not manifest.latents or manifest.input("data")):
         takes = ", ".join(f"{i.name} ({i.distribution})" for i in manifest.inputs)
         raise GantoolError(f"The generator of {plain} takes {takes}: no seed decides its images.")
     return manifest
@@ -153,19 +160,30 @@ def _servable(plain: Path) -> Manifest:
 
 def _model(plain: Path, manifest: Manifest) -> tuple[onnx.ModelProto, list[Tensor], Tensor]:
     """The seeded graph with a seed for each row, its inputs and its output."""
-    made, shape = manifest.output, manifest.output.shape
+    made, shape = manifest.output, manifest.output_axes
     image = made.layout == "CHW"
     output = Tensor(made.name, "uint8", (*shape[1:], shape[0])) if image else Tensor(made.name, made.dtype, shape)
-    model = seeded_model(onnx.load(str(plain)), [(i.name, i.shape) for i in manifest.latents], image, per_row=True)
-    for axis, side in enumerate(output.shape, start=1):
-        model.graph.output[0].type.tensor_type.shape.dim[axis].dim_value = side
+    picture = manifest.picture
+    model = seeded_model(
+        onnx.load(str(plain)),
+        [(i.name, i.shape) for i in manifest.latents],
+        image,
+        per_row=True,
+        pictures=[picture.name] if picture else (),
+    )
+    declare_output(model, output.shape)
     _widen_rows(model)
     fields = ("gantool", "architecture", "training", "data", "licence", "rng", "precision", "weights_sha256")
     origin = {name: value for name, value in asdict(manifest).items() if name in fields}
     helper.set_model_props(model, {PROVENANCE: json.dumps(origin, allow_nan=False)})
     onnx.checker.check_model(model, full_check=True)
     values = {item.name for item in manifest.values}
-    inputs = [Tensor(v.name, "float32" if v.name in values else "int64", (1,)) for v in model.graph.input]
+    inputs = [
+        Tensor(picture.name, "uint8", as_bytes(picture).axes)
+        if picture and v.name == picture.name
+        else Tensor(v.name, "float32" if v.name in values else "int64", (1,))
+        for v in model.graph.input
+    ]
     return model, inputs, output
 
 
@@ -189,14 +207,20 @@ def _check_rows(name: str, data: bytes, plain: Path, manifest: Manifest) -> Chec
     index = np.array([0, 3, 2**47 - 1, 5, 1, 0, 70_000, 6], np.int64)
     others = {i.name: np.arange(8) % i.classes for i in manifest.inputs if i.distribution == "label"}
     others |= {i.name: np.linspace(i.low, i.high, 8, dtype=np.float32) for i in manifest.values}
-    rows = {name: array[:, None] for name, array in {SEED: seeds, INDEX: index, **others}.items()}
+    drawn = {SEED: seeds, INDEX: index} if manifest.latents else {}
+    rows: dict[str, np.ndarray] = {name: array[:, None] for name, array in {**drawn, **others}.items()}
+    floats: dict[str, np.ndarray] = dict(others)
+    picture = manifest.picture
+    if picture:
+        rows[picture.name] = pictures = cards(0, 8, *picture.sides, picture.channels)
+        floats[picture.name] = latents.floats(pictures)
     made = open_session(data, plain).run(None, rows)[0]
     generator = Generator(plain)
     shapes = {i.name: i.shape for i in manifest.latents}
     alone = []
     for i in range(8):
-        drawn = latents.draw(shapes, int(seeds[i]), index[i : i + 1])
-        alone.append(generator.run(drawn | {name: array[i : i + 1] for name, array in others.items()}))
+        own = latents.draw(shapes, int(seeds[i]), index[i : i + 1])
+        alone.append(generator.run(own | {name: array[i : i + 1] for name, array in floats.items()}))
     wanted = np.concatenate(alone)
     if manifest.output.layout == "CHW":
         levels = np.abs(made.astype(int) - latents.pixels(wanted).astype(int)).max()
@@ -209,10 +233,7 @@ def _config(name: str, inputs: Sequence[Tensor], output: Tensor, preferred: Sequ
     """The text format of Triton's ModelConfig."""
 
     def tensors(field: str, items: Sequence[Tensor]) -> str:
-        lines = [
-            f"  {{ name: {json.dumps(t.name)} data_type: {_TYPES[t.dtype]} dims: [ {', '.join(map(str, t.shape))} ] }}"
-            for t in items
-        ]
+        lines = [f"  {{ name: {json.dumps(t.name)} data_type: {_TYPES[t.dtype]} dims: [ {t.dims} ] }}" for t in items]
         return f"{field} [\n" + ",\n".join(lines) + "\n]\n"
 
     batches = f"  preferred_batch_size: [ {', '.join(map(str, preferred))} ]\n" if preferred else ""
@@ -239,8 +260,18 @@ def _readme(repository: Path, name: str, inputs: Sequence[Tensor], output: Tenso
     feeds = {SEED: "seed", INDEX: "index", **{label: f"index % {count}" for label, count in classes.items()}}
     feeds |= {i.name: f"np.full((16, 1), {i.default:g}, np.float32)" for i in manifest.values}
     values = "".join(f" `{markdown(i.name)}` is float32 (rows, 1), {i.low:g} to {i.high:g}." for i in manifest.values)
+    picture = manifest.picture
+    number = f"image `index` of `seed`, both int64 (rows, 1){', as are labels' if classes else ''}"
+    what = f"makes {number}. Each row has\nits own"
+    if picture:
+        sides = as_bytes(picture)
+        feeds[picture.name] = f"np.zeros((16, {', '.join(map(str, sides.shape))}), np.uint8)"
+        multiple = f" of any sides that {picture.multiple} divides" if picture.multiple else ""
+        noise = f", with the noise of\n{number}" if manifest.latents else ""
+        taken = f"`{markdown(picture.name)}`, uint8 (rows, {Tensor('', '', sides.axes).dims}){multiple}"
+        what = f"makes a picture of {taken}{noise}"
     fed = ", ".join(f"{json.dumps(t.name)}: {feeds[t.name]}" for t in inputs)
-    shape = ", ".join(map(str, output.shape))
+    shape = output.dims
     origin = {
         "architecture": manifest.architecture.get("name", "unknown"),
         "run": manifest.training.get("run", "unknown"),
@@ -259,8 +290,7 @@ docker run --rm --gpus all -p8000:8000 -p8001:8001 -v {mount} \\
   nvcr.io/nvidia/tritonserver:25.01-py3 tritonserver --model-repository=/models
 ```
 
-`{name}` makes image `index` of `seed`, both int64 (rows, 1){", as are labels" if classes else ""}. Each row has
-its own; Triton joins requests up to {MAX_BATCH_SIZE} rows, and no image depends on those beside it.{values}
+`{name}` {what}; Triton joins requests up to {MAX_BATCH_SIZE} rows, and no image depends on those beside it.{values}
 A client (`pip install "tritonclient[http]"`):
 
 ```python
@@ -271,7 +301,8 @@ client = http.InferenceServerClient("localhost:8000")
 seed, index = np.full((16, 1), 7), np.arange(16).reshape(16, 1)  # images 0 to 15 of seed 7
 inputs = []
 for name, values in {{{fed}}}.items():
-    item = http.InferInput(name, list(values.shape), "FP32" if values.dtype == np.float32 else "INT64")
+    kind = {{"float32": "FP32", "uint8": "UINT8"}}.get(values.dtype.name, "INT64")
+    item = http.InferInput(name, list(values.shape), kind)
     item.set_data_from_numpy(values)
     inputs.append(item)
 images = client.infer({json.dumps(name)}, inputs).as_numpy({json.dumps(output.name)})  # {output.dtype} (16, {shape})

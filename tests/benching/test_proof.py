@@ -12,13 +12,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
+from support import translators
 
-from gantool import __version__
+from gantool import __version__, exporting
 from gantool.artifact import manifest, onnxfile
 from gantool.artifact.manifest import InputInfo, Manifest, OutputInfo
 from gantool.benching.matrix import Cell, Request
 from gantool.benching.measure import measure
-from gantool.benching.proof import Limits, difference, limits, maker, prove
+from gantool.benching.proof import Limits, difference, limits, maker, prove, sources
 from gantool.errors import GantoolError
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
@@ -34,7 +35,9 @@ def exported(exported_run: RunDir) -> Path:
     return exported_run.export
 
 
-def graph(path: Path, *ops: str, distribution: str = "data", shape: tuple[int, ...] = (3, 4, 4)) -> Path:
+def graph(
+    path: Path, *ops: str, distribution: str = "data", shape: tuple[int, ...] = (3, 4, 4), layout: str = "CHW"
+) -> Path:
     """A generator of these operators in a row, input `x` → output `image`, without golden images."""
     axes, names = ["n", *shape], ["x", *(f"v{i}" for i in range(1, len(ops))), "image"]
     nodes = [helper.make_node(op, [a], [b]) for op, a, b in zip(ops, names[:-1], names[1:], strict=True)]
@@ -42,7 +45,7 @@ def graph(path: Path, *ops: str, distribution: str = "data", shape: tuple[int, .
         kind="onnx", gantool=__version__, created="now", architecture={"name": ops[0]}, training={}, data={},
         inputs=(InputInfo("x", shape, "float32", distribution),),
         latents=(InputInfo("x", shape, "float32", "normal"),) if distribution == "normal" else (),
-        output=OutputInfo("image", shape, "float32", "CHW"),
+        output=OutputInfo("image", shape, "float32", layout),
         rng=None, opset=18, exporter="a test", licence="", weights_sha256="",
     )  # fmt: skip
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, axes) for name in ("x", "image"))
@@ -198,7 +201,7 @@ def test_a_generator_that_takes_an_image(tmp_path: Path) -> None:
 
 
 def test_data_inputs_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
-    generator = Generator(graph(tmp_path / "g.onnx", "Identity"))
+    generator = Generator(graph(tmp_path / "g.onnx", "Identity", layout="C…"))
     together = maker(generator, 5, 0, 4)()
     assert np.array_equal(maker(generator, 5, 2, 1)()[0], together[2])
     assert len(np.unique(together, axis=0)) == 4
@@ -206,8 +209,22 @@ def test_data_inputs_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
     assert -1 <= together.min() < -0.5 < 0.5 < together.max() <= 1
 
 
+def test_pictures_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
+    exporting.write(translators.residual(), ["onnx-seeded"], tmp_path)
+    generator = Generator(tmp_path / "generator.seeded.onnx")
+    together = maker(generator, 5, 0, 4)()
+    assert together.dtype == np.uint8
+    assert np.array_equal(maker(generator, 5, 2, 1)()[0], together[2])
+    assert len(np.unique(together, axis=0)) == 4
+    many = sources(generator.require_picture(), 5, 0, 600)
+    assert len({picture.tobytes() for picture in many}) == 600
+    proof = prove(generator, {1: maker(generator, 1, 0, 1)()}, lambda: generator)
+    assert proof["repeated"] == 0
+    assert proof["golden"]["exact"]
+
+
 def test_not_a_number_is_wrong(tmp_path: Path) -> None:
-    path = graph(tmp_path / "g.onnx", "Log")  # of negative values
+    path = graph(tmp_path / "g.onnx", "Log", layout="C…")  # of negative values
     with pytest.raises(GantoolError, match="stale or wrong"):
         measure(request(path))
 

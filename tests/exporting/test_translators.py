@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from support import translators
@@ -17,7 +18,7 @@ from gantool import exporting
 from gantool.artifact import latents
 from gantool.artifact.cards import cards
 from gantool.errors import GantoolError
-from gantool.exporting import verify
+from gantool.exporting import triton, verify
 from gantool.exporting.torch_files import archive, torchscript
 from gantool.runtime import Generator
 
@@ -160,3 +161,23 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
     by_two = Generator(seeded.path).translate(pictures, seed=1)
     assert by_two.shape == (3, 40, 24, 3)
     assert np.abs(by_two[2].astype(int) - Generator(seeded.path).translate(pictures[2], seed=1, first=2)[0]).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["unet", "residual"])
+def test_a_model_for_triton_takes_any_size(made: Any, tmp_path: Path, name: str) -> None:
+    _, folder = made(name)
+    model = triton.write_model(tmp_path, "translator", folder / "generator.onnx")
+    config = (model / "config.pbtxt").read_text()
+    assert '{ name: "photo" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }' in config
+    assert '{ name: "image" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }' in config
+    assert ('name: "seed"' in config) == (name == "unet")
+    assert "a picture of `photo`, uint8 (rows, -1, -1, 3)" in (model / "README.md").read_text()
+    pictures = cards(0, 2, 40, 24, 3)
+    rows: dict[str, np.ndarray] = {"photo": pictures}
+    if name == "unet":
+        numbers = np.array([[4], [5]])
+        rows |= {"seed": np.full((2, 1), 6), "index": numbers, "strength": np.ones((2, 1), np.float32)}
+    session = onnxruntime.InferenceSession(str(model / "1/model.onnx"))
+    images = session.run(None, rows)[0].astype(int)
+    wanted = Generator(folder / "generator.seeded.onnx").translate(pictures, seed=6, first=4)
+    assert np.abs(images - wanted).max() <= 1
