@@ -66,6 +66,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {
         "gantool",
         "gantool_cgan",
+        "gantool_cyclegan",
         "gantool_dcgan",
         "gantool_mlp",
         "gantool_pix2pix",
@@ -77,7 +78,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "[console_scripts]\ngantool = gantool.cli:main" in points
-    for name in ("cgan", "dcgan", "mlp", "pix2pix", "projected", "r3gan", "sngan", "stylegan2", "wgan"):
+    for name in ("cgan", "cyclegan", "dcgan", "mlp", "pix2pix", "projected", "r3gan", "sngan", "stylegan2", "wgan"):
         assert f"{name} = gantool_{name}" in points
 
 

@@ -52,7 +52,7 @@ def check_architecture(
 ) -> None:
     """Raise AssertionError (or the GantoolError that a user would see) unless `architecture` keeps its contract.
 
-    For each of its `examples` it checks that
+    For each of its `examples`, and each generator of a game that has several, it checks that
 
     - the game builds; its inputs take the arrays that the example declares; a checkpoint holds all that `build` draws;
       another recipe builds the same modules; data without those arrays or labels is a GantoolError, or another game;
@@ -63,7 +63,7 @@ def check_architecture(
     - a player that shares an optimizer moves parameters of its owner, and does after a move what the owner does;
     - three steps of the shared loop move every player and stay finite;
     - a run resumed from a saved state continues exactly;
-    - with `artifacts`, the last example's generator exports to every format that fits it, verified, and the runtime
+    - with `artifacts`, the last example's generators export to every format that fits it, verified, and the runtime
       makes equal images from each ONNX file.
 
     `config`: used in place of the default. `data(spec)`: the data of an example, in place of `synthetic`. Each message

@@ -32,10 +32,11 @@ def check_builds(
     first, second = _tensors(one), _tensors(two)
     drawn = [name for name in first if first[name] != second.get(name)]
     assert not drawn, f"{what}: `build` draws {', '.join(drawn)}, which no checkpoint holds: {REMEDY}"
-    inputs = state.fixed_inputs(3, state.classes)
-    assert torch.equal(_samples(one, inputs), _samples(two, inputs)), (
-        f"{what}: `build` draws something that changes the samples, and that no checkpoint holds: {REMEDY}"
-    )
+    for which in state.game.exports:
+        inputs = state.fixed_inputs(3, state.classes, which)
+        assert torch.equal(_samples(one.of(which), inputs), _samples(two.of(which), inputs)), (
+            f"{what}: `build` draws something that changes the samples, and that no checkpoint holds: {REMEDY}"
+        )
     for player, again in zip(one.players, two.players, strict=True):
         batch = state.sampler.draw(player.draws)
         assert _loss(player, batch) == _loss(again, batch), (
@@ -63,7 +64,7 @@ def _check_recipe(
 def _tensors(game: Game) -> dict[str, bytes]:
     """The bytes of every tensor and array of the game's modules: parameters, buffers and what plain attributes hold."""
     found: dict[str, bytes] = {}
-    for name, module in {"generator": game.generator, **game.modules()}.items():
+    for name, module in {"generator": game.generators, **game.modules()}.items():
         for path, part in module.named_modules(prefix=name):
             own = {**dict(part.named_parameters(recurse=False)), **dict(part.named_buffers(recurse=False))}
             plain = {key: value for key, value in vars(part).items() if key not in ATTRIBUTES}

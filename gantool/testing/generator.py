@@ -18,6 +18,7 @@ from gantool.artifact.manifest import SEEDED
 from gantool.data import Dataset
 from gantool.errors import cause
 from gantool.exporting.verify import MAX_FLOAT
+from gantool.plugin.game import Game
 from gantool.runtime import Generator
 from gantool.training.state import State
 
@@ -62,12 +63,16 @@ def unchanged(tensors: Mapping[str, Tensor], what: str) -> Iterator[None]:
 
 def check_samples(state: State, what: str) -> None:
     """Check samples: shape, dtype, range; nothing random, changed in place, read back or mixed across the batch."""
-    game = state.game
+    for which in state.game.exports:
+        _check_samples(state, which, f"{what}, {which}" if which else what)
+
+
+def _check_samples(state: State, which: str, what: str) -> None:
+    game = state.game.of(which)
     assert game.inputs, f"{what}: the game declares no inputs of its generator: Game(inputs=(Input(…),))"
-    inputs = {
-        item.name: tensor for item, tensor in zip(game.inputs, state.fixed_inputs(COUNT, state.classes), strict=True)
-    }
-    generator, samples = _sampled(state, inputs, what)
+    drawn = state.fixed_inputs(COUNT, state.classes, which)
+    inputs = {item.name: tensor for item, tensor in zip(game.inputs, drawn, strict=True)}
+    generator, samples = _sampled(state, which, inputs, what)
     assert samples.shape == (COUNT, *game.output.shape), (
         f"{what}: {COUNT} samples have shape {tuple(samples.shape)}, declared is {game.output.shape}: "
         "does the generator make samples of spec.shape?"
@@ -105,9 +110,9 @@ def _check_alone(generator: nn.Module, inputs: dict[str, Tensor], samples: Tenso
     )
 
 
-def _sampled(state: State, inputs: dict[str, Tensor], what: str) -> tuple[nn.Module, Tensor]:
+def _sampled(state: State, which: str, inputs: dict[str, Tensor], what: str) -> tuple[nn.Module, Tensor]:
     try:
-        generator = state.sampling_generator()
+        generator = state.sampling_generator(which)
         with torch.no_grad(), unchanged(inputs, f"{what}: the generator's forward"):
             with NoReads(f"{what}: the generator decides by values in its forward: {READ}. A file keeps one way only"):
                 samples = generator(*inputs.values())
@@ -126,12 +131,18 @@ def _sampled(state: State, inputs: dict[str, Tensor], what: str) -> tuple[nn.Mod
 
 def check_inputs_matter(state: State, what: str) -> None:
     """Check that, after some steps, another value of any input makes other samples."""
-    drawn = state.fixed_inputs(2 * COUNT, state.classes)
-    inputs = {item.name: tensor for item, tensor in zip(state.game.inputs, drawn, strict=True)}
-    generator = state.sampling_generator()
+    for which in state.game.exports:
+        _check_inputs_matter(state, which, f"{what}, {which}" if which else what)
+
+
+def _check_inputs_matter(state: State, which: str, what: str) -> None:
+    taken = state.game.exports[which].inputs
+    drawn = state.fixed_inputs(2 * COUNT, state.classes, which)
+    inputs = {item.name: tensor for item, tensor in zip(taken, drawn, strict=True)}
+    generator = state.sampling_generator(which)
     with torch.no_grad():
         samples = generator(*(tensor[:COUNT] for tensor in inputs.values()))
-        for item, (name, tensor) in zip(state.game.inputs, inputs.items(), strict=True):
+        for item, (name, tensor) in zip(taken, inputs.items(), strict=True):
             other = tensor[1 : COUNT + 1]
             if item.distribution == "value":
                 other = torch.full_like(other, item.low if item.default == item.high else item.high)
@@ -144,15 +155,24 @@ def check_inputs_matter(state: State, what: str) -> None:
 
 
 def check_files(state: State, data: Dataset, name: str) -> None:
-    """Export the state's generator to every format; GantoolError where torch or a verification fails."""
+    """Export the state's generator to every format; GantoolError where torch or a verification fails.
+
+    Further generators, which are mostly built as the first one is, are exported as the plain ONNX file alone.
+    """
+    for which in state.game.exports:
+        _check_files(state.game.of(which), data, name, alone=which != state.game.name)
+
+
+def _check_files(game: Game, data: Dataset, name: str, alone: bool) -> None:
     source = exporting.from_game(
-        state.game,
+        game,
         architecture={"name": name, "plugin": "", "plugin_version": "", "config": {}},
         training={},
         data={},
         dataset=data,
     )
     kinds = [kind for kind in exporting.FILES if source.seedable or kind not in SEEDED]
+    kinds = kinds[: 1 if alone else len(kinds)]
     with tempfile.TemporaryDirectory() as folder:
         made = exporting.write(source, kinds, Path(folder), exporting.Options(optimize=False))
         onnx = [Generator(item.path) for item in made if item.path.suffix == ".onnx"]

@@ -1,8 +1,9 @@
 """`pix2pix`: a picture from a picture, learned from pairs (Isola, Zhu, Zhou & Efros 2017, arXiv:1611.07004).
 
 Networks, losses and optimizer are those of the paper; its sizes are the preset `paper`. InstanceNorm takes the place of
-BatchNorm, which is the same at the paper's batch size of 1, so that training and testing agree at any batch size.
-Dropout, which is the paper's only noise, is an input: a seed repeats a picture.
+BatchNorm, which is the same at the paper's batch size of 1, so that training and testing agree at any batch size. Maps
+are enlarged by repeating pixels and a convolution, not by a transposed one. Dropout, which is the paper's only noise,
+is an input: a seed repeats a picture.
 """
 
 from __future__ import annotations
@@ -95,7 +96,15 @@ def build(config: Pix2PixConfig, spec: SampleSpec, recipe: Recipe) -> Game:
 
 
 # the paper's: batches of 1, 200 epochs of its 400 facades, of which the second half decays
-PAPER = {"width": 64, "batch_size": 1, "steps": 80_000, "ema_decay": 0.0}
+PAPER = {
+    "width": 64,
+    "batch_size": 1,
+    "steps": 80_000,
+    "learning_rate": 2e-4,
+    "ema_decay": 0.0,
+    "ema_half_life": None,
+    "ema_ramp": None,
+}
 
 
 @hookimpl
@@ -105,9 +114,18 @@ def gantool_architectures() -> list[Architecture]:
             name="pix2pix",
             summary="a picture from a picture, learned from pairs; U-Net, patches and L1; 16 to 512 pixels",
             config=Pix2PixConfig,
-            recipe=Recipe(steps=5_000, batch_size=4, schedule="linear", schedule_from=0.5),
+            # a step size and an average for few epochs on a CPU
+            recipe=Recipe(
+                steps=5_000,
+                batch_size=4,
+                learning_rate=1e-3,
+                ema_half_life=5_000,
+                ema_ramp=0.05,
+                schedule="linear",
+                schedule_from=0.5,
+            ),
             build=build,
-            presets={"tiny": {}, "small": {"width": 32, "steps": 20_000}, "paper": PAPER},
+            presets={"tiny": {}, "small": {"width": 32, "steps": 20_000, "learning_rate": 5e-4}, "paper": PAPER},
             examples=(
                 SampleSpec((3, 32, 16), arrays={"sources": (1, 16, 8)}),
                 SampleSpec((3, 16, 16), arrays={"sources": (1, 16, 16)}),

@@ -65,6 +65,15 @@ def norm(channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels, affine=True)
 
 
+def enlarging(before: int, after: int, bias: bool = True) -> tuple[nn.Module, nn.Module]:
+    """Layers that double the sides: nearest, then a 3×3 convolution.
+
+    The paper's transposed convolutions leave a grid of every second pixel, which takes many epochs to go (Odena et al.
+    2016, doi:10.23915/distill.00003).
+    """
+    return nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, 1, 1, bias=bias)
+
+
 class Generator(nn.Module):
     """Source (N, C', H', W'), z (N, ·), variety (N,) → picture (N, C, H, W) in [-1, 1].
 
@@ -91,10 +100,9 @@ class Generator(nn.Module):
         self.up = nn.ModuleList()
         inner = widths[-1]
         for after in reversed(widths[:-1]):
-            conv_up = nn.ConvTranspose2d(inner, after, 4, 2, 1, bias=False)
-            self.up.append(nn.Sequential(nn.ReLU(), conv_up, norm(after)))
+            self.up.append(nn.Sequential(nn.ReLU(), *enlarging(inner, after, bias=False), norm(after)))
             inner = 2 * after  # joined with the map of the encoder
-        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(inner, target.channels, 4, 2, 1), nn.Tanh())
+        self.last = nn.Sequential(nn.ReLU(), *enlarging(inner, target.channels), nn.Tanh())
         self.dropped = list(reversed(widths[:-1]))[: max(1, min(DROPPED, levels - 2))]
         whole = 2**levels  # divides the sides of the target
         self.multiple = max(1, whole // math.gcd(whole, round(self.scale))) if self.scale >= 1 else 0

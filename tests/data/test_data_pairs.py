@@ -193,7 +193,7 @@ def test_two_sets_without_pairs_are_two_classes(tmp_path: Path) -> None:
         ({"pairs": "small:3"}, "can't make pictures of 28×28 pixels 3 times smaller"),
         (
             {"pairs": "small:4", "jitter": 2},
-            "--jitter 2 of 28 pixels is no whole number of pixels where 'sources' has 7",
+            "--jitter 2 of 28 pixels is no whole number of those of 'sources': 7",
         ),
     ],
 )

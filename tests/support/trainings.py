@@ -28,6 +28,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch see
 SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"widths": (16, 24), "latent_dim": 5},
     "cgan": {"widths": (16, 24), "width": 4, "max_width": 8, "latent_dim": 5, "embed_dim": 3},
+    "cyclegan": {"width": 4, "blocks": 1},
     "dcgan": {"width": 4, "max_width": 8, "latent_dim": 5},
     "pix2pix": {"width": 4, "levels": 3},
     "projected": {"width": 4, "judge_width": 8, "latent_dim": 8},

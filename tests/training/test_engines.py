@@ -71,6 +71,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("wgan", {"loss": "clip"}),
     ("stylegan2", {}),
     ("pix2pix", {}),
+    ("cyclegan", {"history": 7}),
     ("tiny-r1", {}),
     ("tiny-r3", {"steps": 5}),
 ]
