@@ -1,23 +1,25 @@
-"""The gallery: what each architecture makes of the built-in digits with its default recipe. Writes docs/gallery.md.
+"""The gallery: what each architecture makes of real data with its default recipe. Writes docs/gallery.md.
 
-    python benchmarks/gallery.py
-    python benchmarks/gallery.py --architectures mlp --minutes 1 --out /tmp/gallery
+    gantool data fetch emoji --size 32
+    python benchmarks/gallery.py --digits 3 --emoji 6
+    python benchmarks/gallery.py --only mlp --digits 1 --out /tmp/gallery
 
-Everything is made from scratch: each is trained for the steps of its recipe, or until its share of `--minutes` is over,
-then exported, evaluated, and drawn from the exported file. The README's pictures are copies of two of
-them. Run it on a quiet machine: the page says how long each took, and on what.
+Everything is made from scratch: each is trained on one core for the minutes given, of processor time, so that other
+work on the machine costs it nothing; then exported, evaluated, and drawn from the exported file. The README's pictures
+are copies of some of them. Pictures to pictures come from `benchmarks/pictures.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from budget import train_for  # beside this file
 from PIL import Image
 
 import gantool
@@ -27,77 +29,112 @@ from gantool.runtime.saving import save
 from gantool.system import machine
 
 ROOT = Path(__file__).parents[1]
-ARCHITECTURES = ("mlp", "dcgan", "wgan", "sngan", "cgan")
+SHOWN: dict[str, tuple[str, ...]] = {
+    "digits": ("mlp", "dcgan", "wgan", "sngan", "cgan"),
+    "emoji": ("dcgan", "sngan", "r3gan", "stylegan2", "projected"),
+}
+OPTIONS: dict[str, dict[str, Any]] = {"digits": {}, "emoji": {"size": 32}}
+PRESET = "tiny"  # for a CPU, where there are presets
 README = {
-    "digits.png": ("mlp", "dcgan", "wgan"),
-    "cgan-dcgan.png": ("cgan",),
+    "digits.png": (("digits", "mlp"), ("digits", "dcgan"), ("digits", "wgan")),
+    "cgan-dcgan.png": (("digits", "cgan"),),
 }  # its pictures: of these, in a row
-TRAINING = 0.8  # share of the time that is for training: the rest exports and evaluates
+TRANSLATED = {
+    "edges-to-emoji": "edges of drawings → drawings (`--pairs edges`)",
+    "grey-to-colour": "grey → colour (`--pairs grey`)",
+    "small-to-large": "16 → 64 pixels (`--pairs small:4`)",
+    "black-to-colour": "OpenMoji's outlines → its coloured drawings (two folders, `--pairs names`)",
+    "noto-to-twemoji": "Google's emoji → Twitter's, learned without pairs (`--target`)",
+}
 PAGE = """# Gallery
 
-What each architecture makes of the 10,000 built-in digits (MNIST) with its default recipe: the images of seed 0 in
-their order, none picked. Trained on {cpu}, {cores} cores, with gantool {version}, all by one script:
-`python benchmarks/gallery.py --minutes {minutes:g}`. The Fréchet distance (digits) is that of {fakes:,} images to the
-data; [what the figures mean](evaluate.md).
-{entries}"""
+What each architecture makes of real data with its default recipe (the preset `tiny`, where it has presets): the
+images of seed 0 in their order, none picked. All were trained on one core of {cpu}, with gantool {version}, for the
+processor time that stands beside each, by `python benchmarks/gallery.py` and `python benchmarks/pictures.py`. That is
+little: on a GPU, or over night, all get further. [What the figures mean](evaluate.md).
+{sections}"""
+TITLES = {
+    "digits": "Digits: 10,000 of MNIST, 28×28",
+    "emoji": "Emoji: 14,807 drawings of four sets, 32×32 (`gantool data fetch emoji --size 32`)",
+}
 ENTRY = """
-## {name}
+### {name}
 
 {summary}.
 
-![Digits of {name}](images/gallery-{name}.png)
+![{data} of {name}](images/gallery-{data}-{name}.png)
 
-`gantool train {name}`: {step:,} of {steps:,} steps in {minutes:.1f} minutes. Fréchet distance (digits) {distance:.1f}.
+`{command}`: {step:,} steps in {minutes:g} minutes of a core. {label} {distance:.1f}. {verdict}
+"""
+PAIRS = """
+### {contender}: {what}
+
+![Source, result and target](images/pictures-{task}-{contender}.png)
+
+Source, result, target, of pictures that were not trained on. {steps:,} steps in {minutes:g} minutes of a core.
 {verdict}
 """
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What one architecture made. `seconds`: of its training."""
+    """What one architecture made."""
 
+    data: str
     name: str
     picture: Image.Image
     step: int
-    steps: int
-    seconds: float
+    minutes: float
+    command: str
     report: dict[str, Any]
 
     def entry(self) -> str:
         """Its part of the page."""
         found = registry.find(self.name).architecture
         assert found is not None
+        figure = self.report["figures"]["frechet_distance"]
         return ENTRY.format(
+            data=self.data,
             name=self.name,
             summary=found.summary[0].upper() + found.summary[1:],
+            command=self.command,
             step=self.step,
-            steps=self.steps,
-            minutes=self.seconds / 60,
-            distance=self.report["figures"]["frechet_distance"]["value"],
+            minutes=self.minutes,
+            label=figure["name"],
+            distance=figure["value"],
             verdict=self.report["verdict"],
         )
 
 
-def make(name: str, folder: Path, minutes: float, samples: int) -> Shown:
-    """Train, export, evaluate and draw one architecture, on the CPU."""
-    began = time.perf_counter()
-
-    def stop(record: dict[str, Any]) -> None:
-        if time.perf_counter() - began > 60 * minutes:
-            raise KeyboardInterrupt  # ends the training after this step, and saves
-
-    run = gantool.train(name, data="digits", device="cpu", tick=50, runs=folder, callback=stop)
-    seconds = time.perf_counter() - began
+def make(data: str, name: str, folder: Path, minutes: float, samples: int) -> Shown:
+    """Train, export, evaluate and draw one architecture."""
+    found = registry.find(name).architecture
+    assert found is not None
+    options = {**OPTIONS[data], **({"preset": PRESET} if PRESET in found.presets else {})}
+    run = train_for(60 * minutes, name, folder / data / name, data=data, **options)
     (exported,) = run.export("onnx-seeded")
-    report = run.evaluate(samples=samples)
-    picture = folder / f"{name}.png"
+    extractor = None if data == "digits" else "efficientnet-lite0"
+    report = run.evaluate(samples=samples, extractor=extractor, threads=1, progress=False)
+    picture = folder / f"{data}-{name}.png"
     save(Generator(exported.path), picture)  # as `gantool generate` draws it: with classes, a row of each
-    return Shown(name, Image.open(picture), run.step, run.info.steps, seconds, report)
+    flags = " ".join(f"--{key} {value}" for key, value in options.items())
+    command = f"gantool train {name} --data {data} {flags}".strip()
+    return Shown(data, name, Image.open(picture).copy(), run.step, minutes, command, report)
+
+
+def translated(results: Path) -> str:
+    """The part of the page about pictures made of pictures, from what `benchmarks/pictures.py` wrote."""
+    if not results.is_file():
+        return ""
+    found = json.loads(results.read_text())
+    shown = [one for one in found["results"] if one["contender"] != "l1"]
+    entries = [PAIRS.format(**one, what=TRANSLATED[one["task"]], minutes=found["minutes"]) for one in shown]
+    return "\n## Pictures to pictures, 64×64\n" + "".join(entries)
 
 
 def beside(shown: Sequence[Image.Image], gap: int = 8) -> Image.Image:
     """Pictures in a row, as high as the highest."""
-    sheet = Image.new("L", (sum(p.width + gap for p in shown) - gap, max(p.height for p in shown)), 255)
+    sheet = Image.new("RGB", (sum(p.width + gap for p in shown) - gap, max(p.height for p in shown)), "white")
     left = 0
     for picture in shown:
         sheet.paste(picture, (left, 0))
@@ -107,32 +144,31 @@ def beside(shown: Sequence[Image.Image], gap: int = 8) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--architectures", default=",".join(ARCHITECTURES), help="names with commas between them")
-    parser.add_argument("--minutes", type=float, default=25.0, help="for all of it")
-    parser.add_argument("--samples", type=int, default=10_000, help="fakes and reals of the evaluation")
+    parser.add_argument("--only", default="", help="names with commas between them; default: all")
+    parser.add_argument("--digits", type=float, default=3.0, help="minutes of processor time each, on the digits")
+    parser.add_argument("--emoji", type=float, default=6.0, help="minutes of processor time each, on the emoji")
+    parser.add_argument("--samples", type=int, default=5000, help="fakes and reals of the evaluation")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="the folder of gallery.md and images/")
+    parser.add_argument("--pairs", type=Path, default=ROOT / "benchmarks/results/pictures-64-cpu.json")
     given = parser.parse_args()
-    names = given.architectures.split(",")
-    each = TRAINING * given.minutes / len(names)
-    with tempfile.TemporaryDirectory() as folder:
-        shown = {name: make(name, Path(folder), each, given.samples) for name in names}
     (given.out / "images").mkdir(parents=True, exist_ok=True)
-    for name, one in shown.items():
-        one.picture.save(given.out / "images" / f"gallery-{name}.png")
+    sections, shown = "", dict[tuple[str, str], Shown]()
+    with tempfile.TemporaryDirectory() as folder:
+        for data, names in SHOWN.items():
+            minutes = getattr(given, data)
+            chosen = [name for name in names if minutes and name in (given.only.split(",") if given.only else names)]
+            for name in chosen:
+                one = shown[data, name] = make(data, name, Path(folder), minutes, given.samples)
+                one.picture.save(given.out / "images" / f"gallery-{data}-{name}.png")
+                print(one.entry(), flush=True)
+            if chosen:
+                sections += f"\n## {TITLES[data]}\n" + "".join(shown[data, name].entry() for name in chosen)
     for file, parts in README.items():
         if set(parts) <= set(shown):
-            beside([shown[name].picture for name in parts]).save(given.out / "images" / file)
-    about = machine.describe()
-    page = PAGE.format(
-        cpu=about["cpu"],
-        cores=about["cores"],
-        version=gantool.__version__,
-        minutes=given.minutes,
-        fakes=given.samples,
-        entries="".join(one.entry() for one in shown.values()),
-    )
+            beside([shown[part].picture for part in parts]).save(given.out / "images" / file)
+    sections += translated(given.pairs)
+    page = PAGE.format(cpu=machine.describe()["cpu"], version=gantool.__version__, sections=sections)
     (given.out / "gallery.md").write_text(page, encoding="utf-8")
-    print(page)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from budget import train_for  # beside this file
 from PIL import Image
 
 import gantool
@@ -35,7 +35,6 @@ from gantool.system import machine
 from gantool.system.files import write_json
 
 TESTED = 10  # one picture in so many is not trained on
-WARM_UP = 10  # steps whose time decides how many there will be
 SHOWN = 12  # pictures of a sheet
 L1_ALONE = 1e6  # of `closeness`
 SETS = ("iconify-json-noto", "iconify-json-twemoji")
@@ -118,28 +117,14 @@ def divided(arrays: Arrays, folder: Path, paired: bool) -> tuple[Path, Path]:
     return files
 
 
-def trained(contender: str, data: Path, folder: Path, seconds: float, options: dict[str, Any]) -> gantool.Run:
-    """A run of as many steps as fit into `seconds` of processor time."""
-    architecture, own = CONTENDERS[contender]
-    given = {**own, **options, "data": str(data), "device": "cpu", "threads": 1, "progress": False}
-    began = time.process_time()
-    gantool.train(architecture, **given, steps=WARM_UP, tick=WARM_UP, runs=folder / "warm-up")
-    first = time.process_time()
-    gantool.train(architecture, **given, steps=2 * WARM_UP, tick=WARM_UP, runs=folder / "warm-up")
-    each = max((time.process_time() - first) - (first - began), 1e-3) / WARM_UP
-    steps = max(WARM_UP, int(seconds / each))
-    return gantool.train(architecture, **given, steps=steps, tick=max(1, steps // 4), keep=1, runs=folder)
-
-
 def contest(task: str, contender: str, given: argparse.Namespace) -> dict[str, Any]:
     """Train, export, measure, and draw a sheet of one contender on one task."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         arrays = TASKS[task](given.size, given.packages)
         train, test = divided(arrays, folder, task not in UNPAIRED)
-        began = time.process_time()
-        run = trained(contender, train, folder, 60 * given.minutes, given.options)
-        seconds = time.process_time() - began
+        architecture, own = CONTENDERS[contender]
+        run = train_for(60 * given.minutes, architecture, folder, data=str(train), **own, **given.options)
         made = run.evaluate(data=test, extractor="efficientnet-lite0", threads=1, progress=False)
         (exported, *_) = run.export("onnx-seeded")
         sheet(gantool.Generator(exported.path), test).save(given.pictures / f"pictures-{task}-{contender}.png")
@@ -149,7 +134,6 @@ def contest(task: str, contender: str, given: argparse.Namespace) -> dict[str, A
             "contender": contender,
             "pictures": len(arrays["images"]),
             "steps": run.step,
-            "processor_seconds": round(seconds, 1),
             "figures": found,
             "sources": made["sources"],
             "verdict": made["verdict"],
