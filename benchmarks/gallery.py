@@ -111,7 +111,7 @@ def make(data: str, name: str, folder: Path, minutes: float, samples: int) -> Sh
     found = registry.find(name).architecture
     assert found is not None
     options = {**OPTIONS[data], **({"preset": PRESET} if PRESET in found.presets else {})}
-    run = train_for(60 * minutes, name, folder / data / name, data=data, **options)
+    run = train_for(minutes, name, folder / data / name, data=data, **options)
     (exported,) = run.export("onnx-seeded")
     extractor = None if data == "digits" else "efficientnet-lite0"
     report = run.evaluate(samples=samples, extractor=extractor, threads=1, progress=False)

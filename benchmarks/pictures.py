@@ -124,7 +124,7 @@ def contest(task: str, contender: str, given: argparse.Namespace) -> dict[str, A
         arrays = TASKS[task](given.size, given.packages)
         train, test = divided(arrays, folder, task not in UNPAIRED)
         architecture, own = CONTENDERS[contender]
-        run = train_for(60 * given.minutes, architecture, folder, data=str(train), **own, **given.options)
+        run = train_for(given.minutes, architecture, folder, data=str(train), **own, **given.options)
         made = run.evaluate(data=test, extractor="efficientnet-lite0", threads=1, progress=False)
         (exported, *_) = run.export("onnx-seeded")
         sheet(gantool.Generator(exported.path), test).save(given.pictures / f"pictures-{task}-{contender}.png")
