@@ -363,8 +363,9 @@ def _file(path: Path, seed: int, threads: int | None) -> tuple[_Subject, _Origin
 def _origin(path: Path, manifest: Manifest, side: int | None) -> _Origin:
     """Of an exported file: by the record of the run that it is in, or by its manifest."""
     name, fingerprint = manifest.data.get("name", "data"), manifest.data.get("fingerprint")
-    run = RunDir(path.resolve().parent.parent)
-    if run.export == path.resolve().parent and (run.path / "run.json").is_file():
+    folder = path.resolve().parent.parent if manifest.which else path.resolve().parent
+    run = RunDir(folder.parent)
+    if run.export == folder and (run.path / "run.json").is_file():
         found = _origin_of_run(run)
         if found.fingerprint == fingerprint:
             return replace(found, path=path)

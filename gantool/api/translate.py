@@ -78,8 +78,8 @@ def translate_files(
 
 
 def _own(about: Provenance, number: int, drawn: bool, classes: list[int]) -> Provenance:
-    """The provenance of one picture; without noise no seed decides it. `composite`: it is made of another picture."""
-    own = replace(about, first=number, composite=True, label=classes[number % len(classes)] if classes else None)
+    """The provenance of one picture; without noise no seed decides it."""
+    own = replace(about, first=number, label=classes[number % len(classes)] if classes else None)
     return own if drawn else replace(own, seed=None, first=None)
 
 

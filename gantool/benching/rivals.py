@@ -287,7 +287,8 @@ def _module(path: Path, file: Path | None, device: str, manifest: Manifest) -> t
             return torchscript.load(file, device), inputs
         module = archive.load(file)
     else:  # the checkpoint that the file was exported from
-        run = rundir.RunDir(path.resolve().parents[2 if manifest.which else 1])
+        folder = path.resolve().parent
+        run = rundir.RunDir(folder.parent.parent if manifest.which else folder.parent)
         with reading(run.path):
             if not (run.path / "run.json").is_file():
                 raise GantoolError(

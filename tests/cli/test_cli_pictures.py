@@ -67,7 +67,7 @@ def test_a_picture_becomes_a_picture_with_provenance(cli: Run, here: Path, file:
         np.testing.assert_array_equal(made, Generator(file).translate(picture, 5, values={"strength": 0.5})[0])
         about = json.loads(made.text["gantool"])  # type: ignore[attr-defined]
         assert (about["seed"], about["first"], about["values"]) == (5, 0, {"strength": 0.5})
-        assert "compositeWithTrainedAlgorithmicMedia" in made.text["XML:com.adobe.xmp"]  # type: ignore[attr-defined]
+        assert "digitalsourcetype/trainedAlgorithmicMedia" in made.text["XML:com.adobe.xmp"]  # type: ignore[attr-defined]
 
 
 def test_a_folder_keeps_names_and_sub_folders(cli: Run, here: Path, file: Path) -> None:
