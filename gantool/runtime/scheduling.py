@@ -40,8 +40,8 @@ DEVICE_SHARE = 1 / 16  # of its memory for the activations of one call; two call
 # Activations of a sample, in multiples of its output: mlp 16, dcgan 64 27, dcgan 32 rewritten 200 if none is freed.
 ACTIVATIONS = 64
 UNKNOWN_DEVICE_BYTES = 4e9
-# Of the activations of one call, and of all calls at once, where pictures may have any size.
-TILE_BYTES, ALL_TILES_BYTES = 2**31, 2**32
+# Of the activations of all calls at once, where pictures may have any size.
+TILE_BYTES = 2**31
 # Of `memory_limit`, several times what any generator takes that was tried.
 LEAST_MEMORY, MOST_MEMORY = 2**31, 2**48
 MAX_COPIES = 64  # of the weights
@@ -85,7 +85,7 @@ def within_memory(plan: Plan, row: tuple[int, ...]) -> Plan:
     """The plan with fewer images a call, and fewer threads, where results of the shape `row` are large."""
     image = ACTIVATIONS * 4 * math.prod(row)
     rows = max(1, min(plan.rows, TILE_BYTES // image))
-    return Plan(max(1, min(plan.threads, ALL_TILES_BYTES // (rows * image))), rows)
+    return Plan(max(1, min(plan.threads, TILE_BYTES // (rows * image))), rows)
 
 
 def memory_limit(
