@@ -24,6 +24,13 @@ MAX_LINES = 20  # broken files, classes and groups of duplicates that are printe
 app = typer.Typer(help="Look at data, pack it for training, fetch well-known sets.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Target = Annotated[
+    str, typer.Option(help="The other set of pictures: to be made of SOURCE, or with --pairs names their partners.")
+]
+Pairs = Annotated[
+    str,
+    typer.Option(help="How pairs are made: names, left-right, edges, lines, grey, mask or small:4.", metavar="RULE"),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that decode. Default: one for each core.")]
 Cache = Annotated[
     Path | None,
@@ -53,6 +60,8 @@ def pack(
     ] = "white",
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out files that can't be decoded.")] = False,
     licence: Annotated[str | None, typer.Option(help="The data's licence; it is written into every export.")] = None,
+    target: Target = "",
+    pairs: Pairs = "",
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +70,7 @@ def pack(
 
     options: dict[str, Any] = {
         "size": size, "channels": channels, "fit": fit, "labels": labels, "background": background,
-        "skip_broken": skip_broken, "licence": licence,
+        "skip_broken": skip_broken, "licence": licence, "target": target, "pairs": pairs,
     }  # fmt: skip
     last: list[Packed] = []
     with progress("images") as bar:
@@ -106,7 +115,8 @@ def _show_pack(out: Path, done: Summary) -> None:
             text.print(f"  {excerpt(each['file'])}: {excerpt(each['reason'], 120)}")
     for note in packed.notes:
         text.print(f"Note: {note}")
-    text.print(f"Next: gantool train {_architecture(len(packed.class_names))} --data {shlex.quote(str(out))}")
+    name = "pix2pix" if "sources" in packed.arrays else _architecture(len(packed.class_names))
+    text.print(f"Next: gantool train {name} --data {shlex.quote(str(out))}")
 
 
 def _architecture(classes: int) -> str:
@@ -120,6 +130,8 @@ def info(
     size: Annotated[int | None, typer.Option(min=4, help="Show what the data takes at SIZE×SIZE pixels.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Draw a contact sheet, a PNG.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Check a pack's files against their checksums.")] = False,
+    target: Target = "",
+    pairs: Pairs = "",
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -127,24 +139,33 @@ def info(
     if verify:
         _verify(Path(source), as_json)
         return
+    from gantool.data import load
     from gantool.data.survey import sheet, survey
     from gantool.system.files import writing
 
+    data = load(source, size, target=target, pairs=pairs) if target or pairs else None
     with progress("images") as bar:
         bar.start("")
-        found = survey(source, size, workers=workers, on_progress=lambda done, total: bar.update(done, total=total))
+        found = survey(
+            source,
+            size,
+            data=data,
+            workers=workers,
+            on_progress=lambda done, total: bar.update(done, total=total),
+        )
     if out is not None:
         from gantool.artifact.pictures import save_png
 
         with writing(out, "Name another with -o."):
-            save_png(sheet(source, size), out)
+            save_png(sheet(source, size, data), out)
+    advice = _advice_of_pictures(found, target, pairs) if target or pairs or found.pair else _advice(found)
     if as_json:
-        print_json(asdict(found) | {"contact_sheet": str(out) if out else None, "next": _advice(found)})
+        print_json(asdict(found) | {"contact_sheet": str(out) if out else None, "next": advice})
     else:
         _show_survey(found)
         if out is not None:
             console().print(f"Contact sheet: {out}")
-        console().print(f"Next: {_advice(found)}")
+        console().print(f"Next: {advice}")
     if found.broken:
         raise typer.Exit(1)
 
@@ -169,6 +190,7 @@ def _show_survey(found: Survey) -> None:
     rows = [
         ["source", f"{found.source} ({found.kind})"],
         ["images", f"{found.count:,}"],
+        *([["pairs", f"sources {_cross(found.pair[0])} → targets {_cross(found.pair[1])}"]] if found.pair else []),
         ["sides", "   ".join(f"{name} {s.min} to {s.max}, median {s.median}" for name, s in sides) or "–"],
         ["channels", f"{found.channels}   ({_counts(found.modes)})"],
         *([["formats", _counts(found.formats)]] if found.formats else []),
@@ -219,6 +241,17 @@ def _advice(found: Survey) -> str:
         return f"gantool data pack {source} -o {shlex.quote(f'{found.name}-{side}')} --size {side}{pad}{skip}"
     size = f" --size {found.size}" if found.size else ""
     return f"gantool train dcgan --data {source}{size}"
+
+
+def _advice_of_pictures(found: Survey, target: str, pairs: str) -> str:
+    """The command to type next, for pairs or for two sets without pairs."""
+    given = [("--data", found.source), ("--target", target), ("--pairs", pairs), ("--size", str(found.size or ""))]
+    words = [word for flag, value in given if value for word in (flag, value)]
+    return shlex.join(["gantool", "train", "pix2pix" if found.pair else "cyclegan", *words])
+
+
+def _cross(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
 
 
 def _counts(counted: dict[str, int]) -> str:

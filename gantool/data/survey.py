@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gantool.artifact.pictures import grid
-from gantool.data import load
+from gantool.data import Dataset, load
 from gantool.data.image_files import GREY, BrokenImage, Preparation, decode, examine, read, strict_decoding
 from gantool.data.images import DARK, as_bytes, check_pictures, darkness_note, resize, with_channels
 from gantool.data.pack.format import is_pack
@@ -57,7 +57,7 @@ class Survey:
     `count`: images that can be used. `sizes`: (width, height, count), the commonest first, of `distinct_sizes`.
     `duplicates`: images with the pixels of an earlier one; `duplicate_groups`: their names, the earliest first.
     `broken`: file and reason. `crop_cuts`: the share of all pixels outside the centre squares. Bytes are of all images
-    as they are, or at `size`.
+    as they are, or at `size`. `pair`: of pairs, the shapes (C, H, W) of a source and a target.
     """
 
     name: str
@@ -82,19 +82,24 @@ class Survey:
     licence: str = ""
     fingerprint: str | None = None
     notes: list[str] = field(default_factory=list)
+    pair: list[tuple[int, ...]] | None = None
 
 
 def survey(
     source: str,
     size: int | None = None,
     *,
+    data: Dataset | None = None,
     workers: int | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Survey:
-    """Look at every image of `source`. GantoolError when there is no such thing, or no image in it."""
-    if is_folder_of_files(source):
+    """Look at every image of `source`. GantoolError when there is no such thing, or no image in it.
+
+    `data`: what was made of it, such as pairs; None: what it holds.
+    """
+    if data is None and is_folder_of_files(source):
         return _survey_folder(Path(source), size, workers, on_progress)
-    return _survey_arrays(source, size, on_progress)
+    return _survey_arrays(load(source) if data is None else data, source, size, on_progress)
 
 
 class _Tally:
@@ -195,8 +200,7 @@ def _survey_folder(path: Path, size: int | None, workers: int | None, on_progres
     )
 
 
-def _survey_arrays(source: str, size: int | None, on_progress: OnProgress) -> Survey:
-    data = load(source)
+def _survey_arrays(data: Dataset, source: str, size: int | None, on_progress: OnProgress) -> Survey:
     images = data.images
     check_pictures(images.shape, source)
     tally = _Tally(len(images))
@@ -220,7 +224,12 @@ def _survey_arrays(source: str, size: int | None, on_progress: OnProgress) -> Su
         licence=data.licence,
         fingerprint=data.fingerprint,
         notes=list(data.notes),
+        pair=[data.spec.arrays["sources"], data.spec.shape] if _has_pairs(data) else None,
     )
+
+
+def _has_pairs(data: Dataset) -> bool:
+    return data.arrays.get("sources", data.images[:0, 0]).ndim == 4
 
 
 def _classes(names: Sequence[str], labels: np.ndarray | None) -> tuple[Sequence[str], np.ndarray]:
@@ -268,33 +277,42 @@ def _digest(pixels: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class _Tiles:
-    """`image(number)`: uint8 (3, side, side) of image `number` of `count`, None for a broken file."""
+    """`image(number)`: uint8 (3, side, width) of image `number` of `count`, None for a broken file.
+
+    `width`: `side`, or of pairs two of them.
+    """
 
     class_names: Sequence[str]
     labels: np.ndarray
     count: int
     side: int
+    width: int
     image: Callable[[int], np.ndarray | None]
 
 
-def sheet(source: str, size: int | None = None) -> Image:
+def sheet(source: str, size: int | None = None, data: Dataset | None = None) -> Image:
     """A picture of up to `ROWS` classes, `COLUMNS` images of each; without classes, of an even sample of all.
 
-    With `size` the images are shown as training at that size sees them, else whole. A broken file stays blank.
+    With `size` the images are shown as training at that size sees them, else whole. A broken file stays blank. Pairs
+    are shown as source | target. `data`: what was made of `source`; None: what it holds.
     """
-    tiles = _file_tiles(Path(source), size) if is_folder_of_files(source) else _array_tiles(source, size)
-    blank = np.full((3, tiles.side, tiles.side), _BACKGROUND[0], np.uint8)
+    if data is None and is_folder_of_files(source):
+        tiles = _file_tiles(Path(source), size)
+    else:
+        tiles = _array_tiles(load(source) if data is None else data, size)
+    columns = COLUMNS * tiles.side // tiles.width
+    blank = np.full((3, tiles.side, tiles.width), _BACKGROUND[0], np.uint8)
     titles, pictures = [], []
     if tiles.class_names:
         for label in _evenly(np.arange(len(tiles.class_names)), ROWS):
-            row = [tiles.image(int(i)) for i in _evenly(np.flatnonzero(tiles.labels == label), COLUMNS)]
-            pictures += row + [None] * (COLUMNS - len(row))
+            row = [tiles.image(int(i)) for i in _evenly(np.flatnonzero(tiles.labels == label), columns)]
+            pictures += row + [None] * (columns - len(row))
             titles.append(tiles.class_names[int(label)])
     else:
-        pictures = [tiles.image(int(i)) for i in _evenly(np.arange(tiles.count), COLUMNS * 8)]
+        pictures = [tiles.image(int(i)) for i in _evenly(np.arange(tiles.count), columns * 8)]
     pixels = np.stack([blank if picture is None else picture for picture in pictures]).transpose(0, 2, 3, 1)
     scale = max(1, round(48 / tiles.side))
-    picture = grid(pixels, columns=min(COLUMNS, len(pixels)), gap=_GAP, scale=scale)
+    picture = grid(pixels, columns=min(columns, len(pixels)), gap=_GAP, scale=scale)
     return _with_titles(picture, titles, (tiles.side + _GAP) * scale) if titles else picture
 
 
@@ -310,20 +328,26 @@ def _file_tiles(path: Path, size: int | None) -> _Tiles:
             return None
 
     labels = find_labels(path, names)
-    return _Tiles(*_classes(labels.class_names, labels.labels), len(names), size or TILE, image)
+    return _Tiles(*_classes(labels.class_names, labels.labels), len(names), size or TILE, size or TILE, image)
 
 
-def _array_tiles(source: str, size: int | None) -> _Tiles:
-    data = load(source)
+def _array_tiles(data: Dataset, size: int | None) -> _Tiles:
     height, width = data.images.shape[2:]
     side = size or (width if height == width <= 2 * TILE else TILE)
+    shown = ("sources", "images") if _has_pairs(data) else ("images",)
 
     def image(number: int) -> np.ndarray:
-        row = with_channels(as_bytes(np.asarray(data.images[number : number + 1])), 3)
-        tile: np.ndarray = resize(row, side, source, "crop" if size else "pad")[0]
-        return tile
+        rows = (with_channels(as_bytes(np.asarray(data.arrays[name][number : number + 1])), 3) for name in shown)
+        tiles = [resize(_repeated(row, side), side, data.source, "crop" if size else "pad")[0] for row in rows]
+        return np.concatenate(tiles, axis=2)
 
-    return _Tiles(*_classes(data.class_names, data.labels), len(data), side, image)
+    return _Tiles(*_classes(data.class_names, data.labels), len(data), side, side * len(shown), image)
+
+
+def _repeated(images: np.ndarray, side: int) -> np.ndarray:
+    """Small images with their pixels repeated, so that they show as such."""
+    times = max(1, side // max(images.shape[2:]))
+    return images.repeat(times, 2).repeat(times, 3)
 
 
 def _evenly(numbers: np.ndarray, most: int) -> np.ndarray:

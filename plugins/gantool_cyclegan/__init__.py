@@ -1,7 +1,8 @@
 """`cyclegan`: pictures of one kind into pictures of another and back, learned without pairs (Zhu, Park, Isola & Efros
 2017, arXiv:1703.10593).
 
-Networks, losses and optimizer are those of the paper; its sizes are the preset `paper`. Both generators are exported.
+Networks, losses and optimizer are those of the paper; its sizes are the preset `paper`. Maps are enlarged by repeating
+pixels and a convolution, not by a transposed one. Both generators are exported.
 """
 
 from __future__ import annotations

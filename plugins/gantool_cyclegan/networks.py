@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from gantool_dcgan.networks import initialise
-from gantool_pix2pix.networks import norm
+from gantool_pix2pix.networks import enlarging, norm
 from torch import Tensor, nn
 
 from gantool.plugin import GantoolError, SampleSpec
@@ -62,11 +62,7 @@ class Generator(nn.Module):
             layers += [nn.Conv2d(inner, 2 * inner, 3, 2, 1, bias=False), norm(2 * inner), nn.ReLU()]
         layers += [Block(4 * width) for _ in range(blocks)]
         for inner in (4 * width, 2 * width):
-            layers += [
-                nn.ConvTranspose2d(inner, inner // 2, 3, 2, 1, output_padding=1, bias=False),
-                norm(inner // 2),
-                nn.ReLU(),
-            ]
+            layers += [*enlarging(inner, inner // 2, bias=False), norm(inner // 2), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, spec.channels, 7), nn.Tanh())
         initialise(self)
 

@@ -154,3 +154,25 @@ def test_a_run_whose_data_moved(cli: Run, folder: Path) -> None:
     assert code == 1
     assert err.endswith("If the run's data lies elsewhere now, add --data PATH.\n")
     assert cli("train", "mlp", "--resume", 1, "--steps", 2, "--data", "elsewhere")[0] == 0
+
+
+def test_pairs_are_shown_and_packed_as_training_makes_them(cli: Run, here: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 16, 16), np.uint8)
+    np.savez("a.npz", images=images)
+    given = ("a.npz", "--pairs", "small:2")
+    code, out, _ = cli("data", "info", *given, "--json", "-o", "sheet.png")
+    found = json.loads(out)
+    assert (code, found["count"], found["pair"]) == (0, 5, [[3, 8, 8], [3, 16, 16]])
+    assert found["next"] == "gantool train pix2pix --data a.npz --pairs small:2"
+    with Image.open("sheet.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    tile = pixels[6 : 6 + 3 * 16 : 3, 6 : 6 + 3 * 32 : 3].transpose(2, 0, 1)  # of the first; 3×3 pixels each
+    np.testing.assert_array_equal(tile[:, :, 16:], images[0])
+    wanted = load("a.npz", pairs="small:2")
+    np.testing.assert_array_equal(tile[:, ::2, :16:2], wanted.arrays["sources"][0])
+    code, out, _ = cli("data", "pack", *given, "-o", "pack")
+    assert (code, out.splitlines()[-1]) == (0, "Next: gantool train pix2pix --data pack")
+    packed = load("./pack")
+    assert packed.fingerprint == wanted.fingerprint
+    code, out, _ = cli("data", "info", "a.npz", "--target", "pack", "--size", 8)
+    assert "gantool train cyclegan --data a.npz --target pack --size 8" in out

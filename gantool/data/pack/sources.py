@@ -35,7 +35,7 @@ from gantool.data.readers.archive import checksum, is_archive
 from gantool.data.readers.folder import SizesDiffer, find_images, name_of
 from gantool.data.readers.labels import find_labels
 from gantool.data.readers.npy import map_npy, release
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import ArgumentError, GantoolError, excerpt
 from gantool.system.subprocesses import in_order
 
 _BATCH_BYTES = 2 * 2**20  # of rows in a batch
@@ -47,6 +47,7 @@ class Options:
     """How a source is packed; the defaults keep what it has.
 
     `labels`: folders, none or a CSV file; None: folders, when there are any. `background`: a colour that Pillow knows.
+    `target`, `pairs`: as of `gantool.data.load`.
     """
 
     size: int | None = None
@@ -56,6 +57,8 @@ class Options:
     background: str = "white"
     skip_broken: bool = False
     licence: str | None = None
+    target: str = ""
+    pairs: str = ""
 
 
 def is_folder_of_files(source: str) -> bool:
@@ -74,6 +77,8 @@ def open_source(source: str, options: Options) -> ArraySource | FolderSource:
         raise GantoolError(f"--fit is {excerpt(options.fit)!r}.", f"Give one of {', '.join(FITS)}.")
     colour(options.background)
     path = Path(source)
+    if options.target or options.pairs:
+        return _made(source, options)
     if is_folder_of_files(source):
         return FolderSource(path, options)
     if options.labels not in (None, "none"):
@@ -85,6 +90,15 @@ def open_source(source: str, options: Options) -> ArraySource | FolderSource:
         return ArraySource(map_npy(path), options, source, _signature(path.parent, [path.name]))
     data = load(source)
     return ArraySource(data, options, source, data.fingerprint)
+
+
+def _made(source: str, options: Options) -> ArraySource:
+    """Pairs, or two sets, as training makes them."""
+    for flag, value, only in (("--fit", options.fit, "crop"), ("--background", options.background, "white")):
+        if value != only:
+            raise ArgumentError(f"{flag} {excerpt(value)} is not for --pairs and --target.", f"Leave {flag} out.")
+    data = load(source, options.size, options.skip_broken, options.target, options.pairs)
+    return ArraySource(data, replace(options, size=None), source, data.fingerprint)
 
 
 def _plan(options: Options, **source: str) -> dict[str, Any]:
