@@ -115,13 +115,14 @@ def _show_pack(out: Path, done: Summary) -> None:
             text.print(f"  {excerpt(each['file'])}: {excerpt(each['reason'], 120)}")
     for note in packed.notes:
         text.print(f"Note: {note}")
-    name = "pix2pix" if "sources" in packed.arrays else _architecture(len(packed.class_names))
-    text.print(f"Next: gantool train {name} --data {shlex.quote(str(out))}")
+    text.print(f"Next: {_training(len(packed.class_names), 'sources' in packed.arrays)} --data {shlex.quote(str(out))}")
 
 
-def _architecture(classes: int) -> str:
-    """What to train on pictures: one that makes the class that is asked for, where there are several."""
-    return "cgan" if classes > 1 else "dcgan"
+def _training(classes: int, paired: bool = False) -> str:
+    """What to train on pictures: of pairs, or one that makes the class that is asked for, where there are several."""
+    if paired:
+        return "gantool train pix2pix"
+    return "gantool train cgan" if classes > 1 else "gantool train dcgan"
 
 
 @app.command("info")
@@ -247,7 +248,7 @@ def _advice_of_pictures(found: Survey, target: str, pairs: str) -> str:
     """The command to type next, for pairs or for two sets without pairs."""
     given = [("--data", found.source), ("--target", target), ("--pairs", pairs), ("--size", str(found.size or ""))]
     words = [word for flag, value in given if value for word in (flag, value)]
-    return shlex.join(["gantool", "train", "pix2pix" if found.pair else "cyclegan", *words])
+    return f"{'gantool train pix2pix' if found.pair else 'gantool train cyclegan'} {shlex.join(words)}"
 
 
 def _cross(shape: Sequence[int]) -> str:
