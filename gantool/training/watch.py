@@ -3,18 +3,17 @@
 Alarms are cheap: they judge the fixed samples that a tick draws anyway, and the losses that it has read. They remember
 nothing but metrics.jsonl, so that a resumed run raises the same alarms as one that never stopped.
 
-Each alarm needs a stretch of at least TICKS ticks and STEPS (or RECENT) iterations. The thresholds, some of them in
-`run/verdict.py`, come from trainings on the digits. In good ones (mlp, dcgan, wgan) diversity exceeds 0.08 by iteration
-300 and ends between 0.4 and 1, samples change by at least 0.07 a tick, the adversarial loss stays below 6, and a
-discriminator that was right about everything for 600 iterations could still lose its lead. For bad ones see each
-threshold.
+Each alarm needs a stretch of at least TICKS ticks and STEPS (or RECENT) iterations. Those, some thresholds and the rule
+by which a discriminator wins are in `run/verdict.py`, for the end of a run needs them, too. Thresholds come from
+trainings on the digits. In good ones (mlp, dcgan, wgan) diversity exceeds 0.08 by iteration 300 and ends between 0.4
+and 1, samples change by at least 0.07 a tick, the adversarial loss stays below 6, and a discriminator that was right
+about everything for 600 iterations could still lose its lead. For bad ones see each threshold.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +22,11 @@ from torch.nn import functional as F
 
 from gantool.data import Dataset
 from gantool.errors import GantoolError
+from gantool.run import verdict
 from gantool.run.rundir import RunInfo
-from gantool.run.verdict import COLLAPSED, LOST, PINNED
+from gantool.run.verdict import COLLAPSED, RECENT, STEPS, Record
 from gantool.training.state import State
 
-Record = dict[str, Any]
-
-TICKS, STEPS = 4, 1000  # the shortest stretch: before it, trainings that will do well can look as bad
-RECENT = 500  # iterations; a shorter stretch, for what no good training shows at any time
 FELL = 0.5  # of the best diversity after the first STEPS (in them the noise of untrained generators is diverse)
 STILL = 0.005  # sum of the changes in a stretch; a learning rate of 1e-8 gives 0.0006, good trainings more than 0.2
 SIDE = 32  # cells a side to compare: single pixels average out, and large samples cost no more than small ones
@@ -45,8 +41,6 @@ class Watch:
         self._scale = 0.0 if reals is None else _spread(_pooled(reals))
         self._before = None if before is None else _pooled(torch.from_numpy(before))
         self._options = {**info.config, **info.recipe}
-        self._generators = [p.name for p in state.game.players if p.role == "generator"]
-        self._discriminators = [p.name for p in state.game.players if p.role == "discriminator"]
         self._records = list(records)
         self._active = {name for name, _ in self._wrong()}
 
@@ -75,7 +69,7 @@ class Watch:
 
     def _wrong(self) -> Iterator[tuple[str, str]]:
         """The name and the text of every alarm that holds at the last record."""
-        long, recent = _stretch(self._records, STEPS), _stretch(self._records, RECENT)
+        long, recent = verdict.stretch(self._records, STEPS), verdict.stretch(self._records, RECENT)
         for name, rule in (("stall", self._stall), ("collapse", self._collapse), ("discriminator", self._lost)):
             if text := rule(long, recent):
                 yield name, text
@@ -86,7 +80,8 @@ class Watch:
         earlier = [r.get("diversity", 0.0) for r in self._records[: -len(recent)] if r["step"] >= STEPS]
         best = min(1.0, max(earlier, default=0.0))
         for stretch, limit in ((long, COLLAPSED), (recent, FELL * best)):
-            if _all(stretch, lambda record, limit=limit: record.get("diversity", math.nan) < limit):  # NaN: never
+            low = [record.get("diversity", math.nan) < limit for record in stretch]  # NaN: never
+            if low and all(low):
                 fell = f", {best:.0%} at best" if best > COLLAPSED else ""
                 return (
                     f"mode collapse: the samples differ by {stretch[-1]['diversity']:.0%} of what reals do "
@@ -96,25 +91,11 @@ class Watch:
         return ""
 
     def _lost(self, long: list[Record], recent: list[Record]) -> str:
-        """Only with accuracies: a Wasserstein critic has none, and is meant to be ahead."""
-
-        def loss(record: Record) -> float:
-            keys = [f"loss.{name}.adversarial" for name in self._generators]
-            return max((record[key] for key in keys if key in record), default=math.nan)
-
-        for name in self._discriminators:
-            sides = [f"measure.{name}.accuracy_{side}" for side in ("real", "fake")]
-            half = len(long) // 2
-            rises = sum(map(loss, long[half:])) * half >= sum(map(loss, long[:half])) * (len(long) - half)
-            pinned = _all(long, lambda r, sides=sides: min(r.get(s, 0.0) for s in sides) >= PINNED) and rises
-            lost = _all(recent, lambda r, sides=sides: loss(r) >= LOST and all(s in r for s in sides))
-            if pinned or lost:
-                stretch = long if pinned else recent
-                return (
-                    f"the {name} wins (since step {stretch[0]['step']}): the generator's adversarial loss is "
-                    f"{loss(stretch[-1]):.3g} and does not recover; "
-                    f"{self._advice('discriminator_rate', 'label_smoothing', 'objective')}"
-                )
+        for won in verdict.victories_of(self._records):
+            return (
+                f"the {won.name} wins (since step {won.since}): the generator's adversarial loss is {won.loss:.3g} and "
+                f"does not recover; {self._advice('discriminator_rate', 'label_smoothing', 'objective')}"
+            )
         return ""
 
     def _stall(self, long: list[Record], recent: list[Record]) -> str:
@@ -141,20 +122,6 @@ class Watch:
             elif name == "objective" and value is not None:
                 ways.append("another --objective")
         return f"start a new run with {', '.join(ways[:-1])}{' or ' if ways[1:] else ''}{ways[-1]}."
-
-
-def _stretch(records: list[Record], steps: int) -> list[Record]:
-    """The newest records that are at least TICKS and cover `steps` iterations; [] when there are not enough."""
-    for start in range(len(records) - TICKS, -1, -1):
-        before = records[start - 1]["step"] if start else 0
-        if records[-1]["step"] - before >= steps:
-            return records[start:]
-    return []
-
-
-def _all(records: list[Record], holds: Callable[..., bool]) -> bool:
-    """Whether `holds` does in every record, and there are any."""
-    return bool(records) and all(map(holds, records))
 
 
 def _pooled(samples: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ from gantool.plugin.game import Batch, Game, Loss
 from gantool.plugin.registry import Plugin
 from gantool.plugin.train_options import TrainOptions
 from gantool.run import metrics_log, verdict
-from gantool.run.verdict import COLLAPSED, LOST
+from gantool.run.verdict import COLLAPSED, LOST, STEPS
 from gantool.training import loop, session
 from gantool.training.session import Session
-from gantool.training.watch import STEPS, Watch
+from gantool.training.watch import Watch
 
 TICK = 250
 SOUND = {
@@ -60,6 +60,13 @@ LOW = {"diversity": COLLAPSED / 2}
 STILL = {"change": 1e-4}
 BEATEN = {"measure.discriminator.accuracy_real": 1.0, "measure.discriminator.accuracy_fake": 1.0}
 LOSING = {"loss.generator.adversarial": LOST + 5}
+# a relativistic loss has one accuracy, of pairs
+PAIRS = {
+    "measure.discriminator.accuracy": 0.9,
+    "measure.discriminator.accuracy_real": None,
+    "measure.discriminator.accuracy_fake": None,
+}
+BEATEN_PAIRS = {**PAIRS, "measure.discriminator.accuracy": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +83,9 @@ LOSING = {"loss.generator.adversarial": LOST + 5}
         ([(2, {**BEATEN, "loss.generator.adversarial": 5.0}), (2, {**BEATEN, "loss.generator.adversarial": 4.0})], []),
         ([(4, LOSING)], [(1000, "discriminator")]),
         ([(2, LOSING), (1, {}), (3, LOSING)], []),
+        ([(4, BEATEN_PAIRS)], [(1000, "discriminator")]),
+        ([(4, {**PAIRS, **LOSING})], [(1000, "discriminator")]),
+        ([(9, PAIRS)], []),
         ([(4, STILL)], [(1000, "stall")]),
         ([(1, {"change": None}), (3, STILL)], [(1000, "stall")]),  # the first tick has nothing to compare with
         ([(4, {**STILL, **LOW, **BEATEN})], [(1000, "stall")]),  # it explains the others
@@ -250,30 +260,21 @@ def test_a_sound_training_is_quiet(tmp_path: Path) -> None:
 # --- the end of a run, and an export
 
 
-def _lost(loss: float) -> Any:
-    """The tiny game; its discriminator is right about everything, and the generator's loss is `loss`."""
+def _blown(spec: SampleSpec) -> Game:
+    """The tiny game; the generator's loss is 1e22."""
+    game = tiny_game(spec)
+    judge, maker = game.players
 
-    def build(spec: SampleSpec) -> Game:
-        game = tiny_game(spec)
-        judge, maker = game.players
+    def loss(batch: Batch) -> Loss:
+        value = maker.loss(batch).terms["adversarial"]
+        return Loss({"adversarial": value - value.detach() + 1e22})
 
-        def sure(batch: Batch) -> Loss:
-            found = judge.loss(batch)
-            return Loss(found.terms, {name: torch.ones(()) for name in found.measures})
-
-        def beaten(batch: Batch) -> Loss:
-            value = maker.loss(batch).terms["adversarial"]
-            return Loss({"adversarial": value - value.detach() + loss})
-
-        return replace(game, players=(replace(judge, loss=sure), replace(maker, loss=beaten)), together=None)
-
-    return build
+    return replace(game, players=(judge, replace(maker, loss=loss)), together=None)
 
 
 ENDS: dict[str, tuple[Any, str]] = {
     "collapse": (lambda spec: tiny_game(spec, Constant(spec)), "the samples are nearly one: they differ by 0% of"),
-    "discriminator": (_lost(3.0), "the discriminator has won: it is right about 100% of reals and 100% of fakes"),
-    "blow-up": (_lost(1e22), "the training has blown up: loss.generator.adversarial is 1e+22"),
+    "blow-up": (_blown, "the training has blown up: loss.generator.adversarial is 1e+22"),
 }
 
 
@@ -298,8 +299,40 @@ def test_an_interrupted_run_ends_with_the_same_words(tmp_path: Path) -> None:
     assert any("step 4: the training has blown up" in note for note in _train(opened, stop=4).notes)
 
 
+WON = "the discriminator has won (since step {}): it is right about {} or more of what it judges, and the generator's"
+
+
+@pytest.mark.parametrize(
+    ("stretches", "said"),
+    [
+        ([(4, BEATEN)], WON.format(250, "100%")),
+        ([(2, {}), (4, BEATEN_PAIRS)], WON.format(750, "100%")),
+        ([(3, {}), (4, LOSING)], WON.format(1000, "85%")),
+    ],
+    ids=str,
+)
+def test_who_has_won_for_a_stretch_is_said_of_its_last_tick(
+    stretches: list[tuple[int, dict[str, Any]]], said: str, tmp_path: Path
+) -> None:
+    records = _records(*stretches)
+    run = start("mlp", tmp_path).run
+    for record in records:
+        metrics_log.append(run, record)
+    (text,) = verdict.at(run, records[-1]["step"])
+    assert text.startswith(said)
+    assert verdict.at(run, TICK) == []  # one line shows nothing
+    assert verdict.at(run, 9999) == []
+
+
+@pytest.mark.parametrize("steps", [3, 20, 499])
+@pytest.mark.parametrize("kind", [BEATEN, BEATEN_PAIRS, LOSING], ids=str)
+def test_nobody_has_won_a_short_run(kind: dict[str, Any], steps: int) -> None:
+    records = _records((steps, kind), tick=1)
+    assert verdict.of(records) == []
+
+
 @pytest.mark.parametrize(
     "record", [SOUND, CRITIC, {**SOUND, "diversity": math.nan}, {"loss.generator.adversarial": -5e5}, {}], ids=str
 )
 def test_nothing_is_said_of_a_sound_end(record: dict[str, Any]) -> None:
-    assert verdict.of({"step": 3, **record}) == []
+    assert verdict.of([{"step": 250 * tick, **record} for tick in range(1, 9)]) == []
