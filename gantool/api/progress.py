@@ -1,25 +1,21 @@
-"""How a training is shown while it runs: a bar in a terminal or a notebook, else a line every ten seconds."""
+"""How a training is shown while it runs, on stderr: a bar in a terminal or a notebook, else a line in ten seconds."""
 
 from __future__ import annotations
 
-import html
 import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gantool.errors import printable
-from gantool.system.terminal import console
+from gantool.system.terminal import EVERY, REFRESH, Cell, console, in_notebook, moves
 from gantool.training.session import Session
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SAVING = "Saving; Ctrl-C again leaves at once."
-REFRESH = 0.25  # seconds between two pictures of the bar
 LOSSES = 1.0  # seconds between two readings of the losses below it
-LINE = 10.0  # seconds between two lines
 
 
 class SecondInterrupt(KeyboardInterrupt):
@@ -55,16 +51,15 @@ class Display:
 
 def display_for(opened: Session) -> Display:
     """The display that fits where the program runs; it begins with what is trained on what."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if getattr(shell, "kernel", None) is not None:
+    if in_notebook():
         return Notebook(opened)
-    out = console()
+    out = console(stderr=True)
     out.print(summary(opened))
     for note in opened.notes:
         out.print(f"note: {note}")
     if opened.state.step:
         out.print(f"resumed at step {opened.state.step} of {opened.info.steps}")
-    return Bar(opened, out) if out.is_terminal and not out.is_dumb_terminal else Lines(opened)
+    return Bar(opened, out) if moves(out) else Lines(opened, out)
 
 
 def summary(opened: Session) -> str:
@@ -87,8 +82,8 @@ def summary(opened: Session) -> str:
 class Lines(Display):
     """A line at the first step, then every ten seconds, and at the last step."""
 
-    def __init__(self, opened: Session) -> None:
-        self.state, self.info = opened.state, opened.info
+    def __init__(self, opened: Session, out: Console) -> None:
+        self.state, self.info, self.out = opened.state, opened.info, out
         self.per_step = opened.state.data_per_step()
         self.printed: tuple[float, int] | None = None  # when the latest line was printed, and at which step
 
@@ -96,7 +91,7 @@ class Lines(Display):
         now = time.monotonic()
         # while --minutes is measured, nobody knows how many there will be
         steps = self.info.steps if self.state.held is None else 0
-        if self.printed and now - self.printed[0] < LINE and step != steps:
+        if self.printed and now - self.printed[0] < EVERY and step != steps:
             return
         speed, left = "", ""
         if self.printed:
@@ -104,11 +99,11 @@ class Lines(Display):
             speed = f"{self.per_step / seconds_a_step:,.0f} images/s  "
             left = f"  ETA {clock((steps - step) * seconds_a_step)}" if steps else ""
         far = f"step {step}/{steps}" if steps else f"step {step}"
-        print(printable(f"{far}  {speed}{losses(self.state.meter.glance())}{left}"), flush=True)
+        self.out.print(f"{far}  {speed}{losses(self.state.meter.glance())}{left}")
         self.printed = now, step
 
     def noted(self, text: str) -> None:
-        print(printable(text), flush=True)
+        self.out.print(text)
 
     def stopping(self) -> None:
         os.write(2, f"{SAVING}\n".encode())  # raw: the signal may have come in the middle of a print
@@ -136,7 +131,8 @@ class Bar(Display):
         self.asked_to_stop = False
         self.task = self.progress.add_task("", total=info.steps, completed=state.step, speed="…")
         self.losses = Text()
-        self.live = Live(Group(self.progress, self.losses), console=out, refresh_per_second=1 / REFRESH)
+        shown = Group(self.progress, self.losses)
+        self.live = Live(shown, console=out, refresh_per_second=1 / REFRESH, redirect_stdout=sys.stdout.isatty())
 
     def __enter__(self) -> Bar:
         self.live.start()
@@ -172,47 +168,40 @@ class Bar(Display):
 
 
 class Notebook(Display):
-    """A bar in HTML below the cell; it needs no widgets."""
+    """A bar below the cell, and lines of text below it."""
 
     def __init__(self, opened: Session) -> None:
         self.step, self.info, self.meter = opened.state.step, opened.info, opened.state.meter
-        self.lines = list(map(printable, [summary(opened), *(f"note: {note}" for note in opened.notes)]))
+        self.lines = [summary(opened), *(f"note: {note}" for note in opened.notes)]
         if self.step:
             self.lines.append(f"resumed at step {self.step}")
-        self.speed, self.losses, self.shown, self.read = "", "", 0.0, 0.0
-        self.handle: Any = None
+        self.speed, self.losses, self.read = "", "", 0.0
+        self.cell = Cell()
 
     def __enter__(self) -> Notebook:
-        from IPython.display import display
-
-        self.handle = display(self, display_id=True)  # type: ignore[no-untyped-call]
+        self._show(now=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.handle.update(self)
+        self._show(now=True)
 
-    def _repr_html_(self) -> str:
-        bar = f'<progress value="{self.step}" max="{self.info.steps}" style="width: 24em"></progress>'
-        lines = "<br>".join(html.escape(line) for line in [*self.lines, *filter(None, [self.speed + self.losses])])
-        return f"<div>{bar} {self.step:,} of {self.info.steps:,} steps<br>{lines}</div>"
-
-    def __repr__(self) -> str:
-        return "\n".join([f"step {self.step} of {self.info.steps}", *self.lines, self.speed + self.losses])
+    def _show(self, now: bool = False) -> None:
+        reached = f"{self.step:,} of {self.info.steps:,} steps"
+        self.cell.show([reached, *self.lines, self.speed + self.losses], self.step, self.info.steps, now)
 
     def stepped(self, step: int) -> None:
         self.step, now = step, time.monotonic()
         if now - self.read >= LOSSES:
             self.losses, self.read = losses(self.meter.glance()) or self.losses, now
-        if now - self.shown >= REFRESH:
-            self.handle.update(self)
-            self.shown = now
+        self._show()
 
     def ticked(self, record: dict[str, float]) -> None:
         self.speed, self.losses = f"{record['images_per_second']:,.0f} images/s  ", losses(record)
-        self.shown, self.read = 0.0, time.monotonic()
+        self.read = time.monotonic()
+        self._show(now=True)
 
     def noted(self, text: str) -> None:
-        self.lines.append(printable(text))
+        self.lines.append(text)
 
     def stopping(self) -> None:
         self.lines.append("Saving; interrupting again leaves at once.")

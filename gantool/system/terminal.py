@@ -6,6 +6,8 @@
         bar.start("packing", total=1000)
         bar.update(250)
 
+Progress goes to stderr: a bar in a terminal, HTML below the cell in a notebook, elsewhere a line in so many seconds.
+
 Texts mean only themselves: brackets are no markup, `:smile:` is no emoji, and control characters, which may come from
 names of files and classes, are spelt out. Rich is imported when something is printed.
 """
@@ -13,7 +15,7 @@ names of files and classes, are spelt out. Rich is imported when something is pr
 from __future__ import annotations
 
 import functools
-import importlib.util
+import html
 import json
 import os
 import sys
@@ -29,7 +31,8 @@ from gantool.system.tables import fit
 if TYPE_CHECKING:
     from rich.console import Console
 
-EVERY = 10.0  # seconds between two lines where there is no terminal
+EVERY = 10.0  # seconds between two lines where there is neither a terminal nor a notebook
+REFRESH = 0.25  # seconds between two pictures of a bar
 
 
 def console(stderr: bool = False) -> Console:
@@ -104,6 +107,47 @@ def megabytes(size: float) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
+def moves(out: Console) -> bool:
+    """Whether what was printed to `out` can be changed, as a bar needs."""
+    return out.is_terminal and not out.is_dumb_terminal
+
+
+def in_notebook() -> bool:
+    """Whether the program is a cell of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+class Cell:
+    """A bar and lines of text below a notebook's cell, in HTML: it needs no widgets."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._shown = 0.0
+
+    def show(self, lines: Iterable[str], done: int = 0, total: int = 0, now: bool = False) -> None:
+        """Show `lines`, below a bar if there is a `total`; at most every REFRESH seconds, or `now`."""
+        began = time.monotonic()
+        if not now and began - self._shown < REFRESH:
+            return
+        self._shown, texts = began, [printable(line) for line in lines if line]
+        bar = f'<progress value="{done}" max="{total}" style="width: 24em"></progress> ' if total else ""
+        text = "<br>".join(map(html.escape, texts))
+        self._put({"text/html": f"<div>{bar}{text}</div>", "text/plain": "\n".join(texts)})
+
+    def clear(self) -> None:
+        if self._handle is not None:
+            self._put({"text/html": "", "text/plain": ""})
+
+    def _put(self, shown: dict[str, str]) -> None:
+        if self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(shown, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(shown, raw=True)
+
+
 _shown: ContextVar[Callable[[str], None]] = ContextVar("shown", default=lambda text: None)
 
 
@@ -114,7 +158,7 @@ def doing(text: str) -> None:
 
 @contextmanager
 def status(every: float = EVERY) -> Iterator[Callable[[str], None]]:
-    """Show what is being done, on stderr: one line that changes on a terminal, elsewhere a line in so many seconds.
+    """Show what is being done: one line that changes; without a terminal or notebook a line in so many seconds.
 
     Gives the function that shows it; `doing` calls the same one.
     """
@@ -131,7 +175,14 @@ def status(every: float = EVERY) -> Iterator[Callable[[str], None]]:
 
     with ExitStack() as stack:
         show = print_line
-        if err.is_terminal:
+        if in_notebook():
+            cell = Cell()
+            stack.callback(cell.clear)
+
+            def show(text: str) -> None:
+                cell.show([f"{text} …"], now=True)
+
+        elif moves(err):
             line = stack.enter_context(err.status("starting"))
 
             def show(text: str) -> None:
@@ -144,13 +195,14 @@ def status(every: float = EVERY) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress(unit: str = "", every: float = EVERY) -> Iterator[Progress]:
-    """Progress on stderr: a bar on a terminal and in a notebook with ipywidgets; elsewhere a line in so many seconds.
+    """Show how far something is: a bar; without a terminal or notebook a line in so many seconds.
 
     `unit`: what is counted, as `images`; `B` for bytes.
     """
     shown = Progress(unit, every)
     with shown.bars:
         yield shown
+    shown.cell.clear()
 
 
 class Progress:
@@ -159,9 +211,9 @@ class Progress:
     def __init__(self, unit: str, every: float) -> None:
         from rich import progress as bars
 
-        self.console = console(stderr=True)
-        widgets = self.console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None  # rich needs them
-        self.live = (self.console.is_terminal and not self.console.is_dumb_terminal) or widgets
+        self.console, self.cell = console(stderr=True), Cell()
+        self.notebook = in_notebook()
+        self.live = moves(self.console) and not self.notebook
         columns = [bars.TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[text]")]
         self.bars = bars.Progress(
             columns[0],
@@ -171,6 +223,7 @@ class Progress:
             console=self.console,
             transient=True,
             disable=not self.live,
+            redirect_stdout=sys.stdout.isatty(),  # what a program prints to a pipe stays there
         )
         self._unit, self._every = unit, every
         self._label, self._total, self._first, self._began, self._printed = "", 0, 0, 0.0, 0.0
@@ -190,6 +243,8 @@ class Progress:
         parts = [f"{self._amount(done)} of {self._amount(self._total)}", rate, *([extra] if extra else [])]
         if self.live:
             self.bars.update(self._task, completed=done, total=self._total or None, text=printable(", ".join(parts)))
+        elif self.notebook:
+            self.cell.show([f"{self._label}: {', '.join(parts)}"], done, self._total)
         elif now - self._printed >= self._every:
             self._printed = now
             if speed:

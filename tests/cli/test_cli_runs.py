@@ -377,8 +377,8 @@ def test_a_real_training_is_seen_and_protected(cli: Run, runs: Path) -> None:
     data = RunDir(runs / "0001-mlp-noise").read().data.source
     process = start_gantool("train", "mlp", "--data", data, "--widths", 8, "--steps", 10**7, "--tick", 50, cwd=Path())
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
+        assert process.stderr is not None
+        for line in process.stderr:
             if line.startswith("step "):
                 break
         assert _listed(cli)[-1]["status"] == "running"

@@ -564,8 +564,8 @@ def test_a_run_of_another_architecture_says_the_right_command(two_steps: Path) -
 
 def test_ctrl_c_saves_and_says_how_to_go_on(here: Path) -> None:
     process = start_gantool("train", "mlp", *TINY, "--steps", 10**7, "--tick", 200, cwd=here)
-    assert process.stdout is not None
-    for line in process.stdout:
+    assert process.stderr is not None
+    for line in process.stderr:
         if line.startswith("step "):
             break
     process.send_signal(signal.SIGINT)

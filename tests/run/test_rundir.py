@@ -270,6 +270,6 @@ def test_a_training_run_can_be_exported_and_not_resumed(cli: Run, here: Path) ->
     process.send_signal(signal.SIGKILL)
     process.communicate()
     step = run.step_of(run.latest_checkpoint())
-    code, output, errors = cli("train", "mlp", "--resume", 1, "--steps", step + 20)
+    code, _, errors = cli("train", "mlp", "--resume", 1, "--steps", step + 20)
     assert code == 0, errors
-    assert f"resumed at step {step} of {step + 20}" in output
+    assert f"resumed at step {step} of {step + 20}" in errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from rich.panel import Panel
@@ -109,6 +110,35 @@ def test_status_elsewhere_is_a_line_now_and_then(
             now[0] = 100.0 + seconds
             show(text)
     assert capsys.readouterr() == ("", "writing …\npacking\\x07 …\n")
+
+
+def test_a_notebook_shows_a_bar_below_its_cell_and_takes_it_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import IPython
+
+    shown: list[str] = []
+
+    def display(bundle: dict[str, str], **options: object) -> SimpleNamespace:
+        shown.append(bundle["text/html"])
+        return SimpleNamespace(update=display)
+
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    monkeypatch.setattr("IPython.display.display", display)
+    with progress("images") as bar:
+        bar.start("<packing>", 10)
+        for done in (4, 5, 6):
+            now[0] += 0.2  # every second one comes too soon
+            bar.update(done)
+    assert [text.count('value="4" max="10"') for text in shown] == [1, 0, 0]
+    assert "&lt;packing&gt;: 6 of 10, 10 images/s" in shown[1]
+    assert shown.pop() == ""
+    with status() as show:
+        show("measuring")
+    assert shown[2:] == ["<div>measuring …</div>", ""]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_library_call_says_what_it_does_only_where_a_status_is_open(capsys: pytest.CaptureFixture[str]) -> None:

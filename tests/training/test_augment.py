@@ -345,9 +345,9 @@ def test_the_command_tells_keeps_and_compares_what_is_done_to_images(cli: Run, h
     info = stopped.read()
     info.status = "interrupted"
     stopped.write(info)
-    code, output, _ = cli("train", "mlp", *tiny, "--steps", 5, "--resume", "auto")
+    code, _, output = cli("train", "mlp", *tiny, "--steps", 5, "--resume", "auto")
     assert "0003-" in output
-    code, output, _ = cli(
+    code, _, output = cli(
         "train", "mlp", *tiny, "--steps", 5, "--flip", "--diffaugment", "color,cutout", "--resume", "auto"
     )
     assert "resumed at step 3 of" in output

@@ -146,7 +146,7 @@ def test_a_process_killed_while_training_loses_only_what_came_after_its_checkpoi
 
     resumed = gantool("train", "mlp", "--resume", 1, "--steps", killed_at + 20, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"resumed at step {killed_at} of {killed_at + 20}" in resumed.stdout
+    assert f"resumed at step {killed_at} of {killed_at + 20}" in resumed.stderr
     whole = start("mlp", tmp_path, steps=killed_at + 20)
     run_until(whole)
     assert run.latest_checkpoint() == run.checkpoint(killed_at + 20)
@@ -269,10 +269,10 @@ def test_the_command_says_which_checkpoint_was_passed_over(finished: RunDir, cli
     assert code == 0
     assert "note: The checkpoint" in errors
     assert "step-00000040.pt is damaged" in errors
-    code, output, _ = cli("train", "mlp", "--resume", finished.path)
+    code, _, errors = cli("train", "mlp", "--resume", finished.path)
     assert code == 0
-    assert "step-00000040.pt is damaged" in output
-    assert "resumed at step 20 of 40" in output
+    assert "step-00000040.pt is damaged" in errors
+    assert "resumed at step 20 of 40" in errors
 
 
 def test_a_run_without_a_sound_checkpoint_is_an_error_and_left_as_it_is(finished: RunDir) -> None:
