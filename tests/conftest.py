@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from support.distributions import Install
     from support.inprocess import Run
 
     from gantool.run.rundir import RunDir
 
 settings.register_profile("gantool", deadline=None)  # a loaded machine is no fault of an example
 settings.load_profile("gantool")
+gc.set_threshold(50_000)  # a look through the million objects of torch and its exporters takes half a second
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for every subprocess
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each subprocess compiles gantool anew
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job; commands would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -36,6 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="torch sees no CUDA device"))
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made is never garbage: no collection looks through it."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +101,30 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     from support.inprocess import runner
 
     return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """`install(distribution, source, entry="name", version="1")`, for this process and this test."""
+    from support.distributions import make_distribution
+
+    from gantool.plugin import registry
+
+    modules = set(sys.modules)
+
+    def made(distribution: str, source: str, entry: str = "", version: str = "1.0") -> None:
+        module = distribution.replace("-", "_")
+        folder = tmp_path / f"site-{distribution}"
+        make_distribution(folder, distribution, version, source, {entry or module: module})
+        monkeypatch.syspath_prepend(folder)
+        registry.discover.cache_clear()
+
+    registry.discover.cache_clear()
+    yield made
+    registry.discover.cache_clear()
+    for name in set(sys.modules) - modules:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -269,15 +269,19 @@ def test_what_a_run_says(text: str, cli: Run) -> None:
 
 
 def test_the_bar_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[Any] = []
-    handle = SimpleNamespace(update=shown.append)
+    shown: list[dict[str, str]] = []
+
+    def display(bundle: dict[str, str], **options: object) -> SimpleNamespace:
+        shown.append(bundle)
+        return SimpleNamespace(update=display)
+
     pytest.importorskip("IPython.display")
     monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=1))
-    monkeypatch.setattr("IPython.display.display", lambda bar, display_id: shown.append(bar) or handle)
+    monkeypatch.setattr("IPython.display.display", display)
     data = save_npz(tmp_path / f"noise{NASTY}.npz")
     train("mlp", data=str(data), widths=(8,), steps=2, tick=1, batch_size=8, device="cpu", runs=str(tmp_path / "runs"))
-    assert "\\x1b[2J" in repr(shown[-1])
-    require_harmless(repr(shown[-1]) + shown[-1]._repr_html_())
+    assert "\\x1b[2J" in shown[-1]["text/plain"]
+    require_harmless("".join(shown[-1].values()))
 
 
 @given(text=TEXTS)

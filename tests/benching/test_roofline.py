@@ -11,6 +11,8 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from pydantic import BaseModel
+from support.trainings import small_config
 from torch.utils.flop_counter import FlopCounterMode
 
 from gantool import exporting
@@ -21,10 +23,12 @@ from gantool.plugin.registry import architecture_names, find
 from gantool.runtime import session
 
 
-def exported(architecture: Architecture, folder: Path, spec: SampleSpec, *kinds: str) -> tuple[int, list[Path]]:
+def exported(
+    architecture: Architecture, folder: Path, spec: SampleSpec, *kinds: str, config: BaseModel | None = None
+) -> tuple[int, list[Path]]:
     """torch's own count for one image, and the files of an untrained generator as torch wrote its graph."""
     torch.manual_seed(0)
-    game = architecture.build(architecture.config(), spec, Recipe())
+    game = architecture.build(config or architecture.config(), spec, Recipe())
     about = {"name": architecture.name, "plugin": "tests", "plugin_version": "1", "config": {}}
     source = exporting.from_game(game, architecture=about, training={}, data={})
     made = exporting.write(source, list(kinds), folder, exporting.Options(optimize=False))
@@ -45,7 +49,8 @@ SLOW = ("projected", "sngan", "stylegan2", "wgan")  # their graphs have the oper
 def test_the_count_is_torchs(name: str, tmp_path: Path) -> None:
     architecture = find(name).architecture
     assert architecture is not None
-    wanted, files = exported(architecture, tmp_path, SampleSpec((3, 32, 32), classes=3), "onnx", "onnx-seeded")
+    spec, config = SampleSpec((3, 32, 32), classes=3), small_config(architecture)
+    wanted, files = exported(architecture, tmp_path, spec, "onnx", "onnx-seeded", config=config)
     counts = [roofline.count(path) for path in files]
     for count in counts:  # a seeded file draws its latents without a matrix product
         assert count is not None

@@ -63,7 +63,7 @@ def test_several_files(runs: Path) -> None:
     assert [cell["proof"]["reference"]["worst_level"] for cell in cells] == [0, 0]
 
 
-def test_full(runs: Path) -> None:
+def test_full(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke(runs, "--full", "--minutes", "5", "--json")
     assert result.exit_code == 0, result.output
     cells = json.loads(result.stdout)["cells"]
@@ -71,6 +71,7 @@ def test_full(runs: Path) -> None:
     assert {("generator.onnx", None), ("generator.seeded.onnx", None)} <= on_cpu
     assert {c["provider"] for c in cells} == {"cpu", "cuda", "tensorrt", "openvino"}
     assert all(c["cause"] for c in cells if c["status"] != "measured")
+    monkeypatch.setattr("gantool.api.bench.bench", lambda *_, **__: json.loads(result.stdout))
     table = invoke(runs, "--full", "--minutes", "5")
     for part in ("generator.seeded.onnx on cpu", "worst level", "Not measured"):
         assert part in table.stdout
@@ -90,16 +91,16 @@ def test_files_that_are_written(runs: Path, tmp_path: Path) -> None:
     assert "Fréchet distance (pixels)" in result.stdout
 
 
-@pytest.mark.parametrize(("factor", "code", "says"), [(1e6, 3, "slower: a regression"), (1e-6, 0, "faster")])
-def test_baseline(runs: Path, tmp_path: Path, factor: float, code: int, says: str) -> None:
+def test_baseline(runs: Path, tmp_path: Path) -> None:
     """The planted slow-down: the earlier report claims a million times as many images a second, or as few."""
     before = json.loads(invoke(runs, "--json").stdout)
-    for row in before["cells"][0]["batches"]:
-        row["images_per_second"] *= factor
-    (tmp_path / "before.json").write_text(json.dumps(before))
-    result = invoke(runs, "--baseline", str(tmp_path / "before.json"))
-    assert result.exit_code == code, result.output
-    assert says in result.stdout
+    for factor, code, says in ((1e6, 3, "slower: a regression"), (1e-12, 0, "faster")):
+        for row in before["cells"][0]["batches"]:
+            row["images_per_second"] *= factor
+        (tmp_path / "before.json").write_text(json.dumps(before))
+        result = invoke(runs, "--baseline", str(tmp_path / "before.json"))
+        assert result.exit_code == code, result.output
+        assert says in result.stdout
 
 
 def test_baseline_is_read_before_anything_is_measured(runs: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from support.commands import TIMEOUT, environment, gantool, start_gantool
-from support.distributions import make_distribution
+from support.distributions import Install, make_distribution
 from support.inprocess import Run
 from support.trainings import dataset, different, save_npz
 from typer.testing import CliRunner, Result
@@ -316,18 +316,18 @@ def test_errors_are_two_lines_on_stderr_and_exit_1(here: Path) -> None:
     assert done.stdout == ""
 
 
-def test_a_plugin_with_a_broken_config_breaks_no_other(here: Path) -> None:
+def test_a_plugin_with_a_broken_config_breaks_no_other(install: Install, cli: Run) -> None:
     source = PLANTED.format(planted="pass")
     early = source.replace("Config(BaseModel):\n    pass", "Config(BaseModel):\n    x: 1 / 0 = 1")
     late = source.replace("Recipe(batch_size=8)", "lambda config: config.nothing")
-    site = make_distribution(here / "site", "early", "1", early, {"early": "early"})
-    make_distribution(site, "late", "2", late, {"late": "late"})
-    assert gantool("train", "mlp", *TINY, "--steps", 1, cwd=here, paths=(site,)).returncode == 0
+    install("early", early)
+    install("late", late)
+    assert cli("train", "mlp", *TINY, "--steps", 1)[0] == 0
     for name, cause in (("early", "ZeroDivisionError"), ("planted", "AttributeError: 'Config' object")):
-        done = gantool("train", name, "--data", "noise.npz", cwd=here, paths=(site,))
-        assert done.returncode == 1
-        assert "is broken: " in done.stderr
-        assert cause in done.stderr
+        code, _, err = cli("train", name, "--data", "noise.npz")
+        assert code == 1
+        assert "is broken: " in err
+        assert cause in err
 
 
 # --- each option is defined once
@@ -603,14 +603,14 @@ def test_a_second_ctrl_c_leaves_at_once(here: Path) -> None:
     assert RunDir(here / "runs/0001-planted-noise").checkpoints() == []
 
 
-def test_a_loss_gone_nan_exits_1_and_leaves_the_last_good_checkpoint(here: Path) -> None:
-    site = planted(here, "value = value * torch.where(generator.moves == 25, torch.nan, 1.0)")
-    done = gantool("train", "planted", "--data", "noise.npz", "--tick", 10, cwd=here, paths=(site,))
-    assert done.returncode == 1
-    assert "loss.generator.adversarial became NaN or infinite at step 25" in done.stderr
-    assert "The last good checkpoint is runs/0001-planted-noise/checkpoints/step-00000020.pt" in done.stderr
-    assert "Traceback" not in done.stderr
-    run = RunDir(here / "runs/0001-planted-noise")
+def test_a_loss_gone_nan_exits_1_and_leaves_the_last_good_checkpoint(install: Install, cli: Run) -> None:
+    line = "value = value * torch.where(generator.moves == 25, torch.nan, 1.0)"
+    install("planted", PLANTED.format(planted=line))
+    code, _, err = cli("train", "planted", "--data", "noise.npz", "--tick", 10)
+    assert code == 1
+    assert "loss.generator.adversarial became NaN or infinite at step 25" in err
+    assert "The last good checkpoint is runs/0001-planted-noise/checkpoints/step-00000020.pt" in err
+    run = RunDir(Path("runs/0001-planted-noise"))
     assert run.read().status == "failed"
     assert checkpoint.load(run.latest_checkpoint())["step"] == 20
 

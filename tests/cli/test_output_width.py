@@ -36,16 +36,20 @@ PASTED = re.compile(r"(Next: +| +|Fetch one: )gantool|→ ")  # commands and pat
 
 @pytest.fixture(scope="module")
 def slow_parts(exported_run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[..., object]]:
-    """What the slow commands show, made once: reports of one file and of two, an examination, an export."""
+    """What the slow commands show, made once: reports of one file and of two, figures, an examination, an export."""
     timed = {"batches": (1, 8), "seconds": 0.0, "progress": False}
     with contextlib.chdir(exported_run.export):
         one = gantool.bench("generator.onnx", **timed)
         two = gantool.bench(["generator.onnx", "generator.seeded.onnx"], quality=True, **timed)
+    with contextlib.chdir(exported_run.path.parents[1]):
+        folder = tmp_path_factory.mktemp("judged")
+        judged = gantool.evaluate("1", samples=60, device="cpu", output=folder, progress=False, say=lambda text: None)
     artifacts, examined = exporting.export_run(exported_run, None, tmp_path_factory.mktemp("out")), doctor.examine()
     return {
         "gantool.api.bench.bench": lambda files, **_: two if files else one,
         "gantool.exporting.export_run": lambda *_: artifacts,
         "gantool.doctor.examine": lambda **_: examined,
+        "gantool.api.evaluate.evaluate": lambda *_, **__: judged,
     }
 
 

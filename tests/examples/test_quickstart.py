@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -18,6 +19,8 @@ def test_the_notebook_trains_shows_exports_and_generates(tmp_path: Path, monkeyp
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "jupyter"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    for cell in notebook.cells:  # a tenth of the training
+        cell.source = re.sub(r"(steps?|tick)=(\d+)0", r"\1=\2", cell.source)
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     shown = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
 
@@ -26,13 +29,13 @@ def test_the_notebook_trains_shows_exports_and_generates(tmp_path: Path, monkeyp
         return [output.data for output in outputs if "data" in output]
 
     bar, run = data_of("gantool.train")
-    assert "600 of 600 steps" in bar["text/html"]
+    assert "60 of 60 steps" in bar["text/html"]
     assert "images/s" in bar["text/html"]
     assert "<img" in run["text/html"]
-    for line in ("run.samples()", "run.samples(step=200)", "run.curves()", "generator.sample"):
+    for line in ("run.samples()", "run.samples(step=20)", "run.curves()", "generator.sample"):
         (picture,) = data_of(line)
         assert picture["image/png"]
-    assert data_of("run.resume")[-1]["text/plain"] == "800"
+    assert data_of("run.resume")[-1]["text/plain"] == "80"
     assert (tmp_path / "runs/0001-mlp-digits/export/generator.seeded.onnx").is_file()
 
 

@@ -6,7 +6,6 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.commands import gantool
-from support.distributions import make_distribution
+from support.distributions import Install, make_distribution
 from support.inprocess import Run
 
 from gantool.data import load
@@ -59,29 +58,6 @@ def named(name: str) -> str:
     return SOUND.replace("NAME", repr(name))
 
 
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """`install(distribution, source, entry="name", version="1")`, for this process and this test."""
-    modules = set(sys.modules)
-
-    def made(distribution: str, source: str, entry: str = "", version: str = "1.0") -> None:
-        module = distribution.replace("-", "_")
-        folder = tmp_path / f"site-{distribution}"
-        make_distribution(folder, distribution, version, source, {entry or module: module})
-        monkeypatch.syspath_prepend(folder)
-        registry.discover.cache_clear()
-
-    registry.discover.cache_clear()
-    yield made
-    registry.discover.cache_clear()
-    for name in set(sys.modules) - modules:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-
-
 # every hook
 
 
@@ -104,13 +80,16 @@ def test_every_hook_is_documented(name: str) -> None:
 # a whole life
 
 
-def test_a_third_party_trains_exports_generates_and_is_measured(tmp_path: Path) -> None:
-    site = make_distribution(tmp_path / "site", "flat-gan", "2.5", named("flat"), {"flat": "flat_gan"})
+def test_a_third_party_trains_exports_generates_and_is_measured(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Run
+) -> None:
+    install("flat-gan", named("flat"), entry="flat", version="2.5")
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> str:
-        done = gantool(*arguments, cwd=tmp_path, paths=(site,))
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        code, out, err = cli(*arguments)
+        assert code == 0, err
+        return out
 
     assert "--contrast" in run("train", "flat", "--help")
     run("train", "flat", "--size", 8, "--contrast", 2, "--batch-size", 8, "--device", "cpu")
@@ -124,7 +103,7 @@ def test_a_third_party_trains_exports_generates_and_is_measured(tmp_path: Path) 
 
 
 def test_without_its_plugin_a_run_says_what_is_missing(install: Install, tmp_path: Path, cli: Run) -> None:
-    """The export holds everything; the run needs the plugin."""
+    """The export holds everything; the run needs the plugin, which a process of its own found."""
     site = make_distribution(tmp_path / "site", "flat-gan", "2.5", named("flat"), {"flat": "flat_gan"})
     train = ("train", "flat", "--size", 8, "--steps", 1, "--batch-size", 8, "--device", "cpu")
     assert gantool(*train, cwd=tmp_path, paths=(site,)).returncode == 0

@@ -207,7 +207,8 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
+# the doubling fills 4 GB before it is stopped, the others claim them at once
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "Concat")) for n in BOMBS])
 def test_a_small_graph_can_not_take_the_memory_of_the_machine(plain: Path, tmp_path: Path, name: str) -> None:
     path = edited(plain, tmp_path / "g.onnx", BOMBS[name])
     assert path.stat().st_size < 2**20

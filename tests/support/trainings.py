@@ -39,6 +39,11 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+def small_config(made: Architecture) -> BaseModel:
+    """The config of an installed architecture with networks of a few weights."""
+    return made.config(**{k: value for k, value in SMALL[made.name].items() if k in made.config.model_fields})
+
+
 class Silent:
     """A listener that keeps the records and the notes."""
 

@@ -78,7 +78,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 WITH_DIFFAUGMENT = [
     (name, {**given, "diffaugment": AUGMENTED})
     for name, given in (
-        *((name, {}) for name in (*registry.architecture_names(), *THIRD)),
+        # projected sees images after the augmentation as it does without one, and takes half of the time
+        *((name, {}) for name in (*registry.architecture_names(), *THIRD) if name != "projected"),
         ("mlp", {"updates": "simultaneous"}),
         ("wgan", {"loss": "clip"}),
     )
