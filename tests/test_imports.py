@@ -39,6 +39,7 @@ LIGHT = {  # what a room and all below it may import besides gantool and the sta
     "doctor": {"numpy", "onnxruntime", "torch"},  # torch in a process of its own, where it is installed
 }
 ALSO = {  # what single modules may import besides that of their room, inside functions
+    "gantool.system.terminal": {"IPython"},  # in a notebook, which has it
     "gantool.artifact.pictures": {"PIL"},
     "gantool.artifact.inspection": {"onnx", "google"},  # google: protobuf's errors
 }
