@@ -39,6 +39,7 @@ FILES = {
     "node/package.json",
     "node/example.mjs",
     "node/png.mjs",
+    "node/png.d.mts",
     "web/index.html",
     *(f"web/ort/{name}" for name in playground.ORT_WEB),
 }

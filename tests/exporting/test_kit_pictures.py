@@ -456,3 +456,26 @@ def test_the_demo_page(app: Path, chromium: Browser, tmp_path: Path) -> None:
     ):
         shown = np.array(rgba, np.uint8).reshape(high, wide, 4)[:, :, :3]
         close(shown, np.broadcast_to(wanted, (*wanted.shape[:2], 3)))
+
+
+TYPED = """
+import { Generator, type Picture, type Source } from "%s";
+
+const generator: Generator = await Generator.open();
+const picture: Source = { data: new Uint8ClampedArray(4), width: 1, height: 1 };
+const made: Picture = await generator.translate(picture, { seed: 7n, index: 2, values: { strength: 1 } });
+export const used = [made.data.length, generator.source?.multiple, generator.seeded];
+// @ts-expect-error a picture has sides
+await generator.translate({ data: new Uint8Array(4) });
+"""
+
+
+@pytest.mark.slow
+@only("unet")
+def test_the_types(app: Path) -> None:
+    compiler = hosts.node_modules("typescript") / "typescript" / "bin" / "tsc"
+    (app / "node" / "use.mts").write_text(TYPED % "./generator.mjs")
+    shown = "export const shown: ImageData = (await generator.translate(picture)).toImageData();\n"
+    (app / "web" / "use.mts").write_text(TYPED % "./generator.mjs" + shown)
+    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom"]
+    hosts.run(hosts.node(), compiler, *options, "--typeRoots", "none", "node/use.mts", "web/use.mts", cwd=app)

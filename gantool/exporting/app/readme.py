@@ -111,9 +111,9 @@ def _pictures(about: Manifest) -> dict[str, str]:
         return {}
     channels, seeded = source.channels, bool(about.latents)
     return {
-        "source": _size_of(source.shape) + " in training",
-        "sizes": "Other sizes work, too: sides that the network can't\ntake are filled up by the last row and "
-        "column, and the result is cut."
+        "source": _size_of(source.shape),
+        "sizes": "Other sizes work, too: sides that the network can't take are filled up by the last row and column, and "
+        "the result\nis cut."
         if source.multiple
         else "It takes that size alone.",
         "noise": "\n`seed` and `index` choose one of many results, which depends on these and the picture alone.\n\n"

@@ -30,7 +30,7 @@ function drawShapes(context, shapes) {
   context.save();
   context.translate((width - 100 * scale) / 2, (height - 100 * scale) / 2);
   context.scale(scale, scale);
-  context.lineWidth = 1.6;
+  context.lineWidth = Math.max(1.6, 1.3 / scale); // more than a pixel
   context.lineCap = context.lineJoin = "round";
   for (const [shape, colour, ...numbers] of shapes) {
     context.fillStyle = context.strokeStyle = colour;

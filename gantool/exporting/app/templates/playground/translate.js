@@ -101,6 +101,8 @@ function makePage(ask) {
   $("noise").hidden = !SEEDED;
   makeOpening(drawing.put);
   compare(0);
-  drawing.put({ draw: (context) => drawShapes(context, EXAMPLES.House) });
+  const grey = SOURCE.shape[2] === 1;
+  document.documentElement.toggleAttribute("data-grey", grey);
+  drawing.put({ draw: (context) => drawShapes(context, grey ? EXAMPLES.Cat : EXAMPLES.House) });
   return draw;
 }
