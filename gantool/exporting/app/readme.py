@@ -112,8 +112,8 @@ def _pictures(about: Manifest) -> dict[str, str]:
     channels, seeded = source.channels, bool(about.latents)
     return {
         "source": _size_of(source.shape),
-        "sizes": "Other sizes work, too: sides that the network can't take are filled up by the last row and column, and "
-        "the result\nis cut."
+        "sizes": "Other sizes work, too: sides that the network can't take are filled up by the last row and column,\n"
+        "and the result is cut."
         if source.multiple
         else "It takes that size alone.",
         "noise": "\n`seed` and `index` choose one of many results, which depends on these and the picture alone.\n\n"
