@@ -47,19 +47,19 @@ hosts: setup
 demo: setup
 	rm -rf demo
 	@echo "The training takes two minutes on any machine; on a slow one the digits are worse."
-	$(BIN)/gantool train mlp --label-smoothing 0.1 --minutes 2 --runs demo/runs
+	$(BIN)/gantool train cgan --preset quick --minutes 2 --runs demo/runs
 	$(BIN)/gantool export --runs demo/runs -o demo
 	$(BIN)/gantool generate demo/generator.seeded.onnx -n 64 -o demo/digits.png
 	$(BIN)/gantool bench demo/generator.seeded.onnx
 	$(BIN)/python docs/embed.py demo/generator.seeded.onnx demo/embedded.png
 	@echo
 	@echo "Where everything is:"
-	@echo "  demo/digits.png                 64 generated digits: look at them"
-	@echo "  demo/generator.seeded.onnx      seed, index -> uint8 images, for any program with ONNX Runtime"
-	@echo "  demo/generator.onnx             latents -> float32 images"
+	@echo "  demo/digits.png                 64 generated digits, 0 to 9 in turn: look at them"
+	@echo "  demo/generator.seeded.onnx      seed, index, label -> uint8 images, for any program with ONNX Runtime"
+	@echo "  demo/generator.onnx             latents, label -> float32 images"
 	@echo "  demo/generator.torchscript.pt   the same for LibTorch"
 	@echo "  demo/embedded.png               made by docs/embed.py, which loads no torch"
-	@echo "  demo/runs/0001-mlp-digits/      the run: checkpoints, samples, metrics.jsonl, curves.png"
+	@echo "  demo/runs/0001-cgan-digits/     the run: checkpoints, samples, metrics.jsonl, curves.png"
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

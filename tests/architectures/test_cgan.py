@@ -103,6 +103,15 @@ def test_options_that_can_not_be() -> None:
 # data
 
 
+def test_the_quick_preset_is_a_short_run_of_small_convolutional_networks() -> None:
+    config, recipe = resolve(_architecture(), {"preset": "quick", "steps": 7})
+    game = _architecture().build(config, SampleSpec((1, 28, 28), classes=10), recipe)
+    assert isinstance(game.generator.body, dcgan.Generator)
+    assert sum(weight.numel() for weight in game.generator.parameters()) < 400_000
+    assert (recipe.steps, recipe.learning_rate, recipe.schedule) == (7, 2e-3, "linear")
+    assert recipe.betas == (0.5, 0.9)  # of the body, which the preset chooses
+
+
 def test_one_class_trains() -> None:
     """It is a plain GAN then, and no harm is done: a folder with one sub-folder is not worth an error."""
     state = _state(dataset(classes=1))
