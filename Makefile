@@ -49,12 +49,12 @@ demo: setup
 	@echo "The training takes two minutes on any machine; on a slow one the digits are worse."
 	$(BIN)/gantool train cgan --preset quick --minutes 2 --runs demo/runs
 	$(BIN)/gantool export --runs demo/runs -o demo
-	$(BIN)/gantool generate demo/generator.seeded.onnx -n 64 -o demo/digits.png
+	$(BIN)/gantool generate demo/generator.seeded.onnx -n 100 -o demo/digits.png
 	$(BIN)/gantool bench demo/generator.seeded.onnx
 	$(BIN)/python docs/embed.py demo/generator.seeded.onnx demo/embedded.png
 	@echo
 	@echo "Where everything is:"
-	@echo "  demo/digits.png                 64 generated digits, 0 to 9 in turn: look at them"
+	@echo "  demo/digits.png                 100 generated digits, a row of each: look at them"
 	@echo "  demo/generator.seeded.onnx      seed, index, label -> uint8 images, for any program with ONNX Runtime"
 	@echo "  demo/generator.onnx             latents, label -> float32 images"
 	@echo "  demo/generator.torchscript.pt   the same for LibTorch"
