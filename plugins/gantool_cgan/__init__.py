@@ -87,7 +87,7 @@ def gantool_architectures() -> list[Architecture]:
             config=CGANConfig,
             recipe=recipe,
             build=build,
-            # chosen by benchmarks/quick.py, where the rates of the paper take many times as long
+            # of digits; smaller rates take several times as long (benchmarks/README.md)
             presets={
                 "quick": {
                     "body": "dcgan",
