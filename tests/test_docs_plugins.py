@@ -82,7 +82,7 @@ def test_pairs_with_the_data_that_they_need(artifacts: bool) -> None:
     check_architecture(made, artifacts=artifacts, data=paired)
 
 
-def test_pairs_are_refused_without_targets() -> None:
+def test_pairs_are_refused_without_sources() -> None:
     (made,) = module(3)["gantool_architectures"]()
     with pytest.raises(GantoolError, match="learns from pairs"):
         made.build(made.config(), SampleSpec((1, 16, 16)), Recipe())

@@ -47,6 +47,8 @@ def evaluate(
     step: int | str | None = None,
     which: str = "",
     data: str | os.PathLike[str] | None = None,
+    target: str | os.PathLike[str] = "",
+    pairs: str = "",
     size: int | None = None,
     extractor: str | None = None,
     inception_weights: str | os.PathLike[str] | None = None,
@@ -68,13 +70,13 @@ def evaluate(
         report["figures"]["frechet_distance"]["value"]
 
     `run`: a run, or an exported .onnx file; default: the newest run. `step`: of another checkpoint than the newest, or
-    `best`. `which`: the name of the generator, where a run has several; default: the first. `data`, `size`: what to
-    compare with; default: what it was trained on. `extractor`: digits, inception (with `inception_weights`), pixels, or
-    a TorchScript file: opening one runs code in it. `samples`: fakes, and at most as many reals; default: as many as
-    the data has, 10,000 at most. `floor` evaluates one half of the data against the other, `ceiling` noise: of the
-    newest run's data unless `data` is given, of the digits without a run. `output`: a folder for evaluation.json and
-    neighbours.png, or a .png; default: evaluation/ in the run, NAME.evaluation/ beside a file. `threads`: of the CPU;
-    default: those that this process may use. `say`: is told of what a person should know.
+    `best`. `which`: the name of the generator, where a run has several; default: the first. `data`, `target`, `pairs`,
+    `size`: what to compare with; default: what it was trained on. `extractor`: digits, inception (with
+    `inception_weights`), pixels, or a TorchScript file: opening one runs code in it. `samples`: fakes, and at most as
+    many reals; default: as many as the data has, 10,000 at most. `floor` evaluates one half of the data against the
+    other, `ceiling` noise: of the newest run's data unless `data` is given, of the digits without a run. `output`: a
+    folder for evaluation.json and neighbours.png, or a .png; default: evaluation/ in the run, NAME.evaluation/ beside a
+    file. `threads`: of the CPU; default: those that this process may use. `say`: is told of what a person should know.
 
     A generator that takes pictures is given those of the data, and compared with their targets, too, if there are any.
 
@@ -89,17 +91,17 @@ def evaluate(
             "Leave one of them out.",
         )
     require_torchmetrics()  # before anything that takes long
-    source = None if data is None else os.fspath(data)
-    target = pick_device(device)
+    asked = (None if data is None else os.fspath(data), size, os.fspath(target), pairs)
+    place = pick_device(device)
     notes: tuple[str, ...] = ()
     if floor or ceiling:
-        dataset = _origin_of_newest(Path(runs)).load(source, size)[0]
+        dataset = _origin_of_newest(Path(runs)).load(*asked)[0]
         judged = _floor(dataset, seed) if floor else _ceiling(dataset, seed)
     else:
         given = None if run is None else name_of(run)
         at = None if step is None else str(step)
-        judged, origin = _find(given, Path(runs), at, which, seed, target, threads, say)
-        dataset, notes = origin.load(source, size)
+        judged, origin = _find(given, Path(runs), at, which, seed, place, threads, say)
+        dataset, notes = origin.load(*asked)
     translated = Translated.of(judged.takes, judged.reals, dataset, judged.path, seed) if judged.takes else None
     if translated:
         dataset = translated.reals
@@ -113,7 +115,7 @@ def evaluate(
             pairs=translated.pairs if translated else None,
             extractor=extractor,
             inception_weights=None if inception_weights is None else Path(inception_weights),
-            device=target,
+            device=place,
             against=translated.against if translated else judged.against,
             seed=seed,
             batch=batch,
@@ -195,10 +197,13 @@ class _Origin:
     request: Request | None
     fingerprint: str | None
 
-    def load(self, given: str | None, size: int | None) -> tuple[Dataset, tuple[str, ...]]:
+    def load(self, given: str | None, size: int | None, target: str, pairs: str) -> tuple[Dataset, tuple[str, ...]]:
         """Load the data to compare with, `given` or this, and notes. GantoolError: it is not there or has changed."""
         asked = self.request or Request(given or "")
         asked = asked._replace(source=given or asked.source, size=size or asked.size)
+        if target or pairs:  # another way to pair what it was trained on, or other data
+            asked = asked._replace(target=target, pairs=pairs)
+            given = asked.source
         source = asked.source
         if not source:
             raise GantoolError(

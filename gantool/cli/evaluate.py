@@ -27,6 +27,12 @@ def command(
     data: Annotated[
         str | None, typer.Option(help="What to compare with. Default: what it was trained on.", show_default=False)
     ] = None,
+    target: Annotated[
+        str, typer.Option(help="The other set of pictures, as of `gantool train`. Default: the one it was trained on.")
+    ] = "",
+    pairs: Annotated[
+        str, typer.Option(metavar="RULE", help="How pairs are made, as of `gantool train`. Default: as it was trained.")
+    ] = "",
     size: Annotated[int | None, typer.Option(min=4, help="Crop and resize the data to this side.")] = None,
     extractor: Annotated[
         str | None,
@@ -75,6 +81,8 @@ def command(
         step=step,
         which=which,
         data=data,
+        target=target,
+        pairs=pairs,
         size=size,
         extractor=extractor,
         inception_weights=inception_weights,

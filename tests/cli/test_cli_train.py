@@ -441,6 +441,18 @@ def test_pairs_are_recorded_and_made_again_on_a_resume_and_an_export(here: Path)
     assert exported.exit_code == 0, exported.output
 
 
+def test_hidden_pairs_judge_what_was_trained_without(here: Path) -> None:
+    for name, shift in (("a", 0), ("b", 40)):
+        for number, picture in enumerate(dataset(12, (1, 16, 16)).images):
+            (here / name).mkdir(exist_ok=True)
+            Image.fromarray(picture[0] // 2 + shift).save(here / name / f"{number}.png")
+    sound("cyclegan", "--width", 4, "--blocks", 1, "--batch-size", 4, "--steps", 1, "--data", "a", "--target", "b")
+    given = ["--data", "a", "--target", "b", "--pairs", "names", "--extractor", "pixels", "--json"]
+    done = CliRunner().invoke(app, ["evaluate", "1", *given])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["sources"]["difference"] == pytest.approx(40)
+
+
 def test_pairs_where_they_are_needed_and_where_they_are_not(here: Path) -> None:
     error = refused("pix2pix", *SMALL, "--data", "noise.npz")
     assert "learns from pairs" in error.message
