@@ -54,6 +54,8 @@ def first_line(error: BaseException) -> str:
     first, _, rest = str(error).strip().partition("\n")
     if "TorchScript interpreter" in first:  # its traceback follows, and then what happened
         first = rest.rpartition("\n")[2]
+    elif first.endswith(":"):  # what it announces comes next
+        first = f"{first} {rest.strip().partition(chr(10))[0]}"
     return first[:300] or type(error).__name__
 
 

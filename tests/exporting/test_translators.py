@@ -134,12 +134,47 @@ def test_one_size_only(tmp_path: Path) -> None:
 
 class Frozen(nn.Module):
     def forward(self, photo: Tensor) -> Tensor:
-        return (photo.flatten(1)[:, : 3 * 32 * 32].unflatten(1, (3, 32, 32)) * 0.9).tanh()
+        side = int(photo.shape[2])
+        return (photo * torch.linspace(0, 1, side)[:, None]).tanh()
 
 
-def test_a_generator_of_one_size_that_declares_any_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GantoolError, match=r"frozen|can't export|does not run|takes|failed"):
-        exporting.write(translators.source(Frozen(), translators.photo(2)), ["onnx"], tmp_path)
+class Placed(nn.Module):
+    """Adds a map of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.linspace(-1, 1, 32)[:, None])
+
+    def forward(self, photo: Tensor) -> Tensor:
+        return (photo + self.places).tanh()
+
+
+class Halving(nn.Module):
+    """Takes multiples of 2, but says 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 4, 2, 1), nn.ConvTranspose2d(4, 3, 4, 2, 1))
+
+    def forward(self, photo: Tensor) -> Tensor:
+        return (self.layers(photo) + photo).tanh()
+
+
+@pytest.mark.parametrize(
+    ("generator", "multiple", "message"),
+    [
+        (Frozen, 2, r"The sides of 'image' were frozen at \d+, but its picture says `multiple`"),
+        (Placed, 2, "can't export this generator to ONNX: .*32"),
+        (Halving, 1, "can't export this generator to ONNX: .*: ."),
+    ],
+)
+def test_a_generator_of_one_size_that_declares_any_is_refused(
+    tmp_path: Path, generator: type[nn.Module], multiple: int, message: str
+) -> None:
+    source = translators.source(generator(), translators.photo(multiple))
+    with pytest.raises(GantoolError, match=message) as caught:
+        exporting.write(source, ["onnx"], tmp_path)
+    assert "without `multiple`" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 

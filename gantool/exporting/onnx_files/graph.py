@@ -53,6 +53,8 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
     generator, arguments = _as_batch_norm(generator), example(inputs)
     what = "torch can't export this generator to ONNX"
     hint = "Write that part of the plugin's forward in another way: docs/plugins.md, “What exports”."
+    if any(item.multiple for item in inputs):
+        hint += " Or, if only other sizes fail, declare its picture without `multiple`: one size."
     with refusing(what, hint), quiet("torch.onnx", "onnxscript"):
         program = torch.onnx.export(
             generator,
