@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from gantool import exporting
@@ -12,7 +13,7 @@ from gantool.errors import ArgumentError
 from gantool.exporting import FILES, Artifact
 from gantool.plugin.options import closest
 from gantool.run import rundir
-from gantool.system.terminal import console
+from gantool.system.terminal import console, status
 
 
 def note(text: str) -> None:
@@ -33,6 +34,7 @@ def export(
     force: bool = False,
     which: str = "",
     runs: str | os.PathLike[str] = "runs",
+    progress: bool = True,
     say: Callable[[str], None] = note,
 ) -> list[Artifact]:
     """Export a run's generator (default: of the newest run) to files that are verified and describe themselves.
@@ -45,8 +47,8 @@ def export(
     `best` (by the option keep_best). `precision` of ONNX files: `float32`, `half-weights`, `half`, `int8`, a file each;
     `force` writes an int8 file that is less exact than it should be. `optimize`, `opset`, `batch`: as
     `gantool export` describes them. `which`: one of several generators; default: all, each in a folder of its name.
-    `runs`: where a run that is given by number or name lies. `say`: is told of what a
-    person should know.
+    `runs`: where a run that is given by number or name lies. `progress`: show on stderr what is being done. `say`: is
+    told of what a person should know.
 
     GantoolError, and no file, when a check fails; ArgumentError for an argument that is wrong.
     """
@@ -58,4 +60,5 @@ def export(
     options = exporting.Options(precisions, optimize, opset, batch, force)
     target = None if folder is None else Path(folder)
     chosen = rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
-    return exporting.export_run(chosen, kinds, target, say, None if step is None else str(step), options, which)
+    with status() if progress else nullcontext():
+        return exporting.export_run(chosen, kinds, target, say, None if step is None else str(step), options, which)

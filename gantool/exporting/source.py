@@ -29,6 +29,7 @@ from gantool.plugin.game import Game
 from gantool.run import best, checkpoint, verdict
 from gantool.run.rundir import RunDir
 from gantool.system.files import sha256_of
+from gantool.system.terminal import megabytes
 from gantool.training.sampler import Sampler, class_ends, noise
 from gantool.training.session import definition_of, misfit
 from gantool.training.state import build_game, ready
@@ -123,6 +124,10 @@ class Artifact:
     path: Path
     manifest: Manifest
     checks: tuple[Check, ...]
+
+    def __repr__(self) -> str:
+        size = megabytes(self.path.stat().st_size) if self.path.is_file() else "gone"
+        return f"<Artifact {str(self.path)!r}: {size}, verified by {len(self.checks)} checks>"
 
 
 def source_of(

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from gantool.artifact import cards, latents, onnxfile
 from gantool.artifact.manifest import InputInfo
-from gantool.errors import ArgumentError, GantoolError, excerpt, renamed
+from gantool.errors import ArgumentError, GantoolError, excerpt, printable, renamed
 from gantool.runtime import scheduling
 from gantool.runtime.inputs import (
     Labels,
@@ -162,6 +162,10 @@ class Generator:
         self._seeds = {i.name for i in self.manifest.inputs if i.distribution == "seed"}
         self._latest_seed = (0, np.array((0,), np.int64))
         self._shapes: dict[str, tuple[int, ...]] | None = None
+
+    def __repr__(self) -> str:
+        name, shape = self.manifest.architecture.get("name"), "×".join(map(str, self.manifest.output.shape))
+        return f"<Generator {str(self.path)!r}: {printable(str(name))}, {shape}>"
 
     @property
     def seeded(self) -> bool:

@@ -18,6 +18,7 @@ from gantool.artifact import pictures
 from gantool.artifact.provenance import Provenance
 from gantool.errors import GantoolError
 from gantool.plugin.game import Game
+from gantool.plugin.train_options import RunOptions
 from gantool.run import best, checkpoint, metrics_log, verdict
 from gantool.run.rundir import RunDir, RunInfo, Status
 from gantool.training.state import State
@@ -25,7 +26,8 @@ from gantool.training.step import Diverged, iterate
 from gantool.training.threads import Threads, computing_on
 from gantool.training.watch import Watch
 
-CHANGED = 0.2  # share of the steps left by which their number must differ before it is changed
+CHANGED = 0.3  # share of the steps left by which their number must differ before it is changed
+USUAL_TICK = RunOptions.model_fields["tick"].default
 TICKS = 8  # at least, of a training with a time budget
 FEW = 0.1  # of the recipe's steps: samples will be rough
 ROLLBACKS = 3  # in a run: when an eighth of the learning rates does not help, the rates are not the cause
@@ -111,16 +113,18 @@ def _loop(
         if pace and not planned and known():
             planned, info.steps = True, state.group.lead(pace.steps)
             state.steps, state.held = info.steps, None
-            info.tick = min(info.tick, max(1, info.steps // TICKS))
+            if info.tick == USUAL_TICK:  # one that was asked for stays
+                info.tick = min(info.tick, max(1, info.steps // TICKS))
             _write(state, run, info)
-            listener.noted(f"{info.steps:,} steps take about {budget / 60:g} minutes here{_few(info)}")
+            minutes = "a minute" if budget == 60 else f"{budget / 60:g} minutes"
+            listener.noted(f"{info.steps:,} steps take about {minutes} here, a tick is {info.tick:,}{_few(info)}")
         listener.stepped(state.step)
         stopping = interrupted()
         if state.step % info.tick and (not planned or state.step < info.steps) and not stopping:
             continue
         # a tick
         if pace and (not planned or state.step < info.steps):
-            steps = state.group.lead(pace.steps)
+            steps = max(state.group.lead(pace.steps), state.step + planned)  # one more: displays show the last as such
             change = abs(steps - info.steps) > CHANGED * (info.steps - state.step)
             if planned and change:
                 listener.noted(f"step {state.step}: the speed has changed; {steps:,} steps in place of {info.steps:,}")
@@ -156,8 +160,8 @@ def _few(info: RunInfo) -> str:
     if info.steps >= FEW * usual:
         return ""
     return (
-        f": {info.steps / usual:.0%} of this recipe's {usual:,}, so samples will be rough. Smaller pictures "
-        "(--size 32), a smaller --preset or --width, or mlp and cgan take less time a step"
+        f". That is {info.steps / usual:.0%} of this recipe's {usual:,}, so samples will be rough; smaller pictures or "
+        "networks take less time a step"
     )
 
 

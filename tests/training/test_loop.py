@@ -357,7 +357,7 @@ def test_a_time_budget_holds_when_the_machine_becomes_faster_or_slower(
             now[0] += 1.0 if step <= 30 else slower
 
     listener = Clock()
-    opened = start("mlp", tmp_path, steps=10**6, tick=10**6, widths=(4,), latent_dim=2)
+    opened = start("mlp", tmp_path, steps=10**6, tick=250, widths=(4,), latent_dim=2)
     assert loop.train(opened.state, opened.run, opened.info, listener, budget=100.0) == "finished"
     assert now[0] == pytest.approx(100, rel=0.15)
     assert any("the speed has changed" in note for note in listener.notes)
