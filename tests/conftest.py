@@ -95,6 +95,23 @@ def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     return export
 
 
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`translator("unet")` → a folder with all files of that generator of `support.translators`. Tests only read it."""
+    from support import translators
+
+    from gantool import exporting
+
+    @functools.cache
+    def export(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        kinds = list(exporting.FILES) if name in translators.WITH_ALL_FILES else ["onnx", "onnx-seeded"]
+        exporting.write(getattr(translators, name)(), kinds, folder)
+        return folder
+
+    return export
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`cli("export", path)` → (exit code, stdout, stderr) of the command line in this process."""

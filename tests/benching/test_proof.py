@@ -12,9 +12,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
-from support import translators
 
-from gantool import __version__, exporting
+from gantool import __version__
 from gantool.artifact import manifest, onnxfile
 from gantool.artifact.manifest import InputInfo, Manifest, OutputInfo
 from gantool.benching.matrix import Cell, Request
@@ -209,9 +208,8 @@ def test_data_inputs_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
     assert -1 <= together.min() < -0.5 < 0.5 < together.max() <= 1
 
 
-def test_pictures_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
-    exporting.write(translators.residual(), ["onnx-seeded"], tmp_path)
-    generator = Generator(tmp_path / "generator.seeded.onnx")
+def test_pictures_depend_on_seed_and_index_alone(translator: Callable[[str], Path]) -> None:
+    generator = Generator(translator("residual") / "generator.seeded.onnx")
     together = maker(generator, 5, 0, 4)()
     assert together.dtype == np.uint8
     assert np.array_equal(maker(generator, 5, 2, 1)()[0], together[2])

@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import tiny_cyclegan, translators
+from support import tiny_cyclegan
 from support.inprocess import Run
 from support.trainings import run_until, start
 
-from gantool import exporting
 from gantool.artifact.cards import card
 from gantool.errors import GantoolError
 from gantool.plugin import registry
@@ -27,11 +27,9 @@ from gantool.runtime import Generator
 PLUGIN = Plugin("tiny-cyclegan", "tests", "1", CYCLEGAN)
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("unet")
-    exporting.write(translators.unet(), ["onnx-seeded"], folder)
-    return folder / "generator.seeded.onnx"
+@pytest.fixture
+def file(translator: Callable[[str], Path]) -> Path:
+    return translator("unet") / "generator.seeded.onnx"
 
 
 @pytest.fixture(scope="module")

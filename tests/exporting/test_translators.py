@@ -22,22 +22,13 @@ from gantool.exporting import triton, verify
 from gantool.exporting.torch_files import archive, torchscript
 from gantool.runtime import Generator
 
-KINDS = {"unet": translators.unet, "residual": translators.residual, "enlarging": translators.enlarging}
+KINDS = translators.WITH_ALL_FILES
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[exporting.Source, Path]]:
-    """The source and the folder with all its files, made once."""
-    kept: dict[str, tuple[exporting.Source, Path]] = {}
-
-    def make(name: str) -> tuple[exporting.Source, Path]:
-        if name not in kept:
-            source, folder = KINDS[name](), tmp_path_factory.mktemp(name)
-            exporting.write(source, list(exporting.FILES), folder)
-            kept[name] = source, folder
-        return kept[name]
-
-    return make
+@pytest.fixture
+def made(translator: Callable[[str], Path]) -> Callable[[str], tuple[exporting.Source, Path]]:
+    """The source and the folder with all its files."""
+    return lambda name: (getattr(translators, name)(), translator(name))
 
 
 def fed(source: exporting.Source, count: int, height: int, width: int) -> dict[str, np.ndarray]:
@@ -123,10 +114,9 @@ def test_golden_images_are_made_of_test_cards(made: Any) -> None:
     assert Generator(folder / "generator.seeded.onnx").self_test().exact
 
 
-def test_one_size_only(tmp_path: Path) -> None:
-    exporting.write(translators.fixed(), ["onnx", "onnx-seeded"], tmp_path)
+def test_one_size_only(translator: Callable[[str], Path]) -> None:
     for name in ("generator.onnx", "generator.seeded.onnx"):
-        generator = Generator(tmp_path / name)
+        generator = Generator(translator("fixed") / name)
         assert generator.translate(cards(0, 2, 32, 32, 1)).shape == (2, 32, 32, 3)
         with pytest.raises(GantoolError, match="A picture is 40×32; this generator takes 32×32 only"):
             generator.translate(cards(0, 1, 40, 32, 1))

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import translators
 
-from gantool import exporting
 from gantool.artifact.cards import card, cards
 from gantool.errors import ArgumentError
 from gantool.runtime import Generator, scheduling
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("translators")
-    sources = {"unet": translators.unet(), "norms": translators.residual(), "plain": translators.residual(norm=False)}
-    for name, source in {**sources, "enlarging": translators.enlarging()}.items():
-        exporting.write(source, ["onnx", "onnx-seeded"], folder / name)
-    return folder
-
-
 @pytest.fixture(scope="module", params=["generator.onnx", "generator.seeded.onnx"])
-def unet(folder: Path, request: pytest.FixtureRequest) -> Generator:
-    return Generator(folder / "unet" / request.param)
+def unet(translator: Callable[[str], Path], request: pytest.FixtureRequest) -> Generator:
+    return Generator(translator("unet") / request.param)
 
 
 @pytest.fixture(scope="module")
-def convolutions(folder: Path) -> Generator:
+def convolutions(translator: Callable[[str], Path]) -> Generator:
     """Without norms: what it makes of a place depends on its surroundings alone."""
-    return Generator(folder / "plain/generator.seeded.onnx")
+    return Generator(translator("unnormed") / "generator.seeded.onnx")
 
 
 def test_a_picture_is_padded_by_its_edge_and_the_result_cropped(unet: Generator) -> None:
@@ -92,8 +82,8 @@ def test_pictures_of_pillow(unet: Generator) -> None:
     np.testing.assert_array_equal(unet.translate(turned), wanted)
 
 
-def test_an_enlarging_generator(folder: Path) -> None:
-    generator = Generator(folder / "enlarging/generator.seeded.onnx")
+def test_an_enlarging_generator(translator: Callable[[str], Path]) -> None:
+    generator = Generator(translator("enlarging") / "generator.seeded.onnx")
     picture = card(0, 33, 21, 3)
     made = generator.translate(picture)
     assert made.shape == (1, 66, 42, 1)
@@ -110,9 +100,9 @@ def test_tiles_of_a_generator_without_norms_are_the_whole(convolutions: Generato
         assert np.abs(tiled.astype(int) - whole).max() <= 1
 
 
-def test_no_seam_is_seen_between_tiles(folder: Path) -> None:
+def test_no_seam_is_seen_between_tiles(translator: Callable[[str], Path]) -> None:
     """InstanceNorm looks at a whole tile, so tiles differ: the step across a border is no larger than elsewhere."""
-    generator = Generator(folder / "norms/generator.seeded.onnx")
+    generator = Generator(translator("residual") / "generator.seeded.onnx")
     y, x = np.mgrid[:128, :256]
     smooth = np.stack([x / 2, y, (x + y) / 3], 2).astype(np.uint8)
     tiled = generator.translate(smooth, tile=64)[0].astype(float)
@@ -166,8 +156,8 @@ def test_wrong_requests(unet: Generator) -> None:
     assert "translate" in caught.value.hint
 
 
-def test_run_says_that_translate_takes_bytes(folder: Path) -> None:
-    plain, seeded = (Generator(folder / "norms" / name) for name in ("generator.onnx", "generator.seeded.onnx"))
+def test_run_says_that_translate_takes_bytes(translator: Callable[[str], Path]) -> None:
+    plain, seeded = (Generator(translator("residual") / name) for name in ("generator.onnx", "generator.seeded.onnx"))
     with pytest.raises(
         ArgumentError, match=r"photo is uint8 \(1, 3, 32, 32\); wanted: float32 \(n, 3, k·2, k·2\)"
     ) as caught:

@@ -13,6 +13,7 @@ from gantool.plugin.architecture import Input, SampleSpec
 from gantool.plugin.game import Game
 
 SIDE = 32
+WITH_ALL_FILES = ("unet", "residual", "enlarging")
 Z = Input("z", (4,), "normal")
 STRENGTH = Input("strength", (), "value", default=1.0, low=0.0, high=1.5)
 
@@ -120,8 +121,12 @@ def unet() -> exporting.Source:
     return source(UNet(), photo(8), Z, STRENGTH)
 
 
-def residual(norm: bool = True) -> exporting.Source:
-    return source(Residual(norm), photo(2))
+def residual() -> exporting.Source:
+    return source(Residual(), photo(2))
+
+
+def unnormed() -> exporting.Source:
+    return source(Residual(norm=False), photo(2))
 
 
 def fixed() -> exporting.Source:
