@@ -15,7 +15,6 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from gantool.plugin import registry
 from gantool.runtime import Generator
 from gantool.runtime.saving import save
 from gantool.system import machine
+from gantool.system.files import write_json
 
 ROOT = Path(__file__).parents[1]
 SHOWN: dict[str, tuple[str, ...]] = {
@@ -34,10 +34,10 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "emoji": ("dcgan", "sngan", "r3gan", "stylegan2", "projected"),
 }
 OPTIONS: dict[str, dict[str, Any]] = {"digits": {}, "emoji": {"size": 32}}
-PRESET = "tiny"  # for a CPU, where there are presets
+PRESETS = ("quick", "tiny")  # for a CPU, where there is one
 README = {
-    "digits.png": (("digits", "mlp"), ("digits", "dcgan"), ("digits", "wgan")),
-    "cgan-dcgan.png": (("digits", "cgan"),),
+    "digits.png": ("digits-mlp", "digits-dcgan", "digits-wgan"),
+    "cgan-dcgan.png": ("digits-cgan",),
 }  # its pictures: of these, in a row
 TRANSLATED = {
     "edges-to-emoji": "edges of drawings → drawings (`--pairs edges`)",
@@ -48,9 +48,9 @@ TRANSLATED = {
 }
 PAGE = """# Gallery
 
-What each architecture makes of real data with its default recipe (the preset `tiny`, where it has presets): the
-images of seed 0 in their order, none picked. All were trained on one core of {cpu}, with gantool {version}, for the
-processor time that stands beside each, by `python benchmarks/gallery.py` and `python benchmarks/pictures.py`. That is
+What each architecture makes of real data with its default recipe (the preset for a CPU, `tiny` or `quick`, where it has
+one): the images of seed 0 in their order, none picked. All were trained on one core of {cpu}, with gantool {version},
+for the processor time that stands beside each, by `python benchmarks/gallery.py` and `python benchmarks/pictures.py`. That is
 little: on a GPU, or over night, all get further. [What the figures mean](evaluate.md).
 {sections}"""
 TITLES = {
@@ -76,50 +76,32 @@ Source, result, target, of pictures that were not trained on. {steps:,} steps in
 """
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What one architecture made."""
-
-    data: str
-    name: str
-    picture: Image.Image
-    step: int
-    minutes: float
-    command: str
-    report: dict[str, Any]
-
-    def entry(self) -> str:
-        """Its part of the page."""
-        found = registry.find(self.name).architecture
-        assert found is not None
-        figure = self.report["figures"]["frechet_distance"]
-        return ENTRY.format(
-            data=self.data,
-            name=self.name,
-            summary=found.summary[0].upper() + found.summary[1:],
-            command=self.command,
-            step=self.step,
-            minutes=self.minutes,
-            label=figure["name"],
-            distance=figure["value"],
-            verdict=self.report["verdict"],
-        )
-
-
-def make(data: str, name: str, folder: Path, minutes: float, samples: int) -> Shown:
-    """Train, export, evaluate and draw one architecture."""
+def make(data: str, name: str, folder: Path, images: Path, minutes: float, samples: int) -> dict[str, Any]:
+    """Train, export, evaluate and draw one architecture; what its part of the page says."""
     found = registry.find(name).architecture
     assert found is not None
-    options = {**OPTIONS[data], **({"preset": PRESET} if PRESET in found.presets else {})}
+    preset = next((each for each in PRESETS if each in found.presets), None)
+    options = {**OPTIONS[data], **({"preset": preset} if preset else {})}
     run = train_for(minutes, name, folder / data / name, data=data, **options)
     (exported,) = run.export("onnx-seeded")
     extractor = None if data == "digits" else "efficientnet-lite0"
     report = run.evaluate(samples=samples, extractor=extractor, threads=1, progress=False)
-    picture = folder / f"{data}-{name}.png"
-    save(Generator(exported.path), picture)  # as `gantool generate` draws it: with classes, a row of each
+    # as `gantool generate` draws it: with classes, a row of each
+    save(Generator(exported.path), images / f"gallery-{data}-{name}.png")
+    figure = report["figures"]["frechet_distance"]
     flags = " ".join(f"--{key} {value}" for key, value in options.items())
     command = f"gantool train {name} --data {data} {flags}".strip()
-    return Shown(data, name, Image.open(picture).copy(), run.step, minutes, command, report)
+    return {
+        "data": data,
+        "name": name,
+        "summary": found.summary[0].upper() + found.summary[1:],
+        "command": command,
+        "step": run.step,
+        "minutes": minutes,
+        "label": figure["name"],
+        "distance": figure["value"],
+        "verdict": report["verdict"],
+    }
 
 
 def translated(results: Path) -> str:
@@ -150,22 +132,26 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5000, help="fakes and reals of the evaluation")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="the folder of gallery.md and images/")
     parser.add_argument("--pairs", type=Path, default=ROOT / "benchmarks/results/pictures-64-cpu.json")
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks/results/gallery-cpu.json")
     given = parser.parse_args()
-    (given.out / "images").mkdir(parents=True, exist_ok=True)
-    sections, shown = "", dict[tuple[str, str], Shown]()
+    images = given.out / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    known = json.loads(given.json.read_text())["shown"] if given.json.is_file() else {}  # of earlier calls
     with tempfile.TemporaryDirectory() as folder:
         for data, names in SHOWN.items():
             minutes = getattr(given, data)
             chosen = [name for name in names if minutes and name in (given.only.split(",") if given.only else names)]
             for name in chosen:
-                one = shown[data, name] = make(data, name, Path(folder), minutes, given.samples)
-                one.picture.save(given.out / "images" / f"gallery-{data}-{name}.png")
-                print(one.entry(), flush=True)
-            if chosen:
-                sections += f"\n## {TITLES[data]}\n" + "".join(shown[data, name].entry() for name in chosen)
+                known[f"{data}-{name}"] = made = make(data, name, Path(folder), images, minutes, given.samples)
+                print(ENTRY.format(**made), flush=True)
+                write_json(given.json, {"machine": machine.describe(), "shown": known})
     for file, parts in README.items():
-        if set(parts) <= set(shown):
-            beside([shown[part].picture for part in parts]).save(given.out / "images" / file)
+        if set(parts) <= set(known):
+            beside([Image.open(images / f"gallery-{part}.png") for part in parts]).save(images / file)
+    sections = ""
+    for data, names in SHOWN.items():
+        entries = [ENTRY.format(**known[f"{data}-{name}"]) for name in names if f"{data}-{name}" in known]
+        sections += f"\n## {TITLES[data]}\n{''.join(entries)}" if entries else ""
     sections += translated(given.pairs)
     page = PAGE.format(cpu=machine.describe()["cpu"], version=gantool.__version__, sections=sections)
     (given.out / "gallery.md").write_text(page, encoding="utf-8")

@@ -176,6 +176,7 @@ def test_threads_side_by_side(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_gallery(tmp_path: Path) -> None:
     given = ("--only", "mlp", "--digits", 0.01, "--emoji", 0, "--samples", 200, "--pairs", tmp_path / "none.json")
+    given += ("--json", tmp_path / "gallery.json")
     run("gallery.py", *given, "--out", tmp_path)
     page = (tmp_path / "gallery.md").read_text()
     assert "### mlp\n\nFully connected GAN" in page
