@@ -50,8 +50,8 @@ PAGE = """# Gallery
 
 What each architecture makes of real data with its default recipe (the preset for a CPU, `tiny` or `quick`, where it has
 one): the images of seed 0 in their order, none picked. All were trained on one core of {cpu}, with gantool {version},
-for the processor time that stands beside each, by `python benchmarks/gallery.py` and `python benchmarks/pictures.py`. That is
-little: on a GPU, or over night, all get further. [What the figures mean](evaluate.md).
+for the processor time that stands beside each, by `python benchmarks/gallery.py` and `python benchmarks/pictures.py`.
+That is little: on a GPU, or over night, all get further. [What the figures mean](evaluate.md).
 {sections}"""
 TITLES = {
     "digits": "Digits: 10,000 of MNIST, 28×28",

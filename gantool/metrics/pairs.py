@@ -107,12 +107,19 @@ class Meter:
         )
         wanted = gather(self._extractor, targets).features
         self._results.add(as_samples(results).cpu(), targets, features, wanted)
+        sources = _fitted(sources, targets)
         if sources.shape == targets.shape:
             self._sources.add(sources, targets, gather(self._extractor, sources).features, wanted)
 
     def result(self) -> tuple[Nearness, Nearness | None]:
-        """Of the results, and of the sources; None: sources have another shape than targets."""
+        """Of the results, and of the sources as they are; None: they can't be shown as targets are."""
         return self._results.result(), self._sources.result() if self._sources.count else None
+
+
+def _fitted(sources: Tensor, targets: Tensor) -> Tensor:
+    """Sources (N, C, H, W) as targets are, where repeating is enough: grey as colour, smaller as larger."""
+    channels, scale = (max(1, targets.shape[axis] // sources.shape[axis]) for axis in (1, 2))
+    return sources.repeat_interleave(scale, 2).repeat_interleave(scale, 3).repeat(1, channels, 1, 1)
 
 
 class _Sum:

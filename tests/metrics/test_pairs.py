@@ -65,6 +65,17 @@ def test_the_identity_is_no_better_than_the_sources(paired: Dataset) -> None:
     assert found.verdict.startswith("The results are no nearer to their targets")
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_sources_of_less_colour_or_size_are_compared_as_they_look(paired: Dataset, factor: int) -> None:
+    """Grey beside colour, and small beside large: here the target is just that, so nothing differs."""
+    small = paired.images[:, :, ::factor, ::factor]
+    colour = small.repeat(3, 1).repeat(factor, 2).repeat(factor, 3)
+    data = Dataset("colour", "colour", {"images": colour, "sources": small})
+    found = judge(colour, data)
+    assert found.sources is not None
+    assert found.sources.difference == 0
+
+
 def test_results_of_other_sources_are_far_from_the_targets(paired: Dataset) -> None:
     """Good digits, but each beside another's target: the distribution is right, the pairs are wrong."""
     right, wrong = (values(judge(made, paired)) for made in (paired.images, np.roll(paired.images, 1, 0)))
