@@ -20,6 +20,7 @@ from support import hosts, translators
 from gantool import exporting
 from gantool.artifact import provenance
 from gantool.exporting.app import playground, write_app
+from gantool.exporting.source import Artifact
 from gantool.runtime import Generator
 
 if TYPE_CHECKING:
@@ -381,9 +382,17 @@ def test_the_readme_says_what_it_takes(app: Path) -> None:
     assert (
         f"| takes | 32 × 32 pixels, {'3 channels: RGB' if item.channels == 3 else '1 channel: grey'}, uint8 |" in text
     )
+    assert "| generator |" not in text
     assert ("Other sizes work, too" in text) == bool(item.multiple)
     assert ("`seed` and `index` choose" in text) == bool(runtime(app).manifest.latents)
     assert ("## Values" in text) == bool(runtime(app).manifest.values)
+
+
+def test_the_readme_names_one_of_several_generators(kits: dict[str, Path], tmp_path: Path) -> None:
+    model = kits["residual"] / "generator.seeded.onnx"
+    about = dataclasses.replace(Generator(model).manifest, which="forward")
+    write_app(Artifact(model, about, ()), None, None, tmp_path / "app", playground=False)
+    assert "| generator | forward |" in (tmp_path / "app" / "README.md").read_text(encoding="utf-8")
 
 
 WRITTEN = {

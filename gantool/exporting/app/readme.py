@@ -135,6 +135,7 @@ def _facts(about: Manifest) -> list[tuple[str, str]]:
     steps = f", {training['step']} steps" if isinstance(training.get("step"), int) else ""
     return [
         ("architecture", f"{markdown(_of(architecture, 'name'))} (plugin {markdown(plugin)})"),
+        *([("generator", markdown(about.which))] if about.which else []),
         ("trained on", f"{markdown(_of(data, 'name'))}{markdown(samples)}"),
         ("training", f"run {markdown(_of(training, 'run'))}{markdown(steps)}"),
         (

@@ -4,12 +4,13 @@ function showAbout() {
   const { architecture, training, data } = MANIFEST;
   const name = text(architecture.name) || "Generator";
   $("title").textContent = name;
-  const parts = [text(data.name) && `trained on ${data.name}`, Number.isFinite(training.step) && `step ${thousands(training.step)}`];
+  const parts = [text(MANIFEST.which), text(data.name) && `trained on ${data.name}`, Number.isFinite(training.step) && `step ${thousands(training.step)}`];
   $("subtitle").textContent = parts.filter(Boolean).join(" · ");
 
   const listed = (value) => Object.entries(value || {}).map(([key, item]) => `${key} ${JSON.stringify(item)}`).join(", ");
   const facts = {
     Architecture: [name, text(architecture.plugin) && `${architecture.plugin} ${text(architecture.plugin_version)}`].filter(Boolean).join(", "),
+    Generator: text(MANIFEST.which),
     Configuration: listed(architecture.config),
     Training: [training.run, Number.isFinite(training.step) && `step ${thousands(training.step)}`, Number.isFinite(training.seed) && `seed ${training.seed}`].filter(Boolean).join(", "),
     Data: [text(data.name), Number.isFinite(data.count) && `${thousands(data.count)} samples`].filter(Boolean).join(", "),
