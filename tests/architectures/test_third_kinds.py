@@ -81,7 +81,7 @@ def test_a_third_party_cyclegan_goes_from_data_to_another_program(tmp_path: Path
 
     exported = gantool("export", cwd=tmp_path, paths=(site,))
     assert exported.returncode == 0, exported.stderr
-    folder = tmp_path / "runs/0001-tiny-cyclegan-pairs/export"
+    folder = tmp_path / "runs/0001-tiny-cyclegan-pairs/export/to-b"
     assert inspection.inspect(folder / "generator.torchscript.pt").manifest.architecture["plugin"] == "tiny-gans"
 
     images = normalised(torch.from_numpy(data.load(str(tmp_path / "pairs.npz")).images[:3])).numpy()
