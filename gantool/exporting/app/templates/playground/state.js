@@ -7,7 +7,7 @@ const DEFAULT_VALUES = Object.fromEntries(VALUES.map((item) => [item.name, item.
 
 const state = {
   seed: 0n, first: 0, count: 16, psi: 1, values: DEFAULT_VALUES, label: null, // label null: image i has class i mod classes
-  a: { seed: 0n, index: 0 }, b: { seed: 0n, index: 1 }, at: 0.5, row: 7, open: null, size: "1",
+  a: { seed: 0n, index: 0 }, b: { seed: 0n, index: LABEL ? LABEL.classes : 1 }, at: 0.5, row: 7, open: null, size: "1",
 };
 
 /** A seed from text, or null: a whole number of 64 bits with sign. */
