@@ -2,12 +2,12 @@
 2017, arXiv:1703.10593).
 
 Networks, losses and optimizer are those of the paper; its sizes are the preset `paper`. Maps are enlarged by repeating
-pixels and a convolution, not by a transposed one. Both generators are exported.
+pixels and a convolution, unless --enlarge asks for the paper's transposed one. Both generators are exported.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
@@ -28,6 +28,11 @@ class CycleGANConfig(BaseModel, frozen=True, extra="forbid"):
         ge=1,
         le=5,
         description="strided layers of a discriminator: 3 judge 70 pixels at a time, 2 judge 34, 1 16; none: by size",
+    )
+    enlarge: Literal["nearest", "transposed"] = Field(
+        "nearest",
+        description="how maps are enlarged: by repeating pixels, or by the paper's transposed convolutions, which "
+        "leave a grid for many epochs",
     )
     cycle: float = Field(
         10.0, ge=0, le=1e6, description="weight of the way there and back: |F(G(a)) - a|, |G(F(b)) - b|"
@@ -59,7 +64,7 @@ def build(config: CycleGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
             "Give two: --data FROM --target TO. Or a folder with two sub-folders, or labels of 0 and 1.",
         )
     check_sides(spec)
-    to_b, to_a = (Generator(spec, config.width, config.blocks) for _ in range(2))
+    to_b, to_a = (Generator(spec, config.width, config.blocks, config.enlarge) for _ in range(2))
     judge_a, judge_b = (PatchDiscriminator(spec.channels, spec, config.width, config.patch_layers) for _ in range(2))
     history_a, history_b = (History(config.history, spec.shape) for _ in range(2))
     fakes_a, fakes_b = Fakes(to_a), Fakes(to_b)
@@ -108,6 +113,7 @@ def build(config: CycleGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
 # the paper's: batches of 1, 200 epochs of its 1,334 zebras, of which the second half decays
 PAPER = {
     "width": 64,
+    "enlarge": "transposed",
     "batch_size": 1,
     "steps": 266_800,
     "learning_rate": 2e-4,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from gantool_dcgan.networks import initialise
-from gantool_pix2pix.networks import enlarging, norm
+from gantool_pix2pix.networks import Enlarge, enlarging, norm
 from torch import Tensor, nn
 
 from gantool.plugin import GantoolError, SampleSpec
@@ -48,7 +48,7 @@ class Generator(nn.Module):
     `blocks` None: 9 from 256 pixels, 6 from 128, 4 below.
     """
 
-    def __init__(self, spec: SampleSpec, width: int, blocks: int | None = None) -> None:
+    def __init__(self, spec: SampleSpec, width: int, blocks: int | None = None, enlarge: Enlarge = "nearest") -> None:
         super().__init__()
         side = min(spec.sides)
         blocks = blocks or (9 if side >= 256 else 6 if side >= 128 else 4)
@@ -62,7 +62,7 @@ class Generator(nn.Module):
             layers += [nn.Conv2d(inner, 2 * inner, 3, 2, 1, bias=False), norm(2 * inner), nn.ReLU()]
         layers += [Block(4 * width) for _ in range(blocks)]
         for inner in (4 * width, 2 * width):
-            layers += [*enlarging(inner, inner // 2, bias=False), norm(inner // 2), nn.ReLU()]
+            layers += [*enlarging(inner, inner // 2, enlarge, 3, bias=False), norm(inner // 2), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, spec.channels, 7), nn.Tanh())
         initialise(self)
 

@@ -2,13 +2,13 @@
 
 Networks, losses and optimizer are those of the paper; its sizes are the preset `paper`. InstanceNorm takes the place of
 BatchNorm, which is the same at the paper's batch size of 1, so that training and testing agree at any batch size. Maps
-are enlarged by repeating pixels and a convolution, not by a transposed one. Dropout, which is the paper's only noise,
-is an input: a seed repeats a picture.
+are enlarged by repeating pixels and a convolution, unless --enlarge asks for the paper's transposed one. Dropout, which
+is the paper's only noise, is an input: a seed repeats a picture.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,11 @@ class Pix2PixConfig(ObjectiveOptions):
         le=5,
         description="strided layers of the discriminator: 3 judge 70 pixels at a time, 2 judge 34, 1 16; none: by size",
     )
+    enlarge: Literal["nearest", "transposed"] = Field(
+        "nearest",
+        description="how maps are enlarged: by repeating pixels, or by the paper's transposed convolutions, which "
+        "leave a grid for many epochs",
+    )
     closeness: float = Field(100.0, ge=0, le=1e6, description="weight of the distance (L1) to the target")
 
 
@@ -57,7 +62,7 @@ def build(config: Pix2PixConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     source = SampleSpec(spec.arrays["sources"])
     check_sides(source, spec)
     levels = config.levels or levels_of(spec)
-    generator = Generator(source, spec, config.width, levels)
+    generator = Generator(source, spec, config.width, levels, config.enlarge)
     judge = PatchDiscriminator(source.channels + spec.channels, spec, config.width, config.patch_layers)
     objective = objectives.make(config.objective, label_smoothing=config.label_smoothing)
     fakes = Fakes(generator)
@@ -98,6 +103,7 @@ def build(config: Pix2PixConfig, spec: SampleSpec, recipe: Recipe) -> Game:
 # the paper's: batches of 1, 200 epochs of its 400 facades, of which the second half decays
 PAPER = {
     "width": 64,
+    "enlarge": "transposed",
     "batch_size": 1,
     "steps": 80_000,
     "learning_rate": 2e-4,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from gantool_dcgan.networks import initialise
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gantool.plugin import GantoolError, SampleSpec
+
+Enlarge = Literal["nearest", "transposed"]
 
 SMALLEST, LARGEST = 16, 512  # sides of a target
 MOST_LEVELS = 8  # halvings; the paper's 256 pixels become one
@@ -65,12 +68,14 @@ def norm(channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels, affine=True)
 
 
-def enlarging(before: int, after: int, bias: bool = True) -> tuple[nn.Module, nn.Module]:
-    """Layers that double the sides: nearest, then a 3×3 convolution.
+def enlarging(before: int, after: int, how: Enlarge, kernel: int, bias: bool = True) -> tuple[nn.Module, ...]:
+    """Layers that double the sides: nearest, then a 3×3 convolution; or a transposed one with a `kernel` of 3 or 4.
 
-    The paper's transposed convolutions leave a grid of every second pixel, which takes many epochs to go (Odena et al.
+    The papers' transposed convolutions leave a grid of every second pixel, which takes many epochs to go (Odena et al.
     2016, doi:10.23915/distill.00003).
     """
+    if how == "transposed":
+        return (nn.ConvTranspose2d(before, after, kernel, 2, 1, output_padding=kernel % 2, bias=bias),)
     return nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, 1, 1, bias=bias)
 
 
@@ -82,7 +87,9 @@ class Generator(nn.Module):
     divides.
     """
 
-    def __init__(self, source: SampleSpec, target: SampleSpec, width: int, levels: int) -> None:
+    def __init__(
+        self, source: SampleSpec, target: SampleSpec, width: int, levels: int, enlarge: Enlarge = "nearest"
+    ) -> None:
         super().__init__()
         if any(side % 2**levels for side in target.sides):
             raise GantoolError(
@@ -100,9 +107,9 @@ class Generator(nn.Module):
         self.up = nn.ModuleList()
         inner = widths[-1]
         for after in reversed(widths[:-1]):
-            self.up.append(nn.Sequential(nn.ReLU(), *enlarging(inner, after, bias=False), norm(after)))
+            self.up.append(nn.Sequential(nn.ReLU(), *enlarging(inner, after, enlarge, 4, bias=False), norm(after)))
             inner = 2 * after  # joined with the map of the encoder
-        self.last = nn.Sequential(nn.ReLU(), *enlarging(inner, target.channels), nn.Tanh())
+        self.last = nn.Sequential(nn.ReLU(), *enlarging(inner, target.channels, enlarge, 4), nn.Tanh())
         self.dropped = list(reversed(widths[:-1]))[: max(1, min(DROPPED, levels - 2))]
         whole = 2**levels  # divides the sides of the target
         self.multiple = max(1, whole // math.gcd(whole, round(self.scale))) if self.scale >= 1 else 0

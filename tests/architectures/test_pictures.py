@@ -157,3 +157,18 @@ def test_both_directions_are_exported(tmp_path: Path) -> None:
     with torch.no_grad():
         assert to_b(picture).shape == picture.shape
         assert not torch.equal(to_b(picture), to_a(picture))
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [("pix2pix", paired((3, 32, 32), (3, 32, 32))), ("cyclegan", SampleSpec((3, 32, 32), classes=2))],
+)
+def test_maps_are_enlarged_as_the_papers_do_when_asked(name: str, spec: SampleSpec) -> None:
+    kinds = {}
+    for enlarge in ("nearest", "transposed"):
+        game = build(name, spec, enlarge=enlarge)
+        kinds[enlarge] = {type(module) for module in game.generator.modules()}
+        inputs = [torch.zeros(1, *item.shape) for item in game.inputs]
+        with torch.no_grad():
+            assert game.generator(*inputs).shape == (1, 3, 32, 32)
+    assert kinds["nearest"] ^ kinds["transposed"] == {torch.nn.Upsample, torch.nn.ConvTranspose2d}
