@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -63,6 +64,13 @@ def _top(
     pass
 
 
+def _check_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise GantoolError("The folder that this was started in is gone.", "Go to another: cd ~") from error
+
+
 def main() -> None:
     """Run the command line; a GantoolError is printed with its hint and exits 1. So is a library that is missing."""
     let_idle_threads_sleep()
@@ -70,6 +78,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without “≥” gets a question mark, not a traceback
     try:
+        _check_folder()
         app()
     except (GantoolError, ModuleNotFoundError) as error:
         shown = not_installed(error) if isinstance(error, ModuleNotFoundError) else error

@@ -251,7 +251,7 @@ def _translate(
     if as_json:
         print_json({"artifact": str(path), "seed": seed, "first": first, "pictures": [asdict(each) for each in made]})
     else:
-        what = f"{len(made)} pictures" if len(made) > 1 else f"{made[0].height}×{made[0].width} pixels"
+        what = f"{len(made)} pictures" if len(made) > 1 else f"{made[0].width}×{made[0].height} pixels"
         console().print(f"{picture} through {path} → {output if len(made) > 1 else made[0].path}: {what}")
 
 

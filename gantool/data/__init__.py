@@ -65,6 +65,11 @@ def load(
         found = _load(source, larger, skip_broken)
     if jitter:
         found = with_margin(found, jitter) if size is not None else enlarged(found, jitter)
+        if jitter >= (side := found.spec.shape[-1]):
+            raise GantoolError(
+                f"--jitter {jitter} would crop {side} of {side + jitter} pixels: less than half of a picture.",
+                f"Give at most {side - 1}.",
+            )
     return found
 
 

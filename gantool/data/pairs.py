@@ -64,7 +64,7 @@ def load_pairs(rule: str, source: str, target: str, size: int | None, skip_broke
         height, width = data.images.shape[2:]
         raise GantoolError(
             f"--pairs {rule} can't make pictures of {width}×{height} pixels {factor} times smaller.",
-            f"Give --size N, a multiple of {factor} and at least {4 * factor}.",
+            f"Give --size N, a multiple of {factor} and at least {4 * factor}; a --jitter is one, too.",
         )
     made = rules.apply(rule.partition(":")[0], factor, data.images)
     return _with(data, {**data.arrays, "sources": made}, f"sources are made by the rule {rule}")
@@ -97,7 +97,10 @@ def load_domains(source: str, target: str, size: int | None, skip_broken: bool, 
         },
         tuple(names),
         licence="; ".join(licences),
-        notes=tuple(dict.fromkeys(note for data in domains for note in data.notes)),
+        notes=(
+            f"two sets without pairs: {names[0]} is class 0, {names[1]} is class 1",
+            *dict.fromkeys(note for data in domains for note in data.notes),
+        ),
     )
 
 

@@ -383,8 +383,9 @@ class Generator:
 
         GantoolError for inputs of another shape or dtype, and for labels, indices or seeds that `sample` refuses.
         """
-        if set(inputs) != {i.name for i in self.manifest.inputs}:
-            given = ", ".join(sorted(map(str, inputs)))
+        if not isinstance(inputs, Mapping) or set(inputs) != {i.name for i in self.manifest.inputs}:
+            given = ", ".join(sorted(map(str, inputs))) if isinstance(inputs, Mapping) else repr(inputs)
+            given = given or "none"
             raise ArgumentError(f"{self.path} takes {self._input_names()}; given were {excerpt(given, 300)}.")
         arrays = {i.name: graph_input(i, inputs[i.name]) for i in self.manifest.inputs}
         counts = {name: len(array) for name, array in arrays.items() if name not in self._seeds}

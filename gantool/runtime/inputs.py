@@ -114,12 +114,15 @@ def parse_values(given: Values | None, count: int, manifest: Manifest, origin: P
     """
     named = {item.name: item for item in manifest.values}
     values: dict[str, float | np.ndarray] = {name: item.default for name, item in named.items()}
+    if given is not None and not isinstance(given, Mapping):
+        raise ArgumentError(f"The values are {excerpt(repr(given), 60)}.", "Give them by name: {'NAME': NUMBER}")
     for name, value in (given or {}).items():
         if name not in named:
             raise ArgumentError(f"{origin} takes no value {excerpt(name)!r}: {manifest.list_values()}.")
         array = np.asarray(value)
         if array.shape not in ((), (count,)) or array.dtype.kind not in "fiu":
-            raise ArgumentError(f"{name} is {array.dtype} {array.shape}; wanted: one number, or {count}.")
+            shown = excerpt(repr(value), 60) if array.dtype.kind in "USO" else f"{array.dtype} {array.shape}"
+            raise ArgumentError(f"{name} is {shown}; wanted: one number, or {count}.")
         check_bounds(array, named[name])
         values[name] = array.astype(np.float32) if array.shape else float(array)
     return values

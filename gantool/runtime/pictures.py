@@ -11,7 +11,7 @@ import numpy as np
 
 from gantool.artifact.manifest import InputInfo
 from gantool.artifact.pictures import upright
-from gantool.errors import ArgumentError
+from gantool.errors import ArgumentError, cause, excerpt
 
 OVERLAP = 4  # a tile's side is so many times the overlap of two neighbours
 
@@ -30,19 +30,27 @@ def parse_pictures(given: Any, item: InputInfo) -> list[np.ndarray]:
         height, width = picture.shape[:2]
         if not item.multiple and (height, width) != item.sides:
             raise ArgumentError(
-                f"A picture is {height}×{width}; this generator takes {item.sides[0]}×{item.sides[1]} only.",
+                f"A picture has {width}×{height} pixels; this generator takes {item.sides[1]}×{item.sides[0]} only.",
                 "Crop or resize it first.",
             )
     return pictures
 
 
 def _parsed(given: Any, item: InputInfo) -> np.ndarray:
-    picture = upright(given, item.channels) if hasattr(given, "getexif") else np.asarray(given)
+    try:
+        picture = upright(given, item.channels) if hasattr(given, "getexif") else np.asarray(given)
+    except (OSError, ValueError) as error:  # cut short, closed, without pixels; lists of unequal lengths
+        raise ArgumentError(f"A picture can't be used: {cause(error)}.", "Open it anew, or mend it.") from error
+    if picture.dtype.kind in "USO":
+        raise ArgumentError(
+            f"A picture is {excerpt(repr(given), 60)}; wanted: uint8 (H, W, {item.channels}), or a picture of Pillow.",
+            "Open the file first: PIL.Image.open(path).",
+        )
     picture = picture[:, :, None] if picture.ndim == 2 else picture
     if picture.dtype != np.uint8 or picture.ndim != 3 or not picture.size:
         raise ArgumentError(
             f"A picture is {picture.dtype} {picture.shape}; wanted: uint8 (H, W, {item.channels}).",
-            "Give bytes from 0 to 255, channels last.",
+            "Give bytes from 0 to 255, channels last: ((x + 1) * 127.5).round().astype('uint8') of floats in [-1, 1].",
         )
     if picture.shape[2] == item.channels:
         return picture

@@ -130,12 +130,10 @@ def _working(parent: Path) -> Iterator[Path]:
     work, lock = parent / f"{_PREFIX}{secrets.token_urlsafe(6)}{_SUFFIX}", None
     try:
         while lock is None:
+            work.mkdir(exist_ok=True)  # an error of its own: where nothing can be made, as in /proc
             try:
-                work.mkdir(exist_ok=True)
                 lock = locking.acquire(work / _LOCK)
             except (locking.Busy, FileNotFoundError, FileExistsError):
-                if not parent.is_dir():
-                    raise
                 continue  # another process, in `recover`, took the folder for a dead one
             except OSError:
                 break  # a disk without locks, where `recover` gets none, either

@@ -34,7 +34,9 @@ def ratio(source: SampleSpec, target: SampleSpec) -> float:
 def check_sides(source: SampleSpec, target: SampleSpec) -> None:
     """GantoolError for shapes that the networks don't serve; it names both and what to do."""
     what = f"pix2pix can't make pictures of shape {target} from sources of shape {source}."
-    halves = f"Their sides are 16 to 512 pixels and multiples of 8: give --size {nearest(target)}."
+    times = target.sides[0] / source.sides[0] if source.is_image and target.is_image else 1.0
+    whole = int(times) if times.is_integer() else 1  # such as 3 of --pairs small:3
+    halves = f"Their sides are 16 to 512 pixels and multiples of 8: give --size {nearest(target, whole)}."
     if not (source.is_image and target.is_image):
         raise GantoolError(what, "Both are images: channels×height×width.")
     if max(source.channels, target.channels) > 4:
@@ -47,9 +49,10 @@ def check_sides(source: SampleSpec, target: SampleSpec) -> None:
         raise GantoolError(what, "The sides of one are the other's times a whole number: resize the sources.")
 
 
-def nearest(spec: SampleSpec) -> int:
-    """The side that the networks serve which is nearest to that of `spec`."""
-    return min(max(8 * round(min(spec.sides) / 8), SMALLEST), LARGEST)
+def nearest(spec: SampleSpec, factor: int = 1) -> int:
+    """The side that the networks serve which is nearest to that of `spec`, and a multiple of `factor`."""
+    step = math.lcm(8, factor)
+    return step * min(max(round(min(spec.sides) / step), -(-SMALLEST // step)), LARGEST // step)
 
 
 def levels_of(spec: SampleSpec) -> int:

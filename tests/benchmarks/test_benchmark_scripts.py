@@ -175,12 +175,12 @@ def test_threads_side_by_side(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_gallery(tmp_path: Path) -> None:
-    given = ("--only", "mlp", "--digits", 0.01, "--emoji", 0, "--samples", 200, "--pairs", tmp_path / "none.json")
+    given: tuple[object, ...] = ("--only", "mlp", "--minutes", 0.01, "--samples", 200, "--results", tmp_path / "none")
     given += ("--json", tmp_path / "gallery.json")
     run("gallery.py", *given, "--out", tmp_path)
     page = (tmp_path / "gallery.md").read_text()
     assert "### mlp\n\nFully connected GAN" in page
-    assert "`gantool train mlp --data digits`: " in page
+    assert "`gantool train mlp`: " in page
     assert "steps in 0.01 minutes of a core. Fréchet distance (digits) " in page
     with Image.open(tmp_path / "images" / "gallery-digits-mlp.png") as picture:
         assert picture.width == picture.height > 8 * 28

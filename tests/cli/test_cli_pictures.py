@@ -60,7 +60,7 @@ def test_a_picture_becomes_a_picture_with_provenance(cli: Run, here: Path, file:
     picture = saved(here / "in.png", height=37)
     code, out, _ = cli("generate", file, "--input", "in.png", "-o", "out.png", "--seed", 5, "--value", "strength=0.5")
     assert code == 0
-    assert "→ out.png: 37×48 pixels" in out
+    assert "→ out.png: 48×37 pixels" in out
     with Image.open("out.png") as made:
         np.testing.assert_array_equal(made, Generator(file).translate(picture, 5, values={"strength": 0.5})[0])
         about = json.loads(made.text["gantool"])  # type: ignore[attr-defined]

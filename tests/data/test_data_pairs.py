@@ -195,6 +195,7 @@ def test_two_sets_without_pairs_are_two_classes(tmp_path: Path) -> None:
             {"pairs": "small:4", "jitter": 2},
             "--jitter 2 of 28 pixels is no whole number of those of 'sources': 7",
         ),
+        ({"pairs": "edges", "size": 16, "jitter": 16}, "--jitter 16 would crop 16 of 32 pixels"),
     ],
 )
 def test_what_does_not_fit_is_an_error(given: dict[str, object], message: str) -> None:

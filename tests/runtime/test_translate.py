@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def test_large_pictures_are_tiled_by_themselves(convolutions: Generator, monkeyp
         (np.zeros((32, 32, 3), np.float32), r"A picture is float32 \(32, 32, 3\); wanted: uint8 \(H, W, 3\)"),
         (np.zeros((32, 32, 7), np.uint8), "A picture has 7 channels; wanted: 3"),
         (np.zeros((0, 32, 3), np.uint8), r"A picture is uint8 \(0, 32, 3\)"),
-        ("photo.png", "A picture is <U9"),
+        ("photo.png", "A picture is 'photo.png'; wanted"),
     ],
 )
 def test_what_is_no_picture(unet: Generator, pictures: np.ndarray, message: str) -> None:
@@ -169,3 +170,34 @@ def test_run_says_that_translate_takes_bytes(translator: Callable[[str], Path]) 
         seeded.run({"photo": np.zeros((1, 32, 32, 3), np.int64)})
     assert seeded.run({"photo": np.zeros((2, 34, 48, 3), np.uint8)}).shape == (2, 34, 48, 3)
     assert plain.run({"photo": np.zeros((2, 3, 34, 48))}).shape == (2, 3, 34, 48)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ("picture.png", "Open the file first: PIL.Image.open"),
+        (None, "Open the file first"),
+        ([[[1, 2], [3]]], "Open it anew, or mend it"),
+        (np.zeros((32, 32, 3)), "Give bytes from 0 to 255"),
+        (Image.new("RGB", (0, 5)), "Open it anew, or mend it"),
+    ],
+    ids=["path", "none", "ragged", "floats", "empty"],
+)
+def test_what_is_no_picture_is_refused_with_what_to_give(unet: Generator, given: Any, fault: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        unet.translate(given)
+    assert fault in caught.value.hint
+
+
+def test_a_picture_that_was_cut_short_is_refused(unet: Generator, tmp_path: Path) -> None:
+    path = tmp_path / "short.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ArgumentError, match=r"A picture can't be used: .*truncated"):
+        unet.translate(Image.open(path))
+
+
+@pytest.mark.parametrize(("values", "fault"), [(3, "The values are 3"), ({"strength": "a"}, "strength is 'a'")])
+def test_values_that_are_none_are_refused(unet: Generator, values: Any, fault: str) -> None:
+    with pytest.raises(ArgumentError, match=fault):
+        unet.translate(np.zeros((32, 32, 3), np.uint8), values=values)

@@ -239,3 +239,9 @@ def test_many_processes_may_write_to_one_folder_at_once(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(n)]) for n in range(4)]
     assert [writer.wait() for writer in writers] == [0] * 4
     assert tree(tmp_path) == dict.fromkeys("0123", "99")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+def test_a_place_where_nothing_can_be_made_is_an_error_at_once() -> None:
+    with pytest.raises(FileNotFoundError):
+        files.write_bytes(Path("/proc/a.bin"), b"whole")
