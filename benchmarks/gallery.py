@@ -4,8 +4,8 @@
     python benchmarks/gallery.py --only mlp,dcgan --minutes 2
 
 Everything is made from scratch: each is trained on one core for the minutes given, of processor time, so that other
-work on the machine costs it nothing; then exported, evaluated, and drawn from the exported file. The README's pictures
-are copies of some of them. Colour comes from benchmarks/contest.py, pictures to pictures from benchmarks/pictures.py.
+work on the machine costs it nothing; then exported, evaluated, and drawn from the exported file. The README's picture
+is made of some of them. Colour comes from benchmarks/contest.py, pictures to pictures from benchmarks/pictures.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from budget import train_for  # beside this file
 from PIL import Image
 
 import gantool
+from gantool.artifact.pictures import stacked
 from gantool.plugin import registry
 from gantool.runtime import Generator
 from gantool.runtime.saving import save
@@ -30,7 +31,8 @@ from gantool.system.files import write_json
 ROOT = Path(__file__).parents[1]
 DIGITS = ("cgan", "mlp", "dcgan", "wgan", "sngan")
 PRESETS = ("quick", "tiny")  # for a CPU, where there is one
-README = {"made.png": ("gallery-digits-cgan", "pictures-edges-to-emoji-pix2pix")}  # its picture: of these, in a row
+README = "made.png"  # its picture: columns of these
+COLUMNS = (("gallery-digits-cgan",), ("pictures-edges-to-emoji-pix2pix", "pictures-small-to-large-pix2pix"))
 TRANSLATED = {
     "edges-to-emoji": "edges of drawings → drawings (`--pairs edges`)",
     "grey-to-colour": "grey → colour (`--pairs grey`)",
@@ -104,8 +106,9 @@ def coloured(results: Path) -> str:
         return ""
     found = json.loads(results.read_text())
     entries = ""
-    for row in (row for row in found["rows"] if row["seed"] == 0):
-        architecture = registry.find(row["name"]).architecture
+    known = {plugin.name: plugin.architecture for plugin in registry.discover()}
+    for row in (row for row in found["rows"] if row["seed"] == 0 and row["name"] in known):
+        architecture = known[row["name"]]
         preset = " --preset tiny" if architecture and "tiny" in architecture.presets else ""
         last = row["curve"][-1]
         shown = {"name": row["name"], "preset": preset, "step": last["iteration"], "distance": last["distance"]}
@@ -119,7 +122,7 @@ def translated(results: Path) -> str:
         return ""
     found = json.loads(results.read_text())
     shown = [one for one in found["results"] if one["contender"] != "l1"]
-    entries = [PAIRS.format(**one, what=TRANSLATED[one["task"]], minutes=found["minutes"]) for one in shown]
+    entries = [PAIRS.format(**{"minutes": found["minutes"], **one}, what=TRANSLATED[one["task"]]) for one in shown]
     return "\n## Pictures to pictures, 64×64\n" + "".join(entries)
 
 
@@ -136,7 +139,7 @@ def beside(shown: Sequence[Image.Image], gap: int = 8) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", help="names with commas between them; default: all")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time, each")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time, each; 0: only write the page")
     parser.add_argument("--samples", type=int, default=5000, help="fakes and reals of the evaluation")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="the folder of gallery.md and images/")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results", help="folder of the others' JSON")
@@ -146,14 +149,14 @@ def main() -> None:
     images.mkdir(parents=True, exist_ok=True)
     known = json.loads(given.json.read_text())["shown"] if given.json.is_file() else {}  # of earlier calls
     with tempfile.TemporaryDirectory() as folder:
-        for name in given.only.split(",") if given.only else DIGITS:
+        names = given.only.split(",") if given.only else DIGITS
+        for name in names if given.minutes else ():
             known[name] = made = make(name, Path(folder), images, given.minutes, given.samples)
             print(ENTRY.format(**made), flush=True)
             write_json(given.json, {"machine": machine.describe(), "shown": known})
-    for file, parts in README.items():
-        files = [images / f"{part}.png" for part in parts]
-        if all(path.is_file() for path in files):
-            beside([Image.open(path) for path in files]).save(images / file)
+    columns = [[images / f"{name}.png" for name in names] for names in COLUMNS]
+    if all(path.is_file() for paths in columns for path in paths):
+        beside([stacked([Image.open(path) for path in paths]) for paths in columns]).save(images / README)
     sections = "\n## Digits: 10,000 of MNIST, 28×28\n" + "".join(ENTRY.format(**known[n]) for n in DIGITS if n in known)
     sections += coloured(given.results / "contest-32-cpu.json") + translated(given.results / "pictures-64-cpu.json")
     page = PAGE.format(cpu=machine.describe()["cpu"], version=gantool.__version__, sections=sections)
