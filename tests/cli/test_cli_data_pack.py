@@ -142,8 +142,8 @@ def test_a_folder_named_like_markup(cli: Run, folder: Path) -> None:
         "train", "mlp", "--data", folder.name, "--size", 8, "--steps", 1, "--batch-size", 4, "--widths", 8
     )
     assert code == 0, err
-    assert "of [red] :dog:, " in out
-    assert "note: labels are the 2 sub-folders: [bold], dog" in out
+    assert "of [red] :dog:, " in err
+    assert "note: labels are the 2 sub-folders: [bold], dog" in err
 
 
 def test_a_run_whose_data_moved(cli: Run, folder: Path) -> None:

@@ -118,7 +118,7 @@ def test_one_size_only(translator: Callable[[str], Path]) -> None:
     for name in ("generator.onnx", "generator.seeded.onnx"):
         generator = Generator(translator("fixed") / name)
         assert generator.translate(cards(0, 2, 32, 32, 1)).shape == (2, 32, 32, 3)
-        with pytest.raises(GantoolError, match="A picture is 40×32; this generator takes 32×32 only"):
+        with pytest.raises(GantoolError, match="A picture has 32×40 pixels; this generator takes 32×32 only"):
             generator.translate(cards(0, 1, 40, 32, 1))
 
 

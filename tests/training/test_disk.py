@@ -49,7 +49,7 @@ def test_a_full_disk_stops_the_training_and_spares_the_last_checkpoint(
 
     code, _, errors = cli("train", "mlp", "--resume", run.path, "--steps", 10)
     assert code == 1
-    assert errors.startswith("Error: The checkpoint ")
+    assert "\nError: The checkpoint " in errors
     assert "step-00000010.pt can't be written: [Errno 28] No space left on device" in errors
     assert "free space" in errors
     assert run.checkpoints() == [run.checkpoint(5)]

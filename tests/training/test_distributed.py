@@ -344,13 +344,13 @@ def _wait_for_tick(folder: Path, step: int) -> int:
     raise AssertionError(f"no tick at step {step} came")
 
 
-def _missing_gradients(group: Group) -> None:
+def _speaks(group: Group) -> None:
     parameters = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(()))]
     parameters[0].grad = torch.tensor([1.0, 2.0, 3.0]) * (1 + group.rank)
-    if group.leads:
-        parameters[1].grad = torch.full((2, 2), 4.0)
+    parameters[1].grad = torch.full((2, 2), 4.0 if group.leads else 0.0)
+    parameters[2].grad = torch.zeros(())
     group.average(parameters)
-    assert [p.grad.tolist() for p in parameters if p.grad is not None] == [[1.5, 3.0, 4.5], [[2.0, 2.0]] * 2]
+    assert [p.grad.tolist() for p in parameters if p.grad is not None] == [[1.5, 3.0, 4.5], [[2.0, 2.0]] * 2, 0.0]
     assert group.everyones(group.rank) == [0, 1]
     assert group.lead(lambda: f"said by {group.rank}") == "said by 0"
     values = [torch.arange(3) + group.rank, torch.tensor(bool(group.rank)), torch.eye(3)[:, 1:] * group.rank]
@@ -366,7 +366,7 @@ def _missing_gradients(group: Group) -> None:
 
 
 def test_what_a_group_says_to_itself(tmp_path: Path) -> None:
-    ended = Ranks(2, tmp_path, ranks.together, _missing_gradients).join()
+    ended = Ranks(2, tmp_path, ranks.together, _speaks).join()
     assert [one.code for one in ended] == [0, 0], ended
 
 
