@@ -138,7 +138,7 @@ def test_a_contact_sheet_that_can_not_be_written(cli: Run, folder: Path) -> None
 def test_a_folder_named_like_markup(cli: Run, folder: Path) -> None:
     (folder / "cat").rename(folder / "[bold]")
     folder = folder.rename("[red] :dog:")
-    code, out, err = cli(
+    code, _, err = cli(
         "train", "mlp", "--data", folder.name, "--size", 8, "--steps", 1, "--batch-size", 4, "--widths", 8
     )
     assert code == 0, err

@@ -771,6 +771,7 @@ def test_without_a_server_the_page_says_so(app: Path, chromium: Browser) -> None
     page.close()
 
 
+@pytest.mark.slow  # Chromium takes ten seconds to end after it
 @pytest.mark.parametrize("app", ["trained"], indirect=True)
 def test_without_its_model_the_page_says_so(app: Path, chromium: Browser) -> None:
     (app / "generator.seeded.onnx").unlink()

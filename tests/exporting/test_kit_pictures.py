@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def app(request: pytest.FixtureRequest, kits: dict[str, Path], tmp_path: Path) -
     return tmp_path / "app"
 
 
-def only(*kinds: str) -> pytest.MarkDecorator:
+def only(*kinds: Any) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("app", kinds, indirect=True)
 
 
@@ -215,7 +215,7 @@ def modes(folder: Path) -> list[Path]:
     return paths
 
 
-@only("residual", "fixed")
+@only("fixed", pytest.param("residual", marks=pytest.mark.slow))
 def test_the_programs_read_pictures_alike(app: Path, python: Path, tmp_path: Path) -> None:
     for path in modes(tmp_path):
         hosts.run(python, "generator.py", "--input", path, "-o", "r.png", cwd=app / "python")
@@ -426,7 +426,7 @@ CANVASES = """() => [...document.querySelectorAll("canvas")].map((canvas) =>
   [canvas.height, canvas.width, [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]])"""
 
 
-@only("unet", "fixed")
+@only("unet", pytest.param("fixed", marks=pytest.mark.slow))
 def test_the_readmes_page(app: Path, chromium: Browser) -> None:
     (block,) = blocks(app, "html")
     (app / "web" / "pasted.html").write_text(block)
@@ -440,7 +440,7 @@ def test_the_readmes_page(app: Path, chromium: Browser) -> None:
     close(np.array(rgba, np.uint8).reshape(height, width, 4)[:, :, :3], expected(app, pictures(app)[0], seed))
 
 
-@only("unet", "fixed")
+@only("unet", pytest.param("fixed", marks=pytest.mark.slow))
 def test_the_demo_page(app: Path, chromium: Browser, tmp_path: Path) -> None:
     picture = pictures(app)[-1]
     with hosts.served(app) as address, hosts.page(chromium, address, width=360) as page:

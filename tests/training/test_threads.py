@@ -75,6 +75,7 @@ def test_more_threads_have_to_be_faster(
     assert torch.get_num_threads() == 2  # for what the program does next
 
 
+@pytest.mark.slow  # test_resume has resumed runs, and the tests above the choice
 def test_a_resumed_run_keeps_its_number_and_gives_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
