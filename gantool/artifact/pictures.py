@@ -38,22 +38,6 @@ def to_pictures(samples: np.ndarray) -> np.ndarray:
     return latents.pixels(np.nan_to_num(samples, posinf=1, neginf=-1))
 
 
-def upright(picture: Image | np.ndarray, channels: int) -> np.ndarray:
-    """A picture turned as its EXIF data say, opaque over white: uint8 (H, W, channels), grey for one, else RGB.
-
-    `picture`: Pillow's, or uint8 (H, W, 1 to 4).
-    """
-    from PIL import Image, ImageOps
-
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
-    picture = ImageOps.exif_transpose(picture)
-    if picture.has_transparency_data:
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], -1)
-
-
 def grid(images: np.ndarray, columns: int | None = None, gap: int = 2, scale: int | None = None) -> Image:
     """Images uint8 (N, H, W, 1 or 3) → one picture, filled row by row; nearly square unless `columns` is given.
 

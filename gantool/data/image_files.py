@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageColor, PngImagePlugin, UnidentifiedImageError
 
+from gantool.artifact.upright import GREY, Mode, raw_mode, upright
 from gantool.data.images import WHITE, Colour, Fit, square
 from gantool.data.readers.archive import divided, read_entry
 from gantool.errors import GantoolError, cause, excerpt
@@ -27,13 +28,8 @@ SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
     ".pnm", ".tga", ".jp2", ".avif",
 }  # fmt: skip
-GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})  # Pillow's modes
 MAX_FILE_BYTES = 2**30  # Pillow's limit of pixels takes 680 MiB with four channels of 16 bits
-Mode = Literal["L", "RGB"]
 Half = Literal["", "left", "right"]
-_WHITE_IS_ZERO, _PHOTOMETRIC, _BITS = 0, 262, 258  # of TIFF
-_PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-_PROFILE_TOLERANCE = 2  # levels: a profile that moves colours less is sRGB by another name
 # what Pillow's decoders raise on broken files
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError,
@@ -114,7 +110,7 @@ def _content(path: Path) -> Path | IO[bytes]:
 def is_grey(path: Path) -> bool:
     """Whether the header of `path` declares a greyscale image; BrokenImage when the header is broken."""
     with _as_broken_image(path), Image.open(_content(path), formats=_formats()) as image:
-        return image.mode in GREY or _raw_mode(image) == "LA;16B"
+        return image.mode in GREY or raw_mode(image) == "LA;16B"
 
 
 def decode(path: Path, how: Preparation, stream: IO[bytes] | None = None) -> np.ndarray:
@@ -123,7 +119,7 @@ def decode(path: Path, how: Preparation, stream: IO[bytes] | None = None) -> np.
     `stream`: the file's bytes, when they were read already. BrokenImage when they can't be decoded.
     """
     with _as_broken_image(path), Image.open(stream or _content(path), formats=_formats()) as opened:
-        image = _upright(opened, how.mode, how.background)
+        image = upright(opened, how.mode, how.background)
         if how.half:
             middle = image.width // 2
             left, right = (0, middle) if how.half == "left" else (image.width - middle, image.width)
@@ -140,105 +136,15 @@ def examine(path: Path, stream: IO[bytes]) -> tuple[str, str, np.ndarray]:
     `stream`: the file's bytes. BrokenImage when it can't be decoded.
     """
     with _as_broken_image(path), Image.open(stream, formats=_formats()) as opened:
-        name = "LA" if _raw_mode(opened) == "LA;16B" else opened.mode
+        name = "LA" if raw_mode(opened) == "LA;16B" else opened.mode
         mode: Mode = "L" if name in GREY else "RGB"
-        return opened.format or "?", name, np.array(_upright(opened, mode))
+        return opened.format or "?", name, np.array(upright(opened, mode))
 
 
 @lru_cache
 def _formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)  # a Pillow of an older version has no AVIF
-
-
-def _upright(opened: Image.Image, mode: Mode, background: Colour = WHITE) -> Image.Image:
-    """The first frame in `mode`, turned as its EXIF data says, in sRGB, composited over the background."""
-    _scale_transparent_grey(opened)
-    opened.load()
-    image = _eight_bit(ImageOps.exif_transpose(opened), opened)
-    grey, alpha = image.mode in GREY, None
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        if opened.format in ("BMP", "DIB", "TGA") and not alpha.getbbox():  # their fourth byte often has no meaning
-            alpha = None
-        image = image.getchannel("R") if grey else image.convert("RGB")
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    image = _in_srgb(image, opened.info.get("icc_profile"))
-    if alpha is not None:
-        image = image.convert("RGB")
-        image.putalpha(alpha)
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
-    return image.convert(mode)
-
-
-def _raw_mode(opened: Image.Image) -> str:
-    """How the pixels are stored in a PNG file that is not loaded yet, in Pillow's words; "" for other formats."""
-    tiles = getattr(opened, "tile", None)
-    return str(tiles[0][3]) if opened.format == "PNG" and tiles else ""
-
-
-def _scale_transparent_grey(opened: Image.Image) -> None:
-    """Pillow scales greys of 2 and 4 bits to 8, but not the transparent one among them."""
-    transparent, raw_mode = opened.info.get("transparency"), _raw_mode(opened)
-    if transparent is not None and raw_mode in ("L;2", "L;4"):
-        opened.info["transparency"] = transparent * 255 // (2 ** int(raw_mode[2:]) - 1)
-    if transparent is not None and raw_mode == "RGB;16B":
-        raise ValueError("it has 16-bit colours and a transparent one; save it with an alpha channel")
-
-
-def _eight_bit(image: Image.Image, opened: Image.Image) -> Image.Image:
-    """Scale greys of more than 8 bits: Pillow's `convert` would clip them."""
-    if image.mode == "F":
-        raise ValueError("its pixels are 32-bit floats, whose range is not known; save it with 8 or 16 bits")
-    if not image.mode.startswith("I"):
-        return image
-    pixels = np.asarray(image).astype(np.int64)
-    tags = getattr(opened, "tag_v2", {})
-    top = 4095 if tags.get(_BITS) == (12,) else 65_535
-    if pixels.min() < 0 or pixels.max() > top:
-        raise ValueError(f"its greys run from {pixels.min()} to {pixels.max()}; save it with 8 or 16 bits")
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts greys of up to 8 bits itself
-        pixels = top - pixels
-    scaled = Image.fromarray(((pixels * 255 + top // 2) // top).astype(np.uint8))
-    transparent = image.info.get("transparency")  # one of 65,536 greys; compared before they are scaled
-    if isinstance(transparent, int):
-        scaled.putalpha(Image.fromarray(np.where(pixels == transparent, 0, 255).astype(np.uint8)))
-    return scaled
-
-
-def _in_srgb(image: Image.Image, profile: object) -> Image.Image:
-    """`image` (L, RGB or CMYK) converted from its ICC profile to sRGB."""
-    if not isinstance(profile, bytes) or image.mode not in _PROFILE_SPACES:
-        return image
-    transform = _transform(profile, image.mode)
-    if transform is None:
-        return image
-    converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None
-    return converted.convert("L") if image.mode == "L" else converted
-
-
-@lru_cache(maxsize=32)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From `profile` to sRGB; None for sRGB itself, and for a profile that is broken or of other channels."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space.strip() != _PROFILE_SPACES[mode]:
-            return None
-        intent = ImageCms.Intent(ImageCms.getDefaultIntent(source))
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", intent)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return None
-    if mode == "CMYK":
-        return transform
-    levels = np.arange(256) if mode == "L" else np.stack(np.meshgrid(*[np.arange(0, 256, 15)] * 3), -1).reshape(-1, 3)
-    probe = Image.fromarray(levels.astype(np.uint8)[np.newaxis])
-    converted = ImageCms.applyTransform(probe, transform)
-    assert converted is not None
-    moved = np.asarray(converted).astype(int) - np.asarray(probe.convert("RGB"))
-    return transform if np.abs(moved).max() > _PROFILE_TOLERANCE else None
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gantool.artifact.pictures import grid
+from gantool.artifact.upright import GREY
 from gantool.data import Dataset, load
-from gantool.data.image_files import GREY, BrokenImage, Preparation, decode, examine, read, strict_decoding
+from gantool.data.image_files import BrokenImage, Preparation, decode, examine, read, strict_decoding
 from gantool.data.images import DARK, as_bytes, check_pictures, darkness_note, resize, with_channels
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.sources import is_folder_of_files

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from gantool.artifact.manifest import InputInfo
-from gantool.artifact.pictures import upright
 from gantool.errors import ArgumentError, cause, excerpt
 
 OVERLAP = 4  # a tile's side is so many times the overlap of two neighbours
@@ -38,7 +37,7 @@ def parse_pictures(given: Any, item: InputInfo) -> list[np.ndarray]:
 
 def _parsed(given: Any, item: InputInfo) -> np.ndarray:
     try:
-        picture = upright(given, item.channels) if hasattr(given, "getexif") else np.asarray(given)
+        picture = _pixels(given, item.channels) if hasattr(given, "getexif") else np.asarray(given)
     except (OSError, ValueError) as error:  # cut short, closed, without pixels; lists of unequal lengths
         raise ArgumentError(f"A picture can't be used: {cause(error)}.", "Open it anew, or mend it.") from error
     if picture.dtype.kind in "USO":
@@ -56,7 +55,13 @@ def _parsed(given: Any, item: InputInfo) -> np.ndarray:
         return picture
     if picture.shape[2] > 4 or item.channels not in (1, 3):
         raise ArgumentError(f"A picture has {picture.shape[2]} channels; wanted: {item.channels}.")
-    return upright(picture, item.channels)
+    return _pixels(picture, item.channels)
+
+
+def _pixels(picture: Any, channels: int) -> np.ndarray:
+    from gantool.artifact.upright import as_pixels  # loads Pillow
+
+    return as_pixels(picture, channels)
 
 
 def padded(picture: np.ndarray, multiple: int) -> np.ndarray:

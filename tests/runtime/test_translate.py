@@ -78,6 +78,9 @@ def test_pictures_of_pillow(unet: Generator) -> None:
     np.testing.assert_array_equal(unet.translate(grey), unet.translate(colours[:, :, :1].repeat(3, 2)))
     np.testing.assert_array_equal(unet.translate(colours[:, :, 0]), unet.translate(grey))
 
+    deep = Image.fromarray(colours[:, :, 0].astype(np.uint16) * 257)  # 16 bits
+    np.testing.assert_array_equal(unet.translate(deep), unet.translate(grey))
+
     turned = Image.fromarray(np.rot90(colours).copy())
     turned.getexif()[0x0112] = 6  # to be turned clockwise
     np.testing.assert_array_equal(unet.translate(turned), wanted)

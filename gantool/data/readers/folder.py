@@ -14,8 +14,9 @@ from typing import NoReturn, TypeVar
 
 import numpy as np
 
+from gantool.artifact.upright import Mode
 from gantool.data.dataset import Dataset, check_bytes, check_sides
-from gantool.data.image_files import SUFFIXES, BrokenImage, Half, Mode, Preparation, decode, is_grey, strict_decoding
+from gantool.data.image_files import SUFFIXES, BrokenImage, Half, Preparation, decode, is_grey, strict_decoding
 from gantool.data.images import darkness
 from gantool.data.readers.archive import file_names, is_archive
 from gantool.data.readers.labels import DATASET_JSON, find_labels
