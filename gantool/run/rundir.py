@@ -291,9 +291,9 @@ def list_runs(runs: Path) -> list[RunDir]:
 
 def newest(runs: Path) -> RunDir:
     """The run that was trained last, by the time of its checkpoint: the newest, or an older one that was resumed."""
-    trained = [(run.trained, run.number, run) for run in list_runs(runs) if run.checkpoints()]
-    if trained:
-        return max(trained, key=lambda each: each[:2])[2]
+    found = max(list_runs(runs), key=lambda run: (run.trained, run.number), default=None)
+    if found and found.trained:
+        return found
     raise GantoolError(f"There is no trained run in {runs}.", "Train one first: gantool train mlp")
 
 

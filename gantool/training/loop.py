@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from gantool.training.state import State
 from gantool.training.step import Diverged, iterate
 from gantool.training.threads import Threads, computing_on
 from gantool.training.watch import Watch
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CHANGED = 0.3  # share of the steps left by which their number must differ before it is changed
 USUAL_TICK = RunOptions.model_fields["tick"].default
@@ -123,14 +126,13 @@ def _loop(
         if state.step % info.tick and (not planned or state.step < info.steps) and not stopping:
             continue
         # a tick
-        if pace and (not planned or state.step < info.steps):
-            steps = max(state.group.lead(pace.steps), state.step + planned)  # one more: displays show the last as such
-            change = abs(steps - info.steps) > CHANGED * (info.steps - state.step)
-            if planned and change:
+        if pace and not planned:  # a first guess: every checkpoint has a run.json that says how long the run is
+            info.steps = state.group.lead(pace.steps)
+        elif pace and state.step < info.steps:
+            steps = max(state.group.lead(pace.steps), state.step + 1)  # one more: displays show the last as such
+            if abs(steps - info.steps) > CHANGED * (info.steps - state.step):
                 listener.noted(f"step {state.step}: the speed has changed; {steps:,} steps in place of {info.steps:,}")
-            if not planned or change:  # every checkpoint has a run.json that says how long the run is
-                info.steps = steps
-                state.steps = info.steps if planned else state.steps
+                info.steps = state.steps = steps
         try:
             means = _means(state)  # CPU-GPU sync point: the time below is that of all steps
         except Diverged as cause:
@@ -312,31 +314,34 @@ def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
     When the generator takes pictures, each of them is shown to the left of the sample made of it, and to the right what
     it should be, where the data says so. The grids of several generators are below each other.
     """
-    grids = []
-    for name in reversed(state.game.exports):
-        generator, game = state.sampling_generator(name), state.game.of(name)
-        rows, columns = pictures.class_rows(0 if game.source else len(state.classes))
-        inputs = state.fixed_inputs(rows * columns, state.classes[:rows], name)
-        samples = _sample(generator, inputs)
-        images = pictures.to_pictures(samples)
-        if game.source:
-            rows_of = pictures.side_by_side(*_compared(state, game, images))
-            columns = math.isqrt(len(images) * rows_of.shape[1] // rows_of.shape[2])
-            grids.append(pictures.grid(rows_of, columns, scale=pictures.enlarged(images)))
-        else:
-            grids.append(pictures.grid(*pictures.in_rows(images, rows)))
+    generators = {name: state.sampling_generator(name) for name in state.game.exports}
+    drawn = [_grid(state, state.game.of(name), generator) for name, generator in generators.items()]
     where = Provenance(
         info.architecture,
         run.name,
         state.step,
-        count=len(samples),
+        count=len(drawn[0][1]),
         data=info.data.name,
         fingerprint=info.data.fingerprint,
         licence=info.data.licence,
         composite=state.game.source is not None,
     )
-    pictures.save_png(pictures.stacked(grids[::-1]), run.sample(state.step), where)
-    return _sample(generator, state.fixed_inputs(pictures.SAMPLES)) if state.classes else samples
+    pictures.save_png(pictures.stacked([grid for grid, _ in drawn]), run.sample(state.step), where)
+    if state.classes:
+        return _sample(generators[state.game.name], state.fixed_inputs(pictures.SAMPLES))
+    return drawn[0][1]
+
+
+def _grid(state: State, game: Game, generator: nn.Module) -> tuple[Image, np.ndarray]:
+    """The grid of the first generator's fixed samples, and the samples."""
+    rows, columns = pictures.class_rows(0 if game.source else len(state.classes))
+    samples = _sample(generator, state.fixed_inputs(rows * columns, state.classes[:rows], game.name))
+    images = pictures.to_pictures(samples)
+    if game.source is None:
+        return pictures.grid(*pictures.in_rows(images, rows)), samples
+    beside = pictures.side_by_side(*_compared(state, game, images))
+    columns = math.isqrt(len(images) * beside.shape[1] // beside.shape[2])
+    return pictures.grid(beside, columns, scale=pictures.enlarged(images)), samples
 
 
 def _compared(state: State, game: Game, images: np.ndarray) -> list[np.ndarray]:
