@@ -340,6 +340,11 @@ def _run(
 
 def _file(path: Path, seed: int, threads: int | None) -> tuple[_Subject, _Origin]:
     generator = Generator(path, threads=threads)
+    if generator.manifest.picture is not None:
+        raise ArgumentError(
+            f"{path} makes pictures of pictures, and does not say which of the data it takes.",
+            "Evaluate the run that it is of: gantool evaluate RUN",
+        )
     output = generator.manifest.output
     image = output.layout in ("CHW", "HWC")
     height, width, channels = generator.shape if image else (0, 0, 0)

@@ -163,3 +163,10 @@ def test_one_of_two_generators_is_exported(cli: Run, two: RunDir) -> None:
     code, _, err = cli("export", two.path, "--which", "elsewhere")
     assert code == 1
     assert "to-b, to-a" in " ".join(err.split())
+
+
+def test_a_file_that_takes_pictures_is_not_evaluated_without_its_run(cli: Run, file: Path) -> None:
+    code, _, err = cli("evaluate", file, "--data", "digits")
+    assert code == 1
+    assert "does not say which of the data it takes" in err
+    assert "gantool evaluate RUN" in err
