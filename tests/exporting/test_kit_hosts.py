@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -593,12 +593,6 @@ def test_the_types(app: Path, node: Path) -> None:
 # --- browsers
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with hosts.browser() as opened:
-        yield opened
-
-
 SAMPLES = """async (asked) => {
   const { Generator } = await import("./generator.mjs");
   const generator = await Generator.open();
@@ -622,12 +616,12 @@ def close(made: np.ndarray, wanted: np.ndarray) -> None:
     assert np.count_nonzero(off) <= max(1, 0.0002 * off.size)
 
 
-def test_a_browser_makes_the_same_images(app: Path, chromium: Browser) -> None:
+def test_a_browser_makes_the_same_images(app: Path, browser: Browser) -> None:
     asked: list[list[object]] = [[count, str(seed), first] for count, seed, first in ASKED]
     if conditional(app):
         asked += [[3, "7", 0, 2], [3, "7", 1, [2, 0, 1]]]
     (app / "web" / "empty.html").write_text('<!doctype html><link rel="icon" href="data:,">')
-    with hosts.served(app) as address, hosts.page(chromium, address) as page:
+    with hosts.served(app) as address, hosts.page(browser, address) as page:
         page.goto(f"{address}web/empty.html")
         made, test, wrong = page.evaluate(SAMPLES, asked)
     assert (test["images"], test["worst"] <= 1, wrong) == (12, True, "RangeError")
@@ -661,8 +655,8 @@ PAGES = [("trained", False), ("colour", False), ("dcgan", False), ("label", Fals
 @pytest.mark.parametrize(
     ("app", "dark"), PAGES, indirect=["app"], ids=[f"{name}-{'dark' if dark else 'light'}" for name, dark in PAGES]
 )
-def test_the_demo_page(app: Path, chromium: Browser, dark: bool) -> None:
-    with hosts.served(app) as address, hosts.page(chromium, address, width=360, dark=dark) as page:
+def test_the_demo_page(app: Path, browser: Browser, dark: bool) -> None:
+    with hosts.served(app) as address, hosts.page(browser, address, width=360, dark=dark) as page:
         page.goto(f"{address}web/")
         status = page.get_by_role("status")
         ready = re.compile(r"Images \d+ to \d+ of seed 7, in")
@@ -709,22 +703,22 @@ def test_the_demo_page(app: Path, chromium: Browser, dark: bool) -> None:
     ],
     ids=["another server", "no such file", "an error"],
 )
-def test_the_watch_over_pages(tmp_path: Path, chromium: Browser, script: str, message: str) -> None:
+def test_the_watch_over_pages(tmp_path: Path, browser: Browser, script: str, message: str) -> None:
     """What the tests of pages rely on: that a page which does something wrong fails them."""
     (tmp_path / "page.html").write_text(
         f'<!doctype html><link rel="icon" href="data:,"><script>{script}</script>', encoding="utf-8"
     )
     with pytest.raises(AssertionError, match=message), hosts.served(tmp_path) as address:
-        with hosts.page(chromium, address) as page:
+        with hosts.page(browser, address) as page:
             page.goto(f"{address}page.html", wait_until="networkidle")
 
 
 @SOME
-def test_the_readmes_page(app: Path, chromium: Browser) -> None:
+def test_the_readmes_page(app: Path, browser: Browser) -> None:
     (block,) = blocks(app, "html")
     (app / "web" / "pasted.html").write_text(block)
     (app / "favicon.ico").touch()  # browsers ask for it
-    with hosts.served(app) as address, hosts.page(chromium, address) as page:
+    with hosts.served(app) as address, hosts.page(browser, address) as page:
         page.goto(f"{address}web/pasted.html")
         page.wait_for_function("document.querySelector('canvas').width !== 300")
         canvases(page, expected(app, 1, 7))
@@ -738,7 +732,7 @@ postMessage([...(await generator.sample({ seed: 7, count: 2 })).data]);
 
 
 @pytest.mark.parametrize("app", ["colour"], indirect=True)
-def test_in_a_worker_under_the_policy_that_the_readme_names(app: Path, chromium: Browser) -> None:
+def test_in_a_worker_under_the_policy_that_the_readme_names(app: Path, browser: Browser) -> None:
     (policy,) = re.findall(r"`(script-src [^`]*)`", (app / "README.md").read_text(encoding="utf-8"))
     (app / "web" / "worker.mjs").write_text(WORKER)
     (app / "web" / "main.mjs").write_text(
@@ -752,7 +746,7 @@ def test_in_a_worker_under_the_policy_that_the_readme_names(app: Path, chromium:
         f'<!doctype html><meta http-equiv="Content-Security-Policy" content="{policy}"><link rel="icon" href="data:,">'
         '<output></output><script type="module" src="main.mjs"></script>'
     )
-    with hosts.served(app) as address, hosts.page(chromium, address) as page:
+    with hosts.served(app) as address, hosts.page(browser, address) as page:
         page.goto(f"{address}web/page.html")
         answer = page.locator(
             "output", has_text="["
@@ -764,8 +758,8 @@ def test_in_a_worker_under_the_policy_that_the_readme_names(app: Path, chromium:
 
 
 @pytest.mark.parametrize("app", ["trained"], indirect=True)
-def test_without_a_server_the_page_says_so(app: Path, chromium: Browser) -> None:
-    page = chromium.new_page()
+def test_without_a_server_the_page_says_so(app: Path, browser: Browser) -> None:
+    page = browser.new_page()
     page.goto((app / "web" / "index.html").as_uri())
     assert "python -m http.server" in page.get_by_role("status").inner_text()
     page.close()
@@ -773,10 +767,10 @@ def test_without_a_server_the_page_says_so(app: Path, chromium: Browser) -> None
 
 @pytest.mark.slow  # Chromium takes ten seconds to end after it
 @pytest.mark.parametrize("app", ["trained"], indirect=True)
-def test_without_its_model_the_page_says_so(app: Path, chromium: Browser) -> None:
+def test_without_its_model_the_page_says_so(app: Path, browser: Browser) -> None:
     (app / "generator.seeded.onnx").unlink()
     with hosts.served(app) as address:
-        page = chromium.new_page()
+        page = browser.new_page()
         page.goto(f"{address}web/")
         page.wait_for_function("document.getElementById('status').textContent.includes('404')")
         page.close()

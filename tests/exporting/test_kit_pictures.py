@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,12 +147,6 @@ def test_node_makes_the_same_of_pictures_of_any_size(app: Path) -> None:
         assert (node / f"{number}.bin").read_bytes() == wanted.tobytes()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with hosts.browser() as opened:
-        yield opened
-
-
 WEB_PROGRAM = """async ([given, options]) => {
   const { Generator } = await import("./generator.mjs");
   const generator = await Generator.open();
@@ -178,13 +171,13 @@ def close(made: np.ndarray, wanted: np.ndarray) -> None:
     assert np.count_nonzero(off) <= max(1, 0.0002 * off.size)
 
 
-def test_a_browser_makes_the_same_of_pictures_of_any_size(app: Path, chromium: Browser) -> None:
+def test_a_browser_makes_the_same_of_pictures_of_any_size(app: Path, browser: Browser) -> None:
     (app / "web" / "empty.html").write_text('<!doctype html><link rel="icon" href="data:,">')
     asked = options(app)
     if asked:
         asked["seed"] = str(asked["seed"])
     given = [(base64.b64encode(picture.tobytes()).decode(), picture.shape) for picture in pictures(app)]
-    with hosts.served(app) as address, hosts.page(chromium, address) as page:
+    with hosts.served(app) as address, hosts.page(browser, address) as page:
         page.goto(f"{address}web/empty.html")
         made, test = page.evaluate(WEB_PROGRAM, [given, asked])
     assert (test["images"], test["worst"] <= 1) == (12, True)
@@ -427,12 +420,12 @@ CANVASES = """() => [...document.querySelectorAll("canvas")].map((canvas) =>
 
 
 @only("unet", pytest.param("fixed", marks=pytest.mark.slow))
-def test_the_readmes_page(app: Path, chromium: Browser) -> None:
+def test_the_readmes_page(app: Path, browser: Browser) -> None:
     (block,) = blocks(app, "html")
     (app / "web" / "pasted.html").write_text(block)
     saved(pictures(app)[0], app / "web" / "picture.png")
     (app / "favicon.ico").touch()  # browsers ask for it
-    with hosts.served(app) as address, hosts.page(chromium, address) as page:
+    with hosts.served(app) as address, hosts.page(browser, address) as page:
         page.goto(f"{address}web/pasted.html")
         page.wait_for_function("document.querySelector('canvas').width !== 300")
         ((height, width, rgba),) = page.evaluate(CANVASES)
@@ -441,9 +434,9 @@ def test_the_readmes_page(app: Path, chromium: Browser) -> None:
 
 
 @only("unet", pytest.param("fixed", marks=pytest.mark.slow))
-def test_the_demo_page(app: Path, chromium: Browser, tmp_path: Path) -> None:
+def test_the_demo_page(app: Path, browser: Browser, tmp_path: Path) -> None:
     picture = pictures(app)[-1]
-    with hosts.served(app) as address, hosts.page(chromium, address, width=360) as page:
+    with hosts.served(app) as address, hosts.page(browser, address, width=360) as page:
         page.goto(f"{address}web/")
         page.wait_for_function("document.getElementById('status').textContent.startsWith('A picture of 32 × 32')")
         assert page.get_by_role("textbox", name="Seed").is_visible() == bool(runtime(app).manifest.latents)

@@ -6,16 +6,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import hosts
 from support.exports import TwoLatents, dimmed, source
-from support.pages import JUDGED, Model, Open, assert_alike, opening, saved, settle, shown
+from support.pages import JUDGED, Model, Open, assert_alike, saved, settle, shown
 
 from gantool import exporting
 from gantool.artifact import inspection, latents
@@ -31,18 +30,6 @@ pytestmark = pytest.mark.skipif(
     reason="the browser runtime is not there: make assets",
 )
 HOSTILE = "</script><img src=x onerror=hacked=1>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with hosts.browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def opened(browser: Any) -> Iterator[Open]:
-    with opening(browser) as open_page:
-        yield open_page
 
 
 @pytest.fixture(scope="module")

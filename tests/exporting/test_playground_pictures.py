@@ -5,15 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import hosts, translators
-from support.pages import Model, Open, assert_alike, opening, saved, settle, shown
+from support import translators
+from support.pages import Model, Open, assert_alike, saved, settle, shown
 
 from gantool import exporting
 from gantool.artifact.provenance import xmp
@@ -23,18 +22,6 @@ pytestmark = pytest.mark.skipif(
     not all((playground.ASSETS / name).is_file() for name in playground.ORT_WEB),
     reason="the browser runtime is not there: make assets",
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with hosts.browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def opened(browser: Any) -> Iterator[Open]:
-    with opening(browser) as open_page:
-        yield open_page
 
 
 @pytest.fixture(scope="module")
