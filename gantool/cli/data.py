@@ -25,7 +25,7 @@ app = typer.Typer(help="Look at data, pack it for training, fetch well-known set
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Target = Annotated[
-    str, typer.Option(help="The other set of pictures: to be made of SOURCE, or with --pairs names their partners.")
+    str, typer.Option(help="A second set of pictures: what those of SOURCE are to become, as of `gantool train`.")
 ]
 Pairs = Annotated[
     str,

@@ -28,7 +28,7 @@ def command(
         str | None, typer.Option(help="What to compare with. Default: what it was trained on.", show_default=False)
     ] = None,
     target: Annotated[
-        str, typer.Option(help="The other set of pictures, as of `gantool train`. Default: the one it was trained on.")
+        str, typer.Option(help="The second set of pictures, as of `gantool train`. Default: the one it was trained on.")
     ] = "",
     pairs: Annotated[
         str, typer.Option(metavar="RULE", help="How pairs are made, as of `gantool train`. Default: as it was trained.")

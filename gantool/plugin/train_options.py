@@ -42,7 +42,10 @@ class RunOptions(BaseModel, extra="forbid"):
     )
     flip: bool = Field(False, description="mirror half of the images, left to right, at random")
     jitter: int = Field(
-        0, ge=0, le=1024, description="load images so many pixels larger, and crop them at random, sources alike"
+        0,
+        ge=0,
+        le=1024,
+        description="load images so many pixels larger and crop them at random, an image and its source alike",
     )
     diffaugment: TextOrNone = Field(
         "",
@@ -112,8 +115,8 @@ class TrainOptions(RunOptions, frozen=True):
     )
     target: TextOrNone = Field(
         "",
-        description="another set of pictures beside --data, to be made of those: class 1 then, without pairs, or their "
-        "partners by name",
+        description="a second set of pictures: what those of --data are to become. With --pairs names their partners; "
+        "without --pairs they are class 1, and --data is class 0",
         json_schema_extra=CHANGEABLE,
     )
     pairs: TextOrNone = Field(
