@@ -22,7 +22,8 @@ MIN_SIDE = 4  # pixels
 class Dataset:
     """Aligned arrays of N rows.
 
-    `arrays["images"]`: uint8 (N, C, H, W), or float32 in [-1, 1]; `arrays["labels"]`, when known: int64 (N,) in
+    `arrays["images"]`: the samples, images (N, C, H, W), audio (N, C, T) or volumes (N, C, D, H, W). They are uint8
+    (0 … 255), int16 (±32767, of audio) or float32 in [-1, 1]. `arrays["labels"]`, when known: int64 (N,) in
     0 … classes-1. Other arrays (paired images, say) are inputs of games that name them. Arrays of a pack are read-only
     memory maps. `stored_fingerprint`: the fingerprint, where it is known without reading the arrays. `margin`: by how
     many pixels the sides of `images` exceed those of a sample, for which training crops them at random.
@@ -36,6 +37,7 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     stored_fingerprint: str = ""
     margin: int = 0
+    rate: int = 0
 
     @property
     def images(self) -> np.ndarray:
@@ -51,7 +53,7 @@ class Dataset:
     @property
     def spec(self) -> SampleSpec:
         shapes = {name: self.shape_of(name) for name in self.arrays if name != "labels"}
-        return SampleSpec(shapes.pop("images"), len(self.class_counts), shapes)
+        return SampleSpec(shapes.pop("images"), len(self.class_counts), shapes, self.rate)
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """The shape of a sample's row of an array, without the margin."""

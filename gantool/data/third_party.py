@@ -55,8 +55,8 @@ def _problem(data: object, size: int | None = None) -> str:
         if not isinstance(name, str) or not isinstance(array, np.ndarray):
             return f"its array {name!r} is {_type(array)}, not a numpy array."
     images = data.images
-    if images.dtype not in (np.uint8, np.float32):
-        return f"its images have dtype {images.dtype}; they are uint8, or float32 in [-1, 1]."
+    if images.dtype not in (np.uint8, np.float32) and not (images.dtype == np.int16 and images.ndim == 3):
+        return f"its images have dtype {images.dtype}; they are uint8, or float32 in [-1, 1], and audio may be int16."
     if images.ndim - 1 not in _SAMPLE_AXES or 0 in images.shape:
         kinds = " or ".join(_SAMPLE_AXES.values())
         return f"its images have shape {images.shape}; they are {kinds}, without an empty axis."

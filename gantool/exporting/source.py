@@ -149,7 +149,7 @@ def source_of(
         state = checkpoint.load(path)
     for text in verdict.at(run, int(state["step"])):
         say(f"step {state['step']}: {text}")
-    spec = SampleSpec(info.data.shape, info.data.classes, info.data.arrays)
+    spec = SampleSpec(info.data.shape, info.data.classes, info.data.arrays, info.data.rate)
     with torch.random.fork_rng(devices=[]):  # the caller's stream stays where it is
         game = build_game(plugin.architecture, config, spec, recipe, info.seed)
     try:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gantool.plugin.game import Game
 
 Role = Literal["generator", "discriminator"]
+Kind = Literal["audio", "image", "volume"]
+KINDS: dict[int, Kind] = {1: "audio", 2: "image", 3: "volume"}  # by the number of spatial axes
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,24 @@ class SampleSpec:
 
     Image (C, H, W), audio (C, T) or volume (C, D, H, W). Inside gantool samples are float32 in [-1, 1]. `classes`: of
     the labels; 0 without labels. `arrays`: name → shape of a row of the data's other arrays, such as paired images.
+    `rate`: of audio, in samples a second; 0 where it is not known.
     """
 
     shape: tuple[int, ...]
     classes: int = 0
     arrays: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    rate: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.shape) < 2 or min(self.shape) < 1:
-            raise ValueError(f"a sample needs a channel and at least one spatial axis, all ≥ 1; got {self.shape}")
+        if len(self.shape) - 1 not in KINDS or min(self.shape) < 1:
+            raise ValueError(f"a sample has a channel and one to three spatial axes, all ≥ 1; got {self.shape}")
+        if self.rate < 0 or (self.rate and self.kind != "audio"):
+            raise ValueError(f"a rate is positive, and of audio; got {self.rate} for {self.shape}")
+
+    @property
+    def kind(self) -> Kind:
+        """What a sample is, by its axes."""
+        return KINDS[len(self.shape) - 1]
 
     @property
     def channels(self) -> int:
@@ -46,7 +57,7 @@ class SampleSpec:
 
     @property
     def is_image(self) -> bool:
-        return len(self.shape) == 3
+        return self.kind == "image"
 
     @property
     def elements(self) -> int:

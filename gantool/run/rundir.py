@@ -40,6 +40,7 @@ class DataInfo(BaseModel, extra="forbid"):
     shape: tuple[int, ...]
     classes: int
     arrays: dict[str, tuple[int, ...]] = {}  # the shapes of a row of the others
+    rate: int = 0  # of audio, in samples a second
     count: int
     fingerprint: str
     class_names: tuple[str, ...] = ()

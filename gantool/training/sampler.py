@@ -289,8 +289,12 @@ def seed_for(seed: int, purpose: str) -> int:
 
 
 def normalised(samples: Tensor) -> Tensor:
-    """uint8 0…255 → float32 in [-1, 1]; floats stay as they are."""
-    return samples.float().mul_(1 / 127.5).sub_(1) if samples.dtype == torch.uint8 else samples
+    """uint8 0…255 and int16 ±32767 → float32 in [-1, 1]; floats stay as they are."""
+    if samples.dtype == torch.uint8:
+        return samples.float().mul_(1 / 127.5).sub_(1)
+    if samples.dtype == torch.int16:  # of sounds, whose lowest value is -32768
+        return samples.float().mul_(1 / 32767).clamp_(min=-1)
+    return samples
 
 
 def noise(

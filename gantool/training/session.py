@@ -164,6 +164,7 @@ def start(
             shape=dataset.spec.shape,
             classes=dataset.spec.classes,
             arrays=dict(dataset.spec.arrays),
+            rate=dataset.rate,
             count=len(dataset),
             fingerprint=dataset.fingerprint,
             class_names=dataset.class_names,
