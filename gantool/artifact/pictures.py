@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gantool.artifact import latents
+from gantool.artifact import latents, sounds, volumes
 from gantool.artifact.provenance import KEY, SOFTWARE, XMP_KEY, Provenance, xmp
 from gantool.system.files import replacing
 
@@ -23,16 +23,16 @@ MIN_COLUMNS, MAX_COLUMNS = 8, 16  # of a grid with a row a class
 SPACE = 64  # the grey between images
 
 
-def to_pictures(samples: np.ndarray) -> np.ndarray:
+def to_pictures(samples: np.ndarray, rate: int = 0) -> np.ndarray:
     """Samples (N, C, …) float in [-1, 1] → uint8 (N, H, W, 1 or 3).
 
-    An image is shown as it is (its first channel when it has neither 1 nor 3), a volume by its middle slice, audio
-    by its waveform.
+    An image is shown as it is (its first channel when it has neither 1 nor 3), a volume by a shaded view, audio by its
+    spectrogram and waveform; `rate`: of audio, in samples a second, 0 where it is not known.
     """
     if samples.ndim == 5:
-        samples = samples[:, :, samples.shape[2] // 2]
+        return volumes.pictures(samples)
     if samples.ndim == 3:
-        samples = _waveforms(samples)
+        return sounds.pictures(samples, rate)
     if samples.shape[1] not in (1, 3):
         samples = samples[:, :1]
     return latents.pixels(np.nan_to_num(samples, posinf=1, neginf=-1))
@@ -139,14 +139,3 @@ def png_info(provenance: Provenance) -> PngInfo:
     info.add_itxt("Description", provenance.describe())
     info.add_itxt(KEY, provenance.to_json())
     return info
-
-
-def _waveforms(samples: np.ndarray, height: int = 48, width: int = 96) -> np.ndarray:
-    """Audio (N, C, T) → (N, 1, height, width): the range of the first channel in each of `width` spans."""
-    spans = np.array_split(samples[:, 0], min(width, samples.shape[2]), axis=1)
-    low = np.stack([span.min(1) for span in spans], 1)[:, None, :]
-    high = np.stack([span.max(1) for span in spans], 1)[:, None, :]
-    level = np.linspace(1, -1, height)[None, :, None]
-    half_row = 1.001 / (height - 1)  # a little more, or rounding would hide a value between two rows
-    inside = (level >= low - half_row) & (level <= high + half_row)
-    return np.where(inside, 1.0, -1.0)[:, None].astype(np.float32)

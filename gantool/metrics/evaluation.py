@@ -110,7 +110,7 @@ class Evaluation:
 
     def picture(self) -> Image:
         """The most suspicious fakes, a row each, beside their nearest reals by features and by pixels."""
-        return neighbours_picture(self.memorisation, self.data.images)
+        return neighbours_picture(self.memorisation, self.data.images, self.data.rate)
 
     def save(self, output: str | PathLike[str]) -> dict[str, str]:
         """Write evaluation.json and neighbours.png to the folder `output`; their paths.

@@ -203,8 +203,11 @@ def memorisation(
     return Memorisation(fakes, features, pixels)
 
 
-def neighbours_picture(found: Memorisation, samples: np.ndarray) -> Image:
-    """A row for each of the most suspicious fakes: the fake, its nearest reals by features, and by pixels."""
+def neighbours_picture(found: Memorisation, samples: np.ndarray, rate: int = 0) -> Image:
+    """A row for each of the most suspicious fakes: the fake, its nearest reals by features, and by pixels.
+
+    `rate`: of audio, in samples a second.
+    """
     order = found.suspicious[:ROWS].tolist()
     tiles: list[np.ndarray] = []
     for i in order:
@@ -213,7 +216,7 @@ def neighbours_picture(found: Memorisation, samples: np.ndarray) -> Image:
             as_samples(samples[found.features.rows[i]]),
             as_samples(samples[found.pixels.rows[i]]),
         ]
-        shown = [pictures.to_pictures(part.numpy()) for part in chosen]
+        shown = [pictures.to_pictures(part.numpy(), rate) for part in chosen]
         gap = np.full_like(shown[0], pictures.SPACE)  # the grey between tiles
         tiles += [shown[0], gap, shown[1], gap, shown[2]]
     images = np.concatenate(tiles)

@@ -31,8 +31,8 @@ def forget_after(run: RunDir, step: int, rollbacks: int) -> None:
     """
     kept = [r for r in _read(run) if r["step"] <= step and r.get("rollbacks", 0) <= rollbacks]
     write_bytes(run.metrics, "".join(json.dumps(record) + "\n" for record in kept).encode())
-    for path in run.sample(0).parent.glob("step-*.png"):
-        if path > run.sample(step):
+    for path in run.sample(0).parent.glob("step-*"):
+        if path.suffix in (".png", ".wav") and path.stem > run.sample(step).stem:
             path.unlink()
 
 

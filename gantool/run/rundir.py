@@ -110,6 +110,10 @@ class RunDir:
     def sample(self, step: int) -> Path:
         return self.path / "samples" / f"step-{step:08d}.png"
 
+    def sound(self, step: int) -> Path:
+        """Beside a grid of sounds: the first of them, to listen to."""
+        return self.sample(step).with_suffix(".wav")
+
     def checkpoint(self, step: int) -> Path:
         return self.path / "checkpoints" / f"step-{step:08d}.pt"
 

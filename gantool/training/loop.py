@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gantool.artifact import pictures
+from gantool.artifact import pictures, sounds
 from gantool.artifact.provenance import Provenance
 from gantool.errors import GantoolError
 from gantool.plugin.game import Game
@@ -312,10 +312,12 @@ def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
     """Save a grid of fixed samples, with labels a row a class; return samples to measure, of the data's classes.
 
     When the generator takes pictures, each of them is shown to the left of the sample made of it, and to the right what
-    it should be, where the data says so. The grids of several generators are below each other.
+    it should be, where the data says so. The grids of several generators are below each other. Beside the grid of
+    sounds lies a WAV of the first few.
     """
+    rate = info.data.rate
     generators = {name: state.sampling_generator(name) for name in state.game.exports}
-    drawn = [_grid(state, state.game.of(name), generator) for name, generator in generators.items()]
+    drawn = [_grid(state, state.game.of(name), generator, rate) for name, generator in generators.items()]
     where = Provenance(
         info.architecture,
         run.name,
@@ -327,27 +329,30 @@ def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
         composite=state.game.source is not None,
     )
     pictures.save_png(pictures.stacked([grid for grid, _ in drawn]), run.sample(state.step), where)
+    if state.game.output.kind == "audio":
+        sounds.save_wav(drawn[0][1], run.sound(state.step), rate)
     if state.classes:
         return _sample(generators[state.game.name], state.fixed_inputs(pictures.SAMPLES))
     return drawn[0][1]
 
 
-def _grid(state: State, game: Game, generator: nn.Module) -> tuple[Image, np.ndarray]:
+def _grid(state: State, game: Game, generator: nn.Module, rate: int) -> tuple[Image, np.ndarray]:
     """The grid of the first generator's fixed samples, and the samples."""
     rows, columns = pictures.class_rows(0 if game.source else len(state.classes))
     samples = _sample(generator, state.fixed_inputs(rows * columns, state.classes[:rows], game.name))
-    images = pictures.to_pictures(samples)
+    images = pictures.to_pictures(samples, rate)
     if game.source is None:
         return pictures.grid(*pictures.in_rows(images, rows)), samples
-    beside = pictures.side_by_side(*_compared(state, game, images))
+    beside = pictures.side_by_side(*_compared(state, game, images, rate))
     columns = math.isqrt(len(images) * beside.shape[1] // beside.shape[2])
     return pictures.grid(beside, columns, scale=pictures.enlarged(images)), samples
 
 
-def _compared(state: State, game: Game, images: np.ndarray) -> list[np.ndarray]:
+def _compared(state: State, game: Game, images: np.ndarray, rate: int) -> list[np.ndarray]:
     """Pictures (N, H, W, 1 or 3): sources, `images` made of them, and the reals that are paired with them."""
     source, reals = game.source, game.compared
     assert source
     shown = [source, *([reals] if reals and reals.is_picture and reals.label == source.label else [])]
-    of_data = [pictures.to_pictures(state.sampler.first(item, len(images)).float().cpu().numpy()) for item in shown]
+    rows = [state.sampler.first(item, len(images)).float().cpu().numpy() for item in shown]
+    of_data = [pictures.to_pictures(row, rate) for row in rows]
     return [of_data[0], images, *of_data[1:]]

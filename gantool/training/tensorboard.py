@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gantool.artifact import sounds
 from gantool.errors import GantoolError, printable
 from gantool.run.rundir import RunDir, RunInfo
 
@@ -65,6 +66,9 @@ class _Board:
                     self.writer.add_scalar(name.replace(".", "/", 1), value, step)  # TensorBoard groups by the slash
             with Image.open(self.run.sample(step)) as grid:
                 self.writer.add_image("samples", np.asarray(grid.convert("RGB")), step, dataformats="HWC")
+            if self.run.sound(step).exists():
+                sound, rate = sounds.read_wav(self.run.sound(step))
+                self.writer.add_audio("samples", sound, step, rate)
             self.writer.flush()
         self.step = step
         self.listener.ticked(record)
