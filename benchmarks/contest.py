@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    names = [name for name in registry.architecture_names() if name not in ("mlp", "cgan", "wgan")]
+    names = [name for name in registry.architecture_names("image") if name not in ("mlp", "cgan", "wgan")]
     parser.add_argument(
         "--who", nargs="+", default=[*names, "tutorial"], metavar="NAME[+OPTION=JSON…]",
         help=f"architectures, tutorial, lightweight-gan; default: {' '.join(names)} tutorial",

@@ -334,9 +334,9 @@ def table(rows: Mapping[str, Mapping[str, str]], road: Sequence[str] = tuple(ROA
 
 
 def main() -> None:
-    names = registry.architecture_names()
+    names = registry.architecture_names("image")  # the digits are none of the others
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architectures", default=",".join(names), help="default: all that are installed, %(default)s")
+    parser.add_argument("--architectures", default=",".join(names), help="default: all that make images, %(default)s")
     parser.add_argument("--steps", type=int, default=80, help="of each training (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="samples a batch (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")

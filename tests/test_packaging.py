@@ -68,17 +68,20 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
         "gantool_cgan",
         "gantool_cyclegan",
         "gantool_dcgan",
+        "gantool_gan3d",
         "gantool_mlp",
         "gantool_pix2pix",
         "gantool_projected",
         "gantool_r3gan",
         "gantool_sngan",
         "gantool_stylegan2",
+        "gantool_wavegan",
         "gantool_wgan",
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "[console_scripts]\ngantool = gantool.cli:main" in points
-    for name in ("cgan", "cyclegan", "dcgan", "mlp", "pix2pix", "projected", "r3gan", "sngan", "stylegan2", "wgan"):
+    plugins = {name.partition("/")[0] for name in names if name.startswith("gantool_")}
+    for name in (plugin.removeprefix("gantool_") for plugin in plugins):
         assert f"{name} = gantool_{name}" in points
 
 

@@ -16,7 +16,7 @@ import pluggy
 
 from gantool.errors import GantoolError, named
 from gantool.plugin import hookspecs
-from gantool.plugin.architecture import Architecture
+from gantool.plugin.architecture import Architecture, Kind
 from gantool.plugin.hookspecs import DataSource
 from gantool.plugin.options import options_of
 
@@ -46,10 +46,15 @@ def discover() -> tuple[Plugin, ...]:
     return tuple(sorted(found, key=lambda plugin: plugin.name))
 
 
-def architecture_names() -> list[str]:
-    """Names that `gantool train` offers: those of working plugins that no other distribution claims."""
+def architecture_names(kind: Kind | None = None) -> list[str]:
+    """Names that `gantool train` offers: those of working plugins that no other distribution claims.
+
+    `kind`: only those that have an example of it.
+    """
+    made = {plugin.name: plugin.architecture for plugin in discover() if plugin.architecture}
     names = [plugin.name for plugin in discover() if plugin.architecture]
-    return sorted(name for name in set(names) if names.count(name) == 1)
+    fits = {name for name, found in made.items() if kind in (None, *(spec.kind for spec in found.examples))}
+    return sorted(name for name in fits if names.count(name) == 1)
 
 
 def find(name: str) -> Plugin:

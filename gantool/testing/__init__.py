@@ -40,7 +40,7 @@ def synthetic(spec: SampleSpec, rows: int = ROWS) -> Dataset:
         arrays[name] = random.integers(0, 256, (rows, *shape), np.uint8)
     if spec.classes:
         arrays["labels"] = np.arange(rows, dtype=np.int64) % spec.classes
-    return Dataset("synthetic", "synthetic", arrays)
+    return Dataset("synthetic", "synthetic", arrays, rate=spec.rate)
 
 
 def check_architecture(

@@ -130,7 +130,7 @@ def test_a_command_that_fails_is_told_with_its_last_words(road: ModuleType, tmp_
 def test_all_that_are_installed_have_a_row_and_one_no_is_a_failure(
     road: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    names, report = registry.architecture_names(), tmp_path / "new" / "road.json"
+    names, report = registry.architecture_names("image"), tmp_path / "new" / "road.json"
     monkeypatch.setattr(
         road, "walked", lambda walk: dict.fromkeys(road.ROAD, answer if walk.architecture.name == names[-1] else "yes")
     )

@@ -33,6 +33,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "pix2pix": {"width": 4, "levels": 3},
     "projected": {"width": 4, "judge_width": 8, "latent_dim": 8},
     "sngan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
+    "wavegan": {"width": 1, "max_width": 8, "latent_dim": 5, "embed_dim": 3},
+    "gan3d": {"width": 8, "latent_dim": 5, "embed_dim": 3},
     "wgan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
     "r3gan": {"channel_base": 64, "max_width": 8, "group_width": 8, "latent_dim": 5, "embed_dim": 3},
     "stylegan2": {"channel_base": 64, "max_width": 8, "latent_dim": 5},

@@ -318,7 +318,7 @@ def _found(name: str) -> Architecture:
     return found
 
 
-NAMES = [name for name in (*registry.architecture_names(), *THIRD) if name != "wgan"]  # it is refused, see below
+NAMES = [name for name in (*registry.architecture_names("image"), *THIRD) if name != "wgan"]  # it is refused, see below
 
 
 @pytest.mark.parametrize(("name", "precision"), [*((name, "fp32") for name in NAMES), ("dcgan", "bf16")])

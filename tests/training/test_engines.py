@@ -36,7 +36,9 @@ def _state(name: str, engine: str, device: torch.device = CPU, **given: Any) -> 
     found = THIRD[name].gantool_architectures()[0] if name in THIRD else registry.find(name).architecture
     policies = given.pop("diffaugment", ())
     config, recipe = resolve(found, {"batch_size": 6, **SMALL.get(name, {}), **given})
-    data = dataset(shape=(3, 16, 16) if policies else (1, 16, 16), sources="sources" in found.examples[0].arrays)
+    of_images = any(spec.is_image for spec in found.examples)
+    shape = (3, 16, 16) if policies else (1, 16, 16) if of_images else found.examples[-1].shape
+    data = dataset(shape=shape, sources="sources" in found.examples[0].arrays)
     return in_float64(
         State(found, config, recipe, data, seed=0, device=device, precision="fp32", engine=engine, diffaugment=policies)
     )
@@ -70,6 +72,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("wgan", {}),
     ("wgan", {"loss": "clip"}),
     ("stylegan2", {}),
+    ("wavegan", {}),
+    ("gan3d", {}),
     ("pix2pix", {}),
     ("cyclegan", {"history": 7}),
     ("tiny-r1", {}),
@@ -79,7 +83,7 @@ WITH_DIFFAUGMENT = [
     (name, {**given, "diffaugment": AUGMENTED})
     for name, given in (
         # projected sees images after the augmentation as it does without one, and takes half of the time
-        *((name, {}) for name in (*registry.architecture_names(), *THIRD) if name != "projected"),
+        *((name, {}) for name in (*registry.architecture_names("image"), *THIRD) if name != "projected"),
         ("mlp", {"updates": "simultaneous"}),
         ("wgan", {"loss": "clip"}),
     )

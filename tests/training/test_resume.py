@@ -381,7 +381,7 @@ def test_a_checkpoint_that_a_gpu_wrote_goes_on_on_the_cpu(stopped: RunDir) -> No
 
 @pytest.mark.gpu
 @needs_cuda
-@pytest.mark.parametrize("name", registry.architecture_names())
+@pytest.mark.parametrize("name", registry.architecture_names("image"))
 def test_a_run_of_a_gpu_goes_on_on_a_cpu(name: str, tmp_path: Path) -> None:
     opened = start(name, tmp_path, device="cuda")
     assert run_until(opened, stop=20) == "interrupted"
