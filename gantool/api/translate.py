@@ -12,7 +12,8 @@ import numpy as np
 
 from gantool.artifact import pictures
 from gantool.artifact.provenance import Provenance, of
-from gantool.data.image_files import MAX_FILE_BYTES, SUFFIXES, BrokenImage, Preparation, decode, strict_decoding
+from gantool.data.image_files import MAX_FILE_BYTES, SUFFIXES, Preparation, decode, strict_decoding
+from gantool.data.source_files import BrokenFile
 from gantool.errors import ArgumentError, GantoolError
 from gantool.runtime import Generator
 from gantool.system.files import reading, writing
@@ -64,7 +65,7 @@ def translate_files(
     pairs = _pairs(source, output)
     about = of(manifest, seed, first, values=values) if provenance else None
     results: list[Result] = []
-    for group in _read(pairs, Preparation("L" if item.channels == 1 else "RGB")):
+    for group in _read(pairs, Preparation(channels=item.channels)):
         start = len(results)
         labels = [classes[(first + start + k) % len(classes)] for k in range(len(group))] if classes else None
         made = generator.translate([picture for _, picture in group], seed, first + start, labels, values)
@@ -124,7 +125,7 @@ def _read(pairs: list[tuple[Path, Path]], how: Preparation) -> Iterator[list[tup
             with strict_decoding():
                 stream = io.BytesIO(sys.stdin.buffer.read(MAX_FILE_BYTES)) if str(pair[0]) == STDIN else None
                 picture = decode(pair[0] if stream is None else Path("Standard input"), how, stream)
-        except BrokenImage as error:
+        except BrokenFile as error:
             if group:
                 yield group  # what comes before it is written
             raise GantoolError(error.message, "Mend or replace it, or take it out.") from error

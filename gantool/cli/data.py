@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gantool.data.pack.build import Summary
     from gantool.data.survey import Survey
 
-CUT = 0.02  # share of the pixels that a crop cuts: worth a line
 MAX_LINES = 20  # broken files, classes and groups of duplicates that are printed
 
 app = typer.Typer(help="Look at data, pack it for training, fetch well-known sets.", no_args_is_help=True)
@@ -41,14 +40,31 @@ Cache = Annotated[
 @app.command("pack")
 def pack(
     source: Annotated[
-        str, typer.Argument(help="A folder of images, a .npz, .npy or IDX file, a pack, or a named set: digits.")
+        str,
+        typer.Argument(
+            help="A folder of images, sounds or volumes, a .npz, .npy or IDX file, a pack, or a named set: digits."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
     size: Annotated[
-        int | None, typer.Option(min=4, help="Make all images SIZE×SIZE pixels. Default: their own size, if all agree.")
+        int | None,
+        typer.Option(
+            min=4,
+            help="Side in pixels or voxels, or samples of a sound. Default: their own size, if all agree; of "
+            "sounds the longest.",
+        ),
+    ] = None,
+    rate: Annotated[
+        int | None, typer.Option(help="Sounds: samples a second to resample to. Default: the commonest of the files.")
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(min=1, max=3, help="1: grey, 3: colour. Default: 1 when all images are grey, else 3.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=3,
+            help="Images: 1 grey, 3 colour. Default: 1 when all are grey, else 3. Sounds: 1 mono, 2 stereo. Default: 2 "
+            "when all are stereo, else 1.",
+        ),
     ] = None,
     fit: Annotated[str, typer.Option(help="How an image becomes a square: crop, pad or stretch.")] = "crop",
     labels: Annotated[
@@ -65,15 +81,16 @@ def pack(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Decode images once, into a folder that training reads from disk. The same command continues a stopped one."""
+    """Decode files once, into a folder that training reads from disk. The same command continues a stopped one."""
     from gantool.data.pack import build
 
     options: dict[str, Any] = {
         "size": size, "channels": channels, "fit": fit, "labels": labels, "background": background,
         "skip_broken": skip_broken, "licence": licence, "target": target, "pairs": pairs,
+        "rate": rate,
     }  # fmt: skip
     last: list[Packed] = []
-    with progress("images") as bar:
+    with progress("files") as bar:
 
         def show(now: Packed) -> None:
             if not last:
@@ -103,11 +120,14 @@ def pack(
 
 
 def _show_pack(out: Path, done: Summary) -> None:
+    from gantool.data.kinds import kind_of_shape
+
     packed, text = done.description, console()
-    shape = "×".join(map(str, packed.arrays["images"].shape[1:]))
+    samples = kind_of_shape(tuple(packed.arrays["images"].shape))
+    shape = "×".join(map(str, packed.arrays["images"].shape[1:])) + (f" at {packed.rate:,} Hz" if packed.rate else "")
     classes = f", {len(packed.class_names)} classes" if packed.class_names else ""
-    rate = f", {done.done / max(done.seconds, 1e-9):,.0f} images/s" if done.done else ""
-    text.print(f"{packed.count:,} images of {shape}{classes} → {out}: {megabytes(done.bytes)}{rate}")
+    rate = f", {done.done / max(done.seconds, 1e-9):,.0f} {samples.plural}/s" if done.done else ""
+    text.print(f"{packed.count:,} {samples.plural} of {shape}{classes} → {out}: {megabytes(done.bytes)}{rate}")
     if packed.broken:
         files = "broken files were" if packed.broken > 1 else "broken file was"
         text.print(f"{packed.broken:,} {files} left out; {out}/broken.jsonl lists them:")
@@ -115,20 +135,31 @@ def _show_pack(out: Path, done: Summary) -> None:
             text.print(f"  {excerpt(each['file'])}: {excerpt(each['reason'], 120)}")
     for note in packed.notes:
         text.print(f"Note: {note}")
-    text.print(f"Next: {_training(len(packed.class_names), 'sources' in packed.arrays)} --data {shlex.quote(str(out))}")
+    training = _training(samples.name, len(packed.class_names), "sources" in packed.arrays)
+    text.print(f"Next: {training} --data {shlex.quote(str(out))}")
 
 
-def _training(classes: int, paired: bool = False) -> str:
-    """What to train on pictures: of pairs, or one that makes the class that is asked for, where there are several."""
-    if paired:
-        return "gantool train pix2pix"
-    return "gantool train cgan" if classes > 1 else "gantool train dcgan"
+def _training(kind: str, classes: int = 0, paired: bool = False) -> str:
+    """What to train: of pairs, or one that makes the class that is asked for, where there are several."""
+    from gantool.plugin.registry import discover
+
+    if kind == "image":
+        return "gantool train pix2pix" if paired else "gantool train cgan" if classes > 1 else "gantool train dcgan"
+    serving = [
+        (any(spec.kind != kind for spec in plugin.architecture.examples), plugin.name)
+        for plugin in discover()
+        if plugin.architecture and any(spec.kind == kind for spec in plugin.architecture.examples)
+    ]
+    return f"gantool train {min(serving)[1] if serving else 'ARCHITECTURE'}"
 
 
 @app.command("info")
 def info(
     source: Annotated[str, typer.Argument(help="Anything that `gantool train --data` takes, packs included.")],
-    size: Annotated[int | None, typer.Option(min=4, help="Show what the data takes at SIZE×SIZE pixels.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=4, help="Show what the data takes at this size, and samples so in the contact sheet."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Draw a contact sheet, a PNG.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Check a pack's files against their checksums.")] = False,
     target: Target = "",
@@ -145,7 +176,7 @@ def info(
     from gantool.system.files import writing
 
     data = load(source, size, target=target, pairs=pairs) if target or pairs else None
-    with progress("images") as bar:
+    with progress("files") as bar:
         bar.start("")
         found = survey(
             source,
@@ -186,36 +217,34 @@ def _verify(path: Path, as_json: bool) -> None:
 
 
 def _show_survey(found: Survey) -> None:
-    sides = [(name, side) for name, side in (("width", found.width), ("height", found.height)) if side]
-    at = f" at {found.size}×{found.size}" if found.size else ""
+    from gantool.data.kinds import KINDS
+
+    plural = KINDS[found.samples].plural
+    at = f" at {found.size}" if found.size else ""
     rows = [
         ["source", f"{found.source} ({found.kind})"],
-        ["images", f"{found.count:,}"],
-        *([["pairs", f"sources {_cross(found.pair[0])} → targets {_cross(found.pair[1])}"]] if found.pair else []),
-        ["sides", "   ".join(f"{name} {s.min} to {s.max}, median {s.median}" for name, s in sides) or "–"],
+        [plural, f"{found.count:,}"],
+        *found.facts(),
         ["channels", f"{found.channels}   ({_counts(found.modes)})"],
         *([["formats", _counts(found.formats)]] if found.formats else []),
-        ["bytes" + at, f"{megabytes(found.bytes_uint8)} as uint8, {megabytes(found.bytes_float32)} as float32"],
-        ["duplicates", f"{found.duplicates:,} with the same pixels as another" if found.duplicates else "none"],
+        ["bytes" + at, found.stored()],
+        ["duplicates", f"{found.duplicates:,} equal to another" if found.duplicates else "none"],
         ["broken files", f"{len(found.broken):,}" if found.broken else "none"],
         *([["licence", found.licence]] if found.licence else []),
         *([["fingerprint", f"{found.fingerprint[:12]}…"]] if found.fingerprint else []),
         *(["note", note] for note in found.notes),
     ]
     print_table(["", ""], rows)
-    if found.crop_cuts > CUT:
-        console().print(f"A crop to squares cuts {found.crop_cuts:.0%} of the pixels; --fit pad keeps them all.")
-    sizes = [[f"{w}×{h}", f"{n:,}", _share(n, found.count)] for w, h, n in found.sizes]
-    if rest := found.count - sum(n for _, _, n in found.sizes):
-        others = f"{found.distinct_sizes - len(found.sizes):,} other sizes"
-        sizes.append([others, f"{rest:,}", _share(rest, found.count)])
-    print_table(["size", "images", ""], sizes, right=(1, 2))
+    for line in found.hints():
+        console().print(line)
+    for columns, lines in found.tables():
+        print_table(columns, lines, right=(1, 2))
     if found.classes:
         classes = [[excerpt(name, 40), f"{n:,}", _share(n, found.count)] for name, n in found.classes[:MAX_LINES]]
-        print_table(["class", "images", ""], classes, right=(1, 2))
+        print_table(["class", plural, ""], classes, right=(1, 2))
         if len(found.classes) > MAX_LINES:
             console().print(f"… and {len(found.classes) - MAX_LINES:,} more classes")
-    _print_list("Equal pixels:", [" = ".join(map(excerpt, group)) for group in found.duplicate_groups])
+    _print_list("Equal:", [" = ".join(map(excerpt, group)) for group in found.duplicate_groups])
     _print_list("Broken:", [f"{excerpt(file)}: {excerpt(reason, 120)}" for file, reason in found.broken])
 
 
@@ -229,19 +258,16 @@ def _advice(found: Survey) -> str:
     """The command to type next."""
     from gantool.data.readers.folder import MANY_BYTES, MANY_FILES
 
-    source = shlex.quote(found.source)
-    many = found.count > MANY_FILES or found.bytes_uint8 > MANY_BYTES
-    square = found.distinct_sizes == 1 and found.sizes[0][0] == found.sizes[0][1]
-    if found.kind in ("folder", "zip") and (many or not square or found.broken):
-        short = min(found.width.median, found.height.median) if found.width and found.height else 64
-        side = found.size or (64 if short >= 48 else 32)
+    source, packing = shlex.quote(found.source), found.packing()
+    many = found.count > MANY_FILES or found.bytes_float32 > 4 * MANY_BYTES
+    if found.kind in ("folder", "zip") and (many or packing or found.broken):
         if not found.count:
             return "replace the broken files"
-        pad = " --fit pad" if found.crop_cuts > CUT else ""
-        skip = " --skip-broken" if found.broken else ""
-        return f"gantool data pack {source} -o {shlex.quote(f'{found.name}-{side}')} --size {side}{pad}{skip}"
+        size = packing.partition("--size ")[2].partition(" ")[0]
+        name = shlex.quote(f"{found.name}-{size}" if size else f"{found.name}-pack")
+        return f"gantool data pack {source} -o {name}{packing}{' --skip-broken' if found.broken else ''}"
     size = f" --size {found.size}" if found.size else ""
-    return f"gantool train dcgan --data {source}{size}"
+    return f"{_training(found.samples)} --data {source}{size}"
 
 
 def _advice_of_pictures(found: Survey, target: str, pairs: str) -> str:
@@ -249,10 +275,6 @@ def _advice_of_pictures(found: Survey, target: str, pairs: str) -> str:
     given = [("--data", found.source), ("--target", target), ("--pairs", pairs), ("--size", str(found.size or ""))]
     words = [word for flag, value in given if value for word in (flag, value)]
     return f"{'gantool train pix2pix' if found.pair else 'gantool train cyclegan'} {shlex.join(words)}"
-
-
-def _cross(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))
 
 
 def _counts(counted: dict[str, int]) -> str:

@@ -17,7 +17,7 @@ app = typer.Typer(help="List the installed architectures, show one's options, or
 
 @app.callback(invoke_without_command=True)
 def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the architectures and data sets of installed plugins, and why any can't be used."""
+    """List the architectures, data sets and readers of installed plugins, and why any can't be used."""
     if context.invoked_subcommand is not None:
         return
     from gantool.plugin.registry import discover, find
@@ -35,6 +35,11 @@ def _list(context: typer.Context, as_json: Annotated[bool, typer.Option("--json"
             from gantool.data.catalog import problem_of  # imports numpy: only where a plugin has a data set
 
             kind, summary, status = "data set", plugin.dataset.summary, problem_of(plugin)
+        elif plugin.reader:
+            from gantool.data.kinds import problem_of_reader
+
+            kind, summary = "reader", f"{plugin.reader.kind} from {', '.join(plugin.reader.suffixes)}"
+            status = problem_of_reader(plugin)
         rows.append([plugin.name, kind, summary, plugin.distribution, plugin.version, status or "ok"])
     columns = ["name", "kind", "summary", "distribution", "version", "status"]
     if as_json:

@@ -1,4 +1,7 @@
-"""Data: the built-in digits, npz and IDX files, folders and archives of images; each becomes a `Dataset`. No torch."""
+"""Data: named sets, npz and IDX files, packs, folders and archives of images, sounds or volumes. No torch.
+
+Each becomes a `Dataset`.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from typing import NamedTuple
 
 from gantool.data.dataset import Dataset, check_size
 from gantool.data.readers.archive import is_archive
-from gantool.errors import GantoolError, excerpt
+from gantool.errors import ArgumentError, GantoolError, excerpt
 
 __all__ = ["Dataset", "Request", "load"]
 
 SHOWN = 5  # empty classes that a note lists
 ACCEPTED = (
-    "Give a folder or .zip of images, a pack (gantool data pack), a .npz file, an IDX file (…-ubyte or .idx, also "
-    ".gz), or a name that `gantool data list` shows, `digits` say."
+    "Give a folder or .zip of images, sounds or volumes, a pack (gantool data pack), a .npz file, an IDX file "
+    "(…-ubyte or .idx, also .gz), or a name that `gantool data list` shows, `digits` say."
 )
 
 
@@ -31,6 +34,7 @@ class Request(NamedTuple):
     target: str = ""
     pairs: str = ""
     jitter: int = 0
+    rate: int | None = None
 
 
 def load(
@@ -40,9 +44,11 @@ def load(
     target: str = "",
     pairs: str = "",
     jitter: int = 0,
+    rate: int | None = None,
 ) -> Dataset:
     """The data set that `source` names; `size` centre-crops and resizes its images to `size`×`size` pixels.
 
+    Sounds are cut or padded to `size` samples, at `rate` samples a second; volumes are resized to `size` voxels a side.
     `skip_broken`: leave out the files of a folder or archive that can't be decoded, with a note. `pairs`: how pairs of
     pictures are found or made (`gantool.data.pairs`): `images` are the targets, the array `sources` what they are made
     of. `target`: the other set of pictures; without `pairs` the two are classes 0 and 1. `jitter`: by how many pixels
@@ -62,7 +68,9 @@ def load(
     elif target:
         found = load_domains(source, target, larger, skip_broken, _load)
     else:
-        found = _load(source, larger, skip_broken)
+        found = _load(source, larger, skip_broken, rate)
+    if rate is not None and found.spec.kind != "audio":
+        raise ArgumentError(f"--rate {rate} is for sounds, and the data is none.", "Leave --rate out.")
     if jitter:
         found = with_margin(found, jitter) if size is not None else enlarged(found, jitter)
         if jitter >= (side := found.spec.shape[-1]):
@@ -73,14 +81,28 @@ def load(
     return found
 
 
-def _load(source: str, size: int | None, skip_broken: bool) -> Dataset:
-    found = _read(source, size, skip_broken)
+def _load(source: str, size: int | None, skip_broken: bool, rate: int | None = None) -> Dataset:
+    found = _read(source, size, skip_broken, rate)
+    if rate is not None and found.spec.kind == "audio":
+        found = with_rate(found, rate, size)
     found = replace(found, name=_utf8(found.name), class_names=tuple(map(_utf8, found.class_names)))
     missing = found.empty_classes
     if not missing:
         return found
     # a pack keeps the notes of its source: each once
     return replace(found, notes=tuple(dict.fromkeys((*found.notes, _absent(missing, len(found.class_counts))))))
+
+
+def with_rate(data: Dataset, rate: int, size: int | None = None) -> Dataset:
+    """Sounds resampled to `rate`, and of `size` samples; those of no known rate have it from now on."""
+    from gantool.data.sounds import check_rate, refitted, rescaled
+
+    check_rate(rate)
+    length = size or rescaled(data.images.shape[2], data.rate, rate)
+    if data.rate in (0, rate) and length == data.images.shape[2]:
+        return replace(data, rate=rate)
+    sounds = refitted(data.images, data.images.shape[1], length, data.rate, rate, data.source)
+    return replace(data, arrays={**data.arrays, "images": sounds}, rate=rate, stored_fingerprint="")
 
 
 def _utf8(name: str) -> str:
@@ -93,14 +115,14 @@ def _absent(missing: tuple[str, ...], classes: int) -> str:
     return f"{len(missing)} of {classes} classes have no samples, so a generator can't learn them: {shown}"
 
 
-def _read(source: str, size: int | None, skip_broken: bool) -> Dataset:
-    path = Path(source)
+def _read(source: str, size: int | None, skip_broken: bool, rate: int | None) -> Dataset:
+    path, own = Path(source), size if rate is None else None  # arrays of sounds are resampled before they are cut
     exists = bool(source) and os.path.exists(path)  # noqa: PTH110 — never raises, as Path's does
     if is_bare(source):
         from gantool.data.catalog import load_named, names
 
         # a broken plugin does not go before a path
-        named = None if exists and source not in names() else load_named(source, size)
+        named = None if exists and source not in names() else load_named(source, own)
         if named is not None and exists:
             note = f"this is the data set {source!r}; give ./{source} for the file or folder of that name"
             named = replace(named, notes=(*named.notes, note))
@@ -112,24 +134,24 @@ def _read(source: str, size: int | None, skip_broken: bool) -> Dataset:
         if os.path.isfile(path / "pack.json"):  # noqa: PTH113 — never raises, as Path's does
             from gantool.data.pack.format import load_pack
 
-            return load_pack(path, size)
+            return load_pack(path, own)
         from gantool.data.readers.folder import load_folder
 
-        return load_folder(path, size, skip_broken)
+        return load_folder(path, size, skip_broken, rate=rate)
     if not path.is_file():
         raise GantoolError(f"{path} is neither a file nor a folder.", ACCEPTED)
     if is_archive(path):
         from gantool.data.readers.folder import load_folder
 
-        return load_folder(path, size, skip_broken)
+        return load_folder(path, size, skip_broken, rate=rate)
     if path.suffix.lower() == ".npz":
         from gantool.data.readers.npz import load_npz
 
-        return load_npz(path, size)
+        return load_npz(path, own)
     from gantool.data.readers.idx import is_idx_name, load_idx
 
     if is_idx_name(path.name):
-        return load_idx(path, size)
+        return load_idx(path, own)
     hint = ACCEPTED
     if path.suffix.lower() == ".npy":
         from gantool.data.readers.npy import map_npy

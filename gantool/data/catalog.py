@@ -328,7 +328,7 @@ def listing(cache: Path | None = None) -> list[Entry]:
         else:
             entries.append(Entry(*known, "to fetch", f"{each.size / 1e6:.0f} MB", None, each.size))
     for plugin in registry.discover():
-        if plugin.architecture:
+        if plugin.architecture or plugin.reader:
             continue
         problem, whose, source = problem_of(plugin), f"{plugin.distribution} {plugin.version}", plugin.dataset
         summary, licence = (source.summary, source.licence) if source else ("", "")

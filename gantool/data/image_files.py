@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +16,10 @@ from PIL import Image, ImageColor, PngImagePlugin, UnidentifiedImageError
 
 from gantool.artifact.upright import GREY, Mode, raw_mode, upright
 from gantool.data.images import WHITE, Colour, Fit, square
-from gantool.data.readers.archive import divided, read_entry
-from gantool.errors import GantoolError, cause, excerpt
+from gantool.data.readers.archive import divided
+from gantool.data.source_files import BrokenFile, as_broken_file, read
+from gantool.errors import GantoolError, excerpt
+from gantool.plugin.hookspecs import Wanted
 
 # Pillow tries all formats whatever a file is called, and some run other programs: these don't
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
@@ -30,37 +29,23 @@ SUFFIXES = {
 }  # fmt: skip
 MAX_FILE_BYTES = 2**30  # Pillow's limit of pixels takes 680 MiB with four channels of 16 bits
 Half = Literal["", "left", "right"]
-# what Pillow's decoders raise on broken files
-DECODING_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError,
-    ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error,
-)  # fmt: skip
-_BROKEN_HINT = (
-    "Mend or replace it, or move it out of the folder; "
-    "--skip-broken leaves such files out, of a training and of a pack."
-)
-
-
-class BrokenImage(GantoolError):
-    """An image file that can't be used; `reason` is the message without the file's name."""
-
-    def __init__(self, path: Path, reason: str, hint: str) -> None:
-        super().__init__(f"{path} {reason}", hint)
-        self.reason = reason
+_OTHERWISE = (Image.DecompressionBombError, Image.DecompressionBombWarning, UnidentifiedImageError)
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """How a file becomes pixels: `mode` L or RGB; with `size`, made square as `fit` says; alpha over `background`.
+class Preparation(Wanted):
+    """How a file becomes a sample. Of an image: with `size`, made square as `fit` says; alpha over `background`.
 
-    `half`: only that half of it.
+    `channels` of an image: 1 grey, else colour. `half`: only that half of it.
     """
 
-    mode: Mode
-    size: int | None = None
     fit: Fit = "crop"
     background: Colour = WHITE
     half: Half = ""
+
+    @property
+    def mode(self) -> Mode:
+        return "L" if self.channels == 1 else "RGB"
 
 
 def colour(text: str) -> Colour:
@@ -90,35 +75,22 @@ def strict_decoding() -> Iterator[None]:
             PngImagePlugin.MAX_TEXT_CHUNK = longest
 
 
-def read(path: Path) -> bytes:
-    """The bytes of the image file `path`; BrokenImage when it can't be read, or exceeds MAX_FILE_BYTES."""
-    inside = divided(path)
-    if inside:
-        with _as_broken_image(path):
-            return read_entry(*inside, MAX_FILE_BYTES)
-    with _as_broken_image(path), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_FILE_BYTES:
-            raise ValueError(f"it has {size:,} bytes; an image has at most {MAX_FILE_BYTES:,}")
-        return file.read(size)
-
-
 def _content(path: Path) -> Path | IO[bytes]:
-    return io.BytesIO(read(path)) if divided(path) else path
+    return io.BytesIO(read(path, MAX_FILE_BYTES)) if divided(path) else path
 
 
 def is_grey(path: Path) -> bool:
-    """Whether the header of `path` declares a greyscale image; BrokenImage when the header is broken."""
-    with _as_broken_image(path), Image.open(_content(path), formats=_formats()) as image:
+    """Whether the header of `path` declares a greyscale image; BrokenFile when the header is broken."""
+    with _as_broken(path), Image.open(_content(path), formats=_formats()) as image:
         return image.mode in GREY or raw_mode(image) == "LA;16B"
 
 
 def decode(path: Path, how: Preparation, stream: IO[bytes] | None = None) -> np.ndarray:
     """uint8 (C, H, W) of the first frame of `path`, upright, opaque; (C, size, size) with `how.size`.
 
-    `stream`: the file's bytes, when they were read already. BrokenImage when they can't be decoded.
+    `stream`: the file's bytes, when they were read already. BrokenFile when they can't be decoded.
     """
-    with _as_broken_image(path), Image.open(stream or _content(path), formats=_formats()) as opened:
+    with _as_broken(path), Image.open(stream or _content(path), formats=_formats()) as opened:
         image = upright(opened, how.mode, how.background)
         if how.half:
             middle = image.width // 2
@@ -133,9 +105,9 @@ def decode(path: Path, how: Preparation, stream: IO[bytes] | None = None) -> np.
 def examine(path: Path, stream: IO[bytes]) -> tuple[str, str, np.ndarray]:
     """The format and mode of the image file `path` in Pillow's words, and its upright pixels, uint8 (H, W[, 3]).
 
-    `stream`: the file's bytes. BrokenImage when it can't be decoded.
+    `stream`: the file's bytes. BrokenFile when it can't be decoded.
     """
-    with _as_broken_image(path), Image.open(stream, formats=_formats()) as opened:
+    with _as_broken(path), Image.open(stream, formats=_formats()) as opened:
         name = "LA" if raw_mode(opened) == "LA;16B" else opened.mode
         mode: Mode = "L" if name in GREY else "RGB"
         return opened.format or "?", name, np.array(upright(opened, mode))
@@ -148,19 +120,12 @@ def _formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _as_broken_image(path: Path) -> Iterator[None]:
-    """Turn what Pillow or the disk raises into a BrokenImage."""
+def _as_broken(path: Path) -> Iterator[None]:
+    """Turn what Pillow or the disk raises into a BrokenFile."""
     try:
-        yield
+        with as_broken_file(path, _OTHERWISE):
+            yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BrokenImage(
-            path, f"is too large an image: {error}", "Shrink it, or move it out of the folder."
-        ) from error
-    except (FileNotFoundError, PermissionError) as error:
-        raise BrokenImage(
-            path, f"can't be read: {error.strerror}.", "Mend it, or move it out of the folder."
-        ) from error
+        raise BrokenFile(path, f"is too large an image: {error}", "Shrink it, or move it out of the folder.") from error
     except UnidentifiedImageError as error:  # Pillow's message would name an address in memory
-        raise BrokenImage(path, "can't be decoded: cannot identify image file.", _BROKEN_HINT) from error
-    except DECODING_ERRORS as error:
-        raise BrokenImage(path, f"can't be decoded: {cause(error)}.", _BROKEN_HINT) from error
+        raise BrokenFile(path, "can't be decoded: cannot identify image file.") from error

@@ -16,7 +16,7 @@ from gantool.data.dataset import Dataset, check_bytes
 from gantool.data.image_files import Half
 from gantool.data.images import as_bytes, check_pictures, resize, with_channels
 from gantool.data.readers.archive import is_archive
-from gantool.data.readers.folder import Broken, find_images, load_folder
+from gantool.data.readers.folder import Broken, find_files, load_folder
 from gantool.errors import ArgumentError, GantoolError, excerpt
 
 NAMES, HALVES = "names", "left-right"
@@ -152,6 +152,7 @@ def _halves(source: str, size: int | None, skip_broken: bool, load: Load) -> Dat
     if is_archive(path) or (path.is_dir() and not (path / "pack.json").is_file()):
         halves: tuple[Half, Half] = ("left", "right")
         left, right = (load_folder(path, size, skip_broken, half=half) for half in halves)
+        check_pictures(right.images.shape, source)
         return replace(right, arrays={**right.arrays, "sources": left.images}, notes=left.notes)
     data = load(source, None, skip_broken)
     check_pictures(data.images.shape, source)
@@ -207,7 +208,10 @@ def _by_name(sources: Path, targets: Path, size: int | None, skip_broken: bool) 
 def _stems(path: Path) -> dict[str, str]:
     """The image files under `path` by their names without suffix. GantoolError for two of one."""
     found: dict[str, str] = {}
-    for name in find_images(path)[0]:
+    kind, names, _ = find_files(path)
+    if kind.name != "image":
+        raise GantoolError(f"--pairs is for pictures, and {path} holds {kind.plural}.", "Leave --pairs out.")
+    for name in names:
         stem = os.path.splitext(name)[0]  # noqa: PTH122 — of a name in an archive, too
         if stem in found:
             raise GantoolError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Architecture, Input, ObjectiveOptions, Optimizer, Recipe, Role, SampleSpec
-from gantool.plugin.hookspecs import DataSource, hookimpl
+from gantool.plugin.hookspecs import DataSource, Reader, SourceFile, Wanted, hookimpl
 
 if TYPE_CHECKING:
     from gantool.plugin import objectives
@@ -28,9 +28,12 @@ __all__ = [
     "ObjectiveOptions",
     "Optimizer",
     "Player",
+    "Reader",
     "Recipe",
     "Role",
     "SampleSpec",
+    "SourceFile",
+    "Wanted",
     "hookimpl",
     "objectives",
     "two_player",

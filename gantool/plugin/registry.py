@@ -17,17 +17,18 @@ import pluggy
 from gantool.errors import GantoolError, named
 from gantool.plugin import hookspecs
 from gantool.plugin.architecture import Architecture, Kind
-from gantool.plugin.hookspecs import DataSource
+from gantool.plugin.hookspecs import DataSource, Reader
 from gantool.plugin.options import options_of
 
 GROUP = "gantool"
+_SUFFIX = re.compile(r"\.[a-z0-9_+-]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # without a dot, so that it is never taken for a file name
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One architecture or data set, or one entry point that provides none (`error` says why)."""
+    """One architecture, data set or reader, or one entry point that provides none (`error` says why)."""
 
     name: str
     distribution: str
@@ -35,6 +36,7 @@ class Plugin:
     architecture: Architecture | None = None
     error: str = ""
     dataset: DataSource | None = None
+    reader: Reader | None = None
 
 
 @cache
@@ -59,7 +61,7 @@ def architecture_names(kind: Kind | None = None) -> list[str]:
 
 def find(name: str) -> Plugin:
     """The plugin that provides architecture `name`; GantoolError when there is none, it is broken, or two claim it."""
-    claims = [plugin for plugin in discover() if plugin.name == name and not plugin.dataset]
+    claims = [plugin for plugin in discover() if plugin.name == name and not plugin.dataset and not plugin.reader]
     if claims:
         return _only(claims, "architecture")
     names = architecture_names()
@@ -72,7 +74,7 @@ def find(name: str) -> Plugin:
 
 def find_dataset(name: str) -> Plugin | None:
     """The plugin that provides data set `name`, or None; GantoolError when it is broken, or two claim it."""
-    claims = [plugin for plugin in discover() if plugin.name == name and not plugin.architecture]
+    claims = [p for p in discover() if p.name == name and not p.architecture and not p.reader]
     return _only(claims, "data set") if claims else None
 
 
@@ -112,7 +114,12 @@ def _load(entry: EntryPoint) -> list[Plugin]:
     except SystemExit as error:
         return [broken(entry.name, f"it tried to exit with {error.code!r} when imported")]
     loaded: list[Plugin] = []
-    for hook, check in ((manager.hook.gantool_architectures, _architecture), (manager.hook.gantool_datasets, _dataset)):
+    hooks = manager.hook
+    for hook, check in (
+        (hooks.gantool_architectures, _architecture),
+        (hooks.gantool_datasets, _dataset),
+        (hooks.gantool_readers, _reader),
+    ):
         try:
             items = [item for result in hook() for item in result]
         except Exception as error:  # noqa: BLE001 - a hook that raises must not hide what the other hook returns
@@ -131,7 +138,8 @@ def _load(entry: EntryPoint) -> list[Plugin]:
             except Exception as error:  # noqa: BLE001 - a config's validators and recipe are third-party code
                 loaded.append(broken(item.name, named(error)))
     if not loaded:
-        why = f"{entry.value} implements no hook gantool_architectures() or gantool_datasets() that returns something"
+        names = "gantool_architectures(), gantool_datasets() or gantool_readers()"
+        why = f"{entry.value} implements no hook {names} that returns something"
         return [broken(entry.name, why)]
     return loaded
 
@@ -161,3 +169,16 @@ def _dataset(item: object, distribution: str, version: str) -> Plugin:
     if not callable(load):
         raise GantoolError(f"the `load` of its data set is {load!r}: no function of a size")
     return Plugin(item.name, distribution, version, dataset=item)
+
+
+def _reader(item: object, distribution: str, version: str) -> Plugin:
+    if not isinstance(item, Reader):
+        raise _NotDeclaredError(f"gantool_readers() returned {item!r}, not a Reader")
+    if not _NAME.fullmatch(str(item.name)):
+        raise _NotDeclaredError(f"its reader is {item.name!r}: a name has letters, digits, '.', '_' and '-'")
+    suffixes: object = item.suffixes
+    if not isinstance(suffixes, tuple) or not suffixes or not all(_SUFFIX.fullmatch(str(each)) for each in suffixes):
+        raise GantoolError(f"its reader has the suffixes {suffixes!r}; they are like ('.binvox',), in lower case")
+    if item.kind not in ("audio", "volume") or not callable(item.read):
+        raise GantoolError(f"its reader has the kind {item.kind!r} and reads by {item.read!r}")
+    return Plugin(item.name, distribution, version, reader=item)

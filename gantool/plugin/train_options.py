@@ -38,7 +38,13 @@ class RunOptions(BaseModel, extra="forbid"):
         json_schema_extra=CHANGEABLE,
     )
     skip_broken: bool = Field(
-        False, description="leave out image files that can't be decoded, of a folder or .zip, and say which"
+        False, description="leave out files that can't be decoded, of a folder or .zip, and say which"
+    )
+    rate: int | None = Field(
+        None,
+        ge=1000,
+        le=768_000,
+        description="sounds: samples a second to resample to; none: the commonest of the files",
     )
     flip: bool = Field(False, description="mirror half of the images, left to right, at random")
     jitter: int = Field(
@@ -110,7 +116,8 @@ class TrainOptions(RunOptions, frozen=True):
 
     data: str = Field(
         "digits",
-        description="a folder of images, a pack, a .npz or IDX file, or a name of `gantool data list`",
+        description="a folder of images, sounds or volumes, a pack, a .npz or IDX file, or a name of "
+        "`gantool data list`",
         json_schema_extra=CHANGEABLE,
     )
     target: TextOrNone = Field(
@@ -124,7 +131,12 @@ class TrainOptions(RunOptions, frozen=True):
         description="pairs of source and target: names (files of --data and --target), left-right (halves of a file), "
         "or made of each image: edges, lines, grey, mask or small:4",
     )
-    size: int | None = Field(None, ge=4, description="side in pixels: crop and resize to it; none: the data's own size")
+    size: int | None = Field(
+        None,
+        ge=4,
+        description="side in pixels or voxels, or samples of a sound: crop, resize or cut to it; none: the data's "
+        "own size",
+    )
     epochs: float | None = Field(
         None, ge=1e-6, le=1e6, description="passes over the data, instead of --steps", json_schema_extra=CHANGEABLE
     )

@@ -73,7 +73,7 @@ class RunInfo(RunOptions):
     def request(self) -> Request:
         """What the run asks of its data."""
         data = self.data
-        return Request(data.source, data.size, self.skip_broken, data.target, data.pairs, self.jitter)
+        return Request(data.source, data.size, self.skip_broken, data.target, data.pairs, self.jitter, self.rate)
 
 
 class RunDir:

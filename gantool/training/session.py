@@ -105,7 +105,9 @@ def start(
     config, recipe = resolve(architecture, given)
     policies = augment.parse(options.diffaugment)
     target = pick_device(group.place(options.device))
-    asked = Request(options.data, options.size, options.skip_broken, options.target, options.pairs, options.jitter)
+    asked = Request(
+        options.data, options.size, options.skip_broken, options.target, options.pairs, options.jitter, options.rate
+    )
     dataset = load(*asked)
     group.check_same("The data", f"{options.data} {dataset.fingerprint[:12]}")
     of_machine = {"runs", "device", "data_on"}  # may differ between machines

@@ -86,7 +86,7 @@ def test_info_of_broken_and_equal_files(cli: Run, folder: Path) -> None:
     (folder / "cat" / "copy.png").write_bytes((folder / "cat" / "0.png").read_bytes())
     code, out, _ = cli("data", "info", folder.name)
     assert code == 1
-    assert "Equal pixels:\n  cat/0.png = cat/copy.png" in out
+    assert "Equal:\n  cat/0.png = cat/copy.png" in out
     assert "Broken:\n  cat/bad.png: can't be decoded" in out
     assert out.splitlines()[-1].endswith("--size 32 --fit pad --skip-broken")
 

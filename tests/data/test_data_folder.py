@@ -125,11 +125,13 @@ def test_broken_files(tmp_path: Path) -> None:
 
 
 def test_no_images(tmp_path: Path) -> None:
-    message = f"{tmp_path.name} holds no images. Give a folder or a zip archive that holds PNG"
+    message = f"{tmp_path.name} holds no images, sounds or volumes. Give a folder or a zip archive that holds PNG"
     with pytest.raises(GantoolError, match=message):
         load(str(tmp_path))
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(GantoolError, match=r"holds no images \(ignored, as they are not images: 1 \.txt\)"):
+    with pytest.raises(
+        GantoolError, match=r"holds no images, sounds or volumes \(ignored, as they are not images: 1 \.txt\)"
+    ):
         load(str(tmp_path))
 
 

@@ -76,7 +76,10 @@ def test_unknown_name(name: str, here: Path) -> None:
         load(name)
     assert repr(name)[:1000] in caught.value.message
     assert "Did you mean" not in caught.value.hint
-    assert "Give a folder or .zip of images, a pack (gantool data pack), a .npz file, an IDX file" in caught.value.hint
+    assert (
+        "Give a folder or .zip of images, sounds or volumes, a pack (gantool data pack), a .npz file, an IDX file"
+        in caught.value.hint
+    )
 
 
 @pytest.mark.parametrize("name", ["faces.npz", "some/where", "./digits"])
@@ -87,7 +90,7 @@ def test_missing_path(name: str, here: Path) -> None:
 
 def test_other_files(here: Path) -> None:
     Path("a.csv").write_bytes(b"x")
-    message = "a.csv is a file of a kind that gantool does not read. Give a folder or .zip of images, a pack"
+    message = "a.csv is a file of a kind that gantool does not read. Give a folder or .zip of images, sounds or volumes, a pack"
     with pytest.raises(GantoolError, match=message):
         load("a.csv")
 
@@ -105,8 +108,8 @@ def test_a_npy_file_of_images_is_to_be_packed(here: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((20, 1, 100), np.float32), r"shape \(20, 1, 100\): no images.* from a plugin's data set"),
-        (np.zeros((20, 2, 8, 8, 8), np.uint8), r"shape \(20, 2, 8, 8, 8\): no images.* from a plugin's data set"),
+        (np.zeros((20, 1, 100), np.float32), r"shape \(20, 1, 100\): no images.*sounds are int16"),
+        (np.zeros((20, 2, 8, 8, 8), np.float32), r"float32 of shape \(20, 2, 8, 8, 8\).*volumes of uint8"),
         (np.zeros((20, 8, 8), np.float32), "float32; a .npy file is packed when it holds uint8"),
         (np.zeros((20, 8, 8), np.uint16), r"images \* \(255 / images.max\(\)\)"),
         (np.array([None], object), "damaged, or no .npy file"),

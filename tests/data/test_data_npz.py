@@ -192,7 +192,9 @@ def test_bad_labels(save: Any, labels: np.ndarray, message: str) -> None:
 
 
 def test_no_images(save: Any) -> None:
-    with pytest.raises(GantoolError, match="no array named `images`; its arrays: x_test, x_train") as caught:
+    with pytest.raises(
+        GantoolError, match="no array named `images`, `sounds` or `volumes`; its arrays: x_test, x_train"
+    ) as caught:
         load(save(x_train=GREY, x_test=GREY))
     assert 'np.savez_compressed("faces.npz", images=' in caught.value.hint
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gantool.data import Dataset, survey
 from gantool.data.pack.build import Options, pack, save
-from gantool.data.survey import Sides, sheet
+from gantool.data.survey import Spread, sheet
 
 RNG = np.random.default_rng(0)
 
@@ -41,7 +41,7 @@ def test_a_folder(folder: Path, workers: int) -> None:
     found = survey.survey(str(folder), workers=workers, on_progress=lambda done, total: heard.append((done, total)))
     assert (found.kind, found.name, found.count, found.channels) == ("folder", "in", 5, 3)
     assert found.sizes == [(8, 6, 4), (20, 10, 1)]
-    assert (found.width, found.height) == (Sides(8, 8, 20), Sides(6, 6, 10))
+    assert (found.width, found.height) == (Spread(8, 8, 20), Spread(6, 6, 10))
     assert found.modes == {"RGB": 4, "L": 1}
     assert found.formats == {"PNG": 3, "BMP": 1, "JPEG": 1}
     assert found.classes == [("cat", 2), ("dog", 3)]

@@ -322,10 +322,10 @@ def _labels() -> list[Files]:
 
 
 def _load_labels(folder: Path, name: str) -> None:
-    from gantool.data.readers.folder import find_images
+    from gantool.data.readers.folder import find_files
     from gantool.data.readers.labels import find_labels
 
-    names, _ = find_images(folder)
+    _, names, _ = find_files(folder)
     found = find_labels(folder, names, str(folder / name) if name.endswith("csv") else None)
     assert found.labels is None or (len(found.labels) == len(names) and found.labels.max() < len(found.class_names))
 
@@ -355,12 +355,13 @@ def _pictures() -> list[Files]:
 
 
 def _decode(folder: Path, name: str) -> None:
-    from gantool.data.image_files import Preparation, decode, examine, is_grey, read, strict_decoding
+    from gantool.data.image_files import Preparation, decode, examine, is_grey, strict_decoding
+    from gantool.data.source_files import read
 
     path = folder / name
     with strict_decoding():
         grey = is_grey(path)
-        pixels = decode(path, Preparation("L" if grey else "RGB", 8))
+        pixels = decode(path, Preparation(8, channels=1 if grey else 3))
         assert pixels.shape == (1 if grey else 3, 8, 8)
         examine(path, io.BytesIO(read(path)))
 

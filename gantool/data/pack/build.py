@@ -1,4 +1,4 @@
-"""`pack`: decode a source of images once, into a folder. Interrupted, the same call goes on."""
+"""`pack`: decode a source once, into a folder. Interrupted, the same call goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from gantool.data.dataset import Dataset
-from gantool.data.images import darkness
+from gantool.data.kinds import kind_of_shape
 from gantool.data.pack.format import FIRST_BROKEN, Description, describe
 from gantool.data.pack.sources import ArraySource, Options, open_source
 from gantool.data.pack.writer import BROKEN, HEADER, Mark, Writer
@@ -114,7 +114,8 @@ def pack(
         facts = origin.description
         if writer.mark.broken:
             facts["broken_first"] = broken_files(partial.rows / BROKEN, FIRST_BROKEN)
-        facts["notes"] += darkness(open_npy(partial.rows / "images.npy"))
+        samples = open_npy(partial.rows / "images.npy")
+        facts["notes"] += kind_of_shape(samples.shape).notes(samples)
         description = describe(writer, **facts)
         size = sum(path.stat().st_size for path in partial.rows.iterdir())
         partial.finish()
@@ -122,7 +123,7 @@ def pack(
 
 
 def save(data: Dataset, folder: Path, *, replace: bool = False) -> None:
-    """Write `data` as the pack `folder`; images in floats are rounded to 8 bits.
+    """Write `data` as the pack `folder`; images in floats are rounded to 8 bits, sounds to 16.
 
     GantoolError when `folder` exists, unless it is to be replaced.
     """
@@ -208,7 +209,7 @@ class Partial:
         if needed > free:
             raise GantoolError(
                 f"{self.out} needs {megabytes(needed)} more, and {megabytes(free)} are free there.",
-                "Free space, give -o on another disk, or pack smaller images (--size).",
+                "Free space, give -o on another disk, or pack smaller samples (--size).",
             )
 
     def finish(self) -> None:

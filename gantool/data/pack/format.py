@@ -1,8 +1,9 @@
 """A pack: a folder of arrays that training memory-maps instead of loading, and their description.
 
-`images.npy` uint8 (N, C, H, W), `labels.npy` int64 (N,) when they are known, any other array of N rows; `pack.json`,
-which describes them; `files.jsonl`, a line a row, when they came from files: `{"file", "sha256", "label"}`;
-`broken.jsonl`, a line for each file that was left out: `{"file", "reason"}`.
+`images.npy` uint8 (N, C, H, W), or sounds int16 (N, C, T), or volumes uint8 (N, C, D, H, W); `labels.npy` int64 (N,)
+when they are known, any other array of N rows; `pack.json`, which describes them; `files.jsonl`, a line a row, when
+they came from files: `{"file", "sha256", "label"}`; `broken.jsonl`, a line for each file that was left out: `{"file",
+"reason"}`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy as np
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from gantool import __version__
-from gantool.data.dataset import MAX_CLASSES, Dataset, check_sides
-from gantool.data.images import CHANNELS, Fit, is_paired, resize
+from gantool.data.dataset import MAX_CLASSES, Dataset
+from gantool.data.images import CHANNELS, Fit
+from gantool.data.kinds import kind_of_shape
 from gantool.data.pack.writer import FILES, HEADER, Layout, Writer, checksums
 from gantool.data.readers.npy import open_npy
+from gantool.data.readers.npz import resized
 from gantool.errors import GantoolError, excerpt
 from gantool.plugin.options import reason
 from gantool.system.files import read_json, reading, sha256_of, write_json
@@ -43,7 +46,7 @@ class ArrayFile(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class Description(BaseModel, frozen=True, extra="forbid", strict=True):
-    """What pack.json holds. `size`: the side that was asked for; None: the images kept theirs."""
+    """What pack.json holds. `size`: the side that was asked for; None: the samples kept theirs. `rate`: of sounds."""
 
     pack_version: Literal[1] = 1
     gantool: str = __version__
@@ -54,6 +57,7 @@ class Description(BaseModel, frozen=True, extra="forbid", strict=True):
     size: int | None = None
     fit: Fit | None = None
     channels: int
+    rate: Annotated[int, Field(ge=1, lt=2**20)] | None = None
     background: str | None = None
     labels: str = "none"
     class_names: Annotated[list[str], Field(max_length=MAX_CLASSES)] = []
@@ -77,12 +81,12 @@ def load_pack(path: Path, size: int | None = None) -> Dataset:
     """
     description = read_description(path)
     arrays = _open_arrays(path, description)
-    fingerprint = description.fingerprint
-    sides = arrays["images"].shape[2:]
-    if size is not None and sides != (size, size):
+    fingerprint, shape = description.fingerprint, arrays["images"].shape
+    if size is not None and shape[2:] != (size,) * (len(shape) - 2):
+        kind = kind_of_shape(shape)
         for name, array in arrays.items():
-            if is_paired(array, sides):
-                arrays[name] = resize(array, size, f"{path}: {name}")
+            if kind.paired(name, array, shape):
+                arrays[name] = resized(array, size, f"{path}: {name}")
         fingerprint = ""
     return Dataset(
         name=path.resolve().name or description.name,
@@ -92,6 +96,7 @@ def load_pack(path: Path, size: int | None = None) -> Dataset:
         licence=description.licence,
         notes=tuple(excerpt(note, MAX_NOTE) for note in description.notes[:MAX_NOTES]),
         stored_fingerprint=fingerprint,
+        rate=description.rate or 0,
     )
 
 
@@ -173,9 +178,15 @@ def _open_arrays(path: Path, description: Description) -> dict[str, np.ndarray]:
     images = arrays.get("images")
     if images is None:
         raise wrong("there is no array `images`")
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in CHANNELS:
-        raise wrong(f"`images` is {images.dtype} of shape {images.shape}, not uint8 (N, 1 or 3, H, W)")
-    check_sides(images.shape[2], images.shape[3], f"{path}: an image")
+    kind = kind_of_shape(images.shape) if 3 <= images.ndim <= 5 else None
+    if kind is None or images.dtype.str != kind.dtype or (kind.name == "image" and images.shape[1] not in CHANNELS):
+        raise wrong(
+            f"`images` is {images.dtype} of shape {images.shape}, not uint8 (N, 1 or 3, H, W), int16 (N, C, T) or "
+            "uint8 (N, C, D, H, W)"
+        )
+    kind.check_row(images.shape[1:], f"{path}: a sample")
+    if description.rate and kind.name != "audio":
+        raise wrong(f"rate is {description.rate}, and `images` are {kind.plural}")
     if description.channels != images.shape[1]:
         raise wrong(f"channels is {description.channels}, and `images` has {images.shape[1]}")
     for name, array in arrays.items():

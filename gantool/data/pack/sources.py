@@ -1,9 +1,9 @@
-"""What is packed: arrays, row by row, or the image files of a folder or zip archive, decoded in processes."""
+"""What is packed: arrays, row by row, or the files of a folder or zip archive, decoded in processes."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,29 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 
 from gantool import __version__
 from gantool.data import is_bare, load
 from gantool.data.catalog import names
-from gantool.data.dataset import Dataset, check_sides, check_size
-from gantool.data.image_files import BrokenImage, Preparation, colour, decode, is_grey, read, strict_decoding
-from gantool.data.images import (
-    CHANNELS,
-    FITS,
-    Fit,
-    as_bytes,
-    check_pictures,
-    is_paired,
-    resize,
-    with_channels,
-)
+from gantool.data.dataset import Dataset, check_size
+from gantool.data.image_files import Preparation, colour
+from gantool.data.images import FITS, Fit, check_pictures
+from gantool.data.kinds import KINDS, Kind, kind_of_shape
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.writer import Batch, Layout
 from gantool.data.readers.archive import checksum, is_archive
-from gantool.data.readers.folder import SizesDiffer, find_images, name_of
+from gantool.data.readers.folder import SizesDiffer, check_rate_of, find_files, name_of
 from gantool.data.readers.labels import find_labels
 from gantool.data.readers.npy import map_npy, release
+from gantool.data.source_files import BrokenFile
 from gantool.errors import ArgumentError, GantoolError, excerpt
 from gantool.system.subprocesses import in_order
 
@@ -47,7 +39,7 @@ class Options:
     """How a source is packed; the defaults keep what it has.
 
     `labels`: folders, none or a CSV file; None: folders, when there are any. `background`: a colour that Pillow knows.
-    `target`, `pairs`: as of `gantool.data.load`.
+    `target`, `pairs`, `rate`: as of `gantool.data.load`.
     """
 
     size: int | None = None
@@ -59,10 +51,19 @@ class Options:
     licence: str | None = None
     target: str = ""
     pairs: str = ""
+    rate: int | None = None
+
+    def preparation(self, kind: Kind) -> Preparation:
+        """GantoolError for what samples of `kind` can't be asked for."""
+        if self.channels not in (None, *kind.channels):
+            known = " or ".join(map(str, kind.channels))
+            raise GantoolError(f"--channels is {self.channels}.", f"Give {known} for {kind.plural}.")
+        check_rate_of(kind, self.rate)
+        return Preparation(self.size, self.rate, self.channels, self.fit, colour(self.background))
 
 
 def is_folder_of_files(source: str) -> bool:
-    """Whether `source` is a folder or zip archive of image files: not a pack, and not the name of another data set."""
+    """Whether `source` is a folder or zip archive of files: no pack, and not the name of another data set."""
     path = Path(source)
     return is_archive(path) or (path.is_dir() and not is_pack(path) and not (is_bare(source) and source in names()))
 
@@ -71,8 +72,6 @@ def open_source(source: str, options: Options) -> ArraySource | FolderSource:
     """`source`, listed but not decoded. GantoolError for options that are not valid, and a source that is none."""
     if options.size is not None:
         check_size(options.size)
-    if options.channels not in (None, *CHANNELS):
-        raise GantoolError(f"--channels is {options.channels}.", "Give 1 (grey) or 3 (colour).")
     if options.fit not in FITS:
         raise GantoolError(f"--fit is {excerpt(options.fit)!r}.", f"Give one of {', '.join(FITS)}.")
     colour(options.background)
@@ -83,7 +82,7 @@ def open_source(source: str, options: Options) -> ArraySource | FolderSource:
         return FolderSource(path, options)
     if options.labels not in (None, "none"):
         raise GantoolError(
-            f"--labels {excerpt(options.labels)} is for a folder of image files, which {source} is not.",
+            f"--labels {excerpt(options.labels)} is for a folder of files, which {source} is not.",
             "Leave --labels out to keep the labels that it has, or give --labels none.",
         )
     if path.suffix.lower() == ".npy" and path.is_file():
@@ -97,40 +96,51 @@ def _made(source: str, options: Options) -> ArraySource:
     for flag, value, only in (("--fit", options.fit, "crop"), ("--background", options.background, "white")):
         if value != only:
             raise ArgumentError(f"{flag} {excerpt(value)} is not for --pairs and --target.", f"Leave {flag} out.")
-    data = load(source, options.size, options.skip_broken, options.target, options.pairs)
+    data = load(source, options.size, options.skip_broken, options.target, options.pairs, rate=options.rate)
     return ArraySource(data, replace(options, size=None), source, data.fingerprint)
 
 
-def _plan(options: Options, **source: str) -> dict[str, Any]:
+def _plan(options: Options, kind: Kind, **source: str) -> dict[str, Any]:
     """Fingerprint of options and inputs: a call with an equal plan continues an interrupted pack."""
-    versions = {"pillow": PIL.__version__, "gantool": __version__}  # another version may decode other pixels
+    versions = {**kind.versions(), "gantool": __version__}  # another version may decode other values
     return {**asdict(replace(options, skip_broken=False)), **versions, **source}
 
 
-class ArraySource:
-    """The arrays of `data`; `images`, and what is paired with them, with the channels and size of `options`.
+def _described(kind: Kind, how: Preparation, options: Options) -> dict[str, Any]:
+    """What pack.json says of the preparation; without a background of arrays."""
+    image = kind.name == "image"
+    return {"size": how.size, "fit": options.fit if how.size and image else None, "rate": how.rate or None}
 
-    `description`: for pack.json. `plan`: equal plans make equal packs. GantoolError when the images are no pictures.
+
+class ArraySource:
+    """The arrays of `data`; `images`, and what is paired with them, with the channels, size and rate of `options`.
+
+    `description`: for pack.json. `plan`: equal plans make equal packs. GantoolError for options that don't fit.
     """
 
     def __init__(self, data: Dataset, options: Options, source: str, fingerprint: str = "") -> None:
-        check_pictures(data.images.shape, data.source)
-        self.data, self.options, self.count = data, options, len(data)
+        self.kind = kind_of_shape(data.images.shape)
+        self.data, self.count = data, len(data)
+        self.how = options.preparation(self.kind)
+        if not data.rate and options.rate:
+            self.data = data = replace(data, rate=options.rate)
         self.arrays = {name: each for name, each in data.arrays.items() if options.labels != "none" or name != "labels"}
+        if self.kind.name == "image":
+            check_pictures(data.images.shape, data.source)
         self.layouts = {name: self._layout(name) for name in self.arrays}
         self.list_bytes = 0  # what files.jsonl will take
-        self.plan = _plan(options, source=fingerprint)
-        rounded = [name for name, array in self.arrays.items() if self._is_image(name) and array.dtype != np.uint8]
+        self.plan = _plan(options, self.kind, source=fingerprint)
+        rounded = [name for name, array in self.arrays.items() if self._is_sample(name) and array.dtype.kind == "f"]
         labelled = "labels" in self.arrays
+        bits = 8 * np.dtype(self.kind.dtype).itemsize
         self.description: dict[str, Any] = {
             "name": data.name,
             "source": source,
             "licence": data.licence if options.licence is None else options.licence,
-            "size": options.size,
-            "fit": options.fit if options.size else None,
+            **_described(self.kind, replace(self.how, rate=options.rate or data.rate), options),
             "labels": "kept" if labelled else "none",
             "class_names": list(data.class_names) if labelled else [],
-            "notes": [*data.notes, *(f"`{name}`: floats were rounded to 8 bits" for name in rounded)],
+            "notes": [*data.notes, *(f"`{name}`: floats were rounded to {bits} bits" for name in rounded)],
         }
 
     def prepare(self, found: Mapping[str, Any], workers: int | None) -> dict[str, Any]:
@@ -146,93 +156,99 @@ class ArraySource:
             for array in self.arrays.values():
                 release(array)
 
-    def _is_image(self, name: str) -> bool:
-        return is_paired(self.arrays[name], self.data.images.shape[2:])
+    def _is_sample(self, name: str) -> bool:
+        return self.kind.paired(name, self.arrays[name], self.data.images.shape)
 
     def _layout(self, name: str) -> Layout:
-        array, size = self.arrays[name], self.options.size
-        if not self._is_image(name):
+        array = self.arrays[name]
+        if not self._is_sample(name):
             return Layout(array.dtype.newbyteorder("<").str, array.shape[1:])
-        channels = (self.options.channels if name == "images" else None) or array.shape[1]
-        return Layout("|u1", (channels, *(array.shape[2:] if size is None else (size, size))))
+        return Layout(self.kind.dtype, self._refitted(name, 0, 1).shape[1:])
 
     def _rows(self, name: str, first: int, last: int) -> np.ndarray:
-        rows, options = np.asarray(self.arrays[name][first:last]), self.options
-        if not self._is_image(name):
-            return rows.astype(self.layouts[name].dtype, copy=False)
-        rows = with_channels(as_bytes(rows), self.layouts[name].row[0])
-        return resize(rows, options.size, f"{self.data.source}: {name}", options.fit, colour(options.background))
+        if not self._is_sample(name):
+            return np.asarray(self.arrays[name][first:last]).astype(self.layouts[name].dtype, copy=False)
+        return self._refitted(name, first, last)
+
+    def _refitted(self, name: str, first: int, last: int) -> np.ndarray:
+        how = self.how if name == "images" else replace(self.how, channels=None)
+        rows = np.asarray(self.arrays[name][first:last])
+        return self.kind.refit(rows, how, self.data.rate, f"{self.data.source}: {name}").astype(
+            self.kind.dtype, copy=False
+        )
 
 
 @dataclass(frozen=True)
 class _Job:
     folder: Path
     names: tuple[str, ...]
+    kind: str
     how: Preparation
     row: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """`images` of the files that were decoded, in order; for each file its SHA-256, or why it is broken."""
+    """`samples` of the files that were decoded, in order; for each file its SHA-256, or why it is broken."""
 
-    images: np.ndarray
+    samples: np.ndarray
     outcomes: list[tuple[str, bool]]  # SHA-256 and True, or the reason and False
     differs: tuple[str, tuple[int, ...]] | None = None  # a file of another shape than the row's
 
 
 class FolderSource:
-    """The image files in the folder or zip archive `path`; `prepare` has to be called before `batches`.
+    """The files in the folder or zip archive `path`; `prepare` has to be called before `batches`.
 
     `description`: for pack.json. `plan`: equal plans make equal packs.
     """
 
     def __init__(self, path: Path, options: Options) -> None:
         self.path, self.options = path, options
-        self.names, notes = find_images(path)
+        self.kind, self.names, notes = find_files(path)
+        self._asked = options.preparation(self.kind)
         self.count = len(self.names)
         self.list_bytes = sum(map(len, self.names)) + _LINE_BYTES * self.count  # what files.jsonl will take
         found = find_labels(path, self.names, options.labels)
         self.labels, digest = found.labels, ""
         if self.labels is not None:
             digest = Dataset("", "", {"labels": self.labels}).fingerprint + json.dumps(found.class_names)
-        self.plan = _plan(options, source=_signature(path, self.names), label_digest=digest)
+        self.plan = _plan(options, self.kind, source=_signature(path, self.names), label_digest=digest)
         self.description: dict[str, Any] = {
             "name": name_of(path),
             "source": str(path),
             "licence": options.licence or "",
-            "size": options.size,
-            "fit": options.fit if options.size else None,
-            "background": options.background,
             "labels": found.origin,
             "class_names": list(found.class_names),
             "notes": [*notes, *found.notes],
         }
 
     def prepare(self, found: Mapping[str, Any], workers: int | None) -> dict[str, Any]:
-        """Find out channels and the shape of a row, or take them from `found`, what an earlier call returned."""
-        options = self.options
+        """Find out how to prepare the files, and the shape of a row, or take them from `found`, what an earlier call
+        returned."""
         self._workers = workers
-        channels = found.get("channels") or options.channels or (1 if self._all_grey() else 3)
-        self._how = Preparation("L" if channels == 1 else "RGB", options.size, options.fit, colour(options.background))
-        self._first, row = found.get("first", self.names[0]), found.get("row")
-        if row is None and options.size is not None:
-            row = (channels, options.size, options.size)
-        elif row is None:
-            decoded = self._first_decoded()
-            self._first, row = decoded or (self._first, (channels, 4, 4))  # else all will be reported as broken
-            check_sides(row[1], row[2], str(self.path / self._first))
-        self.layouts = {"images": Layout("|u1", tuple(row))}
+        if "row" in found:
+            self._how = replace(self._asked, **{name: found[name] for name in ("channels", "size", "rate")})
+        else:
+            self._how = self._settled()
+        self._first, row = found.get("first", self.names[0]), found.get("row") or self.kind.row(self._how)
+        if row is None:
+            decoded = self._first_decoded()  # without any all will be reported as broken
+            self._first, row = decoded or (self._first, self.kind.shape(self._how.channels or 1, 4))
+            self.kind.check_row(row, str(self.path / self._first))
+        self.layouts = {"images": Layout(self.kind.dtype, tuple(row))}
         if self.labels is not None:
             self.layouts["labels"] = Layout("<i8", ())
-        return {"channels": channels, "row": list(row), "first": self._first}
+        background = {"background": self.options.background} if self.kind.name == "image" else {}
+        self.description |= {**_described(self.kind, self._how, self.options), **background}
+        how = self._how
+        return {"channels": how.channels, "size": how.size, "rate": how.rate, "row": list(row), "first": self._first}
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The decoded files from number `start` on, in order. SizesDiffer for one of another shape than the first."""
         images = self.layouts["images"]
         many = min(64, max(1, _BATCH_BYTES // images.bytes))
         jobs = (
-            _Job(self.path, tuple(self.names[first : first + many]), self._how, images.row)
+            _Job(self.path, tuple(self.names[first : first + many]), self.kind.name, self._how, images.row)
             for first in range(start, self.count, many)
         )
         done = start
@@ -253,28 +269,34 @@ class FolderSource:
                 files.append(json.dumps({"file": name, "sha256": text, "label": label}) + "\n")
             else:
                 broken.append(json.dumps({"file": name, "reason": text}) + "\n")
-        rows = {"images": decoded.images}
+        rows = {"images": decoded.samples}
         if self.labels is not None:
             rows["labels"] = self.labels[kept]
         done = first + len(decoded.outcomes)
         return Batch(done, rows, "".join(files).encode(), "".join(broken).encode())
 
-    def _all_grey(self) -> bool:
-        """Whether no header declares colours; broken files don't count."""
-        pieces = ((self.path, tuple(self.names[first : first + 256])) for first in range(0, self.count, 256))
-        found = in_order(_greys, pieces, self.count, self._workers)
+    def _settled(self) -> Preparation:
+        """How the files are prepared, as all of them say."""
+        if not self.kind.needs_peek(self._asked):
+            return self.kind.settle((), self._asked)
+        many = 256 if self.kind.name == "image" else 16
+        pieces = (
+            (self.path, tuple(self.names[first : first + many]), self.kind.name, self._asked)
+            for first in range(0, self.count, many)
+        )
+        found = in_order(_peek, pieces, self.count, self._workers)
         try:
-            return all(found)
+            return self.kind.settle(itertools.chain.from_iterable(found), self._asked)
         finally:
             found.close()  # ends the processes, should one piece have been enough
 
     def _first_decoded(self) -> tuple[str, tuple[int, ...]] | None:
-        """The first file that can be decoded, and its shape (C, H, W)."""
-        with strict_decoding():
+        """The first file that can be decoded, and its shape (C, …)."""
+        with self.kind.decoding():
             for name in self.names:
                 try:
-                    return name, decode(self.path / name, self._how).shape
-                except BrokenImage:
+                    return name, self.kind.decode(self.path / name, self._how).shape
+                except BrokenFile:
                     continue
         return None
 
@@ -296,34 +318,36 @@ def _signature(folder: Path, names: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-@strict_decoding()
-def _greys(piece: tuple[Path, tuple[str, ...]]) -> bool:
-    folder, names = piece
-    for name in names:
-        try:
-            if not is_grey(folder / name):
-                return False
-        except BrokenImage:
-            continue
-    return True
+def _peek(piece: tuple[Path, tuple[str, ...], str, Preparation]) -> list[Any]:
+    """What the kind's `peek` says of each file, None of a broken one."""
+    folder, names, kind, asked = piece
+    found = []
+    with KINDS[kind].decoding():
+        for name in names:
+            try:
+                found.append(KINDS[kind].peek(folder / name, asked))
+            except BrokenFile:
+                found.append(None)
+    return found
 
 
-@strict_decoding()
 def _decode(job: _Job) -> _Decoded:
-    images = np.empty((len(job.names), *job.row), np.uint8)
+    kind = KINDS[job.kind]
+    samples = np.empty((len(job.names), *job.row), kind.dtype)
     outcomes: list[tuple[str, bool]] = []
     whole = 0
-    for name in job.names:
-        path = job.folder / name
-        try:
-            data = read(path)
-            image = decode(path, job.how, io.BytesIO(data))
-        except BrokenImage as error:
-            outcomes.append((error.reason, False))
-            continue
-        if image.shape != job.row:
-            return _Decoded(images[:0], [], (name, image.shape))
-        images[whole] = image
-        whole += 1
-        outcomes.append((hashlib.sha256(data).hexdigest(), True))
-    return _Decoded(images[:whole], outcomes)
+    with kind.decoding():
+        for name in job.names:
+            path = job.folder / name
+            try:
+                content = kind.read(path)
+                sample = kind.decode(path, job.how, content)
+            except BrokenFile as error:
+                outcomes.append((error.reason, False))
+                continue
+            if sample.shape != job.row:
+                return _Decoded(samples[:0], [], (name, sample.shape))
+            samples[whole] = sample
+            whole += 1
+            outcomes.append((hashlib.sha256(content).hexdigest(), True))
+    return _Decoded(samples[:whole], outcomes)

@@ -48,13 +48,24 @@ def open_npy(path: Path) -> np.memmap:
 
 
 def map_npy(path: Path) -> Dataset:
-    """The images in a .npy file, a memory map: uint8 only, as the range of floats would have to be found first."""
+    """The samples in a .npy file, a memory map: images or volumes (N, C, D, H, W) of uint8, sounds (N, C, T) of int16.
+
+    No floats, as their range would have to be found first.
+    """
     array: np.ndarray = open_npy(path)
+    if array.ndim == 5 or (array.ndim == 3 and array.dtype == np.int16 and array.shape[1] in (1, 2)):
+        if array.dtype.name != ("uint8" if array.ndim == 5 else "int16") or min(array.shape[2:]) < MIN_SIDE:
+            raise GantoolError(
+                f"{path} holds {array.dtype} of shape {array.shape}; a .npy file is packed when it holds volumes of "
+                f"uint8, with sides of at least {MIN_SIDE}, or sounds of int16.",
+                "Convert it, or save it as .npz.",
+            )
+        return Dataset(path.stem, str(path), {"images": array})
     sides = sides_of(array.shape)
     if sides is None or min(sides) < MIN_SIDE:
         raise GantoolError(
             f"{path} has shape {array.shape}: no images, (N, H, W), (N, H, W, C) or (N, C, H, W).",
-            "Reshape it. Audio and volumes come from a plugin's data set: docs/plugins.md.",
+            "Reshape it; sounds are int16 (N, C, T), volumes (N, C, D, H, W).",
         )
     check_images(array.shape, array.dtype, str(path))
     if array.dtype != np.uint8:
@@ -75,6 +86,16 @@ def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         return np.empty((), dtype)
     with archive.open(entry) as stream:
         array: np.ndarray = npy.read_array(stream, allow_pickle=False)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def read_npy(stream: IO[bytes], size: int) -> np.ndarray:
+    """The array in a .npy file of `size` bytes. ValueError for one of objects, and for a header that lies."""
+    _, _, dtype = _read_header(stream, size)
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects")
+    stream.seek(0)
+    array: np.ndarray = npy.read_array(stream, allow_pickle=False)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gantool.data.image_files import DECODING_ERRORS
+from gantool.data.source_files import DECODING_ERRORS
 from gantool.errors import GantoolError
 from gantool.run import metrics_log
 from gantool.run.curves import PANELS

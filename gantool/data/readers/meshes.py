@@ -1,0 +1,138 @@
+"""Meshes: OBJ, STL, PLY, glTF and GLB, read by trimesh and made to filled voxels.
+
+Nothing is fetched, and no file is read but those beside a mesh: what a glTF file refers to.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+
+from gantool.data.volumes import SIDE
+from gantool.plugin.hookspecs import Reader, SourceFile, Wanted
+
+MAX_FACES = 2**21  # of a mesh, with all its copies
+MAX_POINTS = 2**27  # that are laid on its faces
+MAX_COUNT = 2**24  # of an accessor of a glTF file
+_STEP = 0.4  # voxels between two points: where the surface crosses from a voxel to the next, one of the two is hit
+_POINTS = 2**20  # that are laid together
+
+
+def read(file: SourceFile, how: Wanted) -> np.ndarray:
+    """bool (size, size, size): what a mesh encloses, and its surface. ValueError when it has no faces, or too many.
+
+    It is centred, and its longest side leaves a sixteenth of the cube, at least a voxel, free at both ends. y points
+    upwards; of STL files z, as programs for printing have it.
+    """
+    import trimesh
+
+    suffix = file.name.rpartition(".")[2].lower()
+    if suffix in ("gltf", "glb"):
+        _check_gltf(file.content)
+    scene = trimesh.load_scene(
+        io.BytesIO(file.content), file_type=suffix, resolver=_Beside(file), process=False, skip_materials=True
+    )
+    size = how.size or SIDE
+    meshes = {name: mesh for name, mesh in scene.geometry.items() if isinstance(mesh, trimesh.Trimesh)}
+    nodes: list[tuple[np.ndarray, Any]] = [scene.graph[node] for node in scene.graph.nodes_geometry]
+    placed = [(matrix, meshes[name]) for matrix, name in nodes if name in meshes]
+    faces = sum(len(mesh.faces) for _, mesh in placed)
+    if not faces:
+        raise ValueError("it holds no faces")
+    if faces > MAX_FACES:
+        raise ValueError(f"it has {faces:,} faces; the most is {MAX_FACES:,}")
+    triangles = np.concatenate([_triangles(matrix, mesh) for matrix, mesh in placed])
+    if suffix == "stl":
+        triangles = np.stack([triangles[..., 0], triangles[..., 2], -triangles[..., 1]], axis=-1)
+    return voxels(triangles, size)
+
+
+def voxels(triangles: np.ndarray, size: int) -> np.ndarray:
+    """bool (size, size, size), D H W, of triangles (M, 3, 3), x y z, y upwards: the surface, and what it encloses."""
+    low, high = triangles.min(axis=(0, 1)), triangles.max(axis=(0, 1))
+    extent = float((high - low).max())
+    if not np.isfinite(extent) or extent <= 0:
+        raise ValueError("its faces have no extent, or corners that are NaN or infinite")
+    inner = size - 2 * max(1, size // 16)
+    places = (triangles - (low + high) / 2) * (inner * (1 - 1e-6) / extent) + size / 2
+    places = places[..., ::-1] * np.array([1, -1, 1]) + np.array([0, size, 0])  # to depth, height downwards, width
+    surface = np.zeros((size, size, size), bool)
+    for points in _points(places):
+        cells = np.clip(points.astype(np.int64), 0, size - 1)
+        surface[cells[:, 0], cells[:, 1], cells[:, 2]] = True
+    return ~_outside(surface)
+
+
+class _Beside(dict[str, bytes]):
+    """What a mesh refers to, by its name: only files beside it."""
+
+    def __init__(self, file: SourceFile) -> None:
+        super().__init__()
+        self._file = file
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        return self._file.beside(str(name))
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._file.beside(str(name))
+
+
+def _triangles(matrix: np.ndarray, mesh: Any) -> np.ndarray:
+    """(M, 3, 3) of a mesh, where its node places it."""
+    corners = np.asarray(mesh.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    found: np.ndarray = corners[np.asarray(mesh.faces)]
+    return found
+
+
+def _points(triangles: np.ndarray) -> Any:
+    """Points (K, 3) of the triangles (M, 3, 3), no further than _STEP apart, in pieces."""
+    longest = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=-1).max(axis=1)
+    steps = np.maximum(1, np.ceil(longest / _STEP)).astype(np.int64)
+    if int(((steps + 1) * (steps + 2) // 2).sum()) > MAX_POINTS:
+        raise ValueError("its faces are too many and too large together")
+    for number in np.unique(steps):
+        a, b = np.divmod(np.arange((number + 1) ** 2), number + 1)
+        inside = a + b <= number
+        shares = np.stack([a, b, number - a - b], axis=1)[inside] / number
+        own = triangles[steps == number]
+        many = max(1, _POINTS // len(shares))
+        for first in range(0, len(own), many):
+            yield np.einsum("kc,mcx->mkx", shares, own[first : first + many]).reshape(-1, 3)
+
+
+def _outside(surface: np.ndarray) -> np.ndarray:
+    """What is reached from the border without passing the surface, by steps to the six neighbours."""
+    free = np.pad(~surface, 1, constant_values=True)
+    reached = np.zeros_like(free)
+    reached[0], edge = True, 8 * free.shape[0]
+    for _ in range(edge):  # a maze would take longer: what is deep in one counts as enclosed
+        grown = reached.copy()
+        for axis in range(3):
+            ahead = [slice(None)] * 3
+            behind = list(ahead)
+            ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+            grown[tuple(ahead)] |= reached[tuple(behind)]
+            grown[tuple(behind)] |= reached[tuple(ahead)]
+        grown &= free
+        if np.array_equal(grown, reached):
+            break
+        reached = grown
+    return reached[1:-1, 1:-1, 1:-1]
+
+
+def _check_gltf(content: bytes) -> None:
+    """ValueError for a glTF file whose accessors declare more than they may have, and one whose nodes are no tree."""
+    if content[:4] == b"glTF":
+        content = content[20 : 20 + int.from_bytes(content[12:16], "little")]
+    described = json.loads(content)
+    if any(each["count"] > MAX_COUNT for each in described.get("accessors", [])):
+        raise ValueError(f"an accessor has more than {MAX_COUNT:,} elements")
+    children = [child for node in described.get("nodes", []) for child in node.get("children", [])]
+    if len(children) != len(set(children)):
+        raise ValueError("a node is in two places")
+
+
+MESHES = Reader("trimesh", "volume", (".obj", ".stl", ".ply", ".gltf", ".glb"), read)
