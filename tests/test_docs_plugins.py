@@ -8,16 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.trainings import architecture, tiny_game
 
-from gantool.data import Dataset
+from gantool.data import Dataset, load
+from gantool.data.kinds import formats
 from gantool.errors import GantoolError
-from gantool.plugin import DataSource, options
+from gantool.plugin import DataSource, Reader, SourceFile, Wanted, options, registry
 from gantool.plugin import architecture as declared
 from gantool.plugin import game as games
 from gantool.plugin.architecture import Recipe, SampleSpec
 from gantool.plugin.game import Game
+from gantool.plugin.registry import Plugin
 from gantool.scaffold import checked
 from gantool.testing import check_architecture
 
@@ -42,7 +45,18 @@ def table_of(name: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "described",
-    [declared.Architecture, declared.SampleSpec, declared.Input, games.Game, games.Player, games.Loss, DataSource],
+    [
+        declared.Architecture,
+        declared.SampleSpec,
+        declared.Input,
+        games.Game,
+        games.Player,
+        games.Loss,
+        DataSource,
+        Reader,
+        SourceFile,
+        Wanted,
+    ],
     ids=lambda described: described.__name__,
 )
 def test_every_field_has_a_row(described: type) -> None:
@@ -68,22 +82,32 @@ def test_a_data_source() -> None:
     assert data.fingerprint == source.load(None).fingerprint
 
 
+def test_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (reader,) = module(1)["gantool_readers"]()
+    monkeypatch.setattr(registry, "discover", lambda: (Plugin(reader.name, "raw", "1", reader=reader),))
+    formats.reader_of.cache_clear()
+    (tmp_path / "a.raw16").write_bytes((np.ones(2048, "<i2") * 1000).tobytes())
+    data = load(str(tmp_path))
+    formats.reader_of.cache_clear()
+    assert (data.rate, data.images.shape, int(data.images[0, 0, 0])) == (8000, (1, 1, 2048), 1000)
+
+
 @pytest.mark.parametrize("artifacts", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_one_with_labels_or_without(artifacts: bool) -> None:
-    (made,) = module(1)["gantool_architectures"]()
+    (made,) = module(2)["gantool_architectures"]()
     assert [spec.classes for spec in made.examples] == [0, 3]
     check_architecture(made, artifacts=artifacts)
 
 
 @pytest.mark.parametrize("artifacts", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_pairs_with_the_data_that_they_need(artifacts: bool) -> None:
-    (made,), paired = module(3)["gantool_architectures"](), module(4)["paired"]
+    (made,), paired = module(4)["gantool_architectures"](), module(5)["paired"]
     assert isinstance(paired(made.examples[0]), Dataset)
     check_architecture(made, artifacts=artifacts, data=paired)
 
 
 def test_pairs_are_refused_without_sources() -> None:
-    (made,) = module(3)["gantool_architectures"]()
+    (made,) = module(4)["gantool_architectures"]()
     with pytest.raises(GantoolError, match="learns from pairs"):
         made.build(made.config(), SampleSpec((1, 16, 16)), Recipe())
 
@@ -108,7 +132,7 @@ def with_lazy_penalty(spec: SampleSpec) -> Game:
     """The page's R1, a player that has the discriminator of another one."""
     game = tiny_game(spec)
     judge, maker = game.players
-    lazy = module(2)["lazy_r1"](judge.modules["discriminator"], gamma=10, every=4)
+    lazy = module(3)["lazy_r1"](judge.modules["discriminator"], gamma=10, every=4)
     return replace(game, players=(judge, lazy, maker), together=None)
 
 

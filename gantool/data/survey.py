@@ -93,6 +93,7 @@ def _survey_folder(path: Path, size: int | None, workers: int | None, on_progres
 
 def _survey_arrays(data: Dataset, source: str, size: int | None, on_progress: OnProgress) -> Survey:
     samples, kind = data.images, kind_of_shape(data.images.shape)
+    kind.check_samples(samples.shape, source)
     tally = Tally(len(samples), kind.width)
     rows = max(1, _ROWS_BYTES // max(1, samples[0].nbytes))
     for first in range(0, len(samples), rows):
@@ -206,6 +207,7 @@ def _file_tiles(path: Path, size: int | None) -> _Tiles:
 
 def _array_tiles(data: Dataset, size: int | None) -> _Tiles:
     kind, classes = kind_of_shape(data.images.shape), _classes(data.class_names, data.labels)
+    kind.check_samples(data.images.shape, data.source)
     shown = ("sources", "images") if _has_pairs(data) else ("images",)
     side = kind.tile_side(size, TILE)
     if kind.name == "image" and size is None and len(set(data.images.shape[2:])) == 1:

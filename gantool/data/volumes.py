@@ -1,6 +1,6 @@
 """Arrays of volumes: checked, made to cubes; uint8 (N, C, D, H, W), 0 empty and 255 filled.
 
-D goes from back to front, H from top to bottom, W from left to right: a slice along D is an upright picture.
+D goes from front to back, H from top to bottom, W from left to right: a slice along D is an upright picture.
 """
 
 from __future__ import annotations

@@ -181,10 +181,8 @@ def test_a_load_that_raises(bring: Bring, error: Exception, message: str, hint: 
     assert caught.value.hint == hint
 
 
-@pytest.mark.parametrize("shape", [(6, 1, 100), (6, 1, 8, 8, 8), (6, 2, 8, 8)])
-def test_samples_that_are_no_pictures_are_for_training(
-    bring: Bring, cli: Run, here: Path, shape: tuple[int, ...]
-) -> None:
+def test_pictures_of_two_channels_are_for_training(bring: Bring, cli: Run, here: Path) -> None:
+    shape = (6, 2, 8, 8)
     bring(lambda size: dataset(images=np.zeros(shape, np.float32)))
     assert load("shapes").images.shape == shape
     for command in (("info", "shapes"), ("info", "shapes", "-o", "sheet.png"), ("pack", "shapes", "-o", "out")):

@@ -90,7 +90,10 @@ def test_missing_path(name: str, here: Path) -> None:
 
 def test_other_files(here: Path) -> None:
     Path("a.csv").write_bytes(b"x")
-    message = "a.csv is a file of a kind that gantool does not read. Give a folder or .zip of images, sounds or volumes, a pack"
+    message = (
+        "a.csv is a file of a kind that gantool does not read. "
+        "Give a folder or .zip of images, sounds or volumes, a pack"
+    )
     with pytest.raises(GantoolError, match=message):
         load("a.csv")
 

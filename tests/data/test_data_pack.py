@@ -243,7 +243,7 @@ def test_options_that_make_no_sense(tmp_path: Path, options: dict[str, Any], mes
 
 
 def test_labels_are_for_folders(tmp_path: Path) -> None:
-    with pytest.raises(GantoolError, match=r"--labels folders is for a folder of image files, which digits is not"):
+    with pytest.raises(GantoolError, match=r"--labels folders is for a folder of files, which digits is not"):
         pack("digits", tmp_path / "out", Options(labels="folders"))
 
 

@@ -22,7 +22,8 @@ from support import disks
 from support.commands import TIMEOUT, gantool, start_gantool
 from support.inprocess import Run
 
-from gantool.data.pack import sources, writer
+from gantool.data import image_files
+from gantool.data.pack import writer
 from gantool.data.pack.build import Options, Progress, pack
 from gantool.errors import GantoolError
 
@@ -79,14 +80,14 @@ def test_what_was_done_is_not_done_again(
     folder: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, decoded = tmp_path / "out", 0
-    decode = sources.decode
+    decode = image_files.decode
 
     def counted(*arguments: Any) -> np.ndarray:
         nonlocal decoded
         decoded += 1
         return decode(*arguments)
 
-    monkeypatch.setattr(sources, "decode", counted)
+    monkeypatch.setattr(image_files, "decode", counted)
     for share in (0.3, 0.6):
         with pytest.raises(Stop):
             pack(str(folder), out, OPTIONS, workers=1, on_progress=stop_at(int(share * FILES)))

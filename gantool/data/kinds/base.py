@@ -203,6 +203,10 @@ class Kind(ABC):
 
     # arrays
 
+    @abstractmethod
+    def check_samples(self, shape: tuple[int, ...], where: str) -> None:
+        """GantoolError for samples (N, C, …) that can be trained on, but neither packed nor shown."""
+
     def paired(self, name: str, array: np.ndarray, shape: tuple[int, ...]) -> bool:
         """Whether `array` is refitted as the samples (N, …) of `shape` are."""
         return name == "images"

@@ -16,7 +16,16 @@ from gantool.artifact.upright import GREY
 from gantool.data import image_files
 from gantool.data.dataset import check_sides
 from gantool.data.image_files import MAX_FILE_BYTES, SUFFIXES, Preparation, strict_decoding
-from gantool.data.images import DARK, as_bytes, darkness, darkness_note, is_paired, resize, with_channels
+from gantool.data.images import (
+    DARK,
+    as_bytes,
+    check_pictures,
+    darkness,
+    darkness_note,
+    is_paired,
+    resize,
+    with_channels,
+)
 from gantool.data.kinds.base import Kind, Look, Spread, Survey, Table, Tally, digest
 from gantool.data.source_files import read
 from gantool.system.terminal import megabytes
@@ -101,6 +110,9 @@ class Images(Kind):
 
     def check_row(self, shape: tuple[int, ...], where: str) -> None:
         check_sides(shape[1], shape[2], where)
+
+    def check_samples(self, shape: tuple[int, ...], where: str) -> None:
+        check_pictures(shape, where)
 
     def paired(self, name: str, array: np.ndarray, shape: tuple[int, ...]) -> bool:
         return is_paired(array, shape[2:])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gantool.artifact.pictures import to_pictures
+from gantool.artifact.sounds import BANDS, WAVE, WIDTH, pictures
 from gantool.data import sounds
 from gantool.data.image_files import Preparation
 from gantool.data.kinds.base import Kind, Look, Spread, Survey, Tally, counted, digest
@@ -118,6 +118,9 @@ class Sounds(Kind):
                 f"A sound of {shape[1]} samples is too short.", f"Give --size {sounds.SHORTEST} or more."
             )
 
+    def check_samples(self, shape: tuple[int, ...], where: str) -> None:
+        self.check_row(shape[1:], where)
+
     def refit(self, rows: np.ndarray, how: Preparation, rate: int, where: str) -> np.ndarray:
         new = how.rate or rate
         size = how.size or sounds.rescaled(rows.shape[2], rate, new)
@@ -154,14 +157,14 @@ class Sounds(Kind):
         )
 
     def tile(self, sample: np.ndarray, side: int, rate: int) -> np.ndarray:
-        picture = to_pictures(sounds.as_floats(sample)[np.newaxis])[0]
-        rows = np.arange(side) * picture.shape[0] // side
-        columns = np.arange(self.tile_width(side)) * picture.shape[1] // self.tile_width(side)
-        pixels: np.ndarray = picture[rows][:, columns].transpose(2, 0, 1)
-        return np.broadcast_to(pixels, (3, *pixels.shape[1:]))
+        picture: np.ndarray = pictures(sounds.as_floats(sample)[np.newaxis], rate)[0]
+        return picture.transpose(2, 0, 1)
+
+    def tile_side(self, size: int | None, usual: int) -> int:
+        return BANDS + 1 + WAVE
 
     def tile_width(self, side: int) -> int:
-        return 2 * side
+        return WIDTH
 
     def shown(self, path: Path, side: int, size: int | None) -> np.ndarray:
         sound, rate = sound_of(path, Preparation(size))

@@ -79,6 +79,9 @@ class Volumes(Kind):
     def check_row(self, shape: tuple[int, ...], where: str) -> None:
         volumes.check_sides(shape[1:], where)
 
+    def check_samples(self, shape: tuple[int, ...], where: str) -> None:
+        self.check_row(shape[1:], where)
+
     def refit(self, rows: np.ndarray, how: Preparation, rate: int, where: str) -> np.ndarray:
         return volumes.refitted(rows, how.size, where)
 
@@ -120,10 +123,8 @@ class Volumes(Kind):
 
 def projections(volume: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """uint8 pictures of a volume uint8 (D, H, W) from the front, the right and the top: what is nearer is brighter."""
-    front = volume[::-1]
-    right = volume.transpose(2, 1, 0)[::-1, :, ::-1]
-    top = volume.transpose(1, 0, 2)
-    return _depths(front), _depths(right), _depths(top)
+    right, top = volume.transpose(2, 1, 0)[::-1], volume.transpose(1, 0, 2)[:, ::-1]
+    return _depths(volume), _depths(right), _depths(top)
 
 
 def _depths(volume: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from gantool.data import is_bare, load
 from gantool.data.catalog import names
 from gantool.data.dataset import Dataset, check_size
 from gantool.data.image_files import Preparation, colour
-from gantool.data.images import FITS, Fit, check_pictures
+from gantool.data.images import FITS, Fit
 from gantool.data.kinds import KINDS, Kind, kind_of_shape
 from gantool.data.pack.format import is_pack
 from gantool.data.pack.writer import Batch, Layout
@@ -125,8 +125,7 @@ class ArraySource:
         if not data.rate and options.rate:
             self.data = data = replace(data, rate=options.rate)
         self.arrays = {name: each for name, each in data.arrays.items() if options.labels != "none" or name != "labels"}
-        if self.kind.name == "image":
-            check_pictures(data.images.shape, data.source)
+        self.kind.check_samples(data.images.shape, data.source)
         self.layouts = {name: self._layout(name) for name in self.arrays}
         self.list_bytes = 0  # what files.jsonl will take
         self.plan = _plan(options, self.kind, source=fingerprint)

@@ -44,7 +44,7 @@ def load_folder(
     `rate` samples a second, and C is 2 when all are stereo, else 1; volumes are uint8 (N, C, D, H, W). Labels are those
     of `find_labels`. Hidden files are skipped; links to files are followed, links to folders are not. Without
     `size` all images, or volumes, must have the same sides. GantoolError for a folder without samples, files that can't
-    be decoded (unless `skip_broken`: then a note names them), and sides that differ. `names`: the files, in their order;
+    be decoded (unless `skip_broken`: then a note names them), and sides that differ. `names`: the files, in order;
     None: all. `half`: only that half of each picture.
     """
     kind, found, notes = find_files(path)

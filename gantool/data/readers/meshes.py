@@ -51,14 +51,14 @@ def read(file: SourceFile, how: Wanted) -> np.ndarray:
 
 
 def voxels(triangles: np.ndarray, size: int) -> np.ndarray:
-    """bool (size, size, size), D H W, of triangles (M, 3, 3), x y z, y upwards: the surface, and what it encloses."""
+    """bool (size, size, size), D H W, of triangles (M, 3, 3), x y z, y upwards, z to the viewer: surface and inside."""
     low, high = triangles.min(axis=(0, 1)), triangles.max(axis=(0, 1))
     extent = float((high - low).max())
     if not np.isfinite(extent) or extent <= 0:
         raise ValueError("its faces have no extent, or corners that are NaN or infinite")
     inner = size - 2 * max(1, size // 16)
     places = (triangles - (low + high) / 2) * (inner * (1 - 1e-6) / extent) + size / 2
-    places = places[..., ::-1] * np.array([1, -1, 1]) + np.array([0, size, 0])  # to depth, height downwards, width
+    places = places[..., ::-1] * np.array([-1, -1, 1]) + np.array([size, size, 0])  # to depth, height and width
     surface = np.zeros((size, size, size), bool)
     for points in _points(places):
         cells = np.clip(points.astype(np.int64), 0, size - 1)

@@ -14,7 +14,7 @@ _MAX_HEADER = 1024  # bytes
 
 
 def read_binvox(file: SourceFile, how: Wanted) -> np.ndarray:
-    """bool (D, H, W) of a .binvox file (https://www.patrickmin.com/binvox/binvox.html), y upwards.
+    """bool (D, H, W) of a .binvox file (https://www.patrickmin.com/binvox/binvox.html), y upwards, z to the viewer.
 
     Its voxels lie in the order x, z, y, as runs of a value and a count of one byte each.
     """
@@ -38,13 +38,13 @@ def read_binvox(file: SourceFile, how: Wanted) -> np.ndarray:
     if (total := int(counts.sum(dtype=np.int64))) != x * y * z:
         raise ValueError(f"its runs make {total:,} voxels, where it declares {x * y * z:,}")
     voxels = np.repeat(values != 0, counts).reshape(x, z, y)
-    return np.ascontiguousarray(voxels.transpose(1, 2, 0)[:, ::-1])
+    return np.ascontiguousarray(voxels.transpose(1, 2, 0)[::-1, ::-1])
 
 
 def write_binvox(volume: np.ndarray) -> bytes:
     """The bytes of a .binvox file of bool (D, H, W)."""
     depth, height, width = volume.shape
-    flat = np.ascontiguousarray(volume[:, ::-1].transpose(2, 0, 1)).reshape(-1)
+    flat = np.ascontiguousarray(volume[::-1, ::-1].transpose(2, 0, 1)).reshape(-1)
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     runs = bytearray()
     for start, length in zip(starts, np.diff(np.append(starts, flat.size)), strict=True):
