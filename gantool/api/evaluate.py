@@ -346,16 +346,14 @@ def _file(path: Path, seed: int, threads: int | None) -> tuple[_Subject, _Origin
             "Evaluate the run that it is of: gantool evaluate RUN",
         )
     output = generator.manifest.output
-    image = output.layout in ("CHW", "HWC")
-    height, width, channels = generator.shape if image else (0, 0, 0)
-    spec = SampleSpec((channels, height, width) if image else output.shape)
+    spec = SampleSpec((generator.shape[-1], *generator.shape[:-1]) if output.levels else output.shape, rate=output.rate)
 
     def draw(counts: Sequence[int], pictures: Rows | None) -> Draw:
         def drawn(start: int, count: int) -> np.ndarray:
             classes = generator.manifest.classes
             labels = labels_of(np.arange(start, start + count), classes, counts) if classes else None
             samples = generator.sample(count, seed, start, labels)
-            return np.ascontiguousarray(np.moveaxis(samples, 3, 1)) if image else samples
+            return np.ascontiguousarray(np.moveaxis(samples, -1, 1)) if output.levels else samples
 
         return drawn
 
@@ -367,7 +365,7 @@ def _file(path: Path, seed: int, threads: int | None) -> tuple[_Subject, _Origin
         step=generator.manifest.training.get("step"),
         folder=path.with_suffix(".evaluation"),
     )
-    return subject, _origin(path, generator.manifest, height if height == width else None)
+    return subject, _origin(path, generator.manifest, spec.sides[0] if len(set(spec.sides)) == 1 else None)
 
 
 def _origin(path: Path, manifest: Manifest, side: int | None) -> _Origin:

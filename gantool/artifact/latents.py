@@ -152,18 +152,44 @@ def table() -> NDArray[np.float32]:
     return quantiles
 
 
+def levels(x: NDArray[np.float32]) -> NDArray[Any]:
+    """Finite samples float32 (N, C, …) in [-1, 1] → whole numbers, channels last: those of a seeded file.
+
+    Audio (N, C, T) becomes int16 (N, T, C); images and volumes become uint8 (N, H, W, C) and (N, D, H, W, C).
+    """
+    return steps(x) if x.ndim == 3 else pixels(x)
+
+
+def steps(x: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Finite audio float32 (N, C, T) → int16 (N, T, C): [-1, 1] to ±32767, rounded half up, clipped."""
+    scaled = np.floor(np.asarray(x, np.float32) * np.float32(32767) + np.float32(0.5))
+    clipped = np.clip(scaled, np.float32(-32767), np.float32(32767))
+    return np.ascontiguousarray(clipped.transpose(0, 2, 1).astype(np.int16))
+
+
 def pixels(x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Finite images float32 (N, C, H, W) → uint8 (N, H, W, C): [-1, 1] to 0…255, rounded half up, clipped."""
+    """Finite images float32 (N, C, H, W) → uint8 (N, H, W, C): [-1, 1] to 0…255, rounded half up, clipped.
+
+    Volumes (N, C, D, H, W) in the same way.
+    """
     # 127.5 to move the range and 0.5 to round, for the cast cuts
     scaled = np.asarray(x, np.float32) * np.float32(127.5) + np.float32(128)
     clipped = np.clip(scaled, np.float32(0), np.float32(255))
-    return np.ascontiguousarray(clipped.transpose(0, 2, 3, 1).astype(np.uint8))
+    return np.ascontiguousarray(np.moveaxis(clipped, 1, -1).astype(np.uint8))
 
 
-def floats(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pictures uint8 (N, H, W, C) → float32 (N, C, H, W) in [-1, 1], as a seeded file does with those that it takes."""
-    scaled = pictures.astype(np.float32) / np.float32(127.5) - np.float32(1)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+def floats(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples in whole numbers (N, …, C), as `levels` gives them → float32 (N, C, …) in [-1, 1].
+
+    A seeded file does it with the pictures that it takes. Floats are returned as they are.
+    """
+    if samples.dtype == np.int16:
+        scaled = samples.astype(np.float32) / np.float32(32767)
+    elif samples.dtype == np.uint8:
+        scaled = samples.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    else:
+        return samples
+    return np.ascontiguousarray(np.moveaxis(scaled, -1, 1))
 
 
 def _draws(seed: int, rows: NDArray[np.int64], count: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:

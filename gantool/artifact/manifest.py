@@ -36,8 +36,19 @@ MAX_GOLDEN = 1024  # golden images of a file: a damaged count must not become ho
 MAX_VALUE = 1e30  # of a value's bounds: float32 holds it
 MAX_LISTED = 20  # classes that a message lists
 MAX_LISTED_CHARACTERS = 400
-_DTYPES = ("float32", "int64", "uint8")
-_LAYOUTS = ("CHW", "HWC", "C…")
+_DTYPES = ("float32", "int64", "uint8", "int16")
+# What the output's axes are → what a sample is. Channels come first in [-1, 1], or last as whole numbers.
+LAYOUTS = {
+    "CHW": "image",
+    "HWC": "image",
+    "CT": "audio",
+    "TC": "audio",
+    "CDHW": "volume",
+    "DHWC": "volume",
+    "C…": "",  # float32 audio or volumes, of earlier versions
+}
+AXES = {"image": 3, "audio": 2, "volume": 4}
+MAX_RATE = 10_000_000
 _DISTRIBUTIONS = ("normal", "label", "data", "value", "seed", "index")
 
 
@@ -84,26 +95,43 @@ class InputInfo:
 
 @dataclass(frozen=True)
 class OutputInfo:
-    """The output without its batch axis. `layout`: CHW or HWC for images, C… otherwise."""
+    """The output without its batch axis. `layout`: its axes, of `LAYOUTS`. `rate`: of audio, samples a second."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     layout: str
+    rate: int = 0  # 0: not known
+
+    @property
+    def kind(self) -> str:
+        """What a sample is: image, audio or volume; "": not known, of a file of earlier versions."""
+        return LAYOUTS[self.layout]
+
+    @property
+    def channels_last(self) -> tuple[int, ...]:
+        """The shape of a sample in whole numbers: (H, W, C), (T, C) or (D, H, W, C)."""
+        return self.shape if self.layout.endswith("C") else (*self.shape[1:], self.shape[0])
+
+    @property
+    def levels(self) -> str:
+        """The dtype of a sample in whole numbers: int16 of audio, uint8 of others; "": samples are float32 only."""
+        return {"": "", "audio": "int16"}.get(self.kind, "uint8")
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Images `first … first+count-1` of `seed`: SHA-256 of the uint8 (count, H, W, C) bytes, and some pixels.
+    """Samples `first … first+count-1` of `seed`: SHA-256 of their bytes, channels last, and some pixels.
 
-    A pixel is (image, row, column, values).
+    They are uint8 (count, H, W, C) or (count, D, H, W, C), or int16 (count, T, C), little-endian. A pixel is (number,
+    row, column, values): as many places as a sample has axes beside its channels.
     """
 
     seed: int
     first: int
     count: int
     sha256: str
-    pixels: tuple[tuple[int, int, int, tuple[int, ...]], ...]
+    pixels: tuple[tuple[Any, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -161,7 +189,7 @@ class Manifest:
     def picture(self) -> InputInfo | None:
         """The picture that the generator makes another of; None: it makes images of seeds, or takes other data, too."""
         data = [item for item in self.inputs if item.distribution == "data"]
-        return data[0] if len(data) == 1 and data[0].is_picture and self.output.layout != "C…" else None
+        return data[0] if len(data) == 1 and data[0].is_picture and self.output.kind == "image" else None
 
     @property
     def output_axes(self) -> tuple[int | None, ...]:
@@ -370,20 +398,23 @@ def _bounds(read: _Reader) -> dict[str, float]:
 
 
 def _output(read: _Reader) -> OutputInfo:
-    layout, shape = read.choice("layout", _LAYOUTS), read.shape("shape")
-    if layout != "C…" and len(shape) != 3:
-        raise read.wrong("shape", f"the 3 sides of {layout}")
-    return OutputInfo(read.get("name", str), shape, read.choice("dtype", _DTYPES), layout)
+    layout, shape = read.choice("layout", tuple(LAYOUTS)), read.shape("shape")
+    kind, rate = LAYOUTS[layout], read.optional("rate", int) or 0
+    if kind and len(shape) != AXES[kind]:
+        raise read.wrong("shape", f"the {AXES[kind]} sides of {layout}")
+    if not 0 <= rate <= MAX_RATE or (rate and kind != "audio"):
+        raise read.wrong("rate", f"0 to {MAX_RATE}, and of audio only,")
+    return OutputInfo(read.get("name", str), shape, read.choice("dtype", _DTYPES), layout, rate)
 
 
 def _golden(read: _Reader) -> Golden:
     pixels = []
     for pixel in read.get("pixels", list):
-        valid = isinstance(pixel, list) and len(pixel) == 4 and all(_is_int(v) and v >= 0 for v in pixel[:3])
-        values = pixel[3] if valid and isinstance(pixel[3], list) else []
-        if not values or not all(_is_int(v) and 0 <= v < 256 for v in values):
+        valid = isinstance(pixel, list) and 3 <= len(pixel) <= 5 and all(_is_int(v) and v >= 0 for v in pixel[:-1])
+        values = pixel[-1] if valid and isinstance(pixel[-1], list) else []
+        if not values or not all(_is_int(v) and -(2**15) <= v < 2**15 for v in values):
             raise read.wrong("pixels", "pixels [image, row, column, [values]]")
-        pixels.append((pixel[0], pixel[1], pixel[2], tuple(values)))
+        pixels.append((*pixel[:-1], tuple(values)))
     count = read.get("count", int)
     if count < 1:
         raise read.wrong("count", "a number of images")

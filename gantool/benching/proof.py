@@ -18,7 +18,7 @@ from gantool.artifact.manifest import InputInfo, Manifest, file_name
 from gantool.benching.matrix import Cell, reference_of
 from gantool.errors import GantoolError
 from gantool.runtime import Generator
-from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
+from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE, MAX_SHARES
 
 FRESH_SEED = 0x6E657721  # neither timed nor among the golden seeds
 EXTRA_BATCH = 7  # checked even when it was not timed: else batch 1 would only be compared with itself
@@ -41,23 +41,27 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """`worst` and `mean`: in levels of 255; `count`: of the `values` that differ by about one or more."""
+    """`worst` and `mean`: in levels; `count`: of the `values` that differ by about one or more.
+
+    A level is a 255th of the range, or of audio in 16 bits a step. `rounded`: the share that may differ by one.
+    """
 
     worst: float
     count: int
     values: int
     mean: float = 0.0
+    rounded: float = MAX_SHARE
 
     @property
     def share(self) -> float:
         return self.count / max(1, self.values)
 
     def within(self, tolerance: float) -> bool:
-        """Whether it is rounding (1 level on 0.1 % of the values, or on 8 of them), or at most `tolerance` levels.
+        """Whether it is rounding (1 level on few of the values, or on 8 of them), or at most `tolerance` levels.
 
         `tolerance`: above 1 where a variant computes in fewer bits.
         """
-        rounding = self.worst <= MAX_LEVELS and self.count <= max(ROUNDED_VALUES, MAX_SHARE * self.values)
+        rounding = self.worst <= MAX_LEVELS and self.count <= max(ROUNDED_VALUES, self.rounded * self.values)
         return rounding or (tolerance > MAX_LEVELS and self.worst <= tolerance)
 
 
@@ -70,11 +74,12 @@ def difference(images: np.ndarray, wanted: np.ndarray) -> Difference:
         return Difference(math.inf, images.size, images.size, math.inf)
     mean = float(levels.mean()) if levels.size else 0.0
     # floats are not rounded yet: half a level may still round to the same one
-    return Difference(float(levels.max(initial=0)), int((levels > 0.5).sum()), levels.size, mean)
+    rounded = MAX_SHARES.get(images.dtype.name, MAX_SHARE)
+    return Difference(float(levels.max(initial=0)), int((levels > 0.5).sum()), levels.size, mean, rounded)
 
 
 def _levels(images: np.ndarray) -> np.ndarray:
-    return images.astype(np.float32) * np.float32(1 if images.dtype == np.uint8 else 127.5)
+    return images.astype(np.float32) * np.float32(127.5 if images.dtype.kind == "f" else 1)
 
 
 def maker(generator: Generator, seed: int, first: int, count: int) -> Callable[[], np.ndarray]:
@@ -304,7 +309,7 @@ def add_quality(report: dict[str, Any], listener: Callable[[str], None] = lambda
                 ]
                 images[one] = np.concatenate(parts)
         off = difference(images[path], images[reference])
-        samples, wanted = (torch.from_numpy(_channels_first(images[one])) for one in (path, reference))
+        samples, wanted = (torch.from_numpy(latents.floats(images[one])) for one in (path, reference))
         extractor = load_extractor("pixels", SampleSpec(tuple(samples.shape[1:])), torch.device("cpu"))
         rows.append(
             {
@@ -319,8 +324,3 @@ def add_quality(report: dict[str, Any], listener: Callable[[str], None] = lambda
             }
         )
     report["quality"] = rows
-
-
-def _channels_first(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W, C) or float32 (N, C, …) → float32 (N, C, …) in [-1, 1]."""
-    return np.moveaxis(images, -1, 1).astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else images

@@ -245,7 +245,7 @@ def _through_torch(way: str, path: Path, file: Path | None, device: str) -> Make
     picture = manifest.picture
     if manifest.input("data") is not None and picture is None:
         raise GantoolError(f"{path} takes data: no seed decides its images.", "Leave out --compare.")
-    image = manifest.output.layout in ("CHW", "HWC")
+    levels = manifest.output.levels
     torch.set_num_threads(usable_cores())  # not what OMP_NUM_THREADS says of this process
     module, inputs = _module(path, file, device, manifest)
     if way == "compile":
@@ -265,8 +265,10 @@ def _through_torch(way: str, path: Path, file: Path | None, device: str) -> Make
             pictures = sources(picture, seed, first, count)
             drawn[picture.name] = torch.from_numpy(latents.floats(pictures))
         output = module(*(drawn[item.name].to(device) for item in inputs))
-        if image:
-            output = ((output.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        if levels == "int16":
+            output = (output.clamp(-1, 1) * 32767).round().to(torch.int16).movedim(1, -1).contiguous()
+        elif levels:
+            output = ((output.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).contiguous()
         made: np.ndarray = output.cpu().numpy()
         return made
 

@@ -256,7 +256,11 @@ def _about(
         inputs=inputs,
         latents=tuple(item for item in inputs if item.distribution == "normal"),
         output=OutputInfo(
-            graph.output_name(game.output), game.output.shape, "float32", "CHW" if game.output.is_image else "C…"
+            graph.output_name(game.output),
+            game.output.shape,
+            "float32",
+            {"image": "CHW", "audio": "CT", "volume": "CDHW"}[game.output.kind],
+            game.output.rate,
         ),
         rng=latents.RNG_NAME,
         opset=OPSET,
@@ -273,18 +277,16 @@ def _about(
     )
 
 
-def as_seeded(plain: Manifest, kind: str, spec: SampleSpec) -> Manifest:
-    """The manifest of a seeded file: seed and index in place of the latents, images and pictures as uint8 (H, W, C)."""
+def as_seeded(plain: Manifest, kind: str) -> Manifest:
+    """The manifest of a seeded file: seed and index in place of the latents, samples and pictures in whole numbers."""
     drawn = (InputInfo(SEED, (), "int64", "seed"), InputInfo(INDEX, (), "int64", "index")) if plain.latents else ()
     others = tuple(as_bytes(i) if i.is_picture else i for i in plain.inputs if i.distribution != "normal")
-    name = plain.output.name
+    made = plain.output
     return replace(
         plain,
         kind=kind,
         inputs=drawn + others,
-        output=OutputInfo(name, (*spec.sides, spec.channels), "uint8", "HWC")
-        if spec.is_image
-        else OutputInfo(name, spec.shape, "float32", "C…"),
+        output=OutputInfo(made.name, made.channels_last, made.levels, f"{made.layout[1:]}C", made.rate),
     )
 
 

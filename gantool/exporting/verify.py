@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -17,7 +18,7 @@ from gantool.artifact.manifest import Golden
 from gantool.errors import GantoolError
 from gantool.plugin.architecture import Input
 from gantool.runtime import Generator, trial
-from gantool.runtime.generator import MAX_LEVELS, MAX_SHARE
+from gantool.runtime.generator import MAX_LEVELS, MAX_SHARES
 from gantool.training.sampler import labels_of
 from gantool.training.state import BATCH_NORM, copied
 
@@ -190,39 +191,30 @@ def check_alone(artifact: str, run: Run, inputs: Arrays, limit: float = MAX_FLOA
     return Check(artifact, f"{ALONE}{where}", difference, limit)
 
 
-def check_pixels(
+def check_levels(
     artifact: str, reference: nn.Module, sample: Sample, inputs: Arrays, picture: Input | None = None
 ) -> list[Check]:
-    """uint8 images against torch on the same inputs at every batch and size, and alone against together.
+    """Samples in whole numbers against torch on the same inputs at every batch and size, and alone against together.
 
-    The share of pixels is one of all batches: of a single small image, one pixel is more than MAX_SHARE already.
+    The share of pixels is one of all batches: of a single small image, one pixel is more than is allowed already.
     """
     checks = []
     for where, part in at_sizes(inputs, picture):
         differences = [
-            _levels(sample(part, 0, batch), _torch_pixels(reference, part, batch)) for batch in batches(part)
+            _levels(sample(part, 0, batch), _torch_levels(reference, part, batch)) for batch in batches(part)
         ]
         checks += [
             Check(artifact, f"levels off torch, batch {batch}{where}", float(difference.max()), MAX_LEVELS)
             for batch, difference in zip(batches(part), differences, strict=True)
         ]
-        checks.append(Check(artifact, f"share of pixels off torch{where}", _share(differences), MAX_SHARE))
+        limit = MAX_SHARES[sample(part, 0, 1).dtype.name]
+        checks.append(Check(artifact, f"share of pixels off torch{where}", _share(differences), limit))
         most = batches(part)[-1]
         alone = _levels(np.concatenate([sample(part, i, 1) for i in range(most)]), sample(part, 0, most))
         checks.append(Check(artifact, f"levels off, alone to batch {most}{where}", float(alone.max()), MAX_LEVELS))
         share = _share([alone])
-        checks.append(Check(artifact, f"share of pixels off, alone to batch {most}{where}", share, MAX_SHARE))
+        checks.append(Check(artifact, f"share of pixels off, alone to batch {most}{where}", share, limit))
     return checks
-
-
-def check_samples(
-    artifact: str, reference: nn.Module, sample: Sample, inputs: Arrays, image: bool, picture: Input | None = None
-) -> list[Check]:
-    """Of a file with latents of its own: images as `check_pixels` has them, others as floats."""
-    if image:
-        return check_pixels(artifact, reference, sample, inputs, picture)
-    difference = np.abs(sample(inputs, 0, batches(inputs)[-1]) - run_torch(reference, inputs)).max()
-    return [Check(artifact, "max abs difference to torch", float(difference), MAX_FLOAT)]
 
 
 def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray) -> Check:
@@ -231,19 +223,20 @@ def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray
 
 
 def goldens(generator: Generator) -> tuple[Golden, ...]:
-    """A few images of a few seeds as digests, and of each image its corners, centre and brightest pixel.
+    """A few samples of a few seeds as digests, and of each its first, middle, last and brightest pixel.
 
     A generator that takes a picture makes them of test cards.
     """
     made = []
     for seed in GOLDEN_SEEDS:
         images = generator.reference_images(GOLDEN_COUNT, seed, seed % 1000)
-        height, width = images.shape[1:3]
-        pixels = []
+        sides = images.shape[1:-1]
+        pixels: list[tuple[Any, ...]] = []
         for number, image in enumerate(images):
-            brightest = divmod(int(image.sum(2, dtype=np.int64).argmax()), width)
-            for row, column in {(0, 0), (height // 2, width // 2), (height - 1, width - 1), brightest}:
-                pixels.append((number, row, column, tuple(int(v) for v in image[row, column])))
+            brightest = tuple(map(int, np.unravel_index(image.sum(-1, dtype=np.int64).argmax(), sides)))
+            middle, last = (tuple(side // 2 for side in sides), tuple(side - 1 for side in sides))
+            for place in {(0,) * len(sides), middle, last, brightest}:
+                pixels.append((number, *place, tuple(int(v) for v in image[place])))
         digest = hashlib.sha256(images.tobytes()).hexdigest()
         made.append(Golden(seed, seed % 1000, GOLDEN_COUNT, digest, tuple(sorted(pixels))))
     return tuple(made)
@@ -267,8 +260,8 @@ def self_test(generator: Generator) -> None:
         demand([levels, Check(generator.path.name, "golden images repeated", float(test.exact), 1, least=True)])
 
 
-def _torch_pixels(reference: nn.Module, inputs: Arrays, batch: int) -> np.ndarray:
-    return latents.pixels(run_torch(reference, first(inputs, batch)))
+def _torch_levels(reference: nn.Module, inputs: Arrays, batch: int) -> np.ndarray:
+    return latents.levels(run_torch(reference, first(inputs, batch)))
 
 
 def _levels(images: np.ndarray, wanted: np.ndarray) -> np.ndarray:

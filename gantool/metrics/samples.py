@@ -36,17 +36,19 @@ def uniform(shape: tuple[int, ...], seed: int) -> Callable[[int, int], np.ndarra
 
 
 def as_samples(samples: np.ndarray | Tensor) -> Tensor:
-    """uint8 0…255, or floats in [-1, 1] → float32 in [-1, 1]; images (N, C, H, W) are rounded to 8 bits.
+    """uint8 0…255, int16 ±32767 or floats in [-1, 1] → float32 in [-1, 1]; images and volumes are rounded to 8 bits.
 
     Reals are stored in 8 bits, so unrounded fakes would differ by the rounding alone.
     """
     # contiguous, because torch takes no negative strides
     values = samples if isinstance(samples, Tensor) else torch.from_numpy(np.ascontiguousarray(samples))
+    if values.dtype == torch.int16:
+        return values.float().mul(1 / 32767).clamp(min=-1)
     if values.dtype != torch.uint8:
         values = values.float()
         if not values.isfinite().all():
             raise GantoolError("The samples hold NaN or infinity: they have no distance to anything.")
-        if values.dim() != 4:
+        if values.dim() < 4:
             return values
         values = values.mul(127.5).add(128).clamp(0, 255).floor()  # as `latents.pixels`
     return values.float().mul(1 / 127.5).sub(1)

@@ -50,6 +50,8 @@ MAX_CARDS = 2**28  # bytes of test cards at once: a damaged manifest must not ta
 # How much a host may differ, because its kernels round sums in another order.
 MAX_LEVELS = 1
 MAX_SHARE = 0.001
+# of 16 bits a level is 256 times as fine, so that sums rounded otherwise cross one more often
+MAX_SHARES = {"uint8": MAX_SHARE, "int16": 0.05}
 
 Index = range | np.ndarray  # the numbers of the images of a request
 Call = Callable[[int, int, ort.InferenceSession, np.ndarray | None], np.ndarray]
@@ -157,7 +159,7 @@ class Generator:
         self._picture = self.manifest.picture
         self._seeded, self._label = self.manifest.seeded, self.manifest.input("label")
         self._has_values = bool(self.manifest.values)
-        self._image = output.layout in ("HWC", "CHW")
+        self._dtype = np.dtype(output.levels or np.float32)  # of what `sample` returns
         self._at_once = self.plan(1).rows if self._cores == 1 else scheduling.at_once(self._image_seconds, self._batch)
         self._seeds = {i.name for i in self.manifest.inputs if i.distribution == "seed"}
         self._latest_seed = (0, np.array((0,), np.int64))
@@ -174,9 +176,9 @@ class Generator:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one image as `sample` returns it: (H, W, C)."""
-        shape = self.manifest.output.shape
-        return (*shape[1:], shape[0]) if self.manifest.output.layout == "CHW" else shape
+        """Shape of one sample as `sample` returns it: (H, W, C) of an image, (T, C) of audio, (D, H, W, C)."""
+        output = self.manifest.output
+        return output.channels_last if output.levels else output.shape
 
     @renamed(**_OTHER_NAMES)
     def sample(
@@ -196,7 +198,8 @@ class Generator:
         has; without them image i has class i mod classes.
         `values`: name → number, one for all images or one each: the generator's values (`manifest.values`), such as
         {"truncation": 0.7}; those not given have their defaults.
-        Samples that are no images (audio, volumes) come as float32 (n, C, …).
+        Audio comes as int16 (n, T, C), ±32767 for ±1, and volumes as uint8 (n, D, H, W, C), filled from 128 on. Files
+        whose layout is "C…", of earlier versions, have float32 (n, C, …) of both.
         """
         return self._sample(n, seed, first, labels, index, values)
 
@@ -221,7 +224,7 @@ class Generator:
         checked = parse_labels(labels, n, self.manifest, self.path)
         checked_values = parse_values(values, n, self.manifest, self.path)
         if part is None:
-            part = max(1, min(MAX_PART, PART_BYTES // (math.prod(self.shape) * (1 if self._image else 4))))
+            part = max(1, min(MAX_PART, PART_BYTES // (math.prod(self.shape) * self._dtype.itemsize)))
         elif (part := whole("part", part)) < 1:
             raise ArgumentError(f"Parts of {part} images were asked for.", "Give 1 or more.")
         return self._stream(n, seed, first, checked, part, checked_values)
@@ -458,7 +461,7 @@ class Generator:
 
         if 0 < n <= self._at_once:
             return call(0, n, self.session, None)
-        return self._split(call, n, self.shape, np.uint8 if self._image else np.float32, stop)
+        return self._split(call, n, self.shape, self._dtype, stop)
 
     def _images(
         self,
@@ -487,7 +490,7 @@ class Generator:
         if self._picture is not None and pictures is not None:
             feeds[self._picture.name] = pictures if self._seeded else latents.floats(pictures)
         output = self._run(feeds, len(index), session, into)
-        return output if self._seeded or output.ndim != 4 else latents.pixels(output)
+        return output if output.dtype == self._dtype else latents.levels(output)
 
     def _alike(
         self,

@@ -175,11 +175,11 @@ def check_digest(file: OnnxFile, path: Path, manifest: Manifest) -> None:
 def worst_pixel(golden: Golden, images: np.ndarray, path: Path) -> int:
     """The largest difference, in levels, of the golden pixels; GantoolError for one outside the images."""
     worst = 0
-    for image, row, column, values in golden.pixels:
-        place = (image, row, column, len(values) - 1)
-        if images.ndim != 4 or any(i >= side for i, side in zip(place, images.shape, strict=True)):
+    for *at, values in golden.pixels:
+        place = (*at, len(values) - 1)
+        if images.ndim != len(place) or any(i >= side for i, side in zip(place, images.shape, strict=True)):
             raise GantoolError(f"{path}: a golden pixel lies outside its images.", "Export it again.")
-        pixel = images[image, row, column, : len(values)].astype(int)
+        pixel = images[tuple(at)][: len(values)].astype(int)
         worst = max(worst, int(np.abs(pixel - np.array(values)).max()))
     return worst
 

@@ -46,7 +46,12 @@ MAX_CAUSE = 1000  # characters of an error: the name of a missing library comes 
 KEPT_TIMES = 10_000  # of the latest runs
 _TOO_MUCH = re.compile(r"smaller than requested bytes of (\d+)")
 _opening = threading.Lock()
-_DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+    "tensor(int16)": "int16",
+}
 
 
 def open_session(

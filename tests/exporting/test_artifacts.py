@@ -212,15 +212,26 @@ def test_a_conditional_generator_keeps_its_label(conditional_export: Path) -> No
         assert Generator(folder / name).self_test().exact
 
 
-@pytest.mark.parametrize("shape", [(2, 16), (1, 3, 4, 5)], ids=["audio", "volume"])
-def test_what_is_no_image_stays_float(tiny_export: Callable[..., Path], shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "last", "dtype"),
+    [((2, 16), (16, 2), np.int16), ((1, 3, 4, 5), (3, 4, 5, 1), np.uint8)],
+    ids=["audio", "volume"],
+)
+def test_sounds_and_volumes_leave_in_whole_numbers(
+    tiny_export: Callable[..., Path], shape: tuple[int, ...], last: tuple[int, ...], dtype: type
+) -> None:
     folder = tiny_export(*shape)
-    assert declared(folder / "generator.seeded.onnx")["sample"] == (TensorProto.FLOAT, ["batch", *shape])
-    made = [Generator(folder / f"generator.{kind}onnx").sample(3, seed=2) for kind in ("", "seeded.")]
-    assert made[0].shape == (3, *shape)
-    assert made[0].dtype == np.float32
+    code = TensorProto.INT16 if dtype is np.int16 else TensorProto.UINT8
+    assert declared(folder / "generator.seeded.onnx")["sample"] == (code, ["batch", *last])
+    plain, seeded = (Generator(folder / f"generator.{kind}onnx") for kind in ("", "seeded."))
+    made = [generator.sample(3, seed=2) for generator in (plain, seeded)]
+    assert made[0].shape == (3, *last) == (3, *plain.shape)
+    assert made[0].dtype == dtype
     np.testing.assert_array_equal(*made)
-    assert stored(folder / "generator.onnx").golden == ()
+    floats = plain.from_latents(plain.latents(3, seed=2))
+    np.testing.assert_array_equal(made[0], latents.levels(floats))
+    for generator in (plain, seeded):
+        assert generator.self_test().exact
 
 
 def test_the_manifest_beside_is_for_people_to_read(plain: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gantool.artifact import latents
 from gantool.errors import GantoolError
 from gantool.exporting.torch_files import torchscript
-from gantool.exporting.torch_files.seeded import Normals, pixels, to_seeded_torchscript
+from gantool.exporting.torch_files.seeded import Normals, pixels, steps, to_seeded_torchscript
 from gantool.plugin.architecture import Input, SampleSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -28,18 +28,35 @@ LABEL = Input("label", (), "label", 3)
 IMAGE = SampleSpec((1, 8, 8))
 
 
+DIGITS = 6  # to the base 256: normals have 24 bits, the smallest is about 2**-16
+
+
 class Echo(nn.Module):
-    """Its inputs, row by row, as a sample that is no image."""
+    """Its inputs, row by row, as an image that holds them exactly: a number is its sign and DIGITS pixels."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return torch.cat([item.reshape(item.shape[0], 1, -1) for item in inputs], dim=2)
+        numbers = torch.cat([item.reshape(item.shape[0], 1, -1) for item in inputs], dim=2)
+        rest, columns = numbers.abs() / 8, [numbers > 0]
+        for _ in range(DIGITS):
+            digit = (rest * 256).floor()
+            rest = rest * 256 - digit
+            columns.append(digit)
+        return torch.stack(columns, 3) / 127.5 - 1
+
+
+def numbers_of(image: Tensor) -> np.ndarray:
+    """What `Echo` shows: uint8 (n, size, 1 + DIGITS, 1) → float32 (n, size)."""
+    sign, *digits = image.numpy()[..., 0].transpose(2, 0, 1).astype(np.float64)
+    size = sum(digit / 256.0 ** (place + 1) for place, digit in enumerate(digits))
+    return ((2 * sign - 1) * size * 8).astype(np.float32)
 
 
 @functools.cache
 def echo(layout: Layout) -> Any:
     """The latents as a frozen file's graph makes them."""
     inputs = [Input(name, shape, "normal") for name, shape in layout]
-    return to_seeded_torchscript(Echo(), inputs, SampleSpec((1, sum(math.prod(shape) for _, shape in layout))))
+    size = sum(math.prod(shape) for _, shape in layout)
+    return to_seeded_torchscript(Echo(), inputs, SampleSpec((1, size, 1 + DIGITS)))
 
 
 def feed(seed: int, index: Any) -> tuple[Tensor, Tensor]:
@@ -52,9 +69,8 @@ def test_bits_equal_numpy(layout: Layout, seed: int, index: list[int]) -> None:
     made = echo(layout)(*feed(seed, index))
     drawn = latents.draw(dict(layout), seed, np.array(index))
     wanted = np.concatenate([part.reshape(len(index), -1) for part in drawn.values()], axis=1)
-    assert made.dtype == torch.float32
-    assert made.shape == (len(index), 1, wanted.shape[1])
-    assert made.numpy().tobytes() == wanted.tobytes()
+    assert made.dtype == torch.uint8
+    assert numbers_of(made).tobytes() == wanted.tobytes()
 
 
 @settings(max_examples=25)
@@ -66,16 +82,25 @@ def test_any_size(size: int, seed: int, index: list[int]) -> None:
 
 def test_many_rows() -> None:
     index = np.random.default_rng(0).permutation(3001)  # large enough for torch's vectorised paths
-    made = echo(LAYOUTS[3])(*feed(-3, index)).numpy()
+    made = numbers_of(echo(LAYOUTS[3])(*feed(-3, index)))
     assert made.tobytes() == latents.normals(-3, index, 100).tobytes()
 
 
 def test_pixels_on_edges() -> None:
     images = np.random.default_rng(0).uniform(-1.1, 1.1, (5, 3, 31, 17)).astype(np.float32)
-    for samples in (EDGES, images):
+    for samples in (EDGES, images, images[:, :, None]):
         made = pixels(torch.from_numpy(samples))
         assert made.is_contiguous()
         np.testing.assert_array_equal(made.numpy(), latents.pixels(samples))
+
+
+def test_audio_on_edges() -> None:
+    sounds = np.random.default_rng(0).uniform(-1.1, 1.1, (5, 2, 527)).astype(np.float32)
+    for samples in (EDGES.reshape(1, 1, -1), sounds):
+        made = steps(torch.from_numpy(samples))
+        assert made.dtype == torch.int16
+        assert made.is_contiguous()
+        np.testing.assert_array_equal(made.numpy(), latents.steps(samples))
 
 
 def images_of(generator: nn.Module, seed: int, index: Any, *labels: Tensor) -> np.ndarray:

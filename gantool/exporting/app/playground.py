@@ -56,7 +56,7 @@ def require_images(about: Manifest) -> None:
             f"{', '.join(f'{i.name} {i.shape}' for i in taken)}.",
             "Export it with --onnx or --torchscript, and give it its inputs: gantool.runtime.Generator(…).run(inputs).",
         )
-    if about.output.layout not in ("HWC", "CHW"):
+    if about.output.kind != "image":
         raise GantoolError(
             f"An app kit shows images; this generator makes samples of shape {about.output.shape}.",
             "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",

@@ -24,7 +24,7 @@ OPSETS = range(17, 26)
 IR_VERSION = 10  # nothing up to opset 22 needs a newer one, and older runtimes refuse it
 
 SEED, INDEX, BATCH = "seed", "index", "batch"
-PIXELS_INPUT = "pixels/input"
+LEVELS_INPUT = "levels/input"
 
 
 def latents_graph(
@@ -93,7 +93,6 @@ def latents_graph(
 def seeded_model(
     generator: onnx.ModelProto,
     normal_inputs: Sequence[tuple[str, tuple[int, ...]]],
-    image_output: bool,
     *,
     per_row: bool = False,
     pictures: Sequence[str] = (),
@@ -102,14 +101,14 @@ def seeded_model(
 
     Inputs: `seed` int64 (1,), `index` int64 (batch,), then the generator's others; with `per_row`, for servers that
     join requests, `seed` and `index` are int64 (batch, 1). Without `normal_inputs` there are neither. The `pictures`
-    among the others are uint8 (batch, H, W, C), scaled to [-1, 1] inside. The output keeps its name;
-    with `image_output` its float32 (batch, C, H, W) in [-1, 1] leaves as uint8 (batch, H, W, C). Metadata is
-    left out: it describes the other file. Raises GantoolError for a generator that can't be joined.
+    among the others are uint8 (batch, H, W, C), scaled to [-1, 1] inside. The output keeps its name; its float32
+    (batch, C, …) in [-1, 1] leaves as `gantool.artifact.latents.levels` has it. Metadata is left out: it describes the
+    other file. Raises GantoolError for a generator that can't be joined.
     """
-    _check(generator, normal_inputs, image_output, pictures)
+    _check(generator, normal_inputs, pictures)
     opset = opset_of(generator)
     output = generator.graph.output[0].name
-    inner = compose.add_prefix(generator, "generator/", rename_inputs=False, rename_outputs=image_output)
+    inner = compose.add_prefix(generator, "generator/", rename_inputs=False, rename_outputs=True)
     inner.ir_version = ir_version(opset)
     del inner.metadata_props[:]
     del inner.graph.value_info[:]  # it calls the batch what the generator called it
@@ -122,9 +121,8 @@ def seeded_model(
         joined = _join(drawn, inner, [(name, name) for name, _ in normal_inputs])
     for name in pictures:
         _take_bytes(joined, name, opset)
-    if image_output:
-        sides = [dim.dim_value or dim.dim_param or None for dim in inner.graph.output[0].type.tensor_type.shape.dim[1:]]
-        joined = _join(joined, pixels_graph(output, sides, opset), [(f"generator/{output}", PIXELS_INPUT)])
+    sides = [dim.dim_value or dim.dim_param or None for dim in inner.graph.output[0].type.tensor_type.shape.dim[1:]]
+    joined = _join(joined, levels_graph(output, sides, opset), [(f"generator/{output}", LEVELS_INPUT)])
     joined.graph.name = "seeded"
     onnx.checker.check_model(joined, full_check=True)
     return joined
@@ -133,19 +131,19 @@ def seeded_model(
 def _check(
     generator: onnx.ModelProto,
     normal_inputs: Sequence[tuple[str, tuple[int, ...]]],
-    image_output: bool,
     pictures: Sequence[str],
 ) -> None:
     opset_of(generator)
     declared = {value.name: value.type.tensor_type for value in [*generator.graph.input, *generator.graph.output]}
-    wanted = {name: len(shape) + 1 for name, shape in normal_inputs} | dict.fromkeys(pictures, 4)
-    if image_output:
-        wanted[generator.graph.output[0].name] = 4
-    for name, rank in wanted.items():
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(pictures, (4,))
+    wanted |= {name: (len(shape) + 1,) for name, shape in normal_inputs}
+    wanted[generator.graph.output[0].name] = (3, 4, 5)
+    for name, ranks in wanted.items():
         tensor = declared.get(name)
-        if tensor is None or tensor.elem_type != TensorProto.FLOAT or len(tensor.shape.dim) != rank:
+        if tensor is None or tensor.elem_type != TensorProto.FLOAT or len(tensor.shape.dim) not in ranks:
+            axes = " to ".join(str(rank) for rank in sorted({ranks[0], ranks[-1]}))
             raise GantoolError(
-                f"The generator has no float32 input or output {name!r} with {rank} axes.",
+                f"The generator has no float32 input or output {name!r} with {axes} axes.",
                 f"It has {', '.join(declared)}.",
             )
     if len(generator.graph.output) != 1 or declared.keys() & {SEED, INDEX}:
@@ -205,16 +203,20 @@ def _take_bytes(model: onnx.ModelProto, name: str, opset: int) -> None:
     value.CopyFrom(helper.make_tensor_value_info(name, TensorProto.UINT8, [batch, *sides, channels]))
 
 
-def pixels_graph(output: str, sides: Sequence[int | str | None], opset: int = OPSET) -> onnx.ModelProto:
-    """latents.pixels: float32 `pixels/input` (batch, C, H, W) → uint8 `output` (batch, H, W, C)."""
-    emit = _Emitter("pixels", opset)
-    x = emit("Mul", PIXELS_INPUT, emit.constant("scale", np.float32(127.5)))
-    x = emit("Add", x, emit.constant("offset", np.float32(128)))
-    x = emit("Clip", x, emit.constant("black", np.float32(0)), emit.constant("white", np.float32(255)))
-    emit("Cast", emit("Transpose", x, perm=[0, 2, 3, 1]), to=TensorProto.UINT8, name=output)
-    nchw = helper.make_tensor_value_info(PIXELS_INPUT, TensorProto.FLOAT, [BATCH, *sides])
-    nhwc = helper.make_tensor_value_info(output, TensorProto.UINT8, [BATCH, *sides[1:], sides[0]])
-    return emit.model([nchw], [nhwc])
+def levels_graph(output: str, sides: Sequence[int | str | None], opset: int = OPSET) -> onnx.ModelProto:
+    """latents.levels: float32 `levels/input` (batch, C, …) → `output` (batch, …, C), int16 of audio, else uint8."""
+    audio = len(sides) == 2
+    scale, offset, low, high = (32767, 0.5, -32767, 32767) if audio else (127.5, 128, 0, 255)
+    emit = _Emitter("levels", opset)
+    x = emit("Mul", LEVELS_INPUT, emit.constant("scale", np.float32(scale)))
+    x = emit("Add", x, emit.constant("offset", np.float32(offset)))
+    x = emit("Floor", x) if audio else x  # the cast cuts towards 0, which is down for pixels only
+    x = emit("Clip", x, emit.constant("low", np.float32(low)), emit.constant("high", np.float32(high)))
+    dtype = TensorProto.INT16 if audio else TensorProto.UINT8
+    emit("Cast", emit("Transpose", x, perm=[0, *range(2, len(sides) + 1), 1]), to=dtype, name=output)
+    first = helper.make_tensor_value_info(LEVELS_INPUT, TensorProto.FLOAT, [BATCH, *sides])
+    last = helper.make_tensor_value_info(output, dtype, [BATCH, *sides[1:], sides[0]])
+    return emit.model([first], [last])
 
 
 class _Emitter:

@@ -25,10 +25,10 @@ def to_seeded_torchscript(generator: nn.Module, inputs: Sequence[Input], output:
     """`Seeded`, traced and frozen: any batch, on the device that the file is loaded to.
 
     forward: `seed` int64 (1,), `index` int64 (batch,), then the generator's labels and values in order, each int64 or
-    float32 (batch,), and its picture, uint8 (batch, H, W, C) → uint8 (batch, H, W, C), or float32 (batch, C, …) for
-    what is no image. Without latents there is neither seed nor index. Its method `classes()` tells how many classes
-    each of these has, 0 for a value, -1 for a picture; `values()` tells default, low and high of each. Raises
-    GantoolError when torch.jit can't trace it, or no seed decides the samples.
+    float32 (batch,), and its picture, uint8 (batch, H, W, C) → samples as `gantool.artifact.latents.levels` has them,
+    uint8 (batch, H, W, C) for images. Without latents there is neither seed nor index. Its method `classes()` tells how
+    many classes each of these has, 0 for a value, -1 for a picture; `values()` tells default, low and high of each.
+    Raises GantoolError when torch.jit can't trace it, or no seed decides the samples.
     """
     others = [item for item in inputs if item.distribution != "normal"]
     drawn = [torch.tensor([1]), torch.arange(2)] if len(others) < len(inputs) else []
@@ -65,10 +65,10 @@ class _Named(nn.Module):
 
 
 class Seeded(nn.Module):
-    """A generator with its normal inputs drawn from a seed, and images as pixels: equal to `gantool.artifact.latents`.
+    """A generator with its normal inputs drawn from a seed, and samples in whole numbers, as `artifact.latents`.
 
     forward(seed int64 (1,), index int64 (batch,), *labels and values (batch,), picture uint8 (batch, H, W, C)) → uint8
-    (batch, H, W, C) for images, the generator's own float32 (batch, C, …) for others. An index that
+    (batch, H, W, C) for images, (batch, D, H, W, C) for volumes, int16 (batch, T, C) for audio. An index that
     `gantool.artifact.latents` refuses (negative, or 2**47 and above) repeats other latents. Raises GantoolError for a
     generator that takes other data.
     """
@@ -81,7 +81,7 @@ class Seeded(nn.Module):
         self.generator = generator
         self.normal: Final = tuple(item.distribution == "normal" for item in inputs)
         self.shapes: Final = tuple(item.shape for item in inputs if item.distribution == "normal")
-        self.image: Final = output.is_image
+        self.audio: Final = output.kind == "audio"
         # scripted, not traced: a trace would bake in the device of the example
         seeded = bool(self.shapes) or not any(item.is_picture for item in inputs)
         self.draw: Any = torchscript.script(Normals(sum(map(math.prod, self.shapes)))) if seeded else None
@@ -90,7 +90,7 @@ class Seeded(nn.Module):
         drawn = iter(self._latents(*given[:2]) if self.shapes else ())
         others = iter(floats(each) if each.dim() == 4 else each for each in given[2 if self.shapes else 0 :])
         sample: Tensor = self.generator(*(next(drawn if normal else others) for normal in self.normal))
-        return pixels(sample) if self.image else sample
+        return steps(sample) if self.audio else pixels(sample)
 
     def _latents(self, seed: Tensor, index: Tensor) -> list[Tensor]:
         """As latents.draw: the columns of one row, dealt out in order."""
@@ -156,5 +156,10 @@ def floats(pictures: Tensor) -> Tensor:
 
 
 def pixels(x: Tensor) -> Tensor:
-    """latents.pixels: float32 (batch, C, H, W) → uint8 (batch, H, W, C)."""
-    return (x * 127.5 + 128).clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8).contiguous()
+    """latents.pixels: float32 (batch, C, …) → uint8 (batch, …, C)."""
+    return (x * 127.5 + 128).clamp(0, 255).movedim(1, -1).to(torch.uint8).contiguous()
+
+
+def steps(x: Tensor) -> Tensor:
+    """latents.steps: float32 (batch, C, T) → int16 (batch, T, C)."""
+    return (x * 32767 + 0.5).floor().clamp(-32767, 32767).movedim(1, -1).to(torch.int16).contiguous()

@@ -68,10 +68,9 @@ def _seeded(source: Source, inputs: Arrays, path: Path, about: Manifest) -> Arti
                 made: np.ndarray = loaded(*map(torch.from_numpy, arguments)).numpy()
             return made
 
-        image = source.output.is_image
-        return verify.check_samples(about.kind, source.generator, sample, inputs, image, source.picture)
+        return verify.check_levels(about.kind, source.generator, sample, inputs, source.picture)
 
-    about = as_seeded(about, about.kind, source.output)
+    about = as_seeded(about, about.kind)
     return _verified(path, about, lambda manifest: torchscript.save(scripted, path, manifest), check)
 
 
