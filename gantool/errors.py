@@ -15,7 +15,7 @@ EXTRAS = {
     "onnxruntime": "cpu",
     **dict.fromkeys(("torch", "onnx", "onnxscript", "torchmetrics", "matplotlib", "safetensors"), "train"),
     **dict.fromkeys(("soundfile", "soxr"), "audio"),
-    "trimesh": "volume",
+    **dict.fromkeys(("trimesh", "skimage"), "volume"),
 }
 MAX_MESSAGE = 4000  # characters: libraries put whole headers and lines of damaged files into theirs
 MAX_CAUSE = 300  # characters of what a library says

@@ -28,6 +28,8 @@ MAX_STRIDE = 1 << 17
 MAX_INDEX = 1 << 47  # index * MAX_STRIDE stays below 2**64
 MAX_SIZE = 2 * MAX_STRIDE  # a counter gives two normals
 
+FILLED = 128  # from this level on a voxel is filled
+
 _LEVELS = 1 << 16
 _TABLE_SHA256 = "8babbcaf96568f10165a1eab530c0e5c92d04de96761b6dbb3dadfa94baba37f"
 _BLOCK = 1 << 15  # counters at a time: the temporaries stay in cache, whatever the batch

@@ -1,4 +1,4 @@
-"""Where a generated picture comes from: written into it as an XMP mark for platforms and as text for people.
+"""Where a generated sample comes from: written into its file as an XMP mark for platforms and as text for people.
 
 The mark is `trainedAlgorithmicMedia` of the IPTC's digital source types, in an XMP packet, which platforms and photo
 tools look for (https://iptc.org/std/photometadata/specification/IPTC-PhotoMetadata, property Digital Source Type; XMP
@@ -27,6 +27,7 @@ NAMESPACES = {
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
 }
+NOUNS = {"image": "image", "audio": "sound", "volume": "volume", "": "sample"}
 _MAX_NAME = 200  # characters of a name: a manifest may hold anything
 
 
@@ -35,7 +36,8 @@ class Provenance:
     """Where generated images come from: the model, and images `first … first+count-1` of `seed` if there is one.
 
     `label`: the class of all images; `labels`: the classes they have in turn. `composite`: the picture also shows real
-    samples. `values`: those of the generator that were given, by name. Empty texts and None are not written.
+    samples. `values`: those of the generator that were given, by name. `kind`: image, audio or volume. Empty texts and
+    None are not written.
     """
 
     architecture: str
@@ -51,6 +53,7 @@ class Provenance:
     composite: bool = False
     labels: tuple[int, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict, hash=False)
+    kind: str = "image"
 
     def to_json(self) -> str:
         """ASCII on one line: software, architecture, run, step, seed, first, count, label, labels, values, data {…}."""
@@ -63,9 +66,10 @@ class Provenance:
 
     def describe(self) -> str:
         """One sentence."""
-        what = "A generated image"
+        noun = NOUNS[self.kind]
+        what = f"A generated {noun}"
         if self.count is not None and self.count > 1:
-            what = f"{self.count} generated images"
+            what = f"{self.count} generated {noun}s"
         parts = [what]
         if self.seed is not None and self.first is not None:
             last = "" if (self.count or 1) == 1 else f" to {self.first + (self.count or 1) - 1}"
@@ -99,6 +103,7 @@ def of(
         fingerprint=_text(data.get("fingerprint")),
         licence=_text(manifest.licence),
         values=values or {},
+        kind=manifest.output.kind,
     )
 
 

@@ -1,13 +1,16 @@
-"""Show sounds as pictures (a spectrogram over the waveform), and write them as WAV files to listen to."""
+"""Show sounds as pictures (a spectrogram over the waveform), and write them as WAV files."""
 
 from __future__ import annotations
 
+import struct
 import wave
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from gantool.artifact import latents
+from gantool.artifact.provenance import SOFTWARE, Provenance, xmp
 from gantool.system.files import replacing
 
 ASSUMED_RATE = 16_000  # samples a second of a WAV whose rate is not known
@@ -73,25 +76,35 @@ def save_wav(sounds: np.ndarray, path: Path, rate: int = 0, *, seconds: float = 
     """Write the first of `sounds` (N, C, T), one after the other, as 16-bit PCM; return how many.
 
     As many as fit into `seconds`, at least one, with `pause` seconds of silence after each. The file is written
-    atomically. `rate` 0: ASSUMED_RATE is written. More than two channels: the first two.
+    atomically. More than two channels: the first two.
     """
     rate = rate or ASSUMED_RATE
     silence = round(pause * rate)
     count: int = max(1, min(len(sounds), int(seconds * rate) // (sounds.shape[2] + silence)))
     chosen = np.pad(sounds[:count, :2], ((0, 0), (0, 0), (0, silence)))
-    with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
-        file.setnchannels(chosen.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(pcm(np.concatenate(chosen, 1)).T.astype("<i2").tobytes())
+    clean = np.nan_to_num(np.concatenate(chosen, 1), posinf=1, neginf=-1)
+    with replacing(path) as temporary:
+        temporary.write_bytes(wav(latents.steps(clean[None])[0], rate))
     return count
 
 
-def pcm(sounds: np.ndarray) -> np.ndarray:
-    """Floats in [-1, 1] → int16 in ±32767."""
-    clean = np.nan_to_num(sounds, posinf=1, neginf=-1)
-    values: np.ndarray = np.round(32767 * np.clip(clean, -1, 1)).astype(np.int16)
-    return values
+def wav(sound: np.ndarray, rate: int = 0, about: Provenance | None = None) -> bytes:
+    """A WAV file of int16 (T, C), PCM in 16 bits; `rate` 0: ASSUMED_RATE is written.
+
+    `about` is in the comment (chunk LIST INFO), in XMP (chunk _PMX, where audio tools look for it), and as JSON (chunk
+    gant). The format: https://www.mmsp.ece.mcgill.ca/Documents/AudioFormats/WAVE/WAVE.html
+    """
+    channels, rate = sound.shape[1], rate or ASSUMED_RATE
+    chunks = _chunk(b"fmt ", struct.pack("<HHIIHH", 1, channels, rate, 2 * channels * rate, 2 * channels, 16))
+    if about is not None:
+        texts = _chunk(b"ISFT", f"{SOFTWARE}\0".encode()) + _chunk(b"ICMT", f"{about.describe()}\0".encode())
+        chunks += _chunk(b"LIST", b"INFO" + texts) + _chunk(b"_PMX", xmp(SOFTWARE, about.composite).encode())
+        chunks += _chunk(b"gant", about.to_json().encode())
+    return _chunk(b"RIFF", b"WAVE" + chunks + _chunk(b"data", sound.astype("<i2").tobytes()))
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
 
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:

@@ -61,7 +61,12 @@ def command(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="A .png (a grid), a .npz (an array), or a folder (a PNG for each image)."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="A .png (a grid), a .npz (an array), or a folder (a file for each). Of sounds also a .wav, of "
+            "volumes a .glb or .binvox.",
+        ),
     ] = Path("generated.png"),
     provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt or openvino.")] = "cpu",
     threads: THREADS = None,
@@ -120,7 +125,10 @@ def command(
         bool, typer.Option("--json", help="Print a summary as JSON (also with --input).", rich_help_panel=SHARDS)
     ] = False,
 ) -> None:
-    """Make images: a grid, a folder of PNGs, an .npz, or shards with --count. With --input: of pictures."""
+    """Make samples: a grid, a folder of files, an .npz, a sound, a shape, or shards with --count.
+
+    With --input: pictures of pictures.
+    """
     from gantool.run.exports import find_artifact
 
     values = _values(value or [])
@@ -181,6 +189,7 @@ def _generate(
     threads: int | None,
     provenance: bool,
 ) -> None:
+    from gantool.artifact.provenance import NOUNS
     from gantool.runtime import Generator
     from gantool.runtime.saving import save
 
@@ -198,7 +207,8 @@ def _generate(
             provenance=provenance,
             on_progress=lambda done, total: bar.update(done, total=total),
         )
-    which = f"{made.n} images ({first} … {first + made.n - 1}" if made.n > 1 else f"1 image ({first}"
+    noun = NOUNS[generator.manifest.output.kind]
+    which = f"{made.n} {noun}s ({first} … {first + made.n - 1}" if made.n > 1 else f"1 {noun} ({first}"
     rows = ""
     if made.rows > 1:
         names, classes = generator.manifest.class_names, generator.manifest.classes

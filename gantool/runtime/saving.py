@@ -1,4 +1,4 @@
-"""Write generated images to a grid (.png), an array (.npz) or a folder of PNG files."""
+"""Write generated samples to files: a grid of pictures, an array, a sound, a shape, or a folder of files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,33 @@ from typing import Any
 
 import numpy as np
 
+from gantool.artifact import latents
 from gantool.artifact.provenance import Provenance, of
 from gantool.errors import GantoolError
 from gantool.runtime.generator import Generator
-from gantool.system.files import replacing, writing
+from gantool.system.files import replacing, write_bytes, writing
 
 BATCH = 1024  # images between two reports of progress
 MAX_GRID = 10_000
+MAX_ROW = 1000  # samples in one sound or shape
+FOLDER = ""  # the suffix of a folder
 MAX_ARRAY = 8 * 10**9  # bytes
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How samples of a kind are written: the `array` of a .npz, what a folder holds, and all suffixes."""
+
+    array: str
+    each: str
+    suffixes: tuple[str, ...]
+
+
+_FORMS = {
+    "image": _Form("images", ".png", (".png", ".npz", FOLDER)),
+    "audio": _Form("sounds", ".wav", (".wav", ".png", ".npz", FOLDER)),
+    "volume": _Form("volumes", ".glb", (".glb", ".binvox", ".png", ".npz", FOLDER)),
+}
 
 
 @dataclass(frozen=True)
@@ -53,8 +72,10 @@ def save(
 ) -> Request:
     """Write images `first … first+n-1` of `seed` to `output`, and return what was asked for, with defaults filled in.
 
-    The suffix of `output` decides: .png (a grid), .npz (arrays images, seed, first and labels, which `--data` reads
-    again), none (a folder with a PNG for each image). `n`: 64 by default; for a grid of several classes, 8 for each
+    The suffix of `output` decides: .png (a grid; of sounds their spectrograms, of volumes views), .npz (arrays images,
+    sounds or volumes, with seed, first and labels, which `--data` reads again), none (a folder with a .png, .wav or
+    .glb for each sample). Of audio also .wav, one sound after the other; of volumes .glb, one surface beside the other,
+    and .binvox, of one. `n`: 64 by default, of .wav, .glb and .binvox 1; for a grid of several classes, 8 for each
     class or more. `label`: classes by number or name, `7`, `cat` or `3,5`, which are cycled over the images; by default
     all classes, of a grid the first 16. `values`: as `Generator.sample` takes them, a number each. `provenance`: the
     files say which model made them. `on_progress` is called with the images done and all.
@@ -65,32 +86,55 @@ def save(
     from gantool.artifact import pictures
 
     suffix, manifest, path = output.suffix.lower(), generator.manifest, generator.path
-    if suffix not in ("", ".png", ".npz"):
-        raise GantoolError(f"Images can't be written as {output.name!r}.", "Name a .png, a .npz or a folder.")
+    kind, channels = manifest.output.kind, generator.shape[-1]
+    if kind not in _FORMS:
+        raise GantoolError(f"{path} makes no images but samples of {manifest.output.shape}.", "Export it again.")
+    form = _FORMS[kind]
+    if suffix not in form.suffixes:
+        known = ", a ".join(form.suffixes[:-1])
+        raise GantoolError(f"{form.array.title()} can't be written as {output.name!r}.", f"Name a {known} or a folder.")
+    if n is None and suffix in (".wav", ".glb", ".binvox"):
+        n = 1
     request = _request(generator, n, seed, first, label, grid=suffix == ".png")
     request = replace(request, values=values or {})
-    if suffix == ".png" and request.n > MAX_GRID:
+    most = {".png": MAX_GRID, ".wav": MAX_ROW, ".glb": MAX_ROW, ".binvox": 1}.get(suffix, request.n)
+    if request.n > most:
+        what = "A grid" if suffix == ".png" else f"One {suffix}"
         raise GantoolError(
-            f"A grid of {request.n} images is too large to look at.", "Write a folder or a .npz: -o images.npz"
+            f"{what} of {request.n} {form.array} is too large: the most is {most}.",
+            f"Write a folder or a .npz: -o {form.array}.npz",
         )
-    if manifest.output.layout not in ("CHW", "HWC"):
-        raise GantoolError(f"{path} makes no images but samples of {manifest.output.shape}.", "Use gantool.runtime.")
-    if suffix != ".npz" and generator.shape[2] not in (1, 3):
+    allowed = {"image": (1, 3), "audio": (1, 2), "volume": (1,)}[kind]
+    if suffix != ".npz" and channels not in allowed:
         raise GantoolError(
-            f"{path} makes images of {generator.shape[2]} channels.", "Write them to a .npz: -o images.npz"
+            f"{path} makes {form.array} of {channels} channels.", f"Write them to a .npz: -o {form.array}.npz"
         )
     made = of(manifest, seed, first, request.n, values=values)
     about = _with_classes(made, request, manifest) if provenance else None
     with writing(output, "Name another with -o."):
-        if suffix == "":
-            _write_folder(generator, request, output, about, on_progress)
+        if suffix == FOLDER:
+            _write_folder(generator, form, request, output, about, on_progress)
+            return request
+        samples = _all(generator, request, on_progress)
+        if suffix == ".png":
+            shown = samples if kind == "image" else pictures.to_pictures(latents.floats(samples), manifest.output.rate)
+            pictures.save_png(pictures.grid(*pictures.in_rows(shown, request.rows, first)), output, about)
+        elif suffix == ".npz":
+            _write_npz(samples, form, request, output, about, manifest.output.rate)
         else:
-            images = _all(generator, request, on_progress)
-            if suffix == ".png":
-                pictures.save_png(pictures.grid(*pictures.in_rows(images, request.rows, first)), output, about)
-            else:
-                _write_npz(images, request, output, about)
+            write_bytes(output, _file(suffix, samples, manifest.output.rate, [about] if about else []))
     return request
+
+
+def _file(suffix: str, samples: np.ndarray, rate: int, about: Sequence[Provenance]) -> bytes:
+    """A file of the samples (n, …, C): .wav, .glb or .binvox."""
+    from gantool.artifact import sounds, volumes
+
+    if suffix == ".wav":
+        return sounds.wav(samples.reshape(-1, samples.shape[-1]), rate, about[0] if about else None)
+    if suffix == ".glb":
+        return volumes.glb(samples[..., 0], about)
+    return volumes.binvox(samples[0, ..., 0] >= latents.FILLED)
 
 
 def _request(generator: Generator, n: int | None, seed: int, first: int, label: str | None, grid: bool) -> Request:
@@ -122,13 +166,13 @@ def _batches(generator: Generator, request: Request, on_progress: Callable[[int,
 
 
 def _all(generator: Generator, request: Request, on_progress: Callable[[int, int], object]) -> np.ndarray:
-    size = request.n * math.prod(generator.shape)
+    size = request.n * math.prod(generator.shape) * np.dtype(generator.manifest.output.levels).itemsize
     if size > MAX_ARRAY:
         raise GantoolError(
             f"{request.n} images are {size / 1e9:,.1f} GB: more than one array should hold.",
             "Write a folder, or several files with --first.",
         )
-    images = np.empty((request.n, *generator.shape), np.uint8)
+    images = np.empty((request.n, *generator.shape), generator.manifest.output.levels)
     start = 0
     for batch in _batches(generator, request, on_progress):
         images[start : start + len(batch)] = batch
@@ -136,8 +180,15 @@ def _all(generator: Generator, request: Request, on_progress: Callable[[int, int
     return images
 
 
-def _write_npz(images: np.ndarray, request: Request, output: Path, about: Provenance | None) -> None:
-    arrays: dict[str, Any] = {"images": images, "seed": np.int64(request.seed), "first": np.int64(request.first)}
+def _write_npz(
+    samples: np.ndarray, form: _Form, request: Request, output: Path, about: Provenance | None, rate: int
+) -> None:
+    """Images have their channels last; sounds and volumes have them first, as data has."""
+    if form.array != "images":
+        samples = np.ascontiguousarray(np.moveaxis(samples, -1, 1))
+    arrays: dict[str, Any] = {form.array: samples, "seed": np.int64(request.seed), "first": np.int64(request.first)}
+    if rate:
+        arrays["rate"] = np.int64(rate)
     if (classes := request.classes(request.first, request.n)) is not None:
         arrays["labels"] = np.array(classes, np.int64)
     if about is not None:
@@ -148,6 +199,7 @@ def _write_npz(images: np.ndarray, request: Request, output: Path, about: Proven
 
 def _write_folder(
     generator: Generator,
+    form: _Form,
     request: Request,
     output: Path,
     about: Provenance | None,
@@ -157,6 +209,7 @@ def _write_folder(
 
     if output.exists() and not output.is_dir():
         raise GantoolError(f"{output} exists and is no folder.", "Name a folder, a .png or a .npz.")
+    rate = generator.manifest.output.rate
     number = request.first
     for images in _batches(generator, request, on_progress):
         for image in images:
@@ -164,6 +217,9 @@ def _write_folder(
             if about is not None:
                 classes = request.classes(number, 1)
                 own = replace(about, first=number, count=1, label=classes[0] if classes else None, labels=())
-            picture = pictures.grid(image[None], gap=0, scale=1)
-            pictures.save_png(picture, output / f"seed{request.seed}-{number:08d}.png", own)
+            path = output / f"seed{request.seed}-{number:08d}{form.each}"
+            if form.each == ".png":
+                pictures.save_png(pictures.grid(image[None], gap=0, scale=1), path, own)
+            else:
+                write_bytes(path, _file(form.each, image[None], rate, [own] if own else []))
             number += 1

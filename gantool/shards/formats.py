@@ -30,12 +30,12 @@ def write(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance
 
 
 def _npy(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance | None) -> None:
-    """One array uint8 (n, H, W, C), for `numpy.load(mmap_mode="r")`."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (shard.count, *plan.shape)}
+    """One array, of images uint8 (n, H, W, C), for `numpy.load(mmap_mode="r")`."""
+    header = {"descr": plan.dtype, "fortran_order": False, "shape": (shard.count, *plan.shape)}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for _, images, _ in parts:
-            file.write(np.ascontiguousarray(images).data)
+            file.write(np.ascontiguousarray(images, plan.dtype).data)
 
 
 def _png_tar(path: Path, plan: Plan, shard: Shard, parts: Parts, origin: Provenance | None) -> None:

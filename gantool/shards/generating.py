@@ -177,11 +177,11 @@ def generate(
 
 
 def _shape(manifest: Manifest, path: Path) -> tuple[int, ...]:
-    """(H, W, C) of an image; GantoolError when the file makes no images."""
-    shape = manifest.output.shape
-    if manifest.output.layout not in ("CHW", "HWC") or len(shape) != 3 or min(shape) < 1:
-        raise GantoolError(f"{path} makes no images but samples of {shape}.", "Use gantool.runtime.")
-    return (*shape[1:], shape[0]) if manifest.output.layout == "CHW" else shape
+    """The shape of a sample in whole numbers; GantoolError when the file makes none."""
+    output = manifest.output
+    if not output.levels or min(output.shape) < 1:
+        raise GantoolError(f"{path} makes no images but samples of {output.shape}.", "Export it again.")
+    return output.channels_last
 
 
 def _about(manifest: Manifest, plan: Plan) -> dict[str, Any]:

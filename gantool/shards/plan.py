@@ -36,9 +36,9 @@ class Shard:
 class Plan:
     """Everything that the bytes of the shards depend on: no path, no number of workers.
 
-    `manifest_sha256`: of the artifact's manifest, which includes the digest of its graph. `shape`: of an image,
-    (H, W, C). `labels`: image i has class `labels[i % len(labels)]`; empty for a generator without classes. `values`:
-    those of the generator that were given, by name.
+    `manifest_sha256`: of the artifact's manifest, which includes the digest of its graph. `shape`: of a sample,
+    as `Generator.shape`. `labels`: image i has class `labels[i % len(labels)]`; empty for a generator without classes.
+    `values`: those of the generator that were given, by name.
     """
 
     manifest_sha256: str
@@ -73,8 +73,14 @@ class Plan:
                 f"{self.count:,} images are {len(self):,} shards of {self.shard_size:,}; at most {MAX_SHARDS:,} fit.",
                 f"Make them larger: --shard-size {fitting} or more.",
             )
-        if self.format != "npy" and self.shape[2] not in (1, 3):
-            raise GantoolError(f"PNG files of {self.shape[2]} channels can't be written.", "Use --format npy.")
+        if self.format != "npy" and (len(self.shape) != 3 or self.shape[2] not in (1, 3)):
+            what = f"{self.shape[2]} channels" if len(self.shape) == 3 else f"sounds or volumes {self.shape}"
+            raise GantoolError(f"PNG files of {what} can't be written.", "Use --format npy.")
+
+    @property
+    def dtype(self) -> str:
+        """Of the samples, as a .npy file names it: 16 bits of audio (T, C), 8 of others."""
+        return "<i2" if len(self.shape) == 2 else "|u1"
 
     def __len__(self) -> int:
         """The number of shards."""

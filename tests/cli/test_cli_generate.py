@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,10 +191,62 @@ def test_a_file_that_is_none(cli: Run, here: Path) -> None:
     assert "no.onnx" in fails(cli, here, "no.onnx")
 
 
+def test_sounds(cli: Run, here: Path, tiny_export: Callable[..., Path]) -> None:
+    file = tiny_export(2, 16) / "generator.onnx"
+    wanted = Generator(file).sample(70, seed=7)
+    assert cli("generate", file, "--seed", 7, "-n", 3, "-o", "three.wav")[0] == 0
+    with wave.open("three.wav") as opened:
+        assert (opened.getnchannels(), opened.getsampwidth(), opened.getframerate()) == (2, 2, 16_000)
+        made = np.frombuffer(opened.readframes(1000), "<i2").reshape(3, 16, 2)
+    np.testing.assert_array_equal(made, wanted[:3])
+    content = (here / "three.wav").read_bytes()
+    assert b"trainedAlgorithmicMedia" in content
+    assert b"3 generated sounds, number 0 to 2 of seed 7" in content
+    code, out, _ = cli("generate", file, "-o", "one.wav", "--no-provenance")
+    assert (code, "1 sound (0 of seed 0)" in out) == (0, True)
+    assert (here / "one.wav").stat().st_size == 44 + 16 * 2 * 2
+    assert cli("generate", file, "--seed", 7, "-n", 2, "--first", 1, "-o", "folder")[0] == 0
+    assert [path.name for path in sorted((here / "folder").iterdir())] == [f"seed7-0000000{n}.wav" for n in ("1", "2")]
+    assert cli("generate", file, "--seed", 7, "-n", 70, "-o", "sounds.npz")[0] == 0
+    with np.load("sounds.npz") as arrays:
+        np.testing.assert_array_equal(arrays["sounds"], wanted.transpose(0, 2, 1))
+    assert cli("generate", file, "-o", "grid.png")[0] == 0
+    assert Image.open("grid.png").mode == "RGB"  # of spectrograms
+    assert cli("generate", file, "--seed", 7, "--count", 70, "--workers", 1, "--out", "shards")[0] == 0
+    np.testing.assert_array_equal(np.load("shards/shard-000000.npy"), wanted)
+    assert "Name a .wav, a .png, a .npz or a folder" in fails(cli, here, file, "-o", "sound.mp3")
+    assert "sounds or volumes" in fails(cli, here, file, "--count", 5, "--format", "png-tar")
+
+
+def test_volumes(cli: Run, here: Path, tiny_export: Callable[..., Path]) -> None:
+    pytest.importorskip("skimage", reason="scikit-image makes surfaces; it comes with the extra volume")
+    file = tiny_export(1, 8, 8, 8) / "generator.onnx"
+    wanted = Generator(file).sample(3, seed=7)
+    assert cli("generate", file, "--seed", 7, "-n", 3, "-o", "shapes.glb")[0] == 0
+    trimesh = pytest.importorskip("trimesh")
+    scene = trimesh.load("shapes.glb")
+    assert len(scene.geometry) == 3
+    for mesh in scene.geometry.values():
+        assert mesh.is_watertight
+        assert mesh.volume > 0  # its triangles face outwards
+        assert (mesh.bounds[1] - mesh.bounds[0] <= 1 + 1e-5).all()
+    assert cli("generate", file, "--seed", 7, "--first", 2, "-o", "one.binvox")[0] == 0
+    filled = trimesh.load("one.binvox").matrix  # (x, y, z): right, up, back
+    np.testing.assert_array_equal(filled.transpose(2, 1, 0)[:, ::-1], wanted[2, ..., 0] >= 128)
+    assert cli("generate", file, "--seed", 7, "-n", 2, "-o", "folder")[0] == 0
+    assert [path.suffix for path in (here / "folder").iterdir()] == [".glb", ".glb"]
+    assert cli("generate", file, "--seed", 7, "-n", 3, "-o", "volumes.npz")[0] == 0
+    with np.load("volumes.npz") as arrays:
+        np.testing.assert_array_equal(arrays["volumes"], np.moveaxis(wanted, -1, 1))
+    assert cli("generate", file, "-n", 4, "-o", "views.png")[0] == 0
+    assert Image.open("views.png").width > 2 * 64
+    assert cli("generate", file, "--seed", 7, "--count", 3, "--workers", 1, "--out", "shards")[0] == 0
+    np.testing.assert_array_equal(np.load("shards/shard-000000.npy"), wanted)
+    assert "the most is 1" in fails(cli, here, file, "-n", 2, "-o", "two.binvox")
+
+
 def test_what_is_no_picture(cli: Run, here: Path, tiny_export: Callable[..., Path]) -> None:
-    audio, two = (tiny_export(*shape) / "generator.onnx" for shape in ((2, 16), (2, 8, 8)))
-    for arguments in ([], ["--count", 5]):
-        assert "makes no images" in fails(cli, here, audio, *arguments)
+    two = tiny_export(2, 8, 8) / "generator.onnx"
     assert "2 channels" in fails(cli, here, two)
     assert cli("generate", two, "-n", 3, "-o", "two.npz")[0] == 0
     assert np.load("two.npz")["images"].shape == (3, 8, 8, 2)
