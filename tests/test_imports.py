@@ -41,6 +41,7 @@ LIGHT = {  # what a room and all below it may import besides gantool and the sta
 ALSO = {  # what single modules may import besides that of their room, inside functions
     "gantool.system.terminal": {"IPython"},  # in a notebook, which has it
     "gantool.artifact.pictures": {"PIL"},
+    "gantool.artifact.volumes": {"skimage"},
     "gantool.artifact.upright": {"PIL"},  # at its top: it is imported for a picture
     "gantool.artifact.inspection": {"onnx", "google"},  # google: protobuf's errors
 }

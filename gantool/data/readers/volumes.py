@@ -41,20 +41,6 @@ def read_binvox(file: SourceFile, how: Wanted) -> np.ndarray:
     return np.ascontiguousarray(voxels.transpose(1, 2, 0)[::-1, ::-1])
 
 
-def write_binvox(volume: np.ndarray) -> bytes:
-    """The bytes of a .binvox file of bool (D, H, W)."""
-    depth, height, width = volume.shape
-    flat = np.ascontiguousarray(volume[::-1, ::-1].transpose(2, 0, 1)).reshape(-1)
-    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
-    runs = bytearray()
-    for start, length in zip(starts, np.diff(np.append(starts, flat.size)), strict=True):
-        value = int(flat[start])
-        runs += bytes((value, 255)) * (int(length) // 255)
-        if rest := int(length) % 255:
-            runs += bytes((value, rest))
-    return f"#binvox 1\ndim {width} {depth} {height}\ntranslate 0 0 0\nscale 1\ndata\n".encode() + bytes(runs)
-
-
 def read_array(file: SourceFile, how: Wanted) -> np.ndarray:
     """The array in a .npy file."""
     return read_npy(io.BytesIO(file.content), len(file.content))
