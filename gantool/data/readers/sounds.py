@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +17,21 @@ _STREAMED = 2**31 - 2**16  # a program that writes to a pipe declares about so m
 
 
 def read(file: SourceFile, how: Wanted) -> tuple[np.ndarray, int]:
-    """float32 (C, T) from the first sample that is no silence, as many as `how` needs, and the rate.
+    """float32 (C, T) and the rate: all, or for a size as many as that needs, from the first that is no silence.
 
-    ValueError for a file that is cut short, or holds no samples or NaN; libsndfile's RuntimeError for other faults.
+    ValueError for a file that is cut short, holds no samples or NaN, or can't be decoded.
     """
     import soundfile
 
     _check_whole(file.content)
-    with soundfile.SoundFile(io.BytesIO(file.content)) as sound:
+    try:
+        return _read(soundfile.SoundFile(io.BytesIO(file.content)), how)
+    except soundfile.LibsndfileError as error:  # its own text names an address in memory
+        raise ValueError(error.error_string) from error
+
+
+def _read(opened: Any, how: Wanted) -> tuple[np.ndarray, int]:
+    with opened as sound:
         rate, channels = sound.samplerate, sound.channels
         most = MAX_VALUES // channels
         needed = most if how.size is None else min(most, rescaled(how.size, how.rate or rate, rate) + _MORE)
@@ -36,7 +44,7 @@ def read(file: SourceFile, how: Wanted) -> tuple[np.ndarray, int]:
             passed += len(block)
             if not np.isfinite(block).all():
                 raise ValueError("it holds values that are NaN or infinite")
-            if not pieces:
+            if not pieces and how.size is not None:
                 loud = np.abs(block).max(axis=1) > SILENCE
                 if not loud.any():
                     continue
