@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gantool.data.readers.volumes import write_binvox
+from gantool.artifact.volumes import binvox
 
 # Places are shares of a cube: x to the right, y upwards, z to the back.
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
@@ -180,7 +180,7 @@ def main() -> None:
         for i in range(asked.each):
             canvas = Canvas(asked.size)
             draw(canvas, np.random.default_rng([asked.seed, number, i]))
-            (folder / f"{i:04}.binvox").write_bytes(write_binvox(canvas.volume))
+            (folder / f"{i:04}.binvox").write_bytes(binvox(canvas.volume))
     print(f"{len(CLASSES) * asked.each:,} files in {asked.out}. Next: gantool data info {asked.out}")
 
 

@@ -95,9 +95,12 @@ def _rays(shape: tuple[int, ...], side: int) -> np.ndarray:
 
 
 def binvox(filled: np.ndarray) -> bytes:
-    """The bytes of a .binvox file of bool (D, H, W): https://www.patrickmin.com/binvox/binvox.html"""
+    """The bytes of a .binvox file of bool (D, H, W): https://www.patrickmin.com/binvox/binvox.html
+
+    x to the right, y up, z to the front, as in `surface`.
+    """
     depth, height, width = filled.shape
-    flat = np.ascontiguousarray(filled[:, ::-1].transpose(2, 0, 1)).reshape(-1)  # x, z, y; y upwards
+    flat = np.ascontiguousarray(filled[::-1, ::-1].transpose(2, 0, 1)).reshape(-1)  # x, z, y
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     runs = bytearray()
     for start, length in zip(starts, np.diff(np.append(starts, flat.size)), strict=True):

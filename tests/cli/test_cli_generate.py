@@ -231,8 +231,8 @@ def test_volumes(cli: Run, here: Path, tiny_export: Callable[..., Path]) -> None
         assert mesh.volume > 0  # its triangles face outwards
         assert (mesh.bounds[1] - mesh.bounds[0] <= 1 + 1e-5).all()
     assert cli("generate", file, "--seed", 7, "--first", 2, "-o", "one.binvox")[0] == 0
-    filled = trimesh.load("one.binvox").matrix  # (x, y, z): right, up, back
-    np.testing.assert_array_equal(filled.transpose(2, 1, 0)[:, ::-1], wanted[2, ..., 0] >= 128)
+    filled = trimesh.load("one.binvox").matrix  # (x, y, z): right, up, front
+    np.testing.assert_array_equal(filled.transpose(2, 1, 0)[::-1, ::-1], wanted[2, ..., 0] >= 128)
     assert cli("generate", file, "--seed", 7, "-n", 2, "-o", "folder")[0] == 0
     assert [path.suffix for path in (here / "folder").iterdir()] == [".glb", ".glb"]
     assert cli("generate", file, "--seed", 7, "-n", 3, "-o", "volumes.npz")[0] == 0

@@ -83,7 +83,7 @@ def test_silence_at_both_ends_goes(tmp_path: Path) -> None:
     quiet = np.full(3000, 0.0009, np.float32)
     write(tmp_path / "a.wav", np.concatenate([quiet, tone(), quiet]), subtype="FLOAT")
     found = load(str(tmp_path))
-    assert found.images.shape == (1, 1, 2048)  # 1600 samples, to a multiple of 1024
+    assert found.images.shape == (1, 1, 2048)  # 1600 samples, to a power of two
     assert np.abs(found.images[0, 0, :1600] - steps(tone())).max() <= 1
     assert not found.images[0, 0, 1600:].any()
 

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from support.inprocess import Run
 
+from gantool.artifact.volumes import binvox
 from gantool.data import load, volumes
 from gantool.data.kinds.volumes import projections
 from gantool.data.pack.build import Options, pack
 from gantool.data.readers.meshes import voxels
-from gantool.data.readers.volumes import read_binvox, write_binvox
+from gantool.data.readers.volumes import read_binvox
 from gantool.data.survey import sheet, survey
 from gantool.errors import GantoolError
 from gantool.plugin.hookspecs import SourceFile, Wanted
@@ -42,7 +43,7 @@ def export(path: Path, mesh: trimesh.Trimesh) -> Path:
 
 @given(arrays_of.arrays(bool, arrays_of.array_shapes(min_dims=3, max_dims=3, max_side=9)))
 def test_binvox_comes_back(volume: np.ndarray) -> None:
-    assert np.array_equal(read_binvox(file(write_binvox(volume)), Wanted()), volume)
+    assert np.array_equal(read_binvox(file(binvox(volume)), Wanted()), volume)
 
 
 def test_the_axes_of_binvox() -> None:
@@ -262,7 +263,7 @@ def test_other_sides_become_a_cube() -> None:
 
 def test_sides_that_differ(tmp_path: Path) -> None:
     for side in (8, 16):
-        (tmp_path / f"{side}.binvox").write_bytes(write_binvox(RNG.random((side,) * 3) < 0.5))
+        (tmp_path / f"{side}.binvox").write_bytes(binvox(RNG.random((side,) * 3) < 0.5))
     with pytest.raises(GantoolError, match=r"16\.binvox is 16×16×16, .*8\.binvox is 8×8×8.*--size N \(32, say\)"):
         load(str(tmp_path))
     assert load(str(tmp_path), 8).images.shape == (2, 1, 8, 8, 8)
@@ -276,7 +277,7 @@ def folder(tmp_path: Path) -> Path:
     for number in range(12):
         path = tmp_path / "in" / "ab"[number % 2] / f"{number}.binvox"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(write_binvox(RNG.random((8, 8, 8)) < 0.5))
+        path.write_bytes(binvox(RNG.random((8, 8, 8)) < 0.5))
     (tmp_path / "in" / "a" / "copy.binvox").write_bytes((tmp_path / "in" / "b" / "1.binvox").read_bytes())
     (tmp_path / "in" / "a" / "bad.obj").write_text("hello")
     (tmp_path / "in" / "readme.txt").write_text("hello")

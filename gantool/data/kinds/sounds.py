@@ -21,7 +21,7 @@ from gantool.data.source_files import as_broken_file, read
 from gantool.errors import GantoolError
 from gantool.system.terminal import megabytes
 
-ROUND = 1024  # samples: a length that nobody gave is a multiple of it
+LEAST = 1024  # samples of a sound whose length nobody gave; it is a power of two, as most networks make
 _CLIPPED, _IN_A_ROW = 0.999, 3  # of full scale, and so many samples at it
 _MODES = {1: "mono", 2: "stereo"}
 
@@ -90,7 +90,7 @@ class Sounds(Kind):
         rate = asked.rate or max(rates, key=lambda each: (rates[each], each), default=0)
         channels = asked.channels or (2 if known and all(number == 2 for _, number, _ in known) else 1)
         longest = max((sounds.rescaled(length, own, rate) for own, _, length in known), default=1)
-        size = asked.size or math.ceil(longest / ROUND) * ROUND
+        size = asked.size or max(LEAST, 1 << (longest - 1).bit_length())
         if not asked.size and longest > sounds.LONGEST:
             raise GantoolError(
                 f"The longest sound has {longest:,} samples at {rate:,} Hz ({longest / rate:.1f} s); without --size "
