@@ -56,20 +56,24 @@ def spectrogram(sound: np.ndarray, rate: int = 0) -> np.ndarray:
 
     A sine of full scale has 0 to -4 of them.
     """
-    length = sound.shape[1]
-    window = 2 ** round(np.log2(WINDOW_SECONDS * rate)) if rate else WINDOW
-    window = int(np.clip(window, 32, 4096))
-    frames = WIDTH * max(1, -(-2 * length // (WIDTH * window)))  # they overlap, however long the sound is
+    length, size = sound.shape[1], window(rate)
+    frames = WIDTH * max(1, -(-2 * length // (WIDTH * size)))  # they overlap, however long the sound is
     centres = ((np.arange(frames) + 0.5) * length / frames).astype(int)
-    padded = np.pad(sound, ((0, 0), (window // 2, window // 2)))
-    taper = np.hanning(window + 1)[:-1].astype(np.float32)
-    cut = np.lib.stride_tricks.sliding_window_view(padded, window, axis=1)[:, centres] * taper
+    padded = np.pad(sound, ((0, 0), (size // 2, size // 2)))
+    taper = np.hanning(size + 1)[:-1].astype(np.float32)
+    cut = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, centres] * taper
     # twice the window: the lowest bands are narrower than a bin of it
-    power = (np.abs(np.fft.rfft(cut, 2 * window)) ** 2).mean(0) * (2 / taper.sum()) ** 2 / 3  # a sine's bins sum to 3
-    bands = _bands(window + 1, rate) @ power.T
-    columns = bands.reshape(BANDS, WIDTH, -1).mean(2)
+    power = (np.abs(np.fft.rfft(cut, 2 * size)) ** 2).mean(0) * (2 / taper.sum()) ** 2 / 3  # a sine's bins sum to 3
+    banded = bands(size + 1, rate) @ power.T
+    columns = banded.reshape(BANDS, WIDTH, -1).mean(2)
     decibels: np.ndarray = 10 * np.log10(np.maximum(columns, 10 ** (FLOOR / 10)))
     return decibels.clip(FLOOR, 0)
+
+
+def window(rate: int = 0) -> int:
+    """How many samples a column of a spectrogram looks at."""
+    size = 2 ** round(np.log2(WINDOW_SECONDS * rate)) if rate else WINDOW
+    return int(np.clip(size, 32, 4096))
 
 
 def save_wav(sounds: np.ndarray, path: Path, rate: int = 0, *, seconds: float = 10.0, pause: float = 0.1) -> int:
@@ -129,7 +133,7 @@ def _waveform(sound: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _bands(bins: int, rate: int) -> np.ndarray:
+def bands(bins: int, rate: int) -> np.ndarray:
     """Triangles (BANDS, bins) over the bins of a spectrum from 0 to half the rate, each at least a bin wide."""
     if rate:  # O'Shaughnessy's mel scale
         top = 2595 * np.log10(1 + rate / 2 / 700)

@@ -37,9 +37,9 @@ def command(
     extractor: Annotated[
         str | None,
         typer.Option(
-            help="digits, efficientnet-lite0 (for colour pictures), inception, pixels, or a TorchScript file. Such a "
-            "file runs code when it is opened: use only your own. Default: digits for the built-in digits, else "
-            "pixels.",
+            help="digits, efficientnet-lite0 (for colour pictures), inception, log-mel (for sounds), pixels, or a "
+            "TorchScript file. Such a file runs code when it is opened: use only your own. Default: digits for the "
+            "built-in digits, log-mel for sounds, else pixels.",
             show_default=False,
         ),
     ] = None,

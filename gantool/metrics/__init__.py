@@ -15,9 +15,10 @@ from gantool.metrics.digits import Digits
 from gantool.metrics.efficientnet import EfficientNet
 from gantool.metrics.extractors import Extractor, Pixels, Scripted
 from gantool.metrics.inception import Inception
+from gantool.metrics.sounds import LogMel
 from gantool.plugin.architecture import SampleSpec
 
-NAMES = ("digits", "efficientnet-lite0", "inception", "pixels")
+NAMES = ("digits", "efficientnet-lite0", "inception", "log-mel", "pixels")
 
 
 def load_extractor(
@@ -39,6 +40,8 @@ def load_extractor(
         return EfficientNet(spec, device)
     if name == "inception":
         return Inception(spec, device, inception_weights)
+    if name == LogMel.name:
+        return LogMel(spec, device)
     if name == "pixels":
         return Pixels(spec, device)
     path = Path(name)
@@ -50,5 +53,7 @@ def load_extractor(
 
 
 def default_extractor(data: Dataset) -> str:
-    """`digits` for the built-in digits, `pixels` for everything else."""
+    """`digits` for the built-in digits, `log-mel` for sounds, `pixels` for everything else."""
+    if data.spec.kind == "audio":
+        return LogMel.name
     return "digits" if data.source == "digits" and data.spec.is_image else "pixels"

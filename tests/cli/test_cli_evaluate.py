@@ -255,7 +255,10 @@ def test_an_extractor_of_one_s_own(cli: Run, noise: RunDir, tmp_path: Path) -> N
         (["runs/0001-tiny/export/generator.torchscript.pt"], ["is a file for torch"]),
         (["--data", "digits", "--size", "28"], ["makes samples of 1×8×8", "1×28×28", "--size"]),
         (["--data", "nowhere.npz"], ["There is no file or folder 'nowhere.npz'"]),
-        (["--extractor", "vgg"], ["There is no extractor 'vgg'", "digits, efficientnet-lite0, inception, pixels"]),
+        (
+            ["--extractor", "vgg"],
+            ["There is no extractor 'vgg'", "digits, efficientnet-lite0, inception, log-mel, pixels"],
+        ),
         (["--samples", "5"], ["5 fakes are too few", "--samples"]),
         (["--device", "tpu"], ["There is no device 'tpu'"]),
     ],

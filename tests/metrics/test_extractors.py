@@ -184,7 +184,9 @@ def test_the_default_follows_the_data(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(GantoolError, match=r"'digit'.*digits, efficientnet-lite0, inception, pixels, or the path"):
+    with pytest.raises(
+        GantoolError, match=r"'digit'.*digits, efficientnet-lite0, inception, log-mel, pixels, or the path"
+    ):
         load_extractor("digit", GREY, CPU)
 
 
