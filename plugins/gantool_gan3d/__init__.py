@@ -49,6 +49,9 @@ def build(config: GAN3DConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     )
 
 
+LONGER = {"steps": 20_000, "ema_half_life": 20_000.0}
+
+
 @hookimpl
 def gantool_architectures() -> list[Architecture]:
     return [
@@ -57,8 +60,9 @@ def gantool_architectures() -> list[Architecture]:
             summary="volumes of 16, 32 or 64 voxels a side; relativistic loss, R1 and R2",
             config=GAN3DConfig,
             recipe=Recipe(
-                steps=5_000,
-                learning_rate=5e-4,
+                steps=4_000,
+                batch_size=32,
+                learning_rate=1e-3,
                 betas=(0.0, 0.9),
                 ema_half_life=10_000,
                 ema_ramp=0.05,
@@ -69,8 +73,8 @@ def gantool_architectures() -> list[Architecture]:
             build=build,
             presets={
                 "tiny": {},
-                "small": {"width": 128, "steps": 20_000, "ema_half_life": 20_000.0},
-                "paper": {"width": 512, "steps": 50_000, "batch_size": 100, "learning_rate": 2e-4},
+                "small": {"width": 128, "batch_size": 64, "learning_rate": 5e-4, **LONGER},
+                "paper": {"width": 512, "batch_size": 100, "learning_rate": 2e-4, **LONGER},
             },
             examples=(SampleSpec((1, 32, 32, 32)), SampleSpec((1, 16, 16, 16), classes=3)),
         )

@@ -22,7 +22,7 @@ GAMMA, GAMMA_BATCH, GAMMA_LENGTH = 0.1, 64, 8192  # weight of R1 and R2: for whi
 class WaveGANConfig(BaseModel, frozen=True, extra="forbid"):
     latent_dim: int = Field(100, ge=1, le=4096, description="size of z")
     width: int = Field(
-        12, ge=1, le=1024, description="channels of the layer next to the sound; they double away from it"
+        8, ge=1, le=1024, description="channels of the layer next to the sound; they double away from it"
     )
     max_width: int = Field(2048, ge=1, le=8192, description="most channels of any layer")
     phase_shuffle: int = Field(
@@ -76,8 +76,9 @@ def recipe(config: WaveGANConfig) -> Recipe:
     if config.loss == "wgan-gp":
         return Recipe(steps=20_000, learning_rate=1e-4, betas=(0.5, 0.9), discriminator_steps=5, ema_decay=0.999)
     return Recipe(
-        steps=5_000,
-        learning_rate=5e-4,
+        steps=4_000,
+        batch_size=32,
+        learning_rate=1e-3,
         betas=(0.0, 0.9),
         ema_half_life=10_000,
         ema_ramp=0.05,
@@ -98,7 +99,13 @@ def gantool_architectures() -> list[Architecture]:
             build=build,
             presets={
                 "tiny": {},
-                "small": {"width": 32, "steps": 20_000, "learning_rate": 3e-4, "ema_half_life": 20_000.0},
+                "small": {
+                    "width": 32,
+                    "batch_size": 64,
+                    "learning_rate": 5e-4,
+                    "steps": 20_000,
+                    "ema_half_life": 20_000.0,
+                },
                 "paper": {"width": 64, "loss": "wgan-gp", "steps": 200_000},
             },
             examples=(SampleSpec((2, 8192), rate=16_000), SampleSpec((1, 4096), classes=3, rate=16_000)),

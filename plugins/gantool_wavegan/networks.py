@@ -30,11 +30,11 @@ def layers(spec: SampleSpec, width: int, max_width: int) -> Layers:
     sounds of one or two channels with a length in LENGTHS.
     """
     if spec.kind != "audio" or spec.channels > 2 or spec.sides[0] not in LENGTHS:
-        nearest = min(LENGTHS, key=lambda length: abs(length - spec.sides[0])) if spec.kind == "audio" else LENGTHS[0]
+        nearest = min(LENGTHS, key=lambda length: abs(length - spec.sides[0]))
         raise GantoolError(
             f"wavegan can't make samples of shape {spec}.",
-            f"It makes sounds with 1 or 2 channels and {', '.join(f'{n:,}' for n in LENGTHS)} samples: {nearest:,} is "
-            "the nearest.",
+            f"It makes sounds with 1 or 2 channels and {', '.join(f'{n:,}' for n in LENGTHS)} samples: "
+            + (f"give --size {nearest}." if spec.kind == "audio" else "give a folder of sounds."),
         )
     halvings = (spec.sides[0] // SMALLEST).bit_length() - 1
     strides = [2] * (halvings % 2) + [STRIDE] * (halvings // 2)

@@ -45,6 +45,7 @@ def test_other_shapes_are_refused_with_the_sides_there_are(shape: tuple[int, ...
     with pytest.raises(GantoolError, match="×".join(map(str, shape))) as caught:
         build(shape)
     assert "16, 32, 64 voxels" in caught.value.hint
+    assert ("--size" in caught.value.hint) == (len(shape) == 4)
 
 
 def test_the_first_layer_is_the_convolution_of_the_paper() -> None:
