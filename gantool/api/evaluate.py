@@ -365,10 +365,10 @@ def _file(path: Path, seed: int, threads: int | None) -> tuple[_Subject, _Origin
         step=generator.manifest.training.get("step"),
         folder=path.with_suffix(".evaluation"),
     )
-    return subject, _origin(path, generator.manifest, spec.sides[0] if len(set(spec.sides)) == 1 else None)
+    return subject, _origin(path, generator.manifest, spec)
 
 
-def _origin(path: Path, manifest: Manifest, side: int | None) -> _Origin:
+def _origin(path: Path, manifest: Manifest, spec: SampleSpec) -> _Origin:
     """Of an exported file: by the record of the run that it is in, or by its manifest."""
     name, fingerprint = manifest.data.get("name", "data"), manifest.data.get("fingerprint")
     folder = path.resolve().parent.parent if manifest.which else path.resolve().parent
@@ -377,4 +377,6 @@ def _origin(path: Path, manifest: Manifest, side: int | None) -> _Origin:
         found = _origin_of_run(run)
         if found.fingerprint == fingerprint:
             return replace(found, path=path)
-    return _Origin(path, name, Request(name if name in names() else "", side or None), fingerprint)
+    side = spec.sides[0] if len(set(spec.sides)) == 1 else None
+    asked = Request(name if name in names() else "", side, rate=spec.rate or None)
+    return _Origin(path, name, asked, fingerprint)

@@ -36,6 +36,19 @@ def test_a_missing_library_is_one_line(exported_run: RunDir, missing: str, extra
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("missing", "extra", "name"), [("soundfile", "audio", "a.wav"), ("trimesh", "volume", "a.obj")]
+)
+def test_a_missing_reader_is_one_line(missing: str, extra: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"v 0 0 0\n")
+    for command in (["data", "info", "in"], ["data", "pack", "in", "-o", "out", "--size", "16"]):
+        done = without(missing, "from gantool.cli import main; main()", *command, cwd=tmp_path)
+        error, hint = done.stderr.splitlines()[-2:]
+        assert error == f"Error: This needs {missing}, which is not installed."
+        assert hint == f"Type: pip install 'gantool[{extra}]'"
+
+
 def without(missing: str, code: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run Python code as if `missing` were not installed."""
     hide = f"""

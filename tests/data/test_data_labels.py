@@ -77,7 +77,7 @@ def test_folders_as_windows_writes_them(tmp_path: Path) -> None:
         ("file,label,label\n", r"line 1: the columns are file,label,label"),
         ("file,label\na.png\n", r"line 2: 1 columns, where the header has 2"),
         ("file,label\na.png,x\nb,c.png,x\n", r"line 3: 3 columns, where the header has 2. .* goes between quotes"),
-        ("file,label\na.png,x\nno.png,x\n", r"line 3: there is no image 'no.png'. Name it relative .* 'a.png' is"),
+        ("file,label\na.png,x\nno.png,x\n", r"line 3: there is no file 'no.png'. Name it relative .* 'a.png' is"),
         ("file,label\na.png,x\n", r"labels.csv has no label of 'b,c.png' \(2 of 3"),
         ("file,label\na.png,x\na.png,x\n", r"line 3: 'a.png' has a label already. Take one"),
         ("file,label\na.png, \n", r"line 2: 'a.png' has an empty label"),

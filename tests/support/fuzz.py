@@ -366,6 +366,40 @@ def _decode(folder: Path, name: str) -> None:
         examine(path, io.BytesIO(read(path)))
 
 
+def _sounds() -> list[Files]:
+    import soundfile
+
+    made: list[Files] = []
+    for suffix, form in (("wav", "WAV"), ("flac", "FLAC"), ("ogg", "OGG"), ("mp3", "MP3"), ("aiff", "AIFF")):
+        stream = io.BytesIO()
+        soundfile.write(stream, np.random.default_rng(0).uniform(-0.5, 0.5, (800, 2)), 8000, format=form)
+        made.append({f"a.{suffix}": stream.getvalue()})
+    return made
+
+
+def _volumes() -> list[Files]:
+    import trimesh
+
+    from gantool.artifact.volumes import binvox
+
+    box = trimesh.creation.box((1, 2, 3))
+    made: list[Files] = [{"a.binvox": binvox(np.random.default_rng(0).random((6, 6, 6)) < 0.5)}]
+    for suffix in ("obj", "stl", "ply", "glb"):
+        content = box.export(file_type=suffix)
+        made.append({f"a.{suffix}": content.encode() if isinstance(content, str) else content})
+    return made
+
+
+def _decode_sample(folder: Path, name: str) -> None:
+    from gantool.data.image_files import Preparation
+    from gantool.data.kinds import KINDS, kind_of
+
+    kind = KINDS[kind_of(Path(name).suffix)]
+    how = kind.settle([kind.peek(folder / name, Preparation(16))], Preparation(16))
+    assert kind.decode(folder / name, how).shape == kind.shape(how.channels or 1, 16)
+    kind.examine(folder / name, Preparation())
+
+
 def _packs() -> list[Files]:
     from gantool.data.dataset import Dataset
     from gantool.data.pack.build import save
@@ -505,6 +539,8 @@ TARGETS = {
     "cifar": Target(_cifar, _load_cifar),
     "labels": Target(_labels, _load_labels),
     "picture": Target(_pictures, _decode),
+    "sound": Target(_sounds, _decode_sample),
+    "volume": Target(_volumes, _decode_sample),
     "pack": Target(_packs, _load_pack),
     "manifest": Target(_ending(".json"), _inspect),
     "torch": Target(_ending(".pt", ".pt2"), _inspect),

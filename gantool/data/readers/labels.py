@@ -1,4 +1,4 @@
-"""Labels of image files: from their sub-folders, a CSV file, or StyleGAN's dataset.json."""
+"""Labels of files: from their sub-folders, a CSV file, or StyleGAN's dataset.json."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ def find_labels(path: Path, names: Sequence[str], given: str | None = None) -> L
         return _labels_of_json(path / DATASET_JSON, content, names)
     found = _labels_of_folders(names)
     if given and found.labels is None:
-        why = found.notes[-1] if found.notes else "there are fewer than two sub-folders with images"
+        why = found.notes[-1] if found.notes else "there are fewer than two sub-folders with files"
         raise GantoolError(
             f"{path} has no classes: {why}.",
-            "Put every image into a sub-folder named after its class, or give --labels none or a CSV file.",
+            "Put every file into a sub-folder named after its class, or give --labels none or a CSV file.",
         )
     return found
 
 
 def _labels_of_folders(names: Sequence[str]) -> Labels:
-    """The first level with two or more sub-folders holds the classes, unless images lie beside them.
+    """The first level with two or more sub-folders holds the classes, unless files lie beside them.
 
     Splits (train, val …) are passed over, too: then the classes are the sub-folders of all of them.
     """
@@ -125,7 +125,7 @@ def _labels_of_json(file: Path, content: bytes, names: Sequence[str]) -> Labels:
     if missing is not None:
         raise GantoolError(
             f"{file} has no label of {excerpt(missing)!r}.",
-            "Add it, or move the image or dataset.json out of the folder.",
+            "Add it, or move the file or dataset.json out of the folder.",
         )
     labels = np.fromiter((label_of[key] for key in wanted), np.int64, len(names))
     classes = tuple(map(str, range(int(labels.max()) + 1)))
@@ -136,7 +136,7 @@ def read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.n
     """The classes in the CSV file `path`, and the label of each of the files `names`, int64 (N,).
 
     The header is `file,label`, in any order and case; other columns are ignored. Columns are separated by commas,
-    semicolons or tabs. A file is named relative to the folder of images, with `/` or `\\` between folders, in any
+    semicolons or tabs. A file is named relative to the folder, with `/` or `\\` between folders, in any
     Unicode normalization. Class names are sorted, by value when all
     are integers. GantoolError with the line for a file that is unknown or named twice, and a label that is empty; and
     for a file that is missing.
@@ -150,8 +150,8 @@ def read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.n
             name = portable.get(_portable(file), "")
         if not name:
             raise GantoolError(
-                f"{path}, line {line}: there is no image {excerpt(file)!r}.",
-                f"Name it relative to the folder of images, as {excerpt(names[0])!r} is, or take the line out.",
+                f"{path}, line {line}: there is no file {excerpt(file)!r}.",
+                f"Name it relative to the folder, as {excerpt(names[0])!r} is, or take the line out.",
             )
         if label_of[name]:
             raise GantoolError(
@@ -164,7 +164,7 @@ def read_labels(path: Path, names: Sequence[str]) -> tuple[tuple[str, ...], np.n
     if missing:
         raise GantoolError(
             f"{path} has no label of {excerpt(missing[0])!r} ({len(missing):,} of {len(names):,} files lack one).",
-            "Write a line for each image, or move those without one out of the folder.",
+            "Write a line for each file, or move those without one out of the folder.",
         )
     classes = sorted_classes(set(label_of.values()))
     if len(classes) > MAX_CLASSES:

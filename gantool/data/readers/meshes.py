@@ -21,6 +21,7 @@ _STEP = 0.4  # voxels between two points: where the surface crosses from a voxel
 _POINTS = 2**20  # that are laid together
 
 
+@np.errstate(all="ignore")  # corners of damaged files: `voxels` finds them
 def read(file: SourceFile, how: Wanted) -> np.ndarray:
     """bool (size, size, size): what a mesh encloses, and its surface. ValueError when it has no faces, or too many.
 
