@@ -109,6 +109,12 @@ class OutputInfo:
         return LAYOUTS[self.layout]
 
     @property
+    def seconds(self) -> float | None:
+        """How long a sound is; None: it is none, or its rate is not known."""
+        length = self.shape[0] if self.layout == "TC" else self.shape[-1]
+        return length / self.rate if self.rate else None
+
+    @property
     def channels_last(self) -> tuple[int, ...]:
         """The shape of a sample in whole numbers: (H, W, C), (T, C) or (D, H, W, C)."""
         return self.shape if self.layout.endswith("C") else (*self.shape[1:], self.shape[0])

@@ -111,6 +111,7 @@ def _fastest(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str
     if not pairs:
         return None
     cell, row = max(pairs, key=lambda pair: float(pair[1]["images_per_second"]))
+    seconds = cell["file"].get("seconds")  # of a sound
     return {
         "cell": cell["number"],
         "file": cell["file"]["path"],
@@ -118,14 +119,16 @@ def _fastest(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str
         **{key: cell[key] for key in ("provider", "threads", "options")},
         **{key: row[key] for key in ("batch", "images_per_second", "p99_ms")},
         "of_gemm": row.get("of_gemm"),
+        "real_time": seconds and seconds * row["images_per_second"],
     }
 
 
 def _in_words(best: dict[str, Any]) -> str:
     share = "" if best["of_gemm"] is None else f", {best['of_gemm']:.0%} of this machine's float32 GEMM rate"
+    real = f" ({best['real_time']:,.0f} times real time)" if best["real_time"] else ""
     return (
         f"{best['name']} on {label(best)}, batch {best['batch']}: "
-        f"{best['images_per_second']:,.0f} images/s, p99 {best['p99_ms']:.3g} ms{share}"
+        f"{best['images_per_second']:,.0f} images/s{real}, p99 {best['p99_ms']:.3g} ms{share}"
     )
 
 

@@ -78,6 +78,7 @@ def measure(
             "path": str(generator.path),
             "kind": manifest.kind,
             "precision": manifest.precision,
+            "seconds": manifest.output.seconds,
             "bytes": generator.path.stat().st_size,
             "architecture": str(manifest.architecture.get("name", "")),
             "output": list(manifest.output.shape),

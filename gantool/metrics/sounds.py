@@ -11,14 +11,16 @@ from gantool.metrics.extractors import Extractor, Outputs
 from gantool.plugin.architecture import SampleSpec
 
 QUARTERS = 4
+MIDDLE, UNIT = -40.0, 20.0  # decibels: features are about as large as those of other extractors
 JOINED = 2  # neighbouring bands of the grids' spectrograms
 
 
 class LogMel(Extractor):
-    """Decibels of 32 mel bands: their mean in each quarter of the sound, and how much they vary over all of it.
+    """Loudness of 32 mel bands: its mean in each quarter of the sound, and how much it varies over all of it.
 
     The spectrogram is that of the grids (`gantool.artifact.sounds`): decibels below a sine of full scale, -80 at
-    least. It hears pitch, timbre, loudness and course; no phase, and nothing finer in time than a quarter.
+    least; a unit is 20 of them. It hears pitch, timbre, loudness and course; no phase, and nothing finer in time than a
+    quarter.
     """
 
     name = "log-mel"
@@ -44,5 +46,6 @@ class LogMel(Extractor):
         power = torch.fft.rfft(frames, 2 * self.window).abs().square() * (2 / self.taper.sum()) ** 2 / 3
         power = power.reshape(count, channels, *power.shape[1:]).mean(1) @ self.bands.T
         decibels = 10 * power.clamp(min=10 ** (sounds.FLOOR / 10)).log10()
-        quarters = [part.mean(1) for part in decibels.tensor_split(QUARTERS, dim=1)]
-        return Outputs(torch.cat([*quarters, decibels.std(1)], dim=1))
+        scaled = (decibels - MIDDLE) / UNIT
+        quarters = [part.mean(1) for part in scaled.tensor_split(QUARTERS, dim=1)]
+        return Outputs(torch.cat([*quarters, scaled.std(1)], dim=1))

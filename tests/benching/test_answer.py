@@ -47,6 +47,14 @@ def test_words(report: dict[str, Any]) -> None:
     ]
 
 
+def test_sounds_are_counted_in_times_real_time(report: dict[str, Any]) -> None:
+    for cell in report["cells"]:
+        cell["file"]["seconds"] = 0.5
+    (found,) = answer.answer(report["cells"], report["models"])["models"]
+    assert found["best_throughput"]["real_time"] == pytest.approx(450)
+    assert "900 images/s (450 times real time), p99 12 ms" in found["words"][0]
+
+
 def test_limits_of_memory_and_latency(report: dict[str, Any]) -> None:
     (found,) = answer.answer(report["cells"], report["models"], Limits(3.0, 60.0))["models"]
     assert found["best_throughput"]["name"] == "generator.half-weights.onnx"
