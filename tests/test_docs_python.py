@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,15 @@ def test_the_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_every_public_call_is_described() -> None:
     for name in set(gantool.__all__) - {"__version__"}:
         assert f"gantool.{name}" in PAGE
+
+
+def test_the_code_for_sounds_runs(
+    tiny_export: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent / "docs/sounds.md").read_text(encoding="utf-8")
+    (tmp_path / "generator.seeded.onnx").symlink_to(tiny_export(2, 16) / "generator.seeded.onnx")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(compile(block, "docs/sounds.md", "exec"), names)
+    assert (names["sounds"].shape, names["sounds"].dtype, names["rate"]) == ((4, 16, 2), "int16", 0)
