@@ -359,7 +359,7 @@ def test_code_to_copy_compiles(sources: Path, tmp_path: Path) -> None:
     program += 'console.log(codeFor("C++", -(2n ** 63n), 3, 2));'
     program += 'console.log("}\\nnamespace d { std::uint8_t* bytes; int64_t height, width;");'
     program += 'console.log(translateCode("C++", 2n ** 62n, 1, [["strength", 0.5]]));'
-    given = "const LABEL = { classes: 3 }, SOURCE = { shape: [8, 8, 3], multiple: 0 }, SEEDED = true;"
+    given = "const NOUN = 'image', LABEL = { classes: 3 }, SOURCE = { shape: [8, 8, 3], multiple: 0 }, SEEDED = true;"
     done = subprocess.run([node, "-e", given + program], capture_output=True, text=True)
     paths = [option for path in cpp_extension.include_paths() for option in ("-isystem", path)]
     (tmp_path / "all.cpp").write_text(

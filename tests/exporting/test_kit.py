@@ -36,6 +36,7 @@ FILES = {
     "python/requirements.txt",
     *(f"{host}/{name}" for host in ("node", "web") for name in ("core.mjs", "core.d.mts", "pictures.mjs")),
     *(f"{host}/{name}" for host in ("node", "web") for name in ("generator.mjs", "generator.d.mts")),
+    *(f"{host}/{name}" for host in ("node", "web") for name in ("files.mjs", "files.d.mts")),
     "node/package.json",
     "node/example.mjs",
     "node/png.mjs",

@@ -172,7 +172,7 @@ PYTHON_REFUSED = [
     ("generator.sample(1, 0, 0, [0, 1])", "ValueError", "give one whole number, or 1"),
     ("generator.sample(1, 0, 0, 0.5)", "", "give one whole number, or 1"),
     ("Generator('node/package.json')", "", ""),
-    ("generator.self_test()", "RuntimeError", "images differ by up to 64 levels"),
+    ("generator.self_test()", "RuntimeError", "samples differ by up to 64 levels"),
 ]
 PYTHON_REFUSING = """
 import json, sys
@@ -249,9 +249,9 @@ def failing(*command: object, cwd: Path) -> tuple[int, str]:
 
 # of both programs: options, exit code, the last line but for "Try: …"
 WRONG: list[tuple[list[object], int, str]] = [
-    (["-n", 0], 2, "a picture holds 1 to 10000 images, not 0"),
-    (["-n", -1], 2, "a picture holds 1 to 10000 images, not -1"),
-    (["-n", 10**15], 2, f"a picture holds 1 to 10000 images, not {10**15}"),
+    (["-n", 0], 2, "a file holds 1 to 10000 images, not 0"),
+    (["-n", -1], 2, "a file holds 1 to 10000 images, not -1"),
+    (["-n", 10**15], 2, f"a file holds 1 to 10000 images, not {10**15}"),
     (["--seed", 2**63], 1, "does not fit 64 bits"),
     (["--first", -1], 1, "-1"),
     (["--first", 2**47], 1, str(2**47)),
@@ -295,12 +295,14 @@ PICTURE = {
 }
 
 
-def pasted(language: str, seed: int, first: int, label: int | None, values: dict[str, float] | None = None) -> str:
+def pasted(
+    language: str, seed: int, first: int, label: int | None, values: dict[str, float] | None = None, noun: str = "image"
+) -> str:
     """The code that the playground shows of an image, and a line that writes its bytes to made.bin."""
     code = (Path(playground.ASSETS).parent / "templates" / "playground" / "code.js").read_text(encoding="utf-8")
     given = f"Object.entries({json.dumps(values or {})})"
     call = f"codeFor({language!r}, {str(seed)!r}, {first}, {json.dumps(label)}, {given})"
-    script = f"const LABEL = {{ classes: 3 }};{code};process.stdout.write({call});"
+    script = f"const NOUN = {json.dumps(noun)}, LABEL = {{ classes: 3 }};{code};process.stdout.write({call});"
     done = subprocess.run([hosts.node(), "-e", script], capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^(#|//) generator\.seeded\.onnx lies beside generator\..*, or one folder up$", done.stdout, re.M)
@@ -508,7 +510,7 @@ def test_node_refuses(node: Path) -> None:
     for (call, name, message), answer in zip(REFUSED, said, strict=True):
         assert answer[0] == name, (call, answer)
         assert message in answer[1], (call, answer)
-    assert test[1].startswith("Images differ by up to 64 levels")
+    assert test[1].startswith("Samples differ by up to 64 levels")
     assert other[1].startswith("This is no whole ONNX file")
 
 

@@ -404,7 +404,8 @@ def test_code_from_the_page_works_as_it_is_pasted(app: Path, python: Path, langu
     values = json.dumps([["strength", 0.5]] if seeded else [])
     call = f"translateCode('{language}', '{2**53 + 1}', null, {values})"
     script = (
-        f"const LABEL = null, SOURCE = {source}, SEEDED = {str(seeded).lower()};{code};process.stdout.write({call});"
+        f"const NOUN = 'image', LABEL = null, SOURCE = {source}, SEEDED = {str(seeded).lower()};"
+        f"{code};process.stdout.write({call});"
     )
     folder, name = app / language.lower(), "pasted.py" if language == "Python" else "pasted.mjs"
     (folder / name).write_text(hosts.run(hosts.node(), "-e", script, cwd=app) + WRITTEN[language])

@@ -263,9 +263,9 @@ def test_what_is_no_seeded_file_of_images_is_refused(files: dict[str, Path], tmp
     damaged.write_bytes(b"\xff" * 100)
     with pytest.raises(GantoolError, match=r"generator\.seeded\.onnx is not an ONNX file, or is damaged"):
         playground.build(damaged, described)
-    audio = source(Tiny((1, 64)), shape=(1, 64))
-    (made,) = exporting.write(audio, ["onnx-seeded"], tmp_path)
-    with pytest.raises(GantoolError, match="shows images"):
+    quadro = source(Tiny((4, 64)), shape=(4, 64))
+    (made,) = exporting.write(quadro, ["onnx-seeded"], tmp_path)
+    with pytest.raises(GantoolError, match="has sounds of 1 or 2 channels; this generator's have 4"):
         playground.build(made.path, made.manifest)
 
 

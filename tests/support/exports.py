@@ -31,11 +31,11 @@ class Tiny(nn.Module):
 
 
 class Conditional(Tiny):
-    """z and a label of 3 classes → image."""
+    """z and a label of 3 classes → image (N, *shape)."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(3, 64)
+    def __init__(self, shape: tuple[int, ...] = (1, 8, 8)) -> None:
+        super().__init__(shape)
+        self.embed = nn.Embedding(3, SampleSpec(shape).elements)
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         return (self.linear(z) + self.embed(label)).unflatten(1, self.shape).tanh()
@@ -63,10 +63,15 @@ def dimmed() -> exporting.Source:
     return source(Dimmed(), Z, Input("label", (), "label", 3), LIGHT)
 
 
-def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8, 8)) -> exporting.Source:
-    game = Game(generator, (), inputs or (Z,), (), SampleSpec(shape))
+def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8, 8), rate: int = 0) -> exporting.Source:
+    game = Game(generator, (), inputs or (Z,), (), SampleSpec(shape, rate=rate))
     about = {"name": "tiny", "plugin": "tests", "plugin_version": "1", "config": {}}
     return exporting.from_game(game, architecture=about, training={"run": "none", "step": 0}, data={"name": "none"})
+
+
+def sounds() -> exporting.Source:
+    """Stereo sounds of 3 classes, whose rate is known: 300 samples, 8,000 a second."""
+    return source(Conditional((2, 300)), Z, Input("label", (), "label", 3), shape=(2, 300), rate=8000)
 
 
 def source_of(name: str, side: int, **options: object) -> exporting.Source:

@@ -17,7 +17,7 @@ from gantool.artifact.manifest import FILES, Manifest
 from gantool.artifact.provenance import of, xmp
 from gantool.errors import GantoolError
 from gantool.exporting.app import readme
-from gantool.exporting.app.playground import ORT_WEB, ort_web, require_images
+from gantool.exporting.app.playground import ORT_WEB, ort_web, require_fit
 from gantool.run.rundir import RunDir, label
 from gantool.system.files import MAX_JSON_BYTES, listing, read_bounded, replacing_folder, require_place, write_json
 from gantool.system.terminal import doing
@@ -30,16 +30,17 @@ LANGUAGES = ("python", "node", "web", "cpp")
 JAVASCRIPT = ("node", "web")  # what these have in common is in the folder js
 MANIFEST, README, PLAYGROUND = "manifest.json", readme.README, "playground.html"
 # made by using a kit: a kit with these in it is still replaced
-BY_PRODUCTS = {"node_modules", "package-lock.json", "__pycache__", ".venv", "build", "grid.png", "samples.png"}
+BY_PRODUCTS = {"node_modules", "package-lock.json", "__pycache__", ".venv", "build"}
+BY_PRODUCTS |= {"grid.png", "samples.png", "sounds.wav", "volume.binvox"}
 _TEMPLATES = files("gantool.exporting.app") / "templates"
 
 
 def check(folder: Path, about: Manifest) -> None:
     """Check what `write_app` needs before the model's files are made; GantoolError when one is missing.
 
-    That is a fit generator (see `require_images`), the files for the web, and a `folder` that is new, empty or a kit.
+    That is a fit generator (see `require_fit`), the files for the web, and a `folder` that is new, empty or a kit.
     """
-    require_images(about)
+    require_fit(about)
     ort_web()
     _require_kit(folder)
 

@@ -10,7 +10,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from gantool.artifact.manifest import Manifest
-from gantool.artifact.provenance import SOFTWARE, of, xmp
+from gantool.artifact.provenance import NOUNS, SOFTWARE, of, xmp
 from gantool.errors import GantoolError, cause, printable
 from gantool.exporting.app import history
 from gantool.exporting.onnx_files.seeds import INDEX, SEED
@@ -33,19 +33,59 @@ _ASSETS_HINT = (
     "In a checkout: make assets; otherwise reinstall with the network: pip install --force-reinstall --no-deps gantool"
 )
 BUNDLE, WASM, _ = ORT_WEB
+CHANNELS = {"image": (1, 3), "audio": (1, 2), "volume": (1,)}  # that a kit can show, by kind
 MAX_SEEDED_BYTES = 256 * 2**20  # as base64 it has to fit a string of every browser
 # in order: each may use what those before it define; `makePage` is in the last of a page's own
-FIRST = ("engine.js", "host.js", "page.js", "state.js", "picture.js", "png.js", "code.js", "controls.js")
+FIRST = ("engine.js", "host.js", "page.js", "state.js", "picture.js", "png.js", "files.mjs", "code.js", "controls.js")
 LAST = ("training.js", "about.js", "selftest.js", "main.js")
-SEEDS = ("enlarge.js", "samples.js", "between.js", "seeds.js")
+SEEDS = ("enlarge.js", "samples.js", "between.js")
 PICTURES = ("pictures.mjs", "examples.js", "drawing.js", "opening.js", "translate.js")
+VIEWS = {
+    "image": ("images.js", "seeds.js"),
+    "audio": ("sounds.js", "pads.js"),
+    "volume": ("volumes.js", "seeds.js"),
+}
+_KEYS = "Arrow keys move, <kbd>Enter</kbd> enlarges, <kbd>A</kbd> and <kbd>B</kbd> choose the ends below."
+_GRID = "Arrow keys move, Enter enlarges, A and B choose the ends for “Between two {}s”."
+_SLICE = """{0}<div class="field">
+{0}  <label for="{1}">Slice <output for="{1}"></output></label>
+{0}  <input id="{1}" type="range" min="-1" step="1">
+{0}</div>
+"""
+_TURN = """        <div class="field">
+          <label for="turn">Turn <output for="turn"></output></label>
+          <input id="turn" type="range" min="-180" max="180" step="1">
+        </div>
+"""
+# what seeds.html says of each kind
+WORDS = {
+    "image": {"save": "Save PNG", "save_strip": "Save strip PNG", "save_one": "Save as PNG", "keys": _KEYS},
+    "audio": {
+        "save": "Save WAV",
+        "save_strip": "Save strip WAV",
+        "save_one": "Save WAV",
+        "grid": "Sounds. Their keys play them, arrow keys move.",
+        "keys": "The keys <kbd>1</kbd> to <kbd>4</kbd> and those below them play the pads.",
+        "box": 'section class="card"',
+        "box_end": "section",
+        "under": '      <div class="pair"><button id="hear" type="button">Play</button></div>\n',
+    },
+    "volume": {
+        "save": "Save PNG",
+        "save_strip": "Save strip PNG",
+        "save_one": "Save binvox",
+        "keys": "Drag a volume to turn all. " + _KEYS,
+        "controls": _TURN + _SLICE.format(" " * 8, "slice"),
+        "under": _SLICE.format(" " * 6, "slice-large"),
+    },
+}
 _SEEDED_HINT = "Give the generator.seeded.onnx that `gantool export` wrote."
 _EXPORTS = re.compile(r"export\s*\{([^{}]*)\};?")
 
 
-def require_images(about: Manifest) -> None:
+def require_fit(about: Manifest) -> None:
     """GantoolError unless a kit can be made of such a generator: images of 1 or 3 channels, from seeds or from one such
-    picture, and a label.
+    picture, sounds of 1 or 2 channels or volumes of 1, from seeds, and a label.
 
     `about`: of the seeded file, or of any other of the same generator.
     """
@@ -56,15 +96,16 @@ def require_images(about: Manifest) -> None:
             f"{', '.join(f'{i.name} {i.shape}' for i in taken)}.",
             "Export it with --onnx or --torchscript, and give it its inputs: gantool.runtime.Generator(…).run(inputs).",
         )
-    if about.output.kind != "image":
+    if about.output.kind not in CHANNELS:
         raise GantoolError(
-            f"An app kit shows images; this generator makes samples of shape {about.output.shape}.",
+            f"An app kit has images, sounds or volumes; this generator makes samples of shape {about.output.shape}.",
             "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
         )
-    channels = about.output.shape[-1 if about.output.layout == "HWC" else 0]
-    if channels not in (1, 3):
+    nouns, allowed = f"{NOUNS[about.output.kind]}s", CHANNELS[about.output.kind]
+    channels = about.output.channels_last[-1]
+    if channels not in allowed:
         raise GantoolError(
-            f"An app kit shows images of 1 or 3 channels; this generator's have {channels}.",
+            f"An app kit has {nouns} of {' or '.join(map(str, allowed))} channels; this generator's have {channels}.",
             "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
         )
     labels = [i.name for i in about.inputs if i.distribution == "label"]
@@ -72,19 +113,20 @@ def require_images(about: Manifest) -> None:
         raise GantoolError(f"An app kit asks for one label; this generator takes {', '.join(labels)}.")
     if about.batch is not None:
         raise GantoolError(
-            f"An app kit makes any number of images; this file takes {about.batch} at a time.",
+            f"An app kit makes any number of {nouns}; this file takes {about.batch} at a time.",
             "Export the kit without a fixed batch.",
         )
 
 
 def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenance: bool = True) -> str:
-    """The text of a self-contained HTML page that makes the images of `seeded`, a generator.seeded.onnx.
+    """The text of a self-contained HTML page that makes the samples of `seeded`, a generator.seeded.onnx.
 
     `manifest`: that of the file. `run`: where it was trained, for its samples over time and its curves.
-    `provenance`: whether a picture that the page saves says that a trained algorithm made it (IPTC, in XMP). Raises
-    GantoolError for a file that is damaged, too large, or makes no images, and when the browser runtime is missing.
+    `provenance`: whether a PNG or WAV file that the page saves says that a trained algorithm made it (IPTC, in XMP).
+    Raises GantoolError for a file that is damaged, too large, or not fit for a page, and when the browser runtime is
+    missing.
     """
-    require_images(manifest)
+    require_fit(manifest)
     try:
         model = onnx.load_from_string(read_bounded(seeded, MAX_SEEDED_BYTES))
     except DecodeError as error:
@@ -102,7 +144,7 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
         "manifest": fields,
         "bytes": seeded.stat().st_size,
         "file": seeded.name,
-        "strip": history.strip(run, manifest.output.shape[1]) if run else [],
+        "strip": history.strip(run, sample_width(manifest)) if run else [],
         "curves": history.curves(run) if run else [],
         "run": run.name if run else "",
         "provenance": _provenance(manifest) if provenance else None,
@@ -114,14 +156,16 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
         "latents": drawing and _packed(drawing.SerializeToString(deterministic=True)),
         "generator": _packed(making.SerializeToString(deterministic=True)),
     }
-    scripts = (*FIRST, *(PICTURES if takes_picture else SEEDS), *LAST)
+    kind = manifest.output.kind
+    scripts = (*FIRST, *(PICTURES if takes_picture else (*SEEDS, *VIEWS[kind])), *LAST)
     script = "(() => {\n" + "\n".join(_template(name) for name in scripts) + "})();\n"
     style = _template("style.css")
     parts = {
         "title": html.escape(printable(_title(manifest))),
         "policy": _policy(script, style),
         "style": style,
-        "content": _template("pictures.html" if takes_picture else "seeds.html"),
+        "content": _template("pictures.html") if takes_picture else _content(kind),
+        "nouns": f"{NOUNS[kind]}s",
         "script": script,
         "data": embedded_json(page),
         "payloads": "\n".join(
@@ -130,8 +174,25 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
             if text
         ),
     }
-    # one pass: what is filled in is never searched for placeholders
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _template("index.html"))
+    return _filled(_template("index.html"), parts)
+
+
+def sample_width(manifest: Manifest) -> int:
+    """Pixels of one sample in the grids of a run: of sounds and volumes those of their pictures, or fewer."""
+    return manifest.output.shape[1] if manifest.output.kind == "image" else 64
+
+
+def _content(kind: str) -> str:
+    """seeds.html in the words of a kind of samples."""
+    noun = NOUNS[kind]
+    usual = {"box": "dialog", "box_end": "dialog", "grid": f"{noun.title()}s. {_GRID.format(noun)}"}
+    usual |= {"noun": noun, "Noun": noun.title(), "controls": "", "under": ""}
+    return _filled(_template("seeds.html"), usual | WORDS[kind])
+
+
+def _filled(template: str, parts: Mapping[str, str]) -> str:
+    """One pass: what is filled in is never searched for placeholders."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 
 def split(model: onnx.ModelProto, latents: Sequence[str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -199,7 +260,7 @@ def _policy(script: str, style: str) -> str:
 def _provenance(manifest: Manifest) -> dict[str, Any]:
     """What a picture says of the model; the page adds which images it shows."""
     source = dataclasses.replace(of(manifest, 0, 0), seed=None, first=None, count=None)
-    made = source.describe().removeprefix("A generated image, ")
+    made = source.describe().removeprefix(f"A generated {NOUNS[manifest.output.kind]}, ")
     return {"xmp": xmp(SOFTWARE), "software": SOFTWARE, "model": json.loads(source.to_json()), "made": made}
 
 

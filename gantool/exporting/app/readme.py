@@ -9,6 +9,8 @@ from pathlib import Path
 from string import Template
 
 from gantool.artifact.manifest import Manifest
+from gantool.artifact.provenance import NOUNS
+from gantool.artifact.sounds import ASSUMED_RATE
 
 MARKER = "<!-- An app kit, made by gantool export --app: the whole folder is replaced by the next one. -->\n"
 README = "README.md"
@@ -16,7 +18,7 @@ PART = ".part.md"  # the end of the names of files that are put in READMEs
 MAX_TEXT = 300  # characters of one value
 MAX_CLASSES = 100  # rows of the table of labels
 FOR = {
-    "generator.seeded.onnx": "the model: {inputs} in, images out",
+    "generator.seeded.onnx": "the model: {inputs} in, {nouns} out",
     "manifest.json": "what the model says about itself (it is in the file, too)",
     "python": "`generator.py`: numpy and onnxruntime",
     "node": "a package for Node, with types",
@@ -33,15 +35,95 @@ PRECISIONS = {
 # how far the images of two hosts agree: what computes in float32 differs by rounding alone
 SAME = {
     True: "it is the same in every language and on\nevery machine (another processor, or LibTorch, may round a rare "
-    "pixel differently, by {tolerance}).",
-    False: "in Python, Node and browsers its pixels\ndiffer by up to {tolerance}. What computes in float32, as "
-    "LibTorch does, makes other pixels.",
+    "{value} differently, by {tolerance}).",
+    False: "in Python, Node and browsers its {value}s\ndiffer by up to {tolerance}. What computes in float32, as "
+    "LibTorch does, makes other {value}s.",
 }
 
-PICTURES = {
-    True: "The PNG files that `generator.py`,\n`example.mjs` and the C++ program write have it, and as JSON, under the "
-    "keyword `gantool`, the model, the seed and the\nnumbers that make them again. Those of your program need it, too.",
-    False: "This kit was made with\n`--no-provenance`: its PNG files do not have it. Add it before you publish them.",
+# what is different of each kind of samples
+KINDS = {
+    "image": {
+        "one": "a picture",
+        "arrays": "Arrays are uint8, (n, height, width, channels): ready to show.",
+        "file": " -n 16 -o grid.png",
+        "made": "PNG files",
+        "where": "the\nkeyword `gantool`",
+        "array": "Uint8Array",
+        "python_more": "",
+        "node_more": "",
+    },
+    "audio": {
+        "one": "a recording",
+        "arrays": "Arrays are int16, (n, samples, channels), from -32767 to 32767; {rate}. Divided by 32767 they\n"
+        "are the numbers from -1 to 1 that audio programs take.",
+        "file": " -n 4 -o sounds.wav",
+        "made": "WAV files",
+        "where": "a chunk\n`gant` (XMP in `_PMX`)",
+        "array": "Int16Array",
+        "python_more": """
+A sound as a WAV file, by `write_wav`, which says in it where the sound comes from, or by the standard library:
+
+```python
+import wave
+
+from generator import Generator
+
+generator = Generator()
+sound = generator.sample(1, seed=7)[0]  # int16 ({shape})
+with wave.open("sound.wav", "wb") as file:
+    file.setnchannels(sound.shape[1])
+    file.setsampwidth(2)  # bytes
+    file.setframerate(generator.rate)
+    file.writeframes(sound.tobytes())
+```
+""",
+        "node_more": """
+A sound as a WAV file:
+
+```js
+import {{ writeFile }} from "node:fs/promises";
+import {{ wav }} from "./files.mjs";
+import {{ Generator }} from "./generator.mjs";
+
+const generator = await Generator.open();
+const {{ data, shape }} = await generator.sample({{ seed: 7 }}); // one sound
+await writeFile("sound.wav", wav(data, shape[2], generator.rate));
+```
+""",
+    },
+    "volume": {
+        "one": "a shape",
+        "arrays": "Arrays are uint8, (n, depth, height, width, 1): depth from front to back, height from top to "
+        "bottom, width from left to\nright. A voxel of 128 and more is filled.",
+        "file": " -o volume.binvox",
+        "made": "binvox files",
+        "where": "",
+        "array": "Uint8Array",
+        "python_more": """
+What is filled, and how much of the box that is:
+
+```python
+from generator import Generator
+
+volume = Generator().sample(1, seed=7)[0, ..., 0]  # uint8 ({sides})
+filled = volume >= 128  # bool, [depth, height, width]
+print(filled.shape, filled.mean())
+```
+""",
+        "node_more": """
+What is filled, as a binvox file, which programs for voxels open:
+
+```js
+import {{ writeFile }} from "node:fs/promises";
+import {{ binvox }} from "./files.mjs";
+import {{ Generator }} from "./generator.mjs";
+
+const generator = await Generator.open();
+const {{ data, shape }} = await generator.sample({{ seed: 7 }}); // one volume
+await writeFile("volume.binvox", binvox(data, shape.slice(1)));
+```
+""",
+    },
 }
 
 
@@ -71,7 +153,16 @@ def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -
     use = "seeds" if about.picture is None else "pictures"
     template = _read(templates, README).replace("%%{use}", _read(templates, f"README.{use}.md"))
     cpp = [_read(templates / "cpp", f"README.{name}") for name in (PART[1:], use + PART)]
-    height, width, channels = about.output.shape
+    output, noun = about.output, NOUNS[about.output.kind]
+    sides = ", ".join(map(str, output.shape))
+    rate = f"the rate is not known, {ASSUMED_RATE:,} a second is taken"
+    if output.rate:
+        rate = f"{output.rate:,} are a second"
+    kind = {
+        name: part.format(rate=rate, shape=sides, sides=sides.rpartition(",")[0])
+        for name, part in KINDS[output.kind].items()
+    }
+    is_image = output.kind == "image"
     label = about.input("label")
     last = label.classes - 1 if label else 0
     values = {
@@ -79,7 +170,13 @@ def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -
         "facts": _table(("", ""), _facts(about)),
         "files": _table(("file", "size", "for"), _files(kit, about)),
         "of": " from pictures" if use == "pictures" else "",
-        "shape": f"{height}, {width}, {channels}",
+        "noun": noun,
+        "nouns": f"{noun}s",
+        "Noun": noun.title(),
+        "shape": sides,
+        "dtype": output.dtype,
+        "page": fill(_read(templates, f"page.{output.kind}{PART}"), {"shape": sides}),
+        **kind,
         "python_labels": f"\nothers = generator.sample(4, seed=7, labels={last})  # four of class {last}"
         if label
         else "",
@@ -91,9 +188,10 @@ def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -
         if (kit / "cpp").exists()
         else "This kit was made without the TorchScript file that the C++ part takes.",
         "labels": _labels(about) + _values(about),
-        "pictures": PICTURES[provenance],
+        "pictures": _marked(kind["made"], kind["where"], provenance),
         "same": SAME[about.precision in ("float32", "half-weights")].format(
-            tolerance=f"{about.tolerance} grey level{'' if about.tolerance == 1 else 's'}"
+            tolerance=f"{about.tolerance}{' grey' * is_image} level{'' if about.tolerance == 1 else 's'}",
+            value="pixel" if is_image else "value",
         ),
         "opset": str(about.opset),
         "created": markdown(about.created),
@@ -102,6 +200,18 @@ def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -
         **_pictures(about),
     }
     return MARKER + fill(template, values)
+
+
+def _marked(files: str, where: str, provenance: bool) -> str:
+    """Whether the files that the kit's programs write say what made them."""
+    if not where:
+        return f"{files.capitalize()} have no place for it:\nsay it beside them."
+    if not provenance:
+        return f"This kit was made with\n`--no-provenance`: its {files} do not have it. Add it before you publish them."
+    return (
+        f"The {files} that `generator.py`,\n`example.mjs` and the C++ program write have it, and as JSON, under "
+        f"{where}, the model, the seed and the numbers that make them again. Those of your program need it, too."
+    )
 
 
 def _pictures(about: Manifest) -> dict[str, str]:
@@ -131,7 +241,8 @@ def _facts(about: Manifest) -> list[tuple[str, str]]:
     source = about.picture
     architecture, training, data = about.architecture, about.training, about.data
     plugin = f"{_of(architecture, 'plugin')} {architecture.get('plugin_version', '')}"
-    samples = f", {data['count']} images" if isinstance(data.get("count"), int) else ""
+    nouns = f"{NOUNS[about.output.kind]}s"
+    samples = f", {data['count']} {nouns}" if isinstance(data.get("count"), int) else ""
     steps = f", {training['step']} steps" if isinstance(training.get("step"), int) else ""
     return [
         ("architecture", f"{markdown(_of(architecture, 'name'))} (plugin {markdown(plugin)})"),
@@ -143,19 +254,22 @@ def _facts(about: Manifest) -> list[tuple[str, str]]:
             markdown(about.licence) if about.licence.strip() else "not stated: ask who trained the model",
         ),
         *([("takes", f"{_size_of(source.shape)}, uint8")] if source else []),
-        ("images", f"{_size_of(about.output.shape)}, uint8"),
+        (nouns, f"{_size_of(about.output.shape, about.output.rate)}, {about.output.dtype}"),
         ("weights", PRECISIONS.get(about.precision, markdown(about.precision))),
     ]
 
 
 def _files(kit: Path, about: Manifest) -> list[tuple[str, str, str]]:
     rows = []
-    inputs = "`seed` and `index`" if about.picture is None else "a picture"
+    words = {
+        "inputs": "`seed` and `index`" if about.picture is None else "a picture",
+        "nouns": f"{NOUNS[about.output.kind]}s",
+    }
     for name, purpose in FOR.items():
         path = kit / name
         if path.exists():
             size = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
-            rows.append((f"`{name}{'/' if path.is_dir() else ''}`", _size(size), purpose.format(inputs=inputs)))
+            rows.append((f"`{name}{'/' if path.is_dir() else ''}`", _size(size), purpose.format(**words)))
     return rows
 
 
@@ -167,11 +281,12 @@ def _labels(about: Manifest) -> str:
     if not isinstance(names, list) or len(names) != item.classes:
         names = list(range(item.classes))
     rows = [(str(number), markdown(name)) for number, name in enumerate(names[:MAX_CLASSES])]
+    noun = NOUNS[about.output.kind]
     rest = f"\n\nThe other names are in `manifest.json`, under `data`, up to label {item.classes - 1}."
     return (
-        f"## Labels\n\nThe model makes images of {item.classes} classes. `labels` takes one number for all images, or "
-        "one each; without it,\nimage *i* has class *i* modulo the number of classes. In the model itself, the input "
-        f"is {markdown(item.name)}, int64 (n).\n\n"
+        f"## Labels\n\nThe model makes {noun}s of {item.classes} classes. `labels` takes one number for all {noun}s, "
+        f"or one each; without it,\n{noun} *i* has class *i* modulo the number of classes. In the model itself, the "
+        f"input is {markdown(item.name)}, int64 (n).\n\n"
         + _table(("label", "class"), rows)
         + (rest if item.classes > MAX_CLASSES else "")
         + "\n\n"
@@ -181,9 +296,10 @@ def _labels(about: Manifest) -> str:
 def _values(about: Manifest) -> str:
     if not about.values:
         return ""
+    noun = NOUNS[about.output.kind]
     rows = [(markdown(i.name), f"{i.low:g} to {i.high:g}", f"{i.default:g}") for i in about.values]
     return (
-        "## Values\n\nNumbers that change the images. `values` takes them by name, one number for all images or one "
+        f"## Values\n\nNumbers that change the {noun}s. `values` takes them by name, one number for all {noun}s or one "
         "each; those that\nare not given have their defaults. In the model itself, each is float32 (n).\n\n"
         + _table(("name", "from", "default"), rows)
         + "\n\n"
@@ -204,7 +320,13 @@ def _read(folder: Traversable, name: str) -> str:
     return (folder / name).read_text(encoding="utf-8").strip()
 
 
-def _size_of(shape: tuple[int, ...]) -> str:
+def _size_of(shape: tuple[int, ...], rate: int = 0) -> str:
+    """The size of a sample, channels last; `rate` of a sound, 0: not known."""
+    if len(shape) == 2:
+        length = f", {shape[0] / rate:.3g} s" if rate else ""
+        return f"{shape[0]} samples{length}, {'mono' if shape[1] == 1 else 'stereo'}"
+    if len(shape) == 4:
+        return f"{' × '.join(map(str, shape[:3]))} voxels"
     height, width, channels = shape
     return f"{width} × {height} pixels, {'1 channel: grey' if channels == 1 else '3 channels: RGB'}"
 

@@ -1,8 +1,11 @@
 // What the Node and the browser generator share: feeds, chunks, checks, the self-test. No dependency.
+import { littleEndian } from "./files.mjs";
 import { card, fitted } from "./pictures.mjs";
 
 const KEY = "gantool.manifest";
-const CHUNK = 64; // images a call: larger batches leave the cache
+const KINDS = { HWC: "image", TC: "audio", DHWC: "volume" }; // of the axes of a sample
+const ASSUMED_RATE = 16_000; // samples a second of sounds whose rate nobody knows
+const CHUNK = 64; // samples a call: larger batches leave the cache
 const MAX_INDEX = 2 ** 47;
 
 /** The manifest that an ONNX file carries: `metadata_props`, field 14 of its protobuf. */
@@ -20,7 +23,7 @@ export function manifestOf(bytes) {
   throw new Error("This ONNX file has no gantool manifest: give the generator.seeded.onnx of an app kit.");
 }
 
-/** Images of a seeded generator. `ort`: the ONNX Runtime module of the host. */
+/** Samples of a seeded generator: images, sounds or volumes. `ort`: the ONNX Runtime module of the host. */
 export class BaseGenerator {
   #ort;
   #session;
@@ -40,7 +43,10 @@ export class BaseGenerator {
     this.#session = session;
     this.#label = manifest.inputs.find((input) => input.distribution === "label");
     this.manifest = manifest;
-    this.imageShape = manifest.output.shape;
+    const { shape, layout, rate } = manifest.output;
+    this.kind = KINDS[layout] ?? "image"; // what it makes: image, audio or volume
+    this.shape = this.imageShape = shape;
+    this.rate = this.kind === "audio" ? rate || ASSUMED_RATE : 0; // of sounds, samples a second
     this.classes = this.#label?.classes ?? 0;
     // the picture that the generator makes another of; null: it makes images of seeds alone
     this.source = manifest.inputs.find((input) => input.distribution === "data") ?? null;
@@ -51,18 +57,22 @@ export class BaseGenerator {
     this.classNames = Array.from({ length: this.classes }, (_, i) => String(sound ? names[i] : i));
   }
 
-  /** Images first … first+count-1 of a seed: `{ data: Uint8Array, shape: [count, height, width, channels] }`. */
+  /**
+   * Samples first … first+count-1 of a seed. Images: `{ data: Uint8Array, shape: [count, height, width, channels] }`;
+   * sounds: `{ data: Int16Array, shape: [count, samples, channels] }`, ±32767 for ±1; volumes: `{ data: Uint8Array,
+   * shape: [count, depth, height, width, 1] }`, filled from 128 on, from front to back and from top to bottom.
+   */
   async sample({ seed = 0, first = 0, count = 1, labels = null, values = {} } = {}) {
     if (this.source) throw new TypeError("This generator takes a picture: call translate(picture).");
     count = whole("count", count, 0, MAX_INDEX);
     const feeds = this.#feeds(seed, first, count, labels, values);
-    const size = this.imageShape.reduce((a, b) => a * b, 1);
-    const data = new Uint8Array(count * size);
+    const size = this.shape.reduce((a, b) => a * b, 1);
+    const data = new (this.kind === "audio" ? Int16Array : Uint8Array)(count * size);
     for (let start = 0; start < count; start += CHUNK) {
       const outputs = await this.#session.run(feeds(start, Math.min(CHUNK, count - start)));
       data.set(outputs[this.manifest.output.name].data, start * size);
     }
-    return { data, shape: [count, ...this.imageShape] };
+    return { data, shape: [count, ...this.shape] };
   }
 
   /**
@@ -80,26 +90,27 @@ export class BaseGenerator {
   }
 
   /**
-   * Make the images whose pixels the exporting machine recorded; an Error when this host makes others.
+   * Make the samples whose values the exporting machine recorded; an Error when this host makes others.
    * `exact`: byte for byte the same (null where the page is not in a secure context, which has no SHA-256).
    */
   async selfTest() {
     let [exact, images, worst] = [true, 0, 0];
     for (const golden of this.manifest.golden) {
       const data = await this.#golden(golden);
-      const [, width, channels] = this.imageShape;
+      const channels = this.shape.at(-1);
       images += golden.count;
-      const digest = await sha256(data);
+      const digest = await sha256(this.kind === "audio" ? littleEndian(data) : data);
       exact = digest === null ? null : exact && digest === golden.sha256;
-      for (const [image, row, column, values] of golden.pixels) {
-        const at = image * (data.length / golden.count) + (row * width + column) * channels;
+      for (const [number, ...place] of golden.pixels) {
+        const values = place.pop();
+        const at = place.reduce((place, i, axis) => place * this.shape[axis] + i, number) * channels;
         values.forEach((value, i) => (worst = Math.max(worst, Math.abs(value - data[at + i]))));
       }
     }
-    if (!images) throw new Error("This file has no golden images.");
+    if (!images) throw new Error("This file has no golden samples.");
     const tolerance = this.manifest.tolerance ?? 1;
     if (worst > tolerance) {
-      throw new Error(`Images differ by up to ${worst} levels from the exporting machine's; allowed: ${tolerance}.`);
+      throw new Error(`Samples differ by up to ${worst} levels from the exporting machine's; allowed: ${tolerance}.`);
     }
     return { exact, images, worst };
   }
@@ -111,7 +122,7 @@ export class BaseGenerator {
 
   async #golden({ seed, first, count }) {
     if (!this.source) return (await this.sample({ seed, first, count })).data;
-    const size = this.imageShape.reduce((a, b) => a * b, 1);
+    const size = this.shape.reduce((a, b) => a * b, 1);
     const data = new Uint8Array(count * size);
     for (let i = 0; i < count; i++) {
       data.set((await this.translate(card(first + i, this.source.shape), { seed, index: first + i })).data, i * size);

@@ -1,19 +1,25 @@
-// A grid of images, or what becomes of a picture, as a PNG file: node example.mjs --help
+// A grid of images, or what becomes of a picture, as PNG; sounds as WAV; a volume as binvox: node example.mjs --help
 import { readFile, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { binvox, wav } from "./files.mjs";
 import { decode, encode } from "./png.mjs";
 
-const XMP = "%%{xmp}"; // what its pictures say of where they come from; empty: nothing
-const MAX_GRID = 10_000; // images in one picture
+const XMP = "%%{xmp}"; // what its files say of where they come from; empty: nothing
+// by kind: what a sample is called, how many are in a file, how many at most, and the file
+const FORMS = {
+  image: { noun: "image", usual: 16n, most: 10_000n, file: "grid.png", key: "XML:com.adobe.xmp", about: "gantool" },
+  audio: { noun: "sound", usual: 1n, most: 1000n, file: "sounds.wav", key: "_PMX", about: "gant" },
+  volume: { noun: "volume", usual: 1n, most: 1n, file: "volume.binvox" },
+};
 const HELP = `usage: node example.mjs [options]
 
   --input FILE       a PNG file, if the generator takes a picture
   --seed N           any whole number of 64 bits (default 7)
-  -n, --count N      how many images, 1 to ${MAX_GRID} (default 16; of a picture 1)
-  --first N          number of the first image (default 0)
-  --label N|NAME     class of all images, of a conditional generator; without it image i has class i mod classes
+  -n, --count N      how many (default 16 images; otherwise 1)
+  --first N          number of the first one (default 0)
+  --label N|NAME     class of all, of a conditional generator; without it sample i has class i mod classes
   --value NAME=X     a value of the generator; may be repeated
-  -o, --output FILE  the PNG file to write (default grid.png)
+  -o, --output FILE  the file to write (default grid.png, sounds.wav or volume.binvox)
   -h, --help         this text`;
 const OPTIONS = {
   input: { type: "string" },
@@ -22,7 +28,7 @@ const OPTIONS = {
   first: { type: "string", default: "0" },
   label: { type: "string" },
   value: { type: "string", multiple: true, default: [] },
-  output: { type: "string", short: "o", default: "grid.png" },
+  output: { type: "string", short: "o" },
   help: { type: "boolean", short: "h" },
 };
 
@@ -41,16 +47,26 @@ async function main({ input, seed, first, count, label, value, output, help }) {
   if (help) return console.log(HELP);
   const Generator = await load();
   const generator = await Generator.open();
+  const { noun, usual, most, file, key, about: other } = FORMS[generator.kind];
+  count ??= input ? 1n : usual;
+  output ??= file;
+  if (count < 1n || count > most) throw new UsageError(`a file holds 1 to ${most} ${noun}s, not ${count}`);
   const number = label === undefined ? null : generator.classNumber(label);
   const values = Object.fromEntries(value.map(named));
   if (generator.source && !input) throw new Error("This generator takes a picture: --input picture.png");
-  const images = input
+  const samples = input
     ? await translated(generator, decode(await readFile(input)), { seed, first, count, labels: number, values })
     : await generator.sample({ seed, first, count, labels: number, values });
   const made = { count, label: number, values: value.length ? values : null };
-  const texts = XMP ? { "XML:com.adobe.xmp": XMP, gantool: about(generator, seed, first, made) } : {};
-  await writeFile(output, encode(grid(images), texts));
-  console.log(`${output}: ${input ? `made of ${input}` : `${images.shape[0]} images of seed ${seed}`}`);
+  const texts = XMP ? { [key]: XMP, [other]: about(generator, seed, first, made) } : {};
+  await writeFile(output, encoded(generator, samples, texts));
+  console.log(`${output}: ${input ? `made of ${input}` : `${count} ${noun}${count > 1n ? "s" : ""} of seed ${seed}`}`);
+}
+
+/** The bytes of a file of the samples' kind. A binvox file has no place for texts. */
+function encoded({ kind, rate, shape }, samples, texts) {
+  if (kind === "audio") return wav(samples.data, shape[1], rate, texts);
+  return kind === "volume" ? binvox(samples.data, shape) : encode(grid(samples), texts);
 }
 
 /** What becomes of one picture with the noise of images first … first+count-1, as `sample` gives images. */
@@ -69,9 +85,7 @@ function parse(words) {
   } catch (error) {
     throw new UsageError(error.message);
   }
-  values.count ??= values.input ? "1" : "16";
-  const [seed, first, count] = ["seed", "first", "count"].map((name) => whole(name, values[name]));
-  if (count < 1n || count > MAX_GRID) throw new UsageError(`a picture holds 1 to ${MAX_GRID} images, not ${count}`);
+  const [seed, first, count] = ["seed", "first", "count"].map((name) => values[name] === undefined ? undefined : whole(name, values[name]));
   return { ...values, seed, first, count };
 }
 

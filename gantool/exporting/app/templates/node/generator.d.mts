@@ -1,6 +1,8 @@
 import { BaseGenerator } from "./core.mjs";
 
-export type { Manifest, Picture, SampleOptions, Samples, SelfTest, Source, TranslateOptions } from "./core.mjs";
+export type {
+  Manifest, Picture, SampleOptions, Samples, SelfTest, Sounds, Source, TranslateOptions, Volumes,
+} from "./core.mjs";
 
 export declare class Generator extends BaseGenerator {
   private constructor();

@@ -1,4 +1,4 @@
-// Images from generator.seeded.onnx in Node: npm i --ignore-scripts onnxruntime-node@1.30.0
+// Images, sounds or volumes from generator.seeded.onnx in Node: npm i --ignore-scripts onnxruntime-node@1.30.0
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";

@@ -16,7 +16,9 @@ function showAbout() {
     Data: [text(data.name), Number.isFinite(data.count) && `${thousands(data.count)} samples`].filter(Boolean).join(", "),
     "Licence of the data": MANIFEST.licence,
     Picture: SOURCE && `${SOURCE.shape[0]} × ${SOURCE.shape[1]} pixels, ${SOURCE.shape[2]} ${SOURCE.shape[2] === 1 ? "channel" : "channels"}${SOURCE.multiple ? ", or any other size" : ""}`,
-    Image: `${HEIGHT} × ${WIDTH} pixels, ${CHANNELS} ${CHANNELS === 1 ? "channel" : "channels"}`,
+    Image: KIND === "image" && `${HEIGHT} × ${WIDTH} pixels, ${CHANNELS} ${CHANNELS === 1 ? "channel" : "channels"}`,
+    Sound: KIND === "audio" && soundText(),
+    Volume: KIND === "volume" && `${SHAPE.slice(0, 3).join(" × ")} voxels`,
     Latent: MANIFEST.latents.map((item) => `${item.name} ${item.shape.join(" × ") || 1}`).join(", "),
     Classes: LABEL ? String(LABEL.classes) : "",
     Model: `${DATA.file}, ${bytes(DATA.bytes)}, precision ${text(MANIFEST.precision) || "float32"}`,
@@ -32,6 +34,12 @@ function showAbout() {
     $("licence").hidden = false;
     $("licence-text").textContent = DATA.licence;
   }
+}
+
+function soundText() {
+  const [length, channels] = SHAPE, { rate } = MANIFEST.output;
+  const seconds = rate ? `${thousands(rate)} a second (${Number((length / rate).toPrecision(3))} s)` : "at an unknown rate: played at 16,000 a second";
+  return `${thousands(length)} samples ${seconds}, ${channels === 1 ? "mono" : "stereo"}`;
 }
 
 function showTheme() {

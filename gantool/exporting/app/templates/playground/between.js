@@ -1,15 +1,12 @@
-// Interpolation: the images between A and B, one large and a strip of a few.
+// Interpolation: the samples between A and B, one large and a strip of a few.
 
-/** @param ask of the engine */
-function makeBetween({ ask }) {
+/** @param ask of the engine; hear(sound, element), of sounds: Play plays the one that is shown, and nothing moves */
+function makeBetween({ ask, hear }) {
   const slider = $("at"), play = $("play"), large = $("canvas-at");
   const ends = { a: $("canvas-a"), b: $("canvas-b") };
-  let strip = [], stripMade = [], running = false, again = false, playing = 0, direction = 1;
+  let strip = [], stripMade = [], running = false, again = false, playing = 0, direction = 1, shown = null, heard = false;
 
-  for (const canvas of [large, ends.a, ends.b]) {
-    canvas.width = WIDTH;
-    canvas.height = HEIGHT;
-  }
+  for (const canvas of [large, ends.a, ends.b]) enlarge(canvas);
   $("class-note").hidden = !LABEL;
 
   const place = (end) => ({ ...state[end], label: labelOf(state[end].index) });
@@ -31,7 +28,7 @@ function makeBetween({ ask }) {
       }
       ends[end].setAttribute(
         "aria-label",
-        `${end.toUpperCase()}: seed ${seed}, image ${index}${of === null ? "" : `, class ${className(of)}`}`,
+        `${end.toUpperCase()}: seed ${seed}, ${NOUN} ${index}${of === null ? "" : `, class ${className(of)}`}`,
       );
     }
     $("row-count").value = state.row;
@@ -46,10 +43,14 @@ function makeBetween({ ask }) {
     try {
       while (again) {
         again = false;
-        await busy(large, ask("blend", job([state.at]), (start, count, pixels) => paint(large, pixels)));
+        await busy(large, ask("blend", job([state.at]), (start, count, sample) => {
+          shown = sample;
+          paintSample(large, sample);
+        }));
       }
+      if (heard && shown) hear(shown, play);
     } finally {
-      running = false;
+      running = heard = false;
     }
   }
 
@@ -58,7 +59,10 @@ function makeBetween({ ask }) {
     strip = Array.from({ length: state.row }, (_, i) => {
       const t = i / (state.row - 1), canvas = newCanvas();
       const button = make("button", { type: "button", class: "tile", "aria-label": `${Math.round(t * 100)} % from A to B` }, canvas);
-      button.onclick = () => move(t);
+      button.onclick = () => {
+        move(t);
+        if (hear && stripMade[i]) hear(stripMade[i], button);
+      };
       return { t, canvas, button };
     });
     $("row").replaceChildren(...strip.map(({ button }) => button));
@@ -69,15 +73,15 @@ function makeBetween({ ask }) {
     show();
     stripMade = [];
     const middle = drawAt();
-    const twoEnds = ask("ends", job([0, 1]), (start, count, pixels) => {
-      for (let i = 0; i < count; i++) paint(start + i ? ends.b : ends.a, imageOf(pixels, i));
+    const twoEnds = ask("ends", job([0, 1]), (start, count, samples) => {
+      for (let i = 0; i < count; i++) paintSample(start + i ? ends.b : ends.a, sampleOf(samples, i));
     });
     const mine = stripMade;
-    const row = ask("row", job(strip.map(({ t }) => t)), (start, count, pixels) => {
+    const row = ask("row", job(strip.map(({ t }) => t)), (start, count, samples) => {
       if (mine !== stripMade) return;
       for (let i = 0; i < count; i++) {
-        mine[start + i] = imageOf(pixels, i);
-        paint(strip[start + i].canvas, mine[start + i]);
+        mine[start + i] = sampleOf(samples, i);
+        paintSample(strip[start + i].canvas, mine[start + i]);
       }
     });
     await busy($("row"), Promise.all([middle, twoEnds, row]));
@@ -118,14 +122,21 @@ function makeBetween({ ask }) {
     state[end] = to;
     rememberSoon();
     draw().catch(fail);
-    say(`${end.toUpperCase()} is image ${to.index} of seed ${to.seed}.`);
+    say(`${end.toUpperCase()} is ${NOUN} ${to.index} of seed ${to.seed}.`);
   }
 
-  play.onclick = () => (playing ? stop() : start());
+  if (hear) play.onclick = () => shown && hear(shown, play);
+  else play.onclick = () => (playing ? stop() : start());
   slider.oninput = () => {
-    stop();
+    if (!hear) stop();
     move(Number(slider.value));
   };
+  slider.onchange = () => {
+    if (!hear) return;
+    heard = running; // when it is made
+    if (!running && shown) hear(shown, play);
+  };
+  if (hear) play.removeAttribute("aria-pressed");
   for (const count of ROWS) $("row-count").append(make("option", { value: count, text: count }));
   $("row-count").onchange = () => {
     state.row = Number($("row-count").value);
@@ -139,8 +150,8 @@ function makeBetween({ ask }) {
   };
   $("save-row").onclick = () => {
     if (stripMade.filter(Boolean).length !== state.row) return say("The strip is not finished.");
-    const [from, to] = [state.a, state.b].map(({ seed, index }) => `image ${index} of seed ${seed}`);
-    return savePng(gridPicture(stripMade, state.row), `${fileStem()}-between.png`, `From ${from} to ${to}${choicesText()}`).catch(fail);
+    const [from, to] = [state.a, state.b].map(({ seed, index }) => `${NOUN} ${index} of seed ${seed}`);
+    return saveSamples(stripMade, state.row, `${fileStem()}-between`, `From ${from} to ${to}${choicesText()}`).catch(fail);
   };
   for (const end of ["a", "b"]) {
     for (const [field, read] of [["seed", parseSeed], ["index", parseIndex]]) {
@@ -149,7 +160,7 @@ function makeBetween({ ask }) {
         const value = read(input.value);
         if (value === null) input.setAttribute("aria-invalid", "true");
         else input.removeAttribute("aria-invalid");
-        $("ends-wrong").textContent = value === null ? "Seeds are whole numbers of 64 bits; images run from 0 to 2^47 − 1." : "";
+        $("ends-wrong").textContent = value === null ? `Seeds are whole numbers of 64 bits; ${NOUN}s run from 0 to 2^47 − 1.` : "";
         if (value !== null) choose(end, { ...state[end], [field]: value });
       };
     }

@@ -1,4 +1,4 @@
-// The code that makes an image in a program, by the API of the app kits.
+// The code that makes a sample in a program, by the API of the app kits.
 
 /** A whole number as JavaScript writes it without loss. */
 const scriptNumber = (value) => (Number.isSafeInteger(Number(value)) ? String(value) : `${value}n`);
@@ -33,7 +33,7 @@ const LANGUAGES = {
     "",
     "# generator.seeded.onnx lies beside generator.py, or one folder up",
     "generator = Generator()",
-    `image = generator.sample(1, seed=${seed}, first=${first}${label === null ? "" : `, labels=${label}`}${inPython(values)})[0]`,
+    `${NOUN} = generator.sample(1, seed=${seed}, first=${first}${label === null ? "" : `, labels=${label}`}${inPython(values)})[0]`,
   ].join("\n"),
   Node: (...image) => script("beside generator.mjs, or one folder up", ...image),
   Web: (...image) => script("one folder above generator.mjs", ...image),
@@ -42,7 +42,7 @@ const LANGUAGES = {
     "",
     "// generator.seeded.torchscript.pt lies where the program runs, or one folder up",
     "gantool::Generator generator;",
-    `const torch::Tensor image = generator.sample(1, ${cppNumber(seed)}, ${first}${inCpp(label, values)})[0];`,
+    `const torch::Tensor ${NOUN} = generator.sample(1, ${cppNumber(seed)}, ${first}${inCpp(label, values)})[0];`,
   ].join("\n"),
 };
 
@@ -112,7 +112,7 @@ function makeCode(code) {
   let language = "Python";
   function show() {
     $("code").textContent = code(language);
-    $("code-note").textContent = state.psi === 1 ? "" : "The code makes the image at ψ = 1.";
+    $("code-note").textContent = state.psi === 1 ? "" : `The code makes the ${NOUN} at ψ = 1.`;
   }
   $("copy-code").onclick = () => copy($("code").textContent, "Code");
   for (const each of Object.keys(LANGUAGES)) {

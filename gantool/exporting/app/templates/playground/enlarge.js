@@ -1,16 +1,19 @@
-// One image, large: what it is called, the code that makes it, and what can be done with it.
+// One sample, large: what it is called, the code that makes it, and what can be done with it. In a dialog, or of sounds
+// in the page.
 
-/** @param ask of the engine; choose(end, place) sets A or B; cached(index) → pixels of the grid, or undefined */
-function makeEnlarged({ ask, choose, cached }) {
+/**
+ * @param ask of the engine; choose(end, place) sets A or B; cached(index) → the sample in the grid, or undefined
+ * @param hear(sound, element), of sounds
+ */
+function makeEnlarged({ ask, choose, cached, hear }) {
   const dialog = $("enlarged"), canvas = $("enlarged-canvas");
-  let index = 0, pixels = null;
+  let index = 0, sample = null;
   const showCode = makeCode((language) => codeFor(language, state.seed, index, labelOf(index), changedValues()));
-  canvas.width = WIDTH;
-  canvas.height = HEIGHT;
+  enlarge(canvas);
 
   const name = () => {
     const label = labelOf(index);
-    return `Seed ${state.seed}, image ${index}${label === null ? "" : `, class ${className(label)}`}${choicesText()}`;
+    return `Seed ${state.seed}, ${NOUN} ${index}${label === null ? "" : `, class ${className(label)}`}${choicesText()}`;
   };
 
   async function show(next) {
@@ -21,19 +24,19 @@ function makeEnlarged({ ask, choose, cached }) {
     canvas.setAttribute("aria-label", name());
     $("enlarged-previous").disabled = index === 0;
     showCode();
-    pixels = cached(index) || null;
-    if (pixels) return paint(canvas, pixels);
+    sample = cached(index) || null;
+    if (sample) return paintSample(canvas, sample);
     const wanted = index;
     return busy(canvas, ask("single", { seed: state.seed, indexes: [index], labels: [labelOf(index)], ...choices() },
       (start, count, made) => {
         if (wanted !== index) return;
-        pixels = made;
-        paint(canvas, pixels);
+        sample = made;
+        paintSample(canvas, sample);
       }));
   }
 
   function open(at) {
-    if (!dialog.open) dialog.showModal();
+    if (!hear && !dialog.open) dialog.showModal();
     show(at).catch(fail);
   }
 
@@ -44,11 +47,12 @@ function makeEnlarged({ ask, choose, cached }) {
   $("use-a").onclick = () => choose("a", { seed: state.seed, index });
   $("use-b").onclick = () => choose("b", { seed: state.seed, index });
   $("save-image").onclick = () => {
-    if (!pixels) return say("The image is not finished.");
+    if (!sample) return say(`The ${NOUN} is not finished.`);
     const seeds = { seed: state.seed, first: index, count: 1, label: labelOf(index) ?? undefined };
-    const file = `${fileStem()}-seed${state.seed}-${index}.png`;
-    return savePng({ pixels, width: WIDTH, height: HEIGHT }, file, name(), seeds).catch(fail);
+    return saveSample(sample, `${fileStem()}-seed${state.seed}-${index}`, name(), seeds).catch(fail);
   };
+  $("close").hidden = Boolean(hear);
+  if (hear) $("hear").onclick = () => sample && hear(sample, $("hear"));
   $("image-link").onclick = () => copy(`${location.href.split("#")[0]}#${hashText()}`, "Link");
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close(); // the backdrop
@@ -59,7 +63,7 @@ function makeEnlarged({ ask, choose, cached }) {
   });
   dialog.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!by || event.target.type === "radio" || event.target.id === "code") return;
+    if (!by || ["radio", "range"].includes(event.target.type) || event.target.id === "code") return;
     event.preventDefault();
     if (index + by >= 0) step(by);
   });

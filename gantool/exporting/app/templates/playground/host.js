@@ -101,7 +101,7 @@ async function startEngine(facts) {
       return;
     }
     waiting.delete(message.id);
-    if (message.type === "failed") job.reject(new Trouble(`Making the images failed: ${message.message}`, "Reload the page."));
+    if (message.type === "failed") job.reject(new Trouble(`Making the ${NOUN}s failed: ${message.message}`, "Reload the page."));
     else job.resolve(message.type === "done");
   }
 

@@ -17,7 +17,7 @@ async function start() {
 
   const ask = async (...job) => {
     const done = await engine.ask(...job);
-    if (engine.times.length) $("speed").textContent = `${brief(Number(median(engine.times).toPrecision(2)))} ms an image`;
+    if (engine.times.length) $("speed").textContent = `${brief(Number(median(engine.times).toPrecision(2)))} ms ${KIND === "image" ? "an" : "a"} ${NOUN}`;
     return done;
   };
   const shown = makePage(ask);

@@ -2,7 +2,14 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const MANIFEST = DATA.manifest;
-const [HEIGHT, WIDTH, CHANNELS] = MANIFEST.output.shape;
+const SHAPE = MANIFEST.output.shape; // of a sample, channels last
+const SIZE = SHAPE.reduce((a, b) => a * b, 1);
+const KIND = { TC: "audio", DHWC: "volume" }[MANIFEST.output.layout] || "image";
+const NOUN = { image: "image", audio: "sound", volume: "volume" }[KIND];
+// of what is drawn: an image itself, the waveform of a sound, a view of a volume
+const [HEIGHT, WIDTH, CHANNELS] = { image: SHAPE, audio: [80, 200, 1], volume: [96, 96, 1] }[KIND];
+const LARGE = { image: 1, audio: 4, volume: 3 }[KIND]; // times these sides, where one sample is shown alone
+const newSamples = (length) => new (KIND === "audio" ? Int16Array : Uint8Array)(length);
 const LABEL = MANIFEST.inputs.find((item) => item.distribution === "label") || null;
 const SOURCE = MANIFEST.inputs.find((item) => item.distribution === "data") || null; // the picture that it takes
 const SEEDED = MANIFEST.inputs.some((item) => item.distribution === "seed"); // whether it takes noise
@@ -13,6 +20,7 @@ const SEED_BITS = 64;
 
 // pixels of small images are shown as they are; large ones would get jagged where they are shown smaller
 document.documentElement.dataset.pixels = WIDTH <= 64 ? "crisp" : "smooth";
+document.documentElement.dataset.kind = KIND;
 
 const $ = (id) => document.getElementById(id);
 

@@ -16,14 +16,18 @@ function newCanvas() {
   return make("canvas", { width: WIDTH, height: HEIGHT, "aria-hidden": "true" });
 }
 
+/** The canvas for one sample shown alone. */
+function enlarge(canvas) {
+  [canvas.width, canvas.height] = [WIDTH * LARGE, HEIGHT * LARGE];
+}
+
 function paint(canvas, pixels, width = WIDTH) {
   canvas.getContext("2d").putImageData(new ImageData(rgba(pixels), width), 0, 0);
 }
 
-/** The images one after the other as one array of them: of a call that gave several. */
-function imageOf(pixels, number) {
-  const size = HEIGHT * WIDTH * CHANNELS;
-  return pixels.subarray(number * size, (number + 1) * size);
+/** One of the samples that lie one after the other in an array. */
+function sampleOf(samples, number) {
+  return samples.subarray(number * SIZE, (number + 1) * SIZE);
 }
 
 /** A grid as one picture, like that of `gantool generate`: {pixels, width, height}. */

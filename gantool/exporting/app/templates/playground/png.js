@@ -34,22 +34,30 @@ function textChunk(keyword, value) {
 }
 
 /**
- * Where a picture comes from, as `gantool generate` writes it; nothing when the page was made without.
- * @param words which images; seeds {seed, first, count, label}: what makes them again, where a seed does
+ * Where samples come from, as `gantool generate` writes it: {xmp, software, description, json}; null when the page was
+ * made without.
+ * @param words which samples; seeds {seed, first, count, label}: what makes them again, where a seed does
  */
-function provenance(words, seeds) {
-  if (!DATA.provenance) return [];
+function told(words, seeds) {
+  if (!DATA.provenance) return null;
   const { xmp, software, model, made } = DATA.provenance;
   const { seed, ...others } = seeds || {};
   const changed = changedValues();
   const values = changed.length ? Object.fromEntries(changed) : undefined;
   const json = JSON.stringify({ ...model, ...others, psi: state.psi === 1 ? undefined : state.psi, values });
   const whole = seeds ? `{"seed": ${seed}, ${json.slice(1)}` : json; // JSON takes a number of any length, JavaScript none
+  return { xmp, software, description: `${words}, ${made}`, json: whole };
+}
+
+/** That in the chunks of a PNG file. */
+function provenance(words, seeds) {
+  const said = told(words, seeds);
+  if (!said) return [];
   return [
-    textChunk("XML:com.adobe.xmp", xmp),
-    textChunk("Software", software),
-    textChunk("Description", `${words}, ${made}`),
-    textChunk("gantool", whole),
+    textChunk("XML:com.adobe.xmp", said.xmp),
+    textChunk("Software", said.software),
+    textChunk("Description", said.description),
+    textChunk("gantool", said.json),
   ];
 }
 
@@ -74,7 +82,11 @@ async function png({ pixels, width, height, channels = CHANNELS }, about) {
 const savePng = (picture, name, words, seeds) => download(picture, name, provenance(words, seeds));
 
 async function download(picture, name, about = []) {
-  const url = URL.createObjectURL(await png(picture, about));
+  saveFile(await png(picture, about), name);
+}
+
+function saveFile(blob, name) {
+  const url = URL.createObjectURL(blob);
   const link = make("a", { href: url, download: name });
   document.body.append(link);
   link.click();

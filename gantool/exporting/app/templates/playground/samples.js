@@ -1,14 +1,17 @@
-// The grid of images and its controls.
+// The grid of samples and its controls.
 
-/** @param ask of the engine; changed() when the seed, class or ψ did; open(index), choose(end, place) */
-function makeSamples({ ask, changed, open, choose }) {
+/**
+ * @param ask of the engine; changed() when the seed, class or ψ did; open(index), choose(end, place)
+ * @param keys that press the tiles, or none: then A and B choose the ends
+ */
+function makeSamples({ ask, changed, open, choose, keys }) {
   const grid = $("grid");
   const controls = makeControls(update);
   let tiles = [], made = new Map(), current = 0;
 
   function label(index) {
     const of = labelOf(index);
-    return `Seed ${state.seed}, image ${index}${of === null ? "" : `, class ${className(of)}`}`;
+    return `Seed ${state.seed}, ${NOUN} ${index}${of === null ? "" : `, class ${className(of)}`}`;
   }
 
   function lay() {
@@ -18,6 +21,10 @@ function makeSamples({ ask, changed, open, choose }) {
       const button = make("button", { type: "button", class: "tile" }, canvas, caption);
       const number = tiles.length;
       button.onclick = () => open(state.first + number);
+      if (keys && keys[number]) {
+        button.dataset.key = keys[number];
+        button.setAttribute("aria-keyshortcuts", keys[number]);
+      }
       button.onfocus = () => rove(number);
       tiles.push({ button, canvas, caption });
       grid.append(button);
@@ -55,12 +62,12 @@ function makeSamples({ ask, changed, open, choose }) {
     const fresh = new Map();
     made = fresh;
     const job = { seed: state.seed, indexes, labels: indexes.map(labelOf), ...choices() };
-    await busy(grid, ask("grid", job, (start, count, pixels) => {
+    await busy(grid, ask("grid", job, (start, count, samples) => {
       if (made !== fresh) return;
       for (let i = 0; i < count; i++) {
-        const image = imageOf(pixels, i), tile = tiles[start + i];
-        fresh.set(indexes[start + i], image);
-        paint(tile.canvas, image);
+        const sample = sampleOf(samples, i), tile = tiles[start + i];
+        fresh.set(indexes[start + i], sample);
+        paintSample(tile.canvas, sample);
         tile.button.classList.remove("waiting");
       }
     }));
@@ -79,7 +86,7 @@ function makeSamples({ ask, changed, open, choose }) {
   };
   const page = (by) => update({ first: Math.min(Math.max(state.first + by * state.count, 0), MAX_INDEX - state.count) });
 
-  $("first").onchange = () => controls.typed($("first"), readFirst, "first", "Images run from 0 to 2^47 − 1.");
+  $("first").onchange = () => controls.typed($("first"), readFirst, "first", `${NOUN[0].toUpperCase()}${NOUN.slice(1)}s run from 0 to 2^47 − 1.`);
   $("previous").onclick = () => page(-1);
   $("next").onclick = () => page(1);
   for (const count of COUNTS) $("count").append(make("option", { value: count, text: count }));
@@ -88,16 +95,16 @@ function makeSamples({ ask, changed, open, choose }) {
   $("save-grid").onclick = () => {
     const images = tiles.map((_, i) => made.get(state.first + i));
     if (!images.every(Boolean)) return say("The grid is not finished.");
-    const name = `${fileStem()}-seed${state.seed}-${state.first}-grid.png`;
-    const words = `Images ${state.first} to ${state.first + state.count - 1} of seed ${state.seed}${choicesText()}`;
+    const stem = `${fileStem()}-seed${state.seed}-${state.first}-grid`;
+    const words = `${NOUN[0].toUpperCase()}${NOUN.slice(1)}s ${state.first} to ${state.first + state.count - 1} of seed ${state.seed}${choicesText()}`;
     const seeds = { seed: state.seed, first: state.first, count: state.count, label: state.label ?? undefined };
-    return savePng(gridPicture(images, Math.ceil(Math.sqrt(images.length))), name, words, seeds).catch(fail);
+    return saveSamples(images, Math.ceil(Math.sqrt(images.length)), stem, words, seeds).catch(fail);
   };
 
   grid.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const end = { a: "a", b: "b" }[event.key.toLowerCase()];
-    if (end) choose(end, { seed: state.seed, index: state.first + current });
+    if (end && !keys) choose(end, { seed: state.seed, index: state.first + current });
     const moves = {
       ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns(),
       Home: -current, End: tiles.length - 1 - current,

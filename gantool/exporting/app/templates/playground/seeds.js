@@ -1,4 +1,4 @@
-// The page of a generator that makes images of seeds: a grid, one of them large, and those between two.
+// The page of a generator that makes images or volumes of seeds: a grid, one of them large, and those between two.
 
 /** @param ask of the engine → show(), which shows what the state says */
 function makePage(ask) {
@@ -11,6 +11,7 @@ function makePage(ask) {
     changed: () => between.draw().catch(fail),
   });
   const enlarged = makeEnlarged({ ask, choose, cached: samples.cached });
+  if (KIND === "volume") makeTurning();
 
   return async function show() {
     const first = Promise.all([samples.draw(), between.draw()]);

@@ -1,10 +1,12 @@
-"""Images from generator.seeded.onnx: numpy and onnxruntime, nothing else.
+"""Images, sounds or volumes from generator.seeded.onnx: numpy and onnxruntime, nothing else.
 
 generator = Generator()
 images = generator.sample(16, seed=7)  # uint8 (16, height, width, channels)
+sounds = generator.sample(16, seed=7)  # of a generator of sounds: int16 (16, samples, channels)
+volumes = generator.sample(16, seed=7)  # of a generator of volumes: uint8 (16, depth, height, width, 1)
 result = generator.translate(read_picture("picture.png"))  # of a generator that takes a picture
 
-As a program: python generator.py --seed 7 -n 16 -o grid.png
+As a program: python generator.py --seed 7, which writes a PNG, WAV or binvox file
 """
 
 from __future__ import annotations
@@ -31,12 +33,17 @@ Values = Mapping[str, float | Sequence[float]]
 MODEL = "generator.seeded.onnx"
 CHUNK = 64  # images a call: larger batches leave the cache
 MAX_INDEX = 2**47
-MAX_GRID = 10_000  # images in one picture
-XMP = "%%{xmp}"  # what its pictures say of where they come from; empty: nothing
+KINDS = {"HWC": "image", "TC": "audio", "DHWC": "volume"}  # of the axes of a sample
+FILES = {"image": "grid.png", "audio": "sounds.wav", "volume": "volume.binvox"}
+NOUNS = {"image": "image", "audio": "sound", "volume": "volume"}
+COUNTS = {"image": 16, "audio": 1, "volume": 1}  # in a file
+MOST = {"image": 10_000, "audio": 1000, "volume": 1}
+ASSUMED_RATE = 16_000  # samples a second of sounds whose rate nobody knows
+XMP = "%%{xmp}"  # what its files say of where they come from; empty: nothing
 
 
 class SelfTest(NamedTuple):
-    """`exact`: byte for byte what the exporting machine made; `worst`: levels off the pixels that it recorded."""
+    """`exact`: byte for byte what the exporting machine made; `worst`: levels off the values that it recorded."""
 
     exact: bool
     images: int
@@ -53,7 +60,7 @@ def find_model() -> Path:
 
 
 class Generator:
-    """An exported generator. Image `i` of seed `s` is the same on every machine, in whatever batch it is made.
+    """An exported generator. Sample `i` of seed `s` is the same on every machine, in whatever batch it is made.
 
     `path`: of the model; default: beside this file, or one folder up. `providers`: as onnxruntime names them.
     FileNotFoundError where there is no model, ValueError for a file that is none.
@@ -73,7 +80,10 @@ class Generator:
         self.manifest: dict[str, Any] = json.loads(text) if text else {}
         if self.manifest.get("kind") != "onnx-seeded":
             raise ValueError(f"{path} is no generator.seeded.onnx of an app kit")
-        self.shape: tuple[int, int, int] = tuple(self.manifest["output"]["shape"])
+        output = self.manifest["output"]
+        self.kind = KINDS.get(output["layout"], "image")  # what it makes: image, audio or volume
+        self.shape: tuple[int, ...] = tuple(output["shape"])  # (H, W, C), (samples, channels) or (D, H, W, C)
+        self.rate = (output.get("rate") or ASSUMED_RATE) if self.kind == "audio" else 0  # samples a second
         self._label = next((i for i in self.manifest["inputs"] if i["distribution"] == "label"), None)
         self.classes: int = self._label["classes"] if self._label else 0
         self.values = {i["name"]: i for i in self.manifest["inputs"] if i["distribution"] == "value"}
@@ -87,16 +97,18 @@ class Generator:
     def sample(
         self, n: int, seed: int = 0, first: int = 0, labels: Labels = None, values: Values | None = None
     ) -> np.ndarray:
-        """Images `first … first+n-1` of `seed`: uint8 (n, height, width, channels).
+        """Samples `first … first+n-1` of `seed`: uint8 (n, height, width, channels) of images.
 
-        `labels`: of a conditional generator, one for all or one each, by number or name; without them, image i has
-        class i mod classes. `values`: name → number, one for all or one each; `self.values` has their names and bounds.
-        ValueError for a seed, an image, a label or a value that does not exist.
+        Sounds are int16 (n, samples, channels), ±32767 for ±1; volumes are uint8 (n, depth, height, width, 1), filled
+        from 128 on, depth from front to back and height from top to bottom. `labels`: of a conditional generator, one
+        for all or one each, by number or name; without them, sample i has class i mod classes. `values`: name → number,
+        one for all or one each; `self.values` has their names and bounds. ValueError for a seed, a sample, a label or a
+        value that does not exist.
         """
         if self.source:
             raise ValueError("this generator takes a picture: call translate(picture)")
         feeds = self._feeds(n, seed, first, labels, values)
-        images = np.empty((n, *self.shape), np.uint8)
+        images = np.empty((n, *self.shape), "<i2" if self.kind == "audio" else np.uint8)
         for start in range(0, n, CHUNK):
             chunk = {name: rows if name == "seed" else rows[start : start + CHUNK] for name, rows in feeds.items()}
             images[start : start + CHUNK] = self.session.run(None, chunk)[0]
@@ -164,17 +176,17 @@ class Generator:
         return json.dumps({name: value for name, value in said.items() if value not in ("", None, {})})
 
     def self_test(self) -> SelfTest:
-        """Make the images whose pixels the exporting machine recorded; RuntimeError when this one makes others."""
+        """Make the samples whose values the exporting machine recorded; RuntimeError when this one makes others."""
         exact, made, worst = True, 0, 0
         for golden in self.manifest["golden"]:
             images = self._golden(golden["count"], golden["seed"], golden["first"])
             made += len(images)
             exact &= hashlib.sha256(images.tobytes()).hexdigest() == golden["sha256"]
-            for image, row, column, values in golden["pixels"]:
-                worst = max(worst, int(np.abs(images[image, row, column].astype(int) - values).max()))
+            for *place, values in golden["pixels"]:
+                worst = max(worst, int(np.abs(images[tuple(place)].astype(int) - values).max()))
         tolerance = self.manifest.get("tolerance", 1)
         if not made or worst > tolerance:
-            raise RuntimeError(f"images differ by up to {worst} levels in {made} tested; allowed: {tolerance}")
+            raise RuntimeError(f"samples differ by up to {worst} levels in {made} tested; allowed: {tolerance}")
         return SelfTest(exact, made, worst)
 
     def _golden(self, count: int, seed: int, first: int) -> np.ndarray:
@@ -275,27 +287,69 @@ def write_png(path: str | PathLike[str], picture: np.ndarray, about: str = "") -
     Path(path).write_bytes(data)
 
 
+def write_wav(path: str | PathLike[str], sound: np.ndarray, rate: int, about: str = "") -> None:
+    """Write int16 (samples, channels) as a WAV file that says where it comes from: XMP, and `about`, a JSON text.
+
+    It says nothing in a kit that was made without provenance.
+    """
+    channels = sound.shape[1]
+    format_of_samples = struct.pack("<HHIIHH", 1, channels, rate, 2 * channels * rate, 2 * channels, 16)
+    texts = [(name, text.encode()) for name, text in ((b"_PMX", XMP), (b"gant", about)) if XMP and text]
+    data = b"WAVE"
+    for name, body in [(b"fmt ", format_of_samples), *texts, (b"data", sound.astype("<i2").tobytes())]:
+        data += name + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
+    Path(path).write_bytes(b"RIFF" + struct.pack("<I", len(data)) + data)
+
+
+def write_binvox(path: str | PathLike[str], filled: np.ndarray) -> None:
+    """Write bool (depth, height, width) as a binvox file, https://www.patrickmin.com/binvox/binvox.html."""
+    depth, height, width = filled.shape
+    flat = np.ascontiguousarray(filled[:, ::-1].transpose(2, 0, 1)).reshape(-1)  # x, z, y; y upwards
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    runs = bytearray()
+    for start, length in zip(starts, np.diff(np.append(starts, flat.size)), strict=True):
+        value, (whole, rest) = int(flat[start]), divmod(int(length), 255)
+        runs += bytes((value, 255)) * whole + (bytes((value, rest)) if rest else b"")
+    header = f"#binvox 1\ndim {width} {depth} {height}\ntranslate 0 0 0\nscale 1\ndata\n"
+    Path(path).write_bytes(header.encode() + runs)
+
+
+def write(generator: Generator, path: str, samples: np.ndarray, about: str) -> None:
+    """Write samples as the file of their kind."""
+    if generator.kind == "audio":
+        write_wav(path, samples.reshape(-1, samples.shape[-1]), generator.rate, about)
+    elif generator.kind == "volume":
+        write_binvox(path, samples[0, ..., 0] >= 128)
+    else:
+        write_png(path, grid(samples), about)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write generated images, or what becomes of a picture, as PNG.")
+    parser = argparse.ArgumentParser(
+        description="Write generated images, or what becomes of a picture, as PNG; sounds as WAV; a volume as binvox."
+    )
     parser.add_argument(
         "--input", metavar="PICTURE", help="what the image is made of, if the generator takes a picture"
     )
-    parser.add_argument("--seed", type=int, default=0, help="which family of images (default: %(default)s)")
-    parser.add_argument("-n", "--count", type=int, help="how many (default: 16; of a picture 1)")
-    parser.add_argument("--first", type=int, default=0, help="number of the first image (default: %(default)s)")
-    parser.add_argument("--label", help="class of all images, by number or name, for a conditional generator")
+    parser.add_argument("--seed", type=int, default=0, help="which family of samples (default: %(default)s)")
+    parser.add_argument("-n", "--count", type=int, help="how many (default: 16 images; otherwise 1)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one (default: %(default)s)")
+    parser.add_argument("--label", help="class of all, by number or name, for a conditional generator")
     parser.add_argument(
         "--value", action="append", default=[], metavar="NAME=NUMBER", help="a value of the generator; may be repeated"
     )
-    parser.add_argument("-o", "--output", default="grid.png", help="the file to write (default: %(default)s)")
+    parser.add_argument("-o", "--output", help=f"the file to write (default: {', '.join(FILES.values())})")
     parser.add_argument("--model", help=f"default: {MODEL} beside this file, or one folder up")
-    parser.add_argument("--self-test", action="store_true", help="compare with the exporting machine's images")
+    parser.add_argument("--self-test", action="store_true", help="compare with the exporting machine's samples")
     given = parser.parse_args()
-    count = given.count if given.count is not None else 1 if given.input else 16
-    if not 1 <= count <= MAX_GRID:
-        parser.error(f"a picture holds 1 to {MAX_GRID} images, not {count}")
+    count = 1
     try:
         generator = Generator(given.model)
+        kind, name = generator.kind, NOUNS[generator.kind]
+        count = given.count if given.count is not None else 1 if given.input else COUNTS[kind]
+        output = given.output or FILES[kind]
+        if not 1 <= count <= MOST[kind]:
+            parser.error(f"a file holds 1 to {MOST[kind]} {name}s, not {count}")
         if given.self_test:
             print(generator.self_test())
             return
@@ -310,15 +364,13 @@ def main() -> None:
         else:
             images = generator.sample(count, given.seed, given.first, label, values)
         about = generator.about(count, given.seed, given.first, label, values)
-        write_png(given.output, grid(images), about)
+        write(generator, output, images, about)
     except MemoryError:
-        parser.exit(1, f"{parser.prog}: error: not enough memory for {count} images: take fewer\n")
+        parser.exit(1, f"{parser.prog}: error: not enough memory for {count} samples: take fewer\n")
     except (OSError, ValueError, RuntimeError) as error:
         parser.exit(1, f"{parser.prog}: error: {(str(error) or type(error).__name__).splitlines()[0]}\n")
-    print(
-        f"{given.output}: "
-        + (f"made of {given.input}" if given.input else f"{len(images)} images of seed {given.seed}")
-    )
+    made = f"{count} {name}{'s' * (count > 1)} of seed {given.seed}"
+    print(f"{output}: made of {given.input}" if given.input else f"{output}: {made}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-import { BaseGenerator, Picture, SampleOptions, Samples, Source, TranslateOptions } from "./core.mjs";
+import {
+  BaseGenerator, Picture, SampleOptions, Samples, Sounds as SoundData, Source, TranslateOptions, Volumes,
+} from "./core.mjs";
 
-export type { Manifest, Picture, SampleOptions, Samples, SelfTest, Source, TranslateOptions } from "./core.mjs";
+export type { Manifest, Picture, SampleOptions, Samples, SelfTest, Source, TranslateOptions, Volumes } from "./core.mjs";
 
 export declare class Images implements Samples {
   private constructor();
@@ -10,6 +12,18 @@ export declare class Images implements Samples {
   toImageData(i?: number): ImageData;
 }
 
+export declare class Sounds implements SoundData {
+  private constructor();
+  data: Int16Array;
+  shape: [number, number, number];
+  /** Samples a second. */
+  rate: number;
+  /** Sound i (default 0) for an AudioBufferSourceNode. */
+  toAudioBuffer(i?: number): AudioBuffer;
+  /** Sound i (default 0) as the bytes of a WAV file. */
+  toWav(i?: number): Uint8Array;
+}
+
 export declare class Generator extends BaseGenerator {
   private constructor();
   /**
@@ -17,6 +31,7 @@ export declare class Generator extends BaseGenerator {
    * @param options session options of onnxruntime-web
    */
   static open(url?: string | URL, options?: Record<string, unknown>): Promise<Generator>;
-  sample(options?: SampleOptions): Promise<Images>;
+  /** Images, Sounds or Volumes: see `kind`. */
+  sample<Made extends Samples | SoundData | Volumes = Images>(options?: SampleOptions): Promise<Made>;
   translate(picture: Source, options?: TranslateOptions): Promise<Picture & { toImageData(): ImageData }>;
 }
