@@ -16,12 +16,14 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from support import translators
-from support.exports import dimmed, source, source_of
+from support.exports import Tiny, dimmed, sounds, source, source_of
+from support.wavs import chunks
 from torch import nn
 from torch.utils import cpp_extension
 
 from gantool import exporting
-from gantool.artifact import inspection, manifest, provenance
+from gantool.artifact import inspection, manifest, provenance, volumes
+from gantool.artifact.sounds import wav
 from gantool.exporting.app import kit, readme
 from gantool.exporting.torch_files import torchscript
 from gantool.runtime import Generator
@@ -132,6 +134,44 @@ def test_values(program: Path, conditional: Path, tmp_path: Path) -> None:
     with Image.open(out) as picture:
         assert_near(np.asarray(picture)[None, ..., None], wanted)
         assert json.loads(picture.text["gantool"])["values"] == {"light": 0.25}
+
+
+@pytest.fixture(scope="module", params=["stereo", "mono", "volume"])
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of no images: stereo sounds of a known rate and 3 classes, mono ones, volumes of three different sides."""
+    shapes = {"mono": (1, 400), "volume": (1, 8, 6, 10)}
+    made = sounds() if request.param == "stereo" else source(Tiny(shapes[request.param]), shape=shapes[request.param])
+    folder = tmp_path_factory.mktemp(request.param)
+    exporting.write(made, ["onnx-seeded", "torchscript-seeded"], folder)
+    return folder
+
+
+def test_sounds_and_volumes(program: Path, other: Path, tmp_path: Path) -> None:
+    python = Generator(other / "generator.seeded.onnx")
+    noun = {"audio": "sounds", "volume": "volumes"}[python.manifest.output.kind]
+    done = run(program, other / FILE, "--self-test")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(rf"\d+ values of 12 {noun} differ by at most [01] levels?: as exported\n", done.stdout)
+    wanted = python.sample(130, -5, 70_003)
+    out = tmp_path / "samples.bin"
+    assert run(program, other / FILE, "--seed", -5, "--first", 70_003, "--count", 130, "-o", out).returncode == 0
+    made = np.fromfile(out, wanted.dtype.newbyteorder("<")).reshape(wanted.shape)
+    difference = np.abs(made.astype(int) - wanted)
+    assert difference.max() <= 1
+    assert np.count_nonzero(difference) <= {"audio": 0.01, "volume": 0.0002}[python.manifest.output.kind] * made.size
+    shutil.copyfile(other / FILE, tmp_path / FILE)
+    done = run(program, "--seed", -5, "--first", 70_003, cwd=tmp_path)  # one, of the same, to the file of its kind
+    assert (done.returncode, done.stderr) == (0, "")
+    if noun == "sounds":
+        found, plain = chunks((tmp_path / "sounds.wav").read_bytes()), chunks(wav(made[0], python.manifest.output.rate))
+        assert list(found) == ["fmt ", "_PMX", "data"]  # its weights are not those of the kit
+        assert (found["fmt "], found["data"]) == (plain["fmt "], plain["data"])
+    else:
+        assert (tmp_path / "volume.binvox").read_bytes() == volumes.binvox(made[0, ..., 0] >= 128)
+        assert run(program, "--count", 2, cwd=tmp_path).stderr.startswith("generate: a .binvox holds one volume")
+    done = run(program, "-o", "grid.png", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"generate: {noun} can't be written as '.png'")
 
 
 @pytest.mark.parametrize("ending", ["png", "pgm"])

@@ -116,8 +116,10 @@ def test_torchscript_is_for_cpp_and_names_are_those_of_the_kit(tiny: Artifact, t
     assert found["generator.seeded.onnx"] == tiny.path.read_bytes()
     assert found["cpp/generator.seeded.torchscript.pt"] == b"torchscript"
     templates = Path(kit.__file__).parent / "templates" / "cpp"
-    for part in ("README.part.md", "README.seeds.part.md"):
-        assert (templates / part).read_text(encoding="utf-8").strip() in found["README.md"].decode()
+    text = found["README.md"].decode()
+    assert (templates / "README.part.md").read_text(encoding="utf-8").strip() in text
+    assert "torch::Tensor images = generator.sample(16, 7);  // uint8 (16, H, W, C): images 0 to 15" in text
+    assert "%%{" not in text
     wanted = {f"cpp/{p.name}" for p in templates.iterdir() if not p.name.endswith(readme.PART)}
     assert {name for name in found if name.startswith("cpp/")} == wanted | {"cpp/generator.seeded.torchscript.pt"}
     header = found["cpp/provenance.hpp"].decode()

@@ -47,6 +47,9 @@ KINDS = {
         "arrays": "Arrays are uint8, (n, height, width, channels): ready to show.",
         "file": " -n 16 -o grid.png",
         "made": "PNG files",
+        "cpp_file": " --count 64 -o samples.png",
+        "axes": "H, W, C",
+        "off": "about one pixel in five thousand is one grey level",
         "where": "the\nkeyword `gantool`",
         "array": "Uint8Array",
         "python_more": "",
@@ -58,6 +61,9 @@ KINDS = {
         "are the numbers from -1 to 1 that audio programs take.",
         "file": " -n 4 -o sounds.wav",
         "made": "WAV files",
+        "cpp_file": " --count 4 -o sounds.wav",
+        "axes": "T, C",
+        "off": "about one value in a hundred is one level of 32767",
         "where": "a chunk\n`gant` (XMP in `_PMX`)",
         "array": "Int16Array",
         "python_more": """
@@ -97,6 +103,9 @@ await writeFile("sound.wav", wav(data, shape[2], generator.rate));
         "bottom, width from left to\nright. A voxel of 128 and more is filled.",
         "file": " -o volume.binvox",
         "made": "binvox files",
+        "cpp_file": " -o volume.binvox",
+        "axes": "D, H, W, 1",
+        "off": "about one voxel in five thousand is one level of 255",
         "where": "",
         "array": "Uint8Array",
         "python_more": """
@@ -165,18 +174,14 @@ def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -
     is_image = output.kind == "image"
     label = about.input("label")
     last = label.classes - 1 if label else 0
+    words = kind | {"noun": noun, "nouns": f"{noun}s", "Noun": noun.title(), "dtype": output.dtype, "shape": sides}
     values = {
+        **words,
         "title": f"{markdown(_of(about.architecture, 'name'))}, trained on {markdown(_of(about.data, 'name'))}",
         "facts": _table(("", ""), _facts(about)),
         "files": _table(("file", "size", "for"), _files(kit, about)),
         "of": " from pictures" if use == "pictures" else "",
-        "noun": noun,
-        "nouns": f"{noun}s",
-        "Noun": noun.title(),
-        "shape": sides,
-        "dtype": output.dtype,
         "page": fill(_read(templates, f"page.{output.kind}{PART}"), {"shape": sides}),
-        **kind,
         "python_labels": f"\nothers = generator.sample(4, seed=7, labels={last})  # four of class {last}"
         if label
         else "",
@@ -184,7 +189,7 @@ def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -
         f"// four of class {last}"
         if label
         else "",
-        "cpp": "\n\n".join(cpp)
+        "cpp": fill("\n\n".join(cpp), words)
         if (kit / "cpp").exists()
         else "This kit was made without the TorchScript file that the C++ part takes.",
         "labels": _labels(about) + _values(about),

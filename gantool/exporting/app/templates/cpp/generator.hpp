@@ -1,10 +1,11 @@
 // A generator exported by gantool as generator.seeded.torchscript.pt, for programs with LibTorch.
 //
 //     gantool::Generator generator;                     // the file lies where the program runs, or one folder up
-//     torch::Tensor images = generator.sample(16, 7);   // uint8 (16, H, W, C), on the CPU, contiguous
+//     torch::Tensor images = generator.sample(16, 7);   // uint8 (16, H, W, C), on the CPU, contiguous; sounds are
+//                                                       // int16 (16, T, C), volumes uint8 (16, D, H, W, 1)
 //     torch::Tensor result = generator.translate(picture);   // of a generator that takes a picture: uint8 (H, W, C)
 //
-// Image i of seed s depends on (s, i) alone, whatever the batch it is made in.
+// Sample i of seed s depends on (s, i) alone, whatever the batch it is made in.
 #pragma once
 
 #include <torch/script.h>
@@ -21,7 +22,10 @@
 
 namespace gantool {
 
-// A number by which images are changed, such as a truncation: an input of the generator.
+// What a generator makes.
+enum class Kind { image, audio, volume };
+
+// A number by which samples are changed, such as a truncation: an input of the generator.
 struct Value {
   std::string name;
   double usual, low, high;
@@ -62,6 +66,7 @@ class Generator {
       throw Error(path + " is not a generator.seeded.torchscript.pt of gantool");
     }
     manifest_ = extra["gantool.manifest"];
+    read_output();
     read_inputs();
   }
 
@@ -74,11 +79,16 @@ class Generator {
   // Of a generator that makes a picture of a picture; else nothing.
   const std::optional<Source>& source() const { return source_; }
 
+  Kind kind() const { return kind_; }
+
+  // Of sounds, samples a second; 16,000 where nobody knows, 0 of others.
+  int64_t rate() const { return rate_; }
+
   // What the file says of itself, as JSON: architecture, training, data, licence.
   const std::string& manifest() const { return manifest_; }
 
-  // Images first … first+count-1 of `seed`: uint8 (count, H, W, C), or float32 (count, C, …) for what is no image.
-  // Without a label, image i has class i mod classes; a value that is not given has its default. Throws Error for what
+  // Samples first … first+count-1 of `seed`: images uint8 (count, H, W, C); sounds int16 (count, T, C), ±32767 for ±1;
+  // volumes uint8 (count, D, H, W, 1), filled from 128 on. Without a label, sample i has class i mod classes; a value that is not given has its default. Throws Error for what
   // there is not.
   torch::Tensor sample(int64_t count, int64_t seed = 0, int64_t first = 0,
                        std::optional<int64_t> label = std::nullopt,
@@ -182,6 +192,21 @@ class Generator {
     }
   }
 
+  // What it makes, of the manifest.
+  void read_output() {
+    const std::size_t at = manifest_.rfind("\"output\":");
+    const auto layout = [&](const char* axes) {
+      return manifest_.find("\"layout\": \"" + std::string(axes) + '"', at) != std::string::npos;
+    };
+    if (layout("DHWC")) kind_ = Kind::volume;
+    if (!layout("TC")) return;
+    kind_ = Kind::audio;
+    detail::Cursor cursor(manifest_, at);
+    cursor.key("rate");
+    rate_ = cursor.integer();
+    if (rate_ < 1) rate_ = 16000;
+  }
+
   // Its only input of data in the manifest.
   void read_source() {
     const std::size_t at = manifest_.rfind("\"distribution\": \"data\"");
@@ -227,6 +252,8 @@ class Generator {
 
   torch::Device device_;
   torch::jit::Module module_;
+  Kind kind_ = Kind::image;
+  int64_t rate_ = 0;
   bool seeded_ = true;           // whether it takes seed and index
   std::vector<int64_t> kinds_;  // of each input after these: how many classes, 0: a value, -1: a picture
   std::vector<int64_t> classes_;

@@ -1,9 +1,10 @@
-// Pictures from a generator.seeded.torchscript.pt; `generate --help` tells how.
+// Pictures, sounds or a volume from a generator.seeded.torchscript.pt; `generate --help` tells how.
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 
+#include "files.hpp"
 #include "generator.hpp"
 #include "picture.hpp"
 #include "provenance.hpp"
@@ -16,14 +17,14 @@ constexpr const char* usage = R"(usage: generate [FILE] [options]
   FILE             a generator.seeded.torchscript.pt; by default the one in this folder, or in the one above
   --input PATH     a .ppm or .pgm file, of a generator that takes a picture
   --seed N         any whole number of 64 bits (default 0)
-  --first N        number of the first image (default 0)
-  --count N        how many (default 16; of a picture 1)
-  --label N        class of all, of a conditional generator; without it image i has class i mod classes
+  --first N        number of the first one (default 0)
+  --count N        how many (default 16 images; otherwise 1)
+  --label N        class of all, of a conditional generator; without it sample i has class i mod classes
   --value NAME=X   a value of the generator, such as truncation=0.7; may be repeated
   --device NAME    cpu (default), cuda, cuda:1 …
-  -o, --out PATH   .png, .ppm, .pgm, or .bin for the raw bytes: uint8 (count, H, W, C), in C order
-                   (default samples.png)
-  --self-test      write nothing; compare images made here with those that the file remembers of its export
+  -o, --out PATH   .png, .ppm or .pgm; of sounds .wav; of a volume .binvox; or .bin for the raw numbers: uint8 or
+                   int16, the channels last, in C order (default samples.png, sounds.wav or volume.binvox)
+  --self-test      write nothing; compare samples made here with those that the file remembers of its export
 )";
 
 // A wrong command line; the exit code is 2, where that of gantool::Error is 1.
@@ -32,8 +33,9 @@ struct UsageError : std::runtime_error {
 };
 
 struct Options {
-  std::string file, device = "cpu", input, out = "samples.png";
+  std::string file, device = "cpu", input, out;
   int64_t seed = 0, first = 0, count = 0;
+  bool counted = false;
   std::optional<int64_t> label;
   std::map<std::string, double> values;
   bool self_test = false;
@@ -68,7 +70,6 @@ std::pair<std::string, double> named(const std::string& text) {
 
 Options parse(int argc, char** argv) {
   Options options;
-  bool counted = false;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument.empty() || argument[0] != '-') {
@@ -88,7 +89,7 @@ Options parse(int argc, char** argv) {
       options.first = whole(argument, value());
     } else if (argument == "--count") {
       options.count = whole(argument, value());
-      counted = true;
+      options.counted = true;
     } else if (argument == "--label") {
       options.label = whole(argument, value());
     } else if (argument == "--value") {
@@ -106,7 +107,6 @@ Options parse(int argc, char** argv) {
       throw UsageError("there is no option " + argument);
     }
   }
-  if (!counted) options.count = options.input.empty() ? 16 : 1;
   return options;
 }
 
@@ -127,15 +127,25 @@ std::string encoded(const torch::Tensor& images, const gantool::Generator& gener
   if (ending == ".bin") {
     return std::string(static_cast<const char*>(images.data_ptr()), images.nbytes());
   }
-  if (images.dim() != 4 || images.scalar_type() != torch::kUInt8) {
-    throw gantool::Error("this generator makes no images: write its samples to a .bin");
-  }
   const auto side = [&](int64_t axis) { return static_cast<std::size_t>(images.size(axis)); };
+  const auto made = [&] {
+    return gantool::provenance(generator.manifest(), options.seed, options.first, options.count, options.label,
+                               options.values);
+  };
+  if (generator.kind() == gantool::Kind::audio) {
+    if (ending != ".wav") throw gantool::Error("sounds can't be written as '" + ending + "': take .wav or .bin");
+    return gantool::wav(images.data_ptr<std::int16_t>(), side(0) * side(1), side(2),
+                        static_cast<std::uint64_t>(generator.rate()), made());
+  }
+  if (generator.kind() == gantool::Kind::volume) {
+    if (ending != ".binvox") throw gantool::Error("volumes can't be written as '" + ending + "': take .binvox or .bin");
+    if (options.count != 1) throw gantool::Error("a .binvox holds one volume: take --count 1, or a .bin");
+    return gantool::binvox(images.data_ptr<std::uint8_t>(), side(1), side(2), side(3));
+  }
   const auto picture = gantool::grid(images.data_ptr<std::uint8_t>(), side(0), side(1), side(2), side(3));
   const bool grey = picture.channels == 1, colour = picture.channels == 3;
   if (ending == ".png" && (grey || colour || picture.channels == 4)) {
-    return gantool::png(picture, gantool::provenance(generator.manifest(), options.seed, options.first, options.count,
-                                                     options.label, options.values));
+    return gantool::png(picture, made());
   }
   if ((ending == ".ppm" && (grey || colour)) || (ending == ".pgm" && grey)) return gantool::ppm(picture);
   throw gantool::Error("images of " + std::to_string(picture.channels) + " channels can't be written as '" + ending +
@@ -167,10 +177,19 @@ void write(const std::string& path, const std::string& data) {
   if (!file) throw gantool::Error("can't write " + path);
 }
 
-int report(const gantool::SelfTest& test) {
+const char* noun(gantool::Kind kind) {
+  return kind == gantool::Kind::audio ? "sounds" : kind == gantool::Kind::volume ? "volumes" : "images";
+}
+
+int report(const gantool::SelfTest& test, gantool::Kind kind) {
   const bool passed = test.worst <= test.tolerance;
-  std::cout << test.pixels << " pixels of " << test.images << " images differ by at most " << test.worst << " level"
-            << (test.worst == 1 ? "" : "s") << ": " << (passed ? "as exported\n" : "other images than were exported\n");
+  std::cout << test.pixels << (kind == gantool::Kind::image ? " pixels of " : " values of ") << test.images << ' '
+            << noun(kind) << " differ by at most " << test.worst << " level" << (test.worst == 1 ? "" : "s") << ": ";
+  if (passed) {
+    std::cout << "as exported\n";
+  } else {
+    std::cout << "other " << noun(kind) << " than were exported\n";
+  }
   return passed ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -181,7 +200,12 @@ int main(int argc, char** argv) {
     Options options = parse(argc, argv);
     if (options.file.empty()) options.file = gantool::find_model();
     gantool::Generator generator(options.file, device_of(options.device));
-    if (options.self_test) return report(gantool::self_test(generator));
+    if (options.self_test) return report(gantool::self_test(generator), generator.kind());
+    const bool pictures = generator.kind() == gantool::Kind::image;
+    if (!options.counted) options.count = pictures && options.input.empty() ? 16 : 1;
+    if (options.out.empty()) {
+      options.out = pictures ? "samples.png" : generator.kind() == gantool::Kind::audio ? "sounds.wav" : "volume.binvox";
+    }
     const auto images = options.input.empty()
                             ? generator.sample(options.count, options.seed, options.first, options.label, options.values)
                             : translated(generator, options);

@@ -1,4 +1,4 @@
-// Does this host make the images that the exporting machine made? The file's manifest tells some of their pixels.
+// Does this host make the samples that the exporting machine made? The file's manifest tells some of their values.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace gantool {
 
 struct SelfTest {
   int64_t images, pixels;  // compared
-  int64_t worst;           // levels of 0…255 between a pixel and the manifest's
+  int64_t worst;           // levels between a pixel, or a value of a sound or volume, and the manifest's
   int64_t tolerance;       // levels that a host may differ by
 };
 
@@ -48,23 +48,23 @@ inline SelfTest self_test(Generator& generator) {
     }
     const auto made = results.empty() ? generator.sample(count, seed, first) : torch::stack(results);
     const auto images = made.to(torch::kInt64);
-    if (images.dim() != 4) throw Error("this generator makes no images");
     result.images += count;
     cursor.key("pixels");
     cursor.expect('[');
-    do {  // [image, row, column, [values]]
-      std::vector<int64_t> place;
+    do {  // [number, …, [values]]: of an image its row and column, of a sound its sample, of a volume three places
+      int64_t place = 0;
       cursor.expect('[');
-      for (int64_t axis = 0; axis < 3; ++axis) {
-        place.push_back(cursor.integer());
+      for (int64_t axis = 0; axis < images.dim() - 1; ++axis) {
+        const int64_t here = cursor.integer();
         cursor.expect(',');
-        if (place.back() < 0 || place.back() >= images.size(axis)) throw Error("a golden pixel lies outside its image");
+        if (here < 0 || here >= images.size(axis)) throw Error("a golden pixel lies outside its image");
+        place = place * images.size(axis) + here;
       }
       cursor.expect('[');
       int64_t channel = 0;
       do {
-        if (channel == images.size(3)) throw Error("a golden pixel has more channels than its image");
-        const int64_t level = images[place[0]][place[1]][place[2]][channel++].item<int64_t>();
+        if (channel == images.size(-1)) throw Error("a golden pixel has more channels than its image");
+        const int64_t level = images.data_ptr<int64_t>()[place * images.size(-1) + channel++];
         result.worst = std::max(result.worst, std::abs(level - cursor.integer()));
       } while (cursor.take(','));
       cursor.expect(']');

@@ -54,7 +54,7 @@ export function binvox(data, [depth, height, width]) {
   const runs = [];
   let value = -1;
   for (let x = 0; x < width; x++) {
-    for (let z = 0; z < depth; z++) {
+    for (let z = depth - 1; z >= 0; z--) { // to the front
       for (let y = height - 1; y >= 0; y--) { // upwards
         const filled = data[(z * height + y) * width + x] >= 128 ? 1 : 0;
         if (filled !== value || runs.at(-1) === 255) runs.push((value = filled), 0);

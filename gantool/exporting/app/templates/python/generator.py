@@ -302,9 +302,12 @@ def write_wav(path: str | PathLike[str], sound: np.ndarray, rate: int, about: st
 
 
 def write_binvox(path: str | PathLike[str], filled: np.ndarray) -> None:
-    """Write bool (depth, height, width) as a binvox file, https://www.patrickmin.com/binvox/binvox.html."""
+    """Write bool (depth, height, width) as a binvox file, https://www.patrickmin.com/binvox/binvox.html.
+
+    x to the right, y up, z to the front.
+    """
     depth, height, width = filled.shape
-    flat = np.ascontiguousarray(filled[:, ::-1].transpose(2, 0, 1)).reshape(-1)  # x, z, y; y upwards
+    flat = np.ascontiguousarray(filled[::-1, ::-1].transpose(2, 0, 1)).reshape(-1)  # x, z, y
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     runs = bytearray()
     for start, length in zip(starts, np.diff(np.append(starts, flat.size)), strict=True):
