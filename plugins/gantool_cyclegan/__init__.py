@@ -1,8 +1,9 @@
 """`cyclegan`: pictures of one kind into pictures of another and back, learned without pairs (Zhu, Park, Isola & Efros
 2017, arXiv:1703.10593).
 
-Networks, losses and optimizer are those of the paper; its sizes are the preset `paper`. Maps are enlarged by repeating
-pixels and a convolution, unless --enlarge asks for the paper's transposed one. Both generators are exported.
+Networks, losses and optimizer are those of the paper; its sizes are the preset `paper`. Two things are ours, for
+trainings that are short: maps are enlarged by repeating pixels and a convolution (--enlarge transposed: as in the
+paper), and a generator adds to the picture (--no-residual: it makes a new one). Both generators are exported.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ class CycleGANConfig(BaseModel, frozen=True, extra="forbid"):
         description="how maps are enlarged: by repeating pixels, or by the paper's transposed convolutions, which "
         "leave a grid for many epochs",
     )
+    residual: bool = Field(
+        True,
+        description="generators begin by returning the picture, and learn what to add; else they make a new one, as "
+        "the paper's do",
+    )
     cycle: float = Field(
         10.0, ge=0, le=1e6, description="weight of the way there and back: |F(G(a)) - a|, |G(F(b)) - b|"
     )
@@ -64,7 +70,7 @@ def build(config: CycleGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
             "Give two: --data FROM --target TO. Or a folder with two sub-folders, or labels of 0 and 1.",
         )
     check_sides(spec)
-    to_b, to_a = (Generator(spec, config.width, config.blocks, config.enlarge) for _ in range(2))
+    to_b, to_a = (Generator(spec, config.width, config.blocks, config.enlarge, config.residual) for _ in range(2))
     judge_a, judge_b = (PatchDiscriminator(spec.channels, spec, config.width, config.patch_layers) for _ in range(2))
     history_a, history_b = (History(config.history, spec.shape) for _ in range(2))
     fakes_a, fakes_b = Fakes(to_a), Fakes(to_b)
@@ -114,6 +120,7 @@ def build(config: CycleGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
 PAPER = {
     "width": 64,
     "enlarge": "transposed",
+    "residual": False,
     "batch_size": 1,
     "steps": 266_800,
     "learning_rate": 2e-4,

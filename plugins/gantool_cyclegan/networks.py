@@ -45,10 +45,18 @@ class Block(nn.Module):
 class Generator(nn.Module):
     """Picture (N, C, H, W) → picture of the other domain, same shape, in [-1, 1]; H and W any multiples of MULTIPLE.
 
-    `blocks` None: 9 from 256 pixels, 6 from 128, 4 below.
+    `blocks` None: 9 from 256 pixels, 6 from 128, 4 below. `residual`: what the network makes is added to the picture;
+    it begins as nothing.
     """
 
-    def __init__(self, spec: SampleSpec, width: int, blocks: int | None = None, enlarge: Enlarge = "nearest") -> None:
+    def __init__(
+        self,
+        spec: SampleSpec,
+        width: int,
+        blocks: int | None = None,
+        enlarge: Enlarge = "nearest",
+        residual: bool = False,
+    ) -> None:
         super().__init__()
         side = min(spec.sides)
         blocks = blocks or (9 if side >= 256 else 6 if side >= 128 else 4)
@@ -63,12 +71,16 @@ class Generator(nn.Module):
         layers += [Block(4 * width) for _ in range(blocks)]
         for inner in (4 * width, 2 * width):
             layers += [*enlarging(inner, inner // 2, enlarge, 3, bias=False), norm(inner // 2), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, spec.channels, 7), nn.Tanh())
+        last = nn.Conv2d(width, spec.channels, 7)
+        self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), last, *([] if residual else [nn.Tanh()]))
+        self.residual = residual
         initialise(self)
+        if residual:
+            nn.init.zeros_(last.weight)
 
     def forward(self, picture: Tensor) -> Tensor:
         made: Tensor = self.layers(picture)
-        return made
+        return (picture + made).clamp(-1, 1) if self.residual else made
 
 
 class History(nn.Module):
