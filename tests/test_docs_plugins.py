@@ -113,7 +113,7 @@ def test_pairs_are_refused_without_sources() -> None:
 
 
 def test_there_is_no_other_code() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 def test_the_first_lines_are_those_that_the_command_prints() -> None:

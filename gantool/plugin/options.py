@@ -105,7 +105,7 @@ def _preset_option(architecture: Architecture, options: Sequence[Option]) -> lis
             resolve(architecture, {PRESET: name})
         except ArgumentError as error:
             raise GantoolError(f"The preset {name!r} of {architecture.name!r}: {error.message}", error.hint) from error
-        given = [f"{flags[key].flag} {_text(value)}" for key, value in parsed.items()]
+        given = [_typed(flags[key].flag, value) for key, value in parsed.items()]
         meant.append(f"{name}: {' '.join(given) or 'the defaults'}")
     description = f"options to give at once, before those given beside it ({'; '.join(meant)})"
     names: Any = Literal[tuple(architecture.presets)] | None
@@ -295,6 +295,13 @@ def _bounds(field: FieldInfo) -> str:
             if value is not None:
                 parts.append(f"{sign} {_text(value)}")
     return ", ".join(parts)
+
+
+def _typed(flag: str, value: Any) -> str:
+    """An option with its value as it is typed: `--width 8`, `--flip`, `--no-flip`."""
+    if isinstance(value, bool):
+        return flag if value else f"--no-{flag.removeprefix('--')}"
+    return f"{flag} {_text(value)}"
 
 
 def _text(value: Any) -> str:

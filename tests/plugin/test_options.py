@@ -45,10 +45,10 @@ def _options(config: type[BaseModel] = Config) -> dict[str, Option]:
 
 
 def test_presets_are_an_option_that_says_what_they_stand_for() -> None:
-    made = _architecture(Config, presets={"plain": {}, "large": {"batch_size": 512, "steps": 7}})
+    made = _architecture(Config, presets={"plain": {}, "large": {"batch_size": 512, "skip": False}})
     (preset, *_) = options_of(made)
     assert (preset.flag, preset.type, preset.default) == ("--preset", "plain|large", None)
-    assert "(plain: the defaults; large: --batch-size 512 --steps 7)" in preset.help
+    assert "(plain: the defaults; large: --batch-size 512 --no-skip)" in preset.help
     assert resolve(made, {"preset": "large", "steps": 8})[1] == Recipe(batch_size=512, steps=8)
     with pytest.raises(ValueError, match="'huge' is not valid"):
         preset.parse("huge")
