@@ -5,7 +5,8 @@
 
 Everything is made from scratch: each is trained on one core for the minutes given, of processor time, so that other
 work on the machine costs it nothing; then exported, evaluated, and drawn from the exported file. The README's picture
-is made of some of them. Colour comes from benchmarks/contest.py, pictures to pictures from benchmarks/pictures.py.
+is made of some of them. Colour comes from benchmarks/contest.py, pictures to pictures from benchmarks/pictures.py,
+sounds and volumes from benchmarks/sounds.py.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ TRANSLATED = {
 PAGE = """# Gallery
 
 What each architecture makes of real data with its default recipe (the preset for a CPU, `tiny` or `quick`, where it has
-one): the images of seed 0 in their order, none picked. All were trained on one core of {cpu}, with gantool {version},
-for the processor time that stands beside each, by `gallery.py`, `contest.py` and `pictures.py` in benchmarks/.
-That is little: on a GPU, or over night, all get further. [What the figures mean](evaluate.md).
+one): the images of seed 0 in their order, none picked. All were trained on one core, with gantool {version}, for the
+processor time that stands beside each, by `gallery.py`, `contest.py`, `pictures.py` and `sounds.py` in benchmarks/,
+where results/ names the processors. That is little: on a GPU, or over night, all get further.
+[What the figures mean](evaluate.md).
 {sections}"""
 ENTRY = """
 ### {name}
@@ -63,6 +65,20 @@ COLOUR = """
 
 `gantool train {name} --data emoji --size 32{preset}`: {step:,} steps in {minutes:g} minutes of a core. Fréchet distance
 (EfficientNet-Lite0) {distance:.0f}.
+"""
+DATA = {
+    "shapes": "made furniture, letters and turned shapes (`benchmarks/shapes.py`)",
+    "digits": "spoken digits (`benchmarks/spoken_digits.py`)",
+}
+KINDS = """
+### {architecture}: {what}
+
+![Left: of the data; right: made. A row a class](images/sounds-{task}.png)
+
+Left {samples:,} samples of {shape} are learned from, right what is made; a row a class. {steps:,} steps in {minutes:g}
+minutes of a core. A linear classifier finds the right class in {own:.0%} of what is made, in {unseen:.0%} of data that
+it has not seen. Fréchet distance ({extractor}) {distance:.3g}; one half of the data to the other {halves:.2g}, noise
+{noise:.3g}.
 """
 PAIRS = """
 ### {contender}: {what}
@@ -126,6 +142,25 @@ def translated(results: Path) -> str:
     return "\n## Pictures to pictures, 64×64\n" + "".join(entries)
 
 
+def other_kinds(results: Path) -> str:
+    """The part of the page about sounds and volumes, from what `benchmarks/sounds.py` wrote."""
+    if not results.is_file():
+        return ""
+    entries = ""
+    for one in json.loads(results.read_text())["results"]:
+        accuracy, figures = one["class_accuracy"], one["figures"]
+        distances = {name: figures[name]["frechet_distance"] for name in figures}
+        entries += KINDS.format(
+            **{**one, "what": DATA[one["task"]], "shape": "×".join(map(str, one["shape"]))},
+            own=accuracy["generator"],
+            unseen=accuracy["reals that it has not seen"],
+            distance=distances["generator"],
+            halves=distances["halves of the data"],
+            noise=distances["noise"],
+        )
+    return "\n## Sounds and volumes\n" + entries
+
+
 def beside(shown: Sequence[Image.Image], gap: int = 8) -> Image.Image:
     """Pictures in a row, as high as the highest."""
     sheet = Image.new("RGB", (sum(p.width + gap for p in shown) - gap, max(p.height for p in shown)), "white")
@@ -159,7 +194,8 @@ def main() -> None:
         beside([stacked([Image.open(path) for path in paths]) for paths in columns]).save(images / README)
     sections = "\n## Digits: 10,000 of MNIST, 28×28\n" + "".join(ENTRY.format(**known[n]) for n in DIGITS if n in known)
     sections += coloured(given.results / "contest-32-cpu.json") + translated(given.results / "pictures-64-cpu.json")
-    page = PAGE.format(cpu=machine.describe()["cpu"], version=gantool.__version__, sections=sections)
+    sections += other_kinds(given.results / "sounds-cpu.json")
+    page = PAGE.format(version=gantool.__version__, sections=sections)
     (given.out / "gallery.md").write_text(page, encoding="utf-8")
 
 
