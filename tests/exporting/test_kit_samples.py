@@ -29,7 +29,6 @@ from gantool.runtime import Generator
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-KINDS = ("mono", "stereo", "volume")  # of an unknown rate; of a label and a known one; of three different sides
 CALLS = [[70, 2**53 + 1, 5], [3, -7, 2**47 - 3]]
 
 
@@ -39,6 +38,7 @@ def kits(
 ) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("kits")
     exporting.write(sounds(), ["onnx-seeded"], folder / "export")
+    # of an unknown rate; of a label and a known one; of three different sides
     made = {"mono": tiny_export(1, 400), "stereo": folder / "export", "volume": tiny_export(1, 8, 6, 10)}
     for name, exported in made.items():
         path = exported / "generator.seeded.onnx"
@@ -46,7 +46,7 @@ def kits(
     return {name: folder / name for name in made}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[pytest.param("mono", marks=pytest.mark.slow), "stereo", "volume"])
 def app(request: pytest.FixtureRequest, kits: dict[str, Path], tmp_path: Path) -> Path:
     """A kit alone in a folder, as a developer gets it."""
     shutil.copytree(kits[request.param], tmp_path / "app")
@@ -142,7 +142,7 @@ def test_node_makes_the_same_samples(app: Path, node: Path) -> None:
         np.testing.assert_array_equal(made, wanted)
 
 
-@only("mono", "stereo")
+@pytest.mark.parametrize("app", [pytest.param("mono", marks=pytest.mark.slow), "stereo"], indirect=True)
 def test_the_programs_write_the_same_sounds(app: Path, node: Path, python: Path) -> None:
     generator, given = runtime(app), ("--seed", "-7", "-n", "3", "--first", "2", "-o", "s.wav")
     label = ("--label=1",) if generator.manifest.classes else ()
@@ -179,6 +179,7 @@ for (const shape of [[32, 8, 8], [8, 8, 32]]) console.log(Buffer.from(binvox(dat
 """
 
 
+@pytest.mark.slow
 @only("volume")
 def test_long_runs_of_a_binvox(app: Path, node: Path) -> None:
     (node / "runs.mjs").write_text(RUNS)
@@ -188,6 +189,7 @@ def test_long_runs_of_a_binvox(app: Path, node: Path) -> None:
         assert base64.b64decode(text) == volumes.binvox((np.arange(2048) < 765).reshape(shape))
 
 
+@pytest.mark.slow
 @only("mono", "volume")
 def test_the_readme_works_as_it_is_pasted(app: Path, node: Path, python: Path) -> None:
     output = runtime(app).manifest.output
@@ -234,6 +236,7 @@ const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (...when) { started.push(this); return start.apply(this, when); };"""
 
 
+@pytest.mark.slow
 def test_the_demo_page(app: Path, browser: Browser) -> None:
     generator = runtime(app)
     noun = {"audio": "Sound", "volume": "Volume"}[generator.manifest.output.kind]
@@ -254,6 +257,7 @@ def test_the_demo_page(app: Path, browser: Browser) -> None:
             close(np.array(shown).reshape(6, 10, 4)[..., 0], generator.sample(1, 7, 3)[0, 4, ..., 0])
 
 
+@pytest.mark.slow
 @only("mono", "volume")
 def test_the_readmes_page(app: Path, browser: Browser) -> None:
     (block,) = blocks(app, "html")
@@ -270,12 +274,40 @@ def test_the_readmes_page(app: Path, browser: Browser) -> None:
             page.wait_for_function("document.querySelector('canvas').width === 10")
 
 
+TYPED = """
+import { Generator, Sounds } from "./generator.mjs";
+import { audioBuffer, binvox, wav } from "./files.mjs";
+
+const generator = await Generator.open();
+const kind: "image" | "audio" | "volume" = generator.kind;
+const sounds = await generator.sample<Sounds>({ seed: 7n, count: 2 });
+const numbers: Int16Array = sounds.data;
+const file: Uint8Array = wav(numbers, sounds.shape[2], generator.rate, { gant: "{}" });
+const buffer: AudioBuffer = audioBuffer(numbers, 1, generator.rate);
+const shape: Uint8Array = binvox(new Uint8Array(8), [2, 2, 2, 1]);
+console.log(kind, file, buffer, shape);
+"""
+TYPED_WEB = "const played: AudioBuffer = sounds.toAudioBuffer(1);\nconsole.log(played, sounds.toWav());\n"
+
+
+@pytest.mark.slow
+@only("stereo")
+def test_the_types(app: Path, node: Path) -> None:
+    compiler = hosts.node_modules("typescript") / "typescript" / "bin" / "tsc"
+    (node / "use.mts").write_text(TYPED)
+    (app / "web" / "use.mts").write_text(TYPED + TYPED_WEB)
+    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext"]
+    options += ["--lib", "es2022,dom", "--typeRoots", "none"]
+    hosts.run(hosts.node(), compiler, *options, "node/use.mts", "web/use.mts", cwd=app)
+
+
 def close(made: np.ndarray, wanted: np.ndarray) -> None:
     """As another build of ONNX Runtime may round."""
     assert made.shape == wanted.shape
     assert np.abs(made.astype(int) - wanted).max() <= 1
 
 
+@pytest.mark.slow
 @only("stereo")
 def test_without_provenance_a_wav_is_that_of_the_standard_library(
     app: Path, kits: dict[str, Path], python: Path, tmp_path: Path

@@ -63,7 +63,7 @@ KINDS = {
         "made": "WAV files",
         "cpp_file": " --count 4 -o sounds.wav",
         "axes": "T, C",
-        "off": "about one value in a hundred is one level of 32767",
+        "off": "some values are one level of 32767",
         "where": "a chunk\n`gant` (XMP in `_PMX`)",
         "array": "Int16Array",
         "python_more": """
