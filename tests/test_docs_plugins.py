@@ -89,7 +89,7 @@ def test_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.raw16").write_bytes((np.ones(2048, "<i2") * 1000).tobytes())
     data = load(str(tmp_path))
     formats.reader_of.cache_clear()
-    assert (data.rate, data.images.shape, int(data.images[0, 0, 0])) == (8000, (1, 1, 2048), 1000)
+    assert (data.rate, data.images.shape, int(data.images[0, 0, 0])) == (8000, (1, 1, 4096), 1000)
 
 
 @pytest.mark.parametrize("artifacts", [False, pytest.param(True, marks=pytest.mark.slow)])

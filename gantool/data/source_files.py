@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -41,11 +42,14 @@ def read(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
     if inside:
         with as_broken_file(path):
             return read_entry(*inside, most)
-    with as_broken_file(path), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise ValueError(f"it has {size:,} bytes; the most is {most:,}")
-        return file.read(size)
+    with as_broken_file(path):
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for who writes to it
+            raise ValueError("it is no regular file")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise ValueError(f"it has {size:,} bytes; the most is {most:,}")
+            return file.read(size)
 
 
 def read_beside(path: Path, name: str) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gantool.data.dataset import check_bytes
 from gantool.data.images import as_bytes, as_images
-from gantool.errors import GantoolError
+from gantool.errors import ArgumentError, GantoolError
 
 SIDE = 32  # voxels, where none are given
 SHORTEST = 4
@@ -72,6 +72,15 @@ def check_sides(sides: tuple[int, ...], where: str) -> None:
         )
 
 
+def check_cube(size: int | None) -> None:
+    """ArgumentError for the side of a cube of more than MAX_VOXELS."""
+    if size is not None and size**3 > MAX_VOXELS:
+        raise ArgumentError(
+            f"A volume of size {size} would have {size**3:,} voxels.",
+            f"Give --size {round(MAX_VOXELS ** (1 / 3))} or less.",
+        )
+
+
 def cube(volume: np.ndarray, size: int) -> np.ndarray:
     """uint8 (C, size, size, size) of (C, D, H, W): centred in a cube and averaged; of binary ones binary."""
     sides = volume.shape[1:]
@@ -104,6 +113,7 @@ def _shares(own: int, side: int, size: int) -> np.ndarray:
 
 def refitted(volumes: np.ndarray, size: int | None, where: str) -> np.ndarray:
     """uint8 (N, C, size, size, size) from volumes (N, C, D, H, W), uint8 or floats in [-1, 1]."""
+    check_cube(size)
     volumes = as_bytes(volumes)
     if size is None or volumes.shape[2:] == (size, size, size):
         return volumes

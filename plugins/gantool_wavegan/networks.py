@@ -31,10 +31,12 @@ def layers(spec: SampleSpec, width: int, max_width: int) -> Layers:
     """
     if spec.kind != "audio" or spec.channels > 2 or spec.sides[0] not in LENGTHS:
         nearest = min(LENGTHS, key=lambda length: abs(length - spec.sides[0]))
+        hint = f"give --size {nearest}." if spec.kind == "audio" else "give a folder of sounds."
+        if spec.kind == "audio" and spec.channels > 2:
+            hint = "mix them: gantool data pack … --channels 1."
         raise GantoolError(
             f"wavegan can't make samples of shape {spec}.",
-            f"It makes sounds with 1 or 2 channels and {', '.join(f'{n:,}' for n in LENGTHS)} samples: "
-            + (f"give --size {nearest}." if spec.kind == "audio" else "give a folder of sounds."),
+            f"It makes sounds with 1 or 2 channels and {', '.join(f'{n:,}' for n in LENGTHS)} samples: {hint}",
         )
     halvings = (spec.sides[0] // SMALLEST).bit_length() - 1
     strides = [2] * (halvings % 2) + [STRIDE] * (halvings // 2)

@@ -45,8 +45,9 @@ def test_every_length_is_made_and_judged(length: int, channels: int) -> None:
 def test_other_shapes_are_refused_with_the_lengths_there_are(shape: tuple[int, ...]) -> None:
     with pytest.raises(GantoolError, match="×".join(map(str, shape))) as caught:
         build(shape)
-    assert "4,096, 8,192, 16,384, 32,768, 65,536 samples: give " in caught.value.hint
-    assert ("--size" in caught.value.hint) == (len(shape) == 2)
+    assert "4,096, 8,192, 16,384, 32,768, 65,536 samples: " in caught.value.hint
+    assert ("--size" in caught.value.hint) == (len(shape) == 2 and shape[0] < 3)
+    assert ("--channels 1" in caught.value.hint) == (shape[0] == 3)
 
 
 def test_the_layers_are_the_paper_s() -> None:

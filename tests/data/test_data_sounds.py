@@ -18,11 +18,13 @@ from PIL import Image
 from support.inprocess import Run
 
 from gantool.data import load, sounds
+from gantool.data.kinds import formats
 from gantool.data.pack.build import Options, Progress, pack
+from gantool.data.readers import folder as folder_reader
 from gantool.data.readers import sounds as reader
 from gantool.data.survey import sheet, survey
 from gantool.errors import GantoolError
-from gantool.plugin.hookspecs import SourceFile, Wanted
+from gantool.plugin.hookspecs import Reader, SourceFile, Wanted
 
 RATE = 16_000
 
@@ -83,7 +85,7 @@ def test_silence_at_both_ends_goes(tmp_path: Path) -> None:
     quiet = np.full(3000, 0.0009, np.float32)
     write(tmp_path / "a.wav", np.concatenate([quiet, tone(), quiet]), subtype="FLOAT")
     found = load(str(tmp_path))
-    assert found.images.shape == (1, 1, 2048)  # 1600 samples, to a power of two
+    assert found.images.shape == (1, 1, 4096)  # 1600 samples, to a power of two that networks make
     assert np.abs(found.images[0, 0, :1600] - steps(tone())).max() <= 1
     assert not found.images[0, 0, 1600:].any()
 
@@ -171,9 +173,45 @@ def header(frames: int) -> bytes:
 
 def test_a_header_that_declares_hours(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(header(2**31))
-    assert load(str(tmp_path)).images.shape == (1, 1, 2048)
+    assert load(str(tmp_path)).images.shape == (1, 1, 4096)
     found = survey(str(tmp_path))
     assert found.count == 1
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001])
+def test_a_rate_that_is_none_of_a_sound(rate: int, tmp_path: Path) -> None:
+    write(tmp_path / "a.wav", tone(), rate)
+    with pytest.raises(GantoolError, match=rf"a\.wav can't be decoded: its rate is {rate:,} Hz"):
+        load(str(tmp_path), 4096, rate=RATE)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "uint8", ">i2", "float64"])
+def test_what_a_reader_of_a_plugin_returns(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = np.array([0, 100, -100] * 20).astype(dtype)
+    mine = Reader("mine", "audio", (".wav",), lambda file, how: (samples, RATE))
+    monkeypatch.setattr(formats, "reader_of", lambda suffix: mine)
+    (tmp_path / "a.wav").write_bytes(b"any")
+    if dtype in ("int8", "int32", "uint8"):
+        with pytest.raises(GantoolError, match=rf"the reader mine returned {dtype} .*not int16 or floats"):
+            load(str(tmp_path), 64)
+    else:  # floats are clipped
+        assert load(str(tmp_path), 64).images.max() == (32_767 if dtype == "float64" else 100)
+
+
+def test_a_header_that_counts_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", tone())
+    content, own = path.read_bytes(), load(str(tmp_path)).images
+    path.write_bytes(content[:4] + struct.pack("<I", len(content)) + content[8:])
+    assert np.array_equal(load(str(tmp_path)).images, own)
+
+
+def test_a_flac_file_without_a_length(tmp_path: Path) -> None:
+    content = bytearray(write(tmp_path / "a.flac", tone()).read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    (tmp_path / "a.flac").write_bytes(content)
+    with pytest.raises(GantoolError, match=r"a\.flac can't be decoded: its header has no length"):
+        load(str(tmp_path))
 
 
 def test_hours_of_silence_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,10 +257,16 @@ def test_an_archive_and_a_list_of_labels(tmp_path: Path) -> None:
             archive.write(write(tmp_path / "files" / name, tone()), name)
     (tmp_path / "sounds.zip").write_bytes(stream.getvalue())
     data = load(str(tmp_path / "sounds.zip"))
-    assert (data.class_names, data.images.shape) == (("a", "b"), (2, 1, 2048))
+    assert (data.class_names, data.images.shape) == (("a", "b"), (2, 1, 4096))
     (tmp_path / "l.csv").write_text("file,label\na/1.wav,x\nb/2.wav,y\n")
     done = pack(str(tmp_path / "files"), tmp_path / "out", Options(labels=str(tmp_path / "l.csv")), workers=1)
     assert done.description.class_names == ["x", "y"]
+
+
+def test_the_pack_that_is_recommended_keeps_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.wav", tone())
+    monkeypatch.setattr(folder_reader, "MANY_FILES", 0)
+    assert "--size 4096 --rate 8000`" in " ".join(load(str(tmp_path), 4096, rate=8000).notes)
 
 
 # packs
@@ -356,6 +400,15 @@ def test_info(folder: Path, tmp_path: Path, cli: Run) -> None:
     assert "--skip-broken" in out.splitlines()[-1]
     picture = Image.open(tmp_path / "sheet.png")
     assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 50  # colours of spectrograms
+
+
+@pytest.mark.parametrize(("samples", "end"), [(1500, ""), (65_000, ""), (65_537, " --size 65536")])
+def test_what_is_recommended_is_what_networks_make(samples: int, end: str, tmp_path: Path, cli: Run) -> None:
+    write(tmp_path / "a.wav", np.full(samples, 0.5, np.float32))
+    _, out, _ = cli("data", "info", str(tmp_path), "--json")
+    command = json.loads(out)["next"]
+    assert command.endswith(end or f" --data {tmp_path}")
+    assert load(str(tmp_path), 65_536 if end else None).images.shape[2] in (4096, 65_536)
 
 
 def test_a_sheet_of_a_pack_is_that_of_the_files(tmp_path: Path) -> None:

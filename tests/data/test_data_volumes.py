@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from support.inprocess import Run
 
 from gantool.artifact.volumes import binvox
 from gantool.data import load, volumes
+from gantool.data.kinds import KINDS
 from gantool.data.kinds.volumes import projections
 from gantool.data.pack.build import Options, pack
+from gantool.data.readers import meshes
 from gantool.data.readers.meshes import voxels
 from gantool.data.readers.volumes import read_binvox
 from gantool.data.survey import sheet, survey
@@ -245,7 +248,75 @@ def test_what_a_mesh_refers_to(tmp_path: Path) -> None:
         load(str(folder), 16)
 
 
+def test_names_of_files_that_a_mesh_refers_to_are_decoded(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for path in (tmp_path / "a.bin", tmp_path / "in" / "my buffer.bin"):
+        path.write_bytes(np.eye(3, dtype="<f4").tobytes())
+    (tmp_path / "in" / "a.gltf").write_bytes(gltf("my%20buffer.bin"))
+    assert load(str(tmp_path / "in"), 16).images.any()
+    (tmp_path / "in" / "a.gltf").write_bytes(gltf("%2e%2e/a.bin"))
+    with pytest.raises(GantoolError, match="no file beside it"):
+        load(str(tmp_path / "in"), 16)
+
+
+def test_a_pipe_that_a_mesh_refers_to_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "own.bin")
+    (tmp_path / "a.gltf").write_bytes(gltf("own.bin"))
+    with pytest.raises(GantoolError, match="no regular file"):
+        load(str(tmp_path), 16)
+
+
+@pytest.mark.parametrize(
+    ("key", "times", "message"),
+    [
+        ("buffers", 2, "two of its buffers are one file"),
+        ("bufferViews", 2**24, "views of buffers have more than 268,435,456 bytes"),
+        ("accessors", 2**24, "accessors have more than 134,217,728 values"),
+        ("primitives", 2**24, "faces; the most is 2,097,152"),
+    ],
+)
+def test_a_small_mesh_that_repeats_itself(key: str, times: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.bin").write_bytes(np.eye(3, dtype="<f4").tobytes())
+    described = json.loads(gltf("own.bin"))
+    if times > 2:  # fewer that are larger
+        described["bufferViews"][0]["byteLength"], described["accessors"][0]["count"] = 2**22, 2**20
+        times = 65
+    (described["meshes"][0] if key == "primitives" else described)[key] *= times
+    if key != "bufferViews":
+        described["bufferViews"][0]["byteLength"] = 36
+    if key != "accessors" and key != "primitives":
+        described["accessors"][0]["count"] = 3
+    (tmp_path / "a.gltf").write_text(json.dumps(described))
+    with pytest.raises(GantoolError, match=message):
+        load(str(tmp_path), 16)
+
+
+def test_what_a_mesh_refers_to_is_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meshes, "MAX_FILE_BYTES", 2000)
+    described = json.loads(gltf("0.bin"))
+    described["buffers"] = [{"uri": f"{number}.bin", "byteLength": 36} for number in range(50)]
+    for number in range(50):
+        (tmp_path / f"{number}.bin").write_bytes(np.eye(3, dtype="<f4").tobytes())
+    (tmp_path / "a.gltf").write_text(json.dumps(described))
+    with pytest.raises(GantoolError, match="what it refers to have more than 2,000 bytes"):
+        load(str(tmp_path), 16)
+
+
 # sizes
+
+
+@pytest.mark.parametrize("name", ["a.obj", "a.npz"])
+def test_a_size_that_is_too_large(name: str, tmp_path: Path) -> None:
+    source = tmp_path / "in" / name
+    if name == "a.obj":
+        export(source, trimesh.creation.box((1, 1, 1)))
+    else:
+        source.parent.mkdir()
+        np.savez(source, volumes=np.ones((1, 8, 8, 8), bool))
+    where = str(source.parent if name == "a.obj" else source)
+    for call in (lambda: load(where, 513), lambda: pack(where, tmp_path / "out", Options(size=513), workers=1)):
+        with pytest.raises(GantoolError, match=r"size 513 would have 135,005,697 voxels\. Give --size 512 or less"):
+            call()
 
 
 def test_other_sides_become_a_cube() -> None:
@@ -267,6 +338,22 @@ def test_sides_that_differ(tmp_path: Path) -> None:
     with pytest.raises(GantoolError, match=r"16\.binvox is 16×16×16, .*8\.binvox is 8×8×8.*--size N \(32, say\)"):
         load(str(tmp_path))
     assert load(str(tmp_path), 8).images.shape == (2, 1, 8, 8, 8)
+
+
+def test_a_pack_of_several_channels(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        np.save(tmp_path / "in" / f"{number}.npy", RNG.integers(0, 2, (2, 8, 8, 8), np.uint8))
+    pack(str(tmp_path / "in"), tmp_path / "out", Options(size=8), workers=1)
+    assert np.array_equal(load(str(tmp_path / "out")).images, load(str(tmp_path / "in"), 8).images)
+    assert load(str(tmp_path / "out")).images.shape == (2, 2, 8, 8, 8)
+    np.save(tmp_path / "in" / "1.npy", np.ones((3, 8, 8, 8), bool))
+    with pytest.raises(GantoolError, match=r"differ in channels: .*0\.npy has 2, .*1\.npy has 3"):
+        pack(str(tmp_path / "in"), tmp_path / "other", Options(size=8), workers=1)
+
+
+def test_another_trimesh_packs_anew() -> None:
+    assert KINDS["volume"].versions() == {"trimesh": trimesh.__version__}
 
 
 # packs and surveys
@@ -303,6 +390,7 @@ def test_info(folder: Path, tmp_path: Path, cli: Run) -> None:
     assert (tmp_path / "sheet.png").is_file()
     _, out, _ = cli("data", "info", str(folder))
     assert "8×8×8" in out
+    assert out.splitlines()[-1].endswith("--size 32 --skip-broken")  # no network makes sides of 8
     pack(str(folder), tmp_path / "out", Options(skip_broken=True), workers=1)
     assert survey(str(tmp_path / "out")).duplicates == 1
     assert sheet(str(tmp_path / "out")).size == sheet(str(folder)).size

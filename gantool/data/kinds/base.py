@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -268,6 +269,14 @@ def digest(values: np.ndarray) -> bytes:
     made = hashlib.blake2b(str(values.shape).encode(), digest_size=16)
     made.update(np.ascontiguousarray(values).data)
     return made.digest()
+
+
+def version(name: str) -> str:
+    """Of an installed distribution; "" of one that is not."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def counted(values: Sequence[float] | np.ndarray) -> dict[str, int]:

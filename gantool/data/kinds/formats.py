@@ -11,6 +11,7 @@ from gantool.data.image_files import SUFFIXES, Preparation
 from gantool.data.readers.meshes import MESHES
 from gantool.data.readers.sounds import SOUNDS
 from gantool.data.readers.volumes import ARRAYS, BINVOX
+from gantool.data.sounds import HIGHEST, LOWEST
 from gantool.data.source_files import BrokenFile, as_broken_file, read, read_beside
 from gantool.errors import EXTRAS, GantoolError, named
 from gantool.plugin import registry
@@ -61,9 +62,14 @@ def sound_of(path: Path, how: Preparation, content: bytes | None = None) -> tupl
         if not isinstance(found, tuple) or len(found) != 2:
             raise ValueError(f"the reader {reader} returned {type(found).__name__}, not samples and a rate")
         samples, rate = np.atleast_2d(np.asarray(found[0])), int(found[1])
-        if samples.ndim != 2 or not samples.size or samples.dtype.kind not in "fi" or not 0 < rate < 2**20:
-            raise ValueError(f"the reader {reader} returned {samples.dtype} of shape {samples.shape} at {rate} Hz")
-        scale = np.float32(32_768 if samples.dtype == np.int16 else 1)
+        if not LOWEST <= rate <= HIGHEST:
+            raise ValueError(f"its rate is {rate:,} Hz; that of a sound is {LOWEST:,} to {HIGHEST:,}")
+        whole = samples.dtype.kind == "i" and samples.dtype.itemsize == 2
+        if samples.ndim != 2 or not samples.size or not (whole or samples.dtype.kind == "f"):
+            raise ValueError(
+                f"the reader {reader} returned {samples.dtype} of shape {samples.shape}, not int16 or floats (C, T)"
+            )
+        scale = np.float32(32_768 if whole else 1)
         floats: np.ndarray = np.clip(samples.astype(np.float32) / scale, -1, 1)
         if not np.isfinite(floats).all():
             raise ValueError("it holds values that are NaN or infinite")

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ import numpy as np
 from gantool.artifact.sounds import BANDS, WAVE, WIDTH, pictures
 from gantool.data import sounds
 from gantool.data.image_files import Preparation
-from gantool.data.kinds.base import Kind, Look, Spread, Survey, Tally, counted, digest
+from gantool.data.kinds.base import Kind, Look, Spread, Survey, Tally, counted, digest, version
 from gantool.data.kinds.formats import own_suffixes, sound_of
 from gantool.data.source_files import as_broken_file, read
 from gantool.errors import GantoolError
 from gantool.system.terminal import megabytes
 
-LEAST = 1024  # samples of a sound whose length nobody gave; it is a power of two, as most networks make
+LEAST = 4096  # samples of a sound whose length nobody gave; it is a power of two, as most networks make
+_USUAL = 65_536  # samples: longer ones are cut to so many
 _CLIPPED, _IN_A_ROW = 0.999, 3  # of full scale, and so many samples at it
 _MODES = {1: "mono", 2: "stereo"}
 
@@ -57,10 +57,10 @@ class SoundSurvey(Survey):
 
     def packing(self) -> str:
         rate = int(next(iter(self.rates), "0"))
-        longest = self.sounding.max * rate if self.sounding else 0
-        if self.size is None and longest <= sounds.LONGEST:
+        longest = (self.sounding.max + 0.005) * rate if self.sounding else 0  # it is rounded
+        if self.size is None and longest <= _USUAL:
             return ""
-        return f" --size {self.size or 65_536}"
+        return f" --size {self.size or _USUAL}"
 
     def stored(self) -> str:
         return f"{megabytes(self.bytes_int16)} as int16, {super().stored()}"
@@ -131,7 +131,7 @@ class Sounds(Kind):
         return (f"{silent:,} of {len(samples):,} sounds are silent",) if silent else ()
 
     def versions(self) -> dict[str, str]:
-        return {name: _version(name) for name in ("soundfile", "soxr")}
+        return {name: version(name) for name in ("soundfile", "soxr")}
 
     def examine(self, path: Path, asked: Preparation) -> Look:
         sound, rate = sound_of(path, Preparation())
@@ -183,10 +183,3 @@ def _look(sound: np.ndarray, rate: int, form: str) -> Look:
     )  # fmt: skip
     mode = _MODES.get(len(sound), f"{len(sound)} channels")
     return Look(form, mode, numbers, digest(sounds.as_int16(sound)))
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""

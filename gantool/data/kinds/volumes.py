@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 from gantool.data import volumes
 from gantool.data.image_files import Preparation
 from gantool.data.images import as_bytes, resize
-from gantool.data.kinds.base import Kind, Look, Spread, Survey, Table, Tally, digest
+from gantool.data.kinds.base import Kind, Look, Spread, Survey, Table, Tally, digest, version
 from gantool.data.kinds.formats import own_suffixes, volume_of
 from gantool.data.source_files import as_broken_file, read
 from gantool.system.terminal import megabytes
 
 MAX_SIZES = 10
+_USUAL = (16, 32, 64)  # voxels of a side that networks of volumes make
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class VolumeSurvey(Survey):
         ]
 
     def packing(self) -> str:
-        cubes = len(self.sides) == 1 and len(set(self.sides[0][:3])) == 1
+        cubes = len(self.sides) == 1 and len(set(self.sides[0][:3])) == 1 and self.sides[0][0] in _USUAL
         return "" if cubes and self.size is None else f" --size {self.size or volumes.SIDE}"
 
     def stored(self) -> str:
@@ -62,15 +63,22 @@ class Volumes(Kind):
         return None
 
     def settle(self, peeked: Iterable[Any], asked: Preparation) -> Preparation:
-        return replace(asked, channels=asked.channels or 1)
+        volumes.check_cube(asked.size)
+        return asked
+
+    def row(self, how: Preparation) -> tuple[int, ...] | None:
+        return super().row(how) if how.channels else None  # of a file: .npy files may have several channels
 
     def read(self, path: Path) -> bytes:
         return read(path)
 
     def decode(self, path: Path, how: Preparation, content: bytes | None = None) -> np.ndarray:
+        volumes.check_cube(how.size)
         found = volume_of(path, how, content)
         with as_broken_file(path):
             volume = volumes.as_volume(found)
+            if how.channels not in (None, len(volume)):
+                raise ValueError(f"it has {len(volume)} channels, where {how.channels} is asked for")
             return volume if how.size is None else volumes.cube(volume, how.size)
 
     def shape(self, channels: int, size: int) -> tuple[int, ...]:
@@ -88,6 +96,9 @@ class Volumes(Kind):
     def notes(self, samples: np.ndarray) -> tuple[str, ...]:
         empty = sum(not sample.any() for sample in samples)
         return (f"{empty:,} of {len(samples):,} volumes are empty",) if empty else ()
+
+    def versions(self) -> dict[str, str]:
+        return {"trimesh": version("trimesh")}
 
     def examine(self, path: Path, asked: Preparation) -> Look:
         volume = self.decode(path, Preparation())

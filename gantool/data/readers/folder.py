@@ -71,7 +71,8 @@ def load_folder(
         notes.append(f"{count} files can't be decoded and are left out: {', '.join(shown)}")
     notes += [*labelled.notes, *kind.notes(arrays["images"])]
     if len(files) > MANY_FILES or arrays["images"].nbytes > MANY_BYTES:
-        command = f"gantool data pack {shlex.quote(str(path))} -o pack" + (f" --size {size}" if size else "")
+        options = (f" --size {size}" if size else "") + (f" --rate {rate}" if rate else "")
+        command = f"gantool data pack {shlex.quote(str(path))} -o pack{options}"
         notes.append(
             f"{len(files):,} files are decoded at every start; `{command}` does it once, then give `--data pack`"
         )
@@ -252,7 +253,9 @@ class SizesDiffer(GantoolError):
     def __init__(self, one: tuple[Path, tuple[int, ...]], other: tuple[Path, tuple[int, ...]]) -> None:
         kind = kind_of_shape((1, *one[1]))
         sizes = ", ".join(f"{path} is {sides_text(shape).partition(' ')[0]}" for path, shape in (one, other))
-        super().__init__(
-            f"The {kind.plural} differ in size: {sizes}.",
-            f"Add --size N ({kind.usual}, say) to {kind.resizing}.",
-        )
+        message = f"The {kind.plural} differ in size: {sizes}."
+        hint = f"Add --size N ({kind.usual}, say) to {kind.resizing}."
+        if one[1][0] != other[1][0]:
+            counts = ", ".join(f"{path} has {shape[0]}" for path, shape in (one, other))
+            message, hint = f"The {kind.plural} differ in channels: {counts}.", "Give all of them the same number."
+        super().__init__(message, hint)

@@ -8,15 +8,20 @@ from __future__ import annotations
 import io
 import json
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
+from gantool.data.source_files import MAX_FILE_BYTES
 from gantool.data.volumes import SIDE
 from gantool.plugin.hookspecs import Reader, SourceFile, Wanted
 
 MAX_FACES = 2**21  # of a mesh, with all its copies
 MAX_POINTS = 2**27  # that are laid on its faces
 MAX_COUNT = 2**24  # of an accessor of a glTF file
+MAX_VALUES = 2**27  # of all its accessors
+_TRIANGLES = 4  # a mode of a primitive
+_VALUES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9}  # of an element; of MAT4 16
 _STEP = 0.4  # voxels between two points: where the surface crosses from a voxel to the next, one of the two is hit
 _POINTS = 2**20  # that are laid together
 
@@ -68,23 +73,27 @@ def voxels(triangles: np.ndarray, size: int) -> np.ndarray:
 
 
 class _Beside(dict[str, bytes]):
-    """What a mesh refers to, by its name: only files beside it."""
+    """What a mesh refers to, by its name: only files beside it, and of all together no more bytes than of a file."""
 
     def __init__(self, file: SourceFile) -> None:
         super().__init__()
-        self._file = file
+        self._file, self._bytes = file, len(file.content)
 
     def get(self, name: Any, default: Any = None) -> Any:
-        return self._file.beside(str(name))
+        return self[str(name)]
 
     def __getitem__(self, name: str) -> bytes:
-        return self._file.beside(str(name))
+        content = self._file.beside(unquote(name))
+        self._bytes += len(content)
+        if self._bytes > MAX_FILE_BYTES:
+            raise ValueError(f"it and what it refers to have more than {MAX_FILE_BYTES:,} bytes")
+        return content
 
 
 def _triangles(matrix: np.ndarray, mesh: Any) -> np.ndarray:
     """(M, 3, 3) of a mesh, where its node places it."""
-    corners = np.asarray(mesh.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-    found: np.ndarray = corners[np.asarray(mesh.faces)]
+    corners = np.asarray(mesh.vertices)[np.asarray(mesh.faces)].astype(np.float64)
+    found: np.ndarray = corners @ matrix[:3, :3].T + matrix[:3, 3]
     return found
 
 
@@ -125,12 +134,31 @@ def _outside(surface: np.ndarray) -> np.ndarray:
 
 
 def _check_gltf(content: bytes) -> None:
-    """ValueError for a glTF file whose accessors declare more than they may have, and one whose nodes are no tree."""
+    """ValueError for a glTF file that a small text makes large, and one whose nodes are no tree.
+
+    Its views, accessors and primitives are copies of what they refer to, and many may refer to one.
+    """
     if content[:4] == b"glTF":
         content = content[20 : 20 + int.from_bytes(content[12:16], "little")]
     described = json.loads(content)
-    if any(each["count"] > MAX_COUNT for each in described.get("accessors", [])):
-        raise ValueError(f"an accessor has more than {MAX_COUNT:,} elements")
+    uris = [buffer["uri"] for buffer in described.get("buffers", []) if "uri" in buffer]
+    if len(uris) != len(set(uris)):
+        raise ValueError("two of its buffers are one file")
+    if sum(abs(view["byteLength"]) for view in described.get("bufferViews", [])) > MAX_FILE_BYTES:
+        raise ValueError(f"its views of buffers have more than {MAX_FILE_BYTES:,} bytes")
+    accessors = described.get("accessors", [])
+    if any(not 0 <= each["count"] <= MAX_COUNT for each in accessors):
+        raise ValueError(f"an accessor has more than {MAX_COUNT:,} elements, or less than none")
+    if sum(each["count"] * _VALUES.get(each["type"], 16) for each in accessors) > MAX_VALUES:
+        raise ValueError(f"its accessors have more than {MAX_VALUES:,} values")
+    faces = corners = 0
+    for primitive in (each for mesh in described.get("meshes", []) for each in mesh["primitives"]):
+        position = primitive["attributes"]["POSITION"]
+        count = accessors[primitive.get("indices", position)]["count"]
+        faces += count // 3 if primitive.get("mode", _TRIANGLES) == _TRIANGLES else count
+        corners += accessors[position]["count"]
+    if faces > MAX_FACES or corners > 3 * MAX_FACES:
+        raise ValueError(f"it has {max(faces, corners // 3):,} faces; the most is {MAX_FACES:,}")
     children = [child for node in described.get("nodes", []) for child in node.get("children", [])]
     if len(children) != len(set(children)):
         raise ValueError("a node is in two places")

@@ -61,10 +61,17 @@ def _read(opened: Any, how: Wanted) -> tuple[np.ndarray, int]:
 
 
 def _check_whole(content: bytes) -> None:
-    """ValueError when a WAV or AIFF file has fewer bytes than it declares: libsndfile reads what there is."""
+    """ValueError when a WAV or AIFF file has fewer bytes than it declares: libsndfile reads what there is.
+
+    Some programs declare the whole file's bytes, 8 too many. ValueError for a FLAC file without a length, too.
+    """
+    if content[:4] == b"fLaC" and len(content) >= 26 and not int.from_bytes(content[18:26], "big") % 2**36:
+        raise ValueError("its header has no length, as of a stream: encode it again")
     if content[:4] not in (b"RIFF", b"FORM"):
         return
     declared = int.from_bytes(content[4:8], "little" if content[:4] == b"RIFF" else "big")
+    if content[:4] == b"RIFF" and len(content) == declared:
+        return
     if len(content) < declared + 8 and declared < _STREAMED:
         raise ValueError(f"it ends after {len(content):,} of {declared + 8:,} bytes")
 
