@@ -291,6 +291,26 @@ def test_a_small_mesh_that_repeats_itself(key: str, times: int, message: str, tm
         load(str(tmp_path), 16)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "primitives", "roots", "message"),
+    [
+        (40_000, 1, 1, "it has 40,000 parts; the most is 32,768"),
+        (1, 40_000, 1, "it has 40,000 parts"),
+        (200, 200, 1, "it has 40,000 parts"),
+        (1, 1, 2, "a node is in two places"),
+    ],
+)
+def test_a_mesh_of_many_parts(nodes: int, primitives: int, roots: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.bin").write_bytes(np.eye(3, dtype="<f4").tobytes())
+    described = json.loads(gltf("own.bin"))
+    described["nodes"] *= nodes
+    described["meshes"][0]["primitives"] *= primitives
+    described["scenes"][0]["nodes"] *= roots
+    (tmp_path / "a.gltf").write_text(json.dumps(described))
+    with pytest.raises(GantoolError, match=message):
+        load(str(tmp_path), 16)
+
+
 def test_what_a_mesh_refers_to_is_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meshes, "MAX_FILE_BYTES", 2000)
     described = json.loads(gltf("0.bin"))

@@ -108,6 +108,7 @@ class Volumes(Kind):
         return _look(as_bytes(sample), "", str(sample.dtype))
 
     def survey(self, tally: Tally, size: int | None, **facts: Any) -> VolumeSurvey:
+        volumes.check_cube(size)
         shapes = tally.numbers[:, :4].astype(np.int64)
         distinct, counts = np.unique(shapes[:, 1:], axis=0, return_counts=True)
         order = np.argsort(-counts, kind="stable")[:MAX_SIZES]

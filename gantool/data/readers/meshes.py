@@ -20,6 +20,7 @@ MAX_FACES = 2**21  # of a mesh, with all its copies
 MAX_POINTS = 2**27  # that are laid on its faces
 MAX_COUNT = 2**24  # of an accessor of a glTF file
 MAX_VALUES = 2**27  # of all its accessors
+MAX_PARTS = 2**15  # nodes and primitives, with all copies: each takes 20 kB
 _TRIANGLES = 4  # a mode of a primitive
 _VALUES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9}  # of an element; of MAT4 16
 _STEP = 0.4  # voxels between two points: where the surface crosses from a voxel to the next, one of the two is hit
@@ -159,8 +160,16 @@ def _check_gltf(content: bytes) -> None:
         corners += accessors[position]["count"]
     if faces > MAX_FACES or corners > 3 * MAX_FACES:
         raise ValueError(f"it has {max(faces, corners // 3):,} faces; the most is {MAX_FACES:,}")
-    children = [child for node in described.get("nodes", []) for child in node.get("children", [])]
-    if len(children) != len(set(children)):
+    nodes, meshes = described.get("nodes", []), described.get("meshes", [])
+    parts = sum(len(meshes[node["mesh"]]["primitives"]) if "mesh" in node else 1 for node in nodes)
+    parts = max(parts, len(nodes), sum(len(mesh["primitives"]) for mesh in meshes))
+    if parts > MAX_PARTS:
+        raise ValueError(f"it has {parts:,} parts; the most is {MAX_PARTS:,}")
+    children = [child for node in nodes for child in node.get("children", [])]
+    below, scenes = set(children), [scene.get("nodes", []) for scene in described.get("scenes", [])]
+    if len(below) != len(children) or any(
+        len(roots) != len(set(roots)) or not below.isdisjoint(roots) for roots in scenes
+    ):
         raise ValueError("a node is in two places")
 
 
