@@ -28,6 +28,7 @@ MAX_STRIDE = 1 << 17
 MAX_INDEX = 1 << 47  # index * MAX_STRIDE stays below 2**64
 MAX_SIZE = 2 * MAX_STRIDE  # a counter gives two normals
 
+FINENESS = {"int16": 257}  # steps of audio in a level of 255: limits of precision are in levels
 FILLED = 128  # from this level on a voxel is filled
 
 _LEVELS = 1 << 16

@@ -161,7 +161,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     # new in schema 2; the defaults are what schema 1 meant
     precision: str = "float32"
-    tolerance: int = 1  # levels by which another host's golden pixels may differ
+    tolerance: int = 1  # levels by which another host's golden pixels may differ; of audio, steps of 16 bits
     batch: int | None = None  # the one batch that the graph takes; None: any
     optimize: dict[str, Any] = field(default_factory=dict)  # choice (auto, none), rewritten: layers
     graph_sha256: str | None = None  # of the bytes of an ONNX file's graph
@@ -353,8 +353,9 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
         )
         if parsed.kind in ("onnx", "onnx-seeded") and parsed.graph_sha256 is None:
             raise read.wrong("graph_sha256", "the digest of the graph")
-    if not 0 <= parsed.tolerance < 256:
-        raise read.wrong("tolerance", "0 to 255 levels")
+    most = 2**15 if parsed.output.kind == "audio" else 255
+    if not 0 <= parsed.tolerance <= most:
+        raise read.wrong("tolerance", f"0 to {most} levels")
     if parsed.batch is not None and not 1 <= parsed.batch <= MAX_BATCH:
         raise read.wrong("batch", f"null or 1 to {MAX_BATCH}")
     if sum(golden.count for golden in parsed.golden) > MAX_GOLDEN:

@@ -43,7 +43,8 @@ class Limits(NamedTuple):
 class Difference:
     """`worst` and `mean`: in levels; `count`: of the `values` that differ by about one or more.
 
-    A level is a 255th of the range, or of audio in 16 bits a step. `rounded`: the share that may differ by one.
+    A level is a 255th of the range, or of audio in 16 bits a step. `rounded`: the share that may differ by one;
+    `fineness`: how many of them are a 255th of the range.
     """
 
     worst: float
@@ -51,6 +52,15 @@ class Difference:
     values: int
     mean: float = 0.0
     rounded: float = MAX_SHARE
+    fineness: int = 1
+
+    @property
+    def worst_of_255(self) -> float:
+        return self.worst / self.fineness
+
+    @property
+    def mean_of_255(self) -> float:
+        return self.mean / self.fineness
 
     @property
     def share(self) -> float:
@@ -75,7 +85,8 @@ def difference(images: np.ndarray, wanted: np.ndarray) -> Difference:
     mean = float(levels.mean()) if levels.size else 0.0
     # floats are not rounded yet: half a level may still round to the same one
     rounded = MAX_SHARES.get(images.dtype.name, MAX_SHARE)
-    return Difference(float(levels.max(initial=0)), int((levels > 0.5).sum()), levels.size, mean, rounded)
+    count, fineness = int((levels > 0.5).sum()), latents.FINENESS.get(images.dtype.name, 1)
+    return Difference(float(levels.max(initial=0)), count, levels.size, mean, rounded, fineness)
 
 
 def _levels(images: np.ndarray) -> np.ndarray:
@@ -145,7 +156,8 @@ def prove(
     allowed = limits(generator.manifest, generator.path)
     if arithmetic is not None:
         allowed = Limits(max(allowed.worst, REDUCED_WORST), max(allowed.mean, REDUCED_MEAN))
-        tolerance = max(generator.manifest.tolerance, REDUCED_WORST)
+        fineness = latents.FINENESS.get(generator.manifest.output.levels, 1)
+        tolerance = max(generator.manifest.tolerance, REDUCED_WORST * fineness)
         generator.manifest = replace(generator.manifest, tolerance=tolerance)  # of this session, for what follows
     golden = generator.self_test() if generator.manifest.golden else None
     batches = sorted({*timed, EXTRA_BATCH})
@@ -247,17 +259,18 @@ def _compare(
 ) -> dict[str, Any]:
     """GantoolError when the images are not the reference's, within what the precision costs."""
     off = difference(images, _in_calls_of(EXTRA_BATCH, reference, len(images), alive))
-    if off.worst > allowed.worst or off.mean > allowed.mean:
+    worst, mean = off.worst_of_255, off.mean_of_255
+    if worst > allowed.worst or mean > allowed.mean:
         raise GantoolError(
             f"{generator.path} on {generator.provider!r} makes other images than {reference.path} on the CPU (by up to "
-            f"{off.worst:.3g} levels, {off.mean:.2g} in the mean): wrong output.",
+            f"{worst:.3g} levels of 255, {mean:.2g} in the mean): wrong output.",
             _HINT,
         )
     return {
         "file": reference.path.name,
         "images": len(images),
-        "worst_level": off.worst,
-        "mean_level": off.mean,
+        "worst_level": worst,
+        "mean_level": mean,
         "limits": allowed._asdict(),
     }
 
@@ -317,8 +330,8 @@ def add_quality(report: dict[str, Any], listener: Callable[[str], None] = lambda
                 "name": name,
                 "reference": reference.name,
                 "images": QUALITY_IMAGES,
-                "worst_level": off.worst,
-                "mean_level": off.mean,
+                "worst_level": off.worst_of_255,
+                "mean_level": off.mean_of_255,
                 "label": extractor.label,
                 "distance": frechet_distance(extractor.features(samples), extractor.features(wanted)),
             }

@@ -59,9 +59,9 @@ def write_model(repository: Path, name: str, plain: Path, preferred: Sequence[in
     """Write the verified model `name` into `repository`, whole or not at all; returns its folder.
 
     `plain`: an exported generator.onnx of any precision. The model takes `seed` and `index`, int64 (1,) a row (and
-    labels likewise), and gives uint8 (H, W, C) a row, or float32 for what is no image. `preferred`: batches that Triton
-    should form. Other models of the repository stay as they are. GantoolError, and nothing changed, for a file that
-    can't be served, and for a folder that `check` refuses.
+    labels likewise), and gives a sample a row as a seeded file does, uint8 (H, W, C) of images. `preferred`: batches
+    that Triton should form. Other models of the repository stay as they are. GantoolError, and nothing changed, for a
+    file that can't be served, and for a folder that `check` refuses.
     """
     check(repository, name)
     wrong = [batch for batch in preferred if not 1 <= batch <= MAX_BATCH_SIZE]
@@ -152,6 +152,8 @@ def _servable(plain: Path) -> Manifest:
             f"The batch of {plain} is fixed at {manifest.batch}: Triton could not join requests.",
             "Export it with a free batch.",
         )
+    if not manifest.output.levels:
+        raise GantoolError(f"{plain} gives sounds or volumes as earlier versions did.", "Export it again.")
     if manifest.picture is None and (not manifest.latents or manifest.input("data")):
         takes = ", ".join(f"{i.name} ({i.distribution})" for i in manifest.inputs)
         raise GantoolError(f"The generator of {plain} takes {takes}: no seed decides its images.")

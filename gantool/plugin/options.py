@@ -300,7 +300,7 @@ def _bounds(field: FieldInfo) -> str:
 def _typed(flag: str, value: Any) -> str:
     """An option with its value as it is typed: `--width 8`, `--flip`, `--no-flip`."""
     if isinstance(value, bool):
-        return flag if value else f"--no-{flag.removeprefix('--')}"
+        return flag if value else f"{flag[:2]}no-{flag[2:]}"
     return f"{flag} {_text(value)}"
 
 

@@ -122,8 +122,19 @@ def save(
         elif suffix == ".npz":
             _write_npz(samples, form, request, output, about, manifest.output.rate)
         else:
-            write_bytes(output, _file(suffix, samples, manifest.output.rate, [about] if about else []))
+            each = _each(made, request, range(request.n)) if about and suffix == ".glb" else [about] if about else []
+            write_bytes(output, _file(suffix, samples, manifest.output.rate, each))
     return request
+
+
+def _each(about: Provenance, request: Request, rows: range) -> list[Provenance]:
+    """The provenance of single samples of those that `about` tells of: numbers `rows`."""
+    found = []
+    for row in rows:
+        classes = request.classes(request.first + row, 1)
+        label = classes[0] if classes else None
+        found.append(replace(about, first=request.first + row, count=1, label=label, labels=()))
+    return found
 
 
 def _file(suffix: str, samples: np.ndarray, rate: int, about: Sequence[Provenance]) -> bytes:
@@ -213,10 +224,9 @@ def _write_folder(
     number = request.first
     for images in _batches(generator, request, on_progress):
         for image in images:
-            own = None
-            if about is not None:
-                classes = request.classes(number, 1)
-                own = replace(about, first=number, count=1, label=classes[0] if classes else None, labels=())
+            (own,) = (
+                _each(about, request, range(number - request.first, number - request.first + 1)) if about else [None]
+            )
             path = output / f"seed{request.seed}-{number:08d}{form.each}"
             if form.each == ".png":
                 pictures.save_png(pictures.grid(image[None], gap=0, scale=1), path, own)

@@ -72,15 +72,21 @@ class Generator(nn.Module):
         for inner in (4 * width, 2 * width):
             layers += [*enlarging(inner, inner // 2, enlarge, 3, bias=False), norm(inner // 2), nn.ReLU()]
         last = nn.Conv2d(width, spec.channels, 7)
-        self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), last, *([] if residual else [nn.Tanh()]))
-        self.residual = residual
+        layers += [nn.ReflectionPad2d(3), last]
+        # two names, so that neither takes the other's weights
+        self.layers = None if residual else nn.Sequential(*layers, nn.Tanh())
+        self.added = nn.Sequential(*layers) if residual else None
         initialise(self)
         if residual:
             nn.init.zeros_(last.weight)
 
     def forward(self, picture: Tensor) -> Tensor:
+        if self.added is not None:
+            added: Tensor = self.added(picture)
+            return (picture + added).clamp(-1, 1)
+        assert self.layers is not None
         made: Tensor = self.layers(picture)
-        return (picture + made).clamp(-1, 1) if self.residual else made
+        return made
 
 
 class History(nn.Module):

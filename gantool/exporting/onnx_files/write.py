@@ -118,7 +118,8 @@ class _Writer:
         about = dataclasses.replace(
             self.source.about,
             precision=name,
-            tolerance=TOLERANCES[name],
+            tolerance=TOLERANCES[name]
+            * (latents.FINENESS.get(self.source.about.output.levels, 1) if TOLERANCES[name] > 1 else 1),
             weights_sha256=inspection.weights_sha256(model),
         )
         doing(f"writing {path.name}")
