@@ -123,6 +123,7 @@ def test_a_wrong_argument_of_an_export_is_a_value_error(wrong: dict[str, object]
     assert isinstance(caught.value, gantool.GantoolError)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_as_the_command_does_it(here: Path) -> None:
     from support.commands import gantool as command
 

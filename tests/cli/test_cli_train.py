@@ -347,6 +347,7 @@ def test_help_shows_each_training_option_with_its_bounds_default_and_text() -> N
 GIVEN = {
     "data": "noise.npz",
     "size": 8,
+    "rate": 8000,
     "epochs": 0.5,
     "minutes": 0.01,
     "runs": "here",
@@ -379,13 +380,13 @@ def test_every_training_option_can_be_given_in_a_file_and_is_recorded() -> None:
     assert set(GIVEN) == {option.name for option in COMMON}, "give the new option a value here"
     assert not {option.name for option in COMMON if option.default == GIVEN[option.name]}
     text = "".join(
-        f"{name} = {json.dumps(value)}\n" for name, value in GIVEN.items() if name not in ("minutes", "pairs")
+        f"{name} = {json.dumps(value)}\n" for name, value in GIVEN.items() if name not in ("minutes", "pairs", "rate")
     )
     small = ["mlp", "--widths", "8", "--batch-size", 8]
     sound(*small, "--data", "noise.npz", "--size", 8, "--steps", 1, "--runs", "here", "--name", "origin")
     sound(*small, "--config", _config(text))
     record = json.loads(Path("here/0002-named/run.json").read_text())
-    elsewhere = {"data", "target", "pairs", "size", "epochs", "minutes", "runs", "name"}
+    elsewhere = {"data", "target", "pairs", "size", "rate", "epochs", "minutes", "runs", "name"}
     assert {name: record[name] for name in GIVEN.keys() - elsewhere} == {
         name: value for name, value in GIVEN.items() if name not in elsewhere
     }

@@ -101,7 +101,7 @@ CASES = {
     "plugin-name": Case("plugins new My_Gan", r": ([\w-]+)\.$", "plugins new {0}"),
 }  # fmt: skip
 # what is typed after them is typed after another, too: no-run, no-labels, torch-only
-SLOW = ("nothing-trained", "shards-of-labels", "file-for-torch")
+SLOW = ("nothing-trained", "shards-of-labels", "file-for-torch", "kit-precision", "no-kit")
 
 
 @pytest.fixture(scope="module")

@@ -168,6 +168,7 @@ def test_a_generator_of_one_size_that_declares_any_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["half-weights", "half", "int8"])
 def test_other_precisions_are_measured(tmp_path: Path, precision: str) -> None:
     options = exporting.Options(precisions=(precision,))

@@ -117,7 +117,6 @@ def test_networks_for_images_refuse_other_samples(name: str, spec: SampleSpec) -
         ((1, 4, 6), 24),
         ((1, 512), 64),
         ((2, 9, 8, 7), 128),
-        ((1, 5, 5, 5, 5), 81),
     ],
 )
 def test_pixels_serves_any_shape(shape: tuple[int, ...], dimension: int) -> None:

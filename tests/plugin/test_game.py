@@ -190,10 +190,20 @@ def test_the_penalty_is_a_term_of_its_own_with_its_weight() -> None:
     torch.testing.assert_close(term, 7 * (norm - 1).square())
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (0, 4), (1, 4, -1)])
-def test_a_sample_has_a_channel_and_an_axis(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="a channel and at least one spatial axis"):
+@pytest.mark.parametrize("shape", [(), (3,), (0, 4), (1, 4, -1), (1, 2, 2, 2, 2)])
+def test_a_sample_has_a_channel_and_one_to_three_axes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="a channel and one to three spatial axes"):
         SampleSpec(shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((2, 100), "audio"), ((3, 4, 5), "image"), ((1, 4, 4, 4), "volume")], ids=str
+)
+def test_its_axes_say_what_a_sample_is(shape: tuple[int, ...], kind: str) -> None:
+    assert SampleSpec(shape).kind == kind
+    if kind != "audio":
+        with pytest.raises(ValueError, match="a rate is positive, and of audio"):
+            SampleSpec(shape, rate=8000)
 
 
 def test_a_spec_says_what_it_is() -> None:

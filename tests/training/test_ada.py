@@ -278,6 +278,7 @@ def test_r_is_the_mean_over_the_four_iterations() -> None:
     assert float(made.p) == 0.5
 
 
+@pytest.mark.slow
 def test_p_holds_a_discriminator_back_that_knows_its_few_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,6 +245,7 @@ def _on_digits(folder: Path, **given: Any) -> Session:
     return session.start(registry.find("mlp"), options, TrainOptions(tick=100, device="cpu", runs=folder))
 
 
+@pytest.mark.slow
 def test_a_discriminator_50_times_as_fast_wins(tmp_path: Path) -> None:
     opened = _on_digits(tmp_path, learning_rate=2e-3, discriminator_rate=0.1)
     assert "the discriminator wins" in _train(opened).notes[0]
