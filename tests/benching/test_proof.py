@@ -338,3 +338,14 @@ def test_a_bound_session_that_copies_no_new_inputs_is_caught(exported: Path, mon
     monkeypatch.setattr(ort.OrtValue, "update_inplace", lambda value, array: None)
     with pytest.raises(GantoolError, match=r"stale|makes other images"):
         measure(request(exported / KINDS[0]), open_generator=bound(exported / KINDS[0]))
+
+
+def test_sounds_are_compared_in_steps_of_16_bits_and_judged_in_levels_of_255() -> None:
+    silence = np.zeros((1, 100, 1), np.int16)
+    off = difference(silence + np.int16(514), silence)
+    assert (off.worst, off.worst_of_255, off.mean_of_255) == (514, 2, 2)
+    assert not off.within(1)
+    one = silence.copy()
+    one[0, :5] = 1  # as sums that are rounded otherwise
+    assert difference(one, silence).within(1)
+    assert not difference(silence + np.int16(1), silence).within(1)

@@ -230,6 +230,9 @@ def test_volumes(cli: Run, here: Path, tiny_export: Callable[..., Path]) -> None
         assert mesh.is_watertight
         assert mesh.volume > 0  # its triangles face outwards
         assert (mesh.bounds[1] - mesh.bounds[0] <= 1 + 1e-5).all()
+    content = (here / "shapes.glb").read_bytes()
+    meshes = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])["meshes"]
+    assert [(mesh["extras"]["seed"], mesh["extras"]["first"]) for mesh in meshes] == [(7, 0), (7, 1), (7, 2)]
     assert cli("generate", file, "--seed", 7, "--first", 2, "-o", "one.binvox")[0] == 0
     filled = trimesh.load("one.binvox").matrix  # (x, y, z): right, up, front
     np.testing.assert_array_equal(filled.transpose(2, 1, 0)[::-1, ::-1], wanted[2, ..., 0] >= 128)
