@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gantool.data.dataset import Dataset, check_size
 from gantool.data.readers.archive import is_archive
-from gantool.errors import ArgumentError, GantoolError, excerpt
+from gantool.errors import GantoolError, excerpt
 
 __all__ = ["Dataset", "Request", "load"]
 
@@ -69,8 +69,11 @@ def load(
         found = load_domains(source, target, larger, skip_broken, _load)
     else:
         found = _load(source, larger, skip_broken, rate)
-    if rate is not None and found.spec.kind != "audio":
-        raise ArgumentError(f"--rate {rate} is for sounds, and the data is none.", "Leave --rate out.")
+    if rate is not None:
+        from gantool.data.kinds import kind_of_shape
+        from gantool.data.readers.folder import check_rate_of
+
+        check_rate_of(kind_of_shape(found.images.shape), rate)
     if jitter:
         found = with_margin(found, jitter) if size is not None else enlarged(found, jitter)
         if jitter >= (side := found.spec.shape[-1]):

@@ -72,11 +72,11 @@ class Reader:
     - `name`: letters, digits, `.`, `_` and `-`.
     - `kind`: `audio` or `volume`.
     - `suffixes`: of the files, in lower case: (".binvox",).
-    - `read(file, how)`: what the file holds. Of a sound (samples, rate): floats in [-1, 1], (T,) or (C, T), and samples
-      a second; gantool trims, resamples, mixes and cuts it to `how`. Of a volume (D, H, W) or (C, D, H, W): booleans,
-      uint8, or floats in [0, 1] or [-1, 1]; gantool makes a cube of `how.size` of it. It may read no more than `how`
-      needs. It raises ValueError, with the reason, for a broken file. It runs in several processes at once, and has to
-      return the same for the same bytes.
+    - `read(file, how)`: what the file holds. Of a sound (samples, rate): floats in [-1, 1] or int16, (T,) or (C, T),
+      and samples a second; gantool trims, resamples, mixes and cuts it to `how`. Of a volume (D, H, W) or (C, D, H, W):
+      booleans, uint8, or floats in [0, 1] or [-1, 1]; gantool makes a cube of `how.size` of it. It may read no more
+      than `how` needs. It raises ValueError, with the reason, for a broken file. It runs in several processes at once,
+      and has to return the same for the same bytes.
     """
 
     name: str

@@ -176,7 +176,7 @@ class Generator:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample as `sample` returns it: (H, W, C) of an image, (T, C) of audio, (D, H, W, C)."""
+        """Shape of one sample as `sample` returns it: (H, W, C); of audio (T, C), of a volume (D, H, W, C)."""
         output = self.manifest.output
         return output.channels_last if output.levels else output.shape
 

@@ -25,17 +25,21 @@ MAX_ARRAY = 8 * 10**9  # bytes
 
 @dataclass(frozen=True)
 class _Form:
-    """How samples of a kind are written: the `array` of a .npz, what a folder holds, and all suffixes."""
+    """How samples of a kind are written: the `array` of a .npz, what a folder holds, all suffixes.
+
+    `channels`: as many as files other than .npz can have.
+    """
 
     array: str
     each: str
     suffixes: tuple[str, ...]
+    channels: tuple[int, ...]
 
 
 _FORMS = {
-    "image": _Form("images", ".png", (".png", ".npz", FOLDER)),
-    "audio": _Form("sounds", ".wav", (".wav", ".png", ".npz", FOLDER)),
-    "volume": _Form("volumes", ".glb", (".glb", ".binvox", ".png", ".npz", FOLDER)),
+    "image": _Form("images", ".png", (".png", ".npz", FOLDER), (1, 3)),
+    "audio": _Form("sounds", ".wav", (".wav", ".png", ".npz", FOLDER), (1, 2)),
+    "volume": _Form("volumes", ".glb", (".glb", ".binvox", ".png", ".npz", FOLDER), (1,)),
 }
 
 
@@ -104,8 +108,7 @@ def save(
             f"{what} of {request.n} {form.array} is too large: the most is {most}.",
             f"Write a folder or a .npz: -o {form.array}.npz",
         )
-    allowed = {"image": (1, 3), "audio": (1, 2), "volume": (1,)}[kind]
-    if suffix != ".npz" and channels not in allowed:
+    if suffix != ".npz" and channels not in form.channels:
         raise GantoolError(
             f"{path} makes {form.array} of {channels} channels.", f"Write them to a .npz: -o {form.array}.npz"
         )
@@ -122,19 +125,17 @@ def save(
         elif suffix == ".npz":
             _write_npz(samples, form, request, output, about, manifest.output.rate)
         else:
-            each = _each(made, request, range(request.n)) if about and suffix == ".glb" else [about] if about else []
-            write_bytes(output, _file(suffix, samples, manifest.output.rate, each))
+            origins = [about] if about else []
+            if about and suffix == ".glb":  # a mesh for each
+                origins = [_of_one(about, request, first + row) for row in range(request.n)]
+            write_bytes(output, _file(suffix, samples, manifest.output.rate, origins))
     return request
 
 
-def _each(about: Provenance, request: Request, rows: range) -> list[Provenance]:
-    """The provenance of single samples of those that `about` tells of: numbers `rows`."""
-    found = []
-    for row in rows:
-        classes = request.classes(request.first + row, 1)
-        label = classes[0] if classes else None
-        found.append(replace(about, first=request.first + row, count=1, label=label, labels=()))
-    return found
+def _of_one(about: Provenance, request: Request, number: int) -> Provenance:
+    """The provenance of a single sample of those that `about` tells of."""
+    classes = request.classes(number, 1)
+    return replace(about, first=number, count=1, label=classes[0] if classes else None, labels=())
 
 
 def _file(suffix: str, samples: np.ndarray, rate: int, about: Sequence[Provenance]) -> bytes:
@@ -224,9 +225,7 @@ def _write_folder(
     number = request.first
     for images in _batches(generator, request, on_progress):
         for image in images:
-            (own,) = (
-                _each(about, request, range(number - request.first, number - request.first + 1)) if about else [None]
-            )
+            own = _of_one(about, request, number) if about else None
             path = output / f"seed{request.seed}-{number:08d}{form.each}"
             if form.each == ".png":
                 pictures.save_png(pictures.grid(image[None], gap=0, scale=1), path, own)

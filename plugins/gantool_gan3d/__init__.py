@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gantool_r3gan import short_recipe
 from pydantic import BaseModel, Field
 
 from gantool.plugin import Architecture, Recipe, SampleSpec, hookimpl
@@ -59,17 +60,7 @@ def gantool_architectures() -> list[Architecture]:
             name="gan3d",
             summary="volumes of 16, 32 or 64 voxels a side; relativistic loss, R1 and R2",
             config=GAN3DConfig,
-            recipe=Recipe(
-                steps=4_000,
-                batch_size=32,
-                learning_rate=1e-3,
-                betas=(0.0, 0.9),
-                ema_half_life=10_000,
-                ema_ramp=0.05,
-                schedule="cosine",
-                final_rate=0.25,
-                final_beta2=0.99,
-            ),
+            recipe=short_recipe(steps=4_000, batch_size=32),
             build=build,
             presets={
                 "tiny": {},

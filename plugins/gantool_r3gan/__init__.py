@@ -74,6 +74,24 @@ PAPER = {
 }
 
 
+def short_recipe(steps: int, batch_size: int) -> Recipe:
+    """The paper's optimizer and schedules, with a step size and an average for few epochs on a CPU.
+
+    `gantool_wavegan` and `gantool_gan3d` train on this loss with it, too.
+    """
+    return Recipe(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=1e-3,
+        betas=(0.0, 0.9),
+        ema_half_life=10_000,
+        ema_ramp=0.05,
+        schedule="cosine",
+        final_rate=0.25,
+        final_beta2=0.99,
+    )
+
+
 @hookimpl
 def gantool_architectures() -> list[Architecture]:
     return [
@@ -81,17 +99,7 @@ def gantool_architectures() -> list[Architecture]:
             name="r3gan",
             summary="relativistic loss, R1 and R2, residual networks; images of 16 to 256 pixels",
             config=R3GANConfig,
-            recipe=Recipe(
-                steps=5_000,
-                batch_size=64,
-                learning_rate=1e-3,
-                betas=(0.0, 0.9),
-                ema_half_life=10_000,
-                ema_ramp=0.05,
-                schedule="cosine",
-                final_rate=0.25,
-                final_beta2=0.99,
-            ),
+            recipe=short_recipe(steps=5_000, batch_size=64),
             build=build,
             presets={
                 "tiny": {},

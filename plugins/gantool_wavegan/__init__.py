@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from gantool_r3gan import short_recipe
 from pydantic import BaseModel, Field
 
 from gantool.plugin import Architecture, Recipe, SampleSpec, hookimpl
@@ -72,20 +73,10 @@ def build(config: WaveGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
 
 
 def recipe(config: WaveGANConfig) -> Recipe:
-    """Loss wgan-gp: the paper's."""
+    """Loss wgan-gp: the paper's; r3: R3GAN's."""
     if config.loss == "wgan-gp":
         return Recipe(steps=20_000, learning_rate=1e-4, betas=(0.5, 0.9), discriminator_steps=5, ema_decay=0.999)
-    return Recipe(
-        steps=4_000,
-        batch_size=32,
-        learning_rate=1e-3,
-        betas=(0.0, 0.9),
-        ema_half_life=10_000,
-        ema_ramp=0.05,
-        schedule="cosine",
-        final_rate=0.25,
-        final_beta2=0.99,
-    )
+    return short_recipe(steps=4_000, batch_size=32)
 
 
 @hookimpl

@@ -15,10 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gantool.data.image_files import Preparation
+from gantool.data.kinds.formats import own_suffixes
+from gantool.data.source_files import read
 from gantool.plugin.architecture import Kind as KindName
 from gantool.system.terminal import megabytes
 
 MAX_GROUPS = 1000  # of duplicates, in a survey
+MAX_SIZES = 10  # likewise
 Table = tuple[list[str], list[list[str]]]  # titles and rows
 
 
@@ -167,9 +170,9 @@ class Kind(ABC):
         """In which files are decoded; of one thread."""
         return nullcontext()
 
-    @abstractmethod
     def suffixes(self) -> Iterable[str]:
         """Of its files, that gantool itself reads."""
+        return own_suffixes(self.name)
 
     @abstractmethod
     def needs_peek(self, asked: Preparation) -> bool:
@@ -187,9 +190,9 @@ class Kind(ABC):
     def decode(self, path: Path, how: Preparation, content: bytes | None = None) -> np.ndarray:
         """A sample (C, …) of `dtype`. `content`: the file's bytes, if they are known. BrokenFile."""
 
-    @abstractmethod
     def read(self, path: Path) -> bytes:
         """The bytes of a file. BrokenFile."""
+        return read(path)
 
     def row(self, how: Preparation) -> tuple[int, ...] | None:
         """The shape of a sample, where `how` says it."""
@@ -204,9 +207,9 @@ class Kind(ABC):
 
     # arrays
 
-    @abstractmethod
     def check_samples(self, shape: tuple[int, ...], where: str) -> None:
         """GantoolError for samples (N, C, …) that can be trained on, but neither packed nor shown."""
+        self.check_row(shape[1:], where)
 
     def paired(self, name: str, array: np.ndarray, shape: tuple[int, ...]) -> bool:
         """Whether `array` is refitted as the samples (N, …) of `shape` are."""

@@ -11,7 +11,7 @@ from gantool.data.image_files import SUFFIXES, Preparation
 from gantool.data.readers.meshes import MESHES
 from gantool.data.readers.sounds import SOUNDS
 from gantool.data.readers.volumes import ARRAYS, BINVOX
-from gantool.data.sounds import HIGHEST, LOWEST
+from gantool.data.sounds import HIGHEST, LOWEST, as_floats
 from gantool.data.source_files import BrokenFile, as_broken_file, read, read_beside
 from gantool.errors import EXTRAS, GantoolError, named
 from gantool.plugin import registry
@@ -69,8 +69,7 @@ def sound_of(path: Path, how: Preparation, content: bytes | None = None) -> tupl
             raise ValueError(
                 f"the reader {reader} returned {samples.dtype} of shape {samples.shape}, not int16 or floats (C, T)"
             )
-        scale = np.float32(32_768 if whole else 1)
-        floats: np.ndarray = np.clip(samples.astype(np.float32) / scale, -1, 1)
+        floats: np.ndarray = np.clip(as_floats(samples.astype(np.int16) if whole else samples), -1, 1)
         if not np.isfinite(floats).all():
             raise ValueError("it holds values that are NaN or infinite")
         return floats, rate

@@ -26,11 +26,10 @@ from gantool.data.images import (
     resize,
     with_channels,
 )
-from gantool.data.kinds.base import Kind, Look, Spread, Survey, Table, Tally, digest
+from gantool.data.kinds.base import MAX_SIZES, Kind, Look, Spread, Survey, Table, Tally, digest
 from gantool.data.source_files import read
 from gantool.system.terminal import megabytes
 
-MAX_SIZES = 10  # in a survey
 CUT = 0.02  # share of the pixels that a crop cuts: worth a line
 
 

@@ -15,8 +15,8 @@ from gantool.artifact.sounds import BANDS, WAVE, WIDTH, pictures
 from gantool.data import sounds
 from gantool.data.image_files import Preparation
 from gantool.data.kinds.base import Kind, Look, Spread, Survey, Tally, counted, digest, version
-from gantool.data.kinds.formats import own_suffixes, sound_of
-from gantool.data.source_files import as_broken_file, read
+from gantool.data.kinds.formats import sound_of
+from gantool.data.source_files import as_broken_file
 from gantool.errors import GantoolError
 from gantool.system.terminal import megabytes
 
@@ -71,9 +71,6 @@ class Sounds(Kind):
     unit, usual, resizing = "samples", 16_384, "cut them all to N samples"
     examples = "WAV, FLAC, OGG, MP3 or AIFF files"
 
-    def suffixes(self) -> Iterable[str]:
-        return own_suffixes("audio")
-
     def needs_peek(self, asked: Preparation) -> bool:
         return not (asked.size and asked.rate and asked.channels)
 
@@ -99,9 +96,6 @@ class Sounds(Kind):
             )
         return replace(asked, rate=rate, channels=channels, size=size)
 
-    def read(self, path: Path) -> bytes:
-        return read(path)
-
     def decode(self, path: Path, how: Preparation, content: bytes | None = None) -> np.ndarray:
         sound, rate = sound_of(path, how, content)
         assert how.size is not None
@@ -117,9 +111,6 @@ class Sounds(Kind):
             raise GantoolError(
                 f"A sound of {shape[1]} samples is too short.", f"Give --size {sounds.SHORTEST} or more."
             )
-
-    def check_samples(self, shape: tuple[int, ...], where: str) -> None:
-        self.check_row(shape[1:], where)
 
     def refit(self, rows: np.ndarray, how: Preparation, rate: int, where: str) -> np.ndarray:
         new = how.rate or rate

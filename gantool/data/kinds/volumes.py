@@ -12,12 +12,11 @@ import numpy as np
 from gantool.data import volumes
 from gantool.data.image_files import Preparation
 from gantool.data.images import as_bytes, resize
-from gantool.data.kinds.base import Kind, Look, Spread, Survey, Table, Tally, digest, version
-from gantool.data.kinds.formats import own_suffixes, volume_of
-from gantool.data.source_files import as_broken_file, read
+from gantool.data.kinds.base import MAX_SIZES, Kind, Look, Spread, Survey, Table, Tally, digest, version
+from gantool.data.kinds.formats import volume_of
+from gantool.data.source_files import as_broken_file
 from gantool.system.terminal import megabytes
 
-MAX_SIZES = 10
 _USUAL = (16, 32, 64)  # voxels of a side that networks of volumes make
 
 
@@ -53,9 +52,6 @@ class Volumes(Kind):
     unit, usual, resizing = "voxels", 32, "resize them all to N×N×N"
     examples = ".binvox, .npy, OBJ, STL, PLY, glTF or GLB files"
 
-    def suffixes(self) -> Iterable[str]:
-        return own_suffixes("volume")
-
     def needs_peek(self, asked: Preparation) -> bool:
         return False
 
@@ -68,9 +64,6 @@ class Volumes(Kind):
 
     def row(self, how: Preparation) -> tuple[int, ...] | None:
         return super().row(how) if how.channels else None  # of a file: .npy files may have several channels
-
-    def read(self, path: Path) -> bytes:
-        return read(path)
 
     def decode(self, path: Path, how: Preparation, content: bytes | None = None) -> np.ndarray:
         volumes.check_cube(how.size)
@@ -86,9 +79,6 @@ class Volumes(Kind):
 
     def check_row(self, shape: tuple[int, ...], where: str) -> None:
         volumes.check_sides(shape[1:], where)
-
-    def check_samples(self, shape: tuple[int, ...], where: str) -> None:
-        self.check_row(shape[1:], where)
 
     def refit(self, rows: np.ndarray, how: Preparation, rate: int, where: str) -> np.ndarray:
         return volumes.refitted(rows, how.size, where)

@@ -28,6 +28,12 @@ TOLERANCES = {"float32": 1, "half-weights": 1, "half": 8, "int8": 8}
 Failures = dict[str, GantoolError]  # by the file that was not written
 
 
+def tolerance(precision: str, dtype: str) -> int:
+    """By how many levels golden samples of a dtype may differ: one is rounding, in 16 bits too."""
+    levels = TOLERANCES[precision]
+    return levels if levels == 1 else levels * latents.FINENESS.get(dtype, 1)
+
+
 def write_onnx(
     source: Source, kinds: Sequence[str], options: Options, inputs: Arrays, folder: Path, say: Callable[[str], None]
 ) -> tuple[tuple[Golden, ...], list[Artifact], Failures]:
@@ -118,8 +124,7 @@ class _Writer:
         about = dataclasses.replace(
             self.source.about,
             precision=name,
-            tolerance=TOLERANCES[name]
-            * (latents.FINENESS.get(self.source.about.output.levels, 1) if TOLERANCES[name] > 1 else 1),
+            tolerance=tolerance(name, self.source.about.output.levels),
             weights_sha256=inspection.weights_sha256(model),
         )
         doing(f"writing {path.name}")
