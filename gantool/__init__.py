@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gantool.api.evaluate import evaluate
     from gantool.api.export import export
     from gantool.api.runs import Run, runs, train
+    from gantool.api.watch import watch
     from gantool.runtime import Generator
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "export",
     "runs",
     "train",
+    "watch",
 ]
 
 _MODULES = {
@@ -44,6 +46,7 @@ _MODULES = {
     "export": "gantool.api.export",
     "runs": "gantool.api.runs",
     "train": "gantool.api.runs",
+    "watch": "gantool.api.watch",
 }
 
 

@@ -15,6 +15,7 @@ EXTRAS = {
     "onnxruntime": "cpu",
     **dict.fromkeys(("torch", "onnx", "onnxscript", "torchmetrics", "matplotlib", "safetensors"), "train"),
     **dict.fromkeys(("soundfile", "soxr"), "audio"),
+    **dict.fromkeys(("starlette", "uvicorn"), "watch"),
     **dict.fromkeys(("trimesh", "skimage"), "volume"),
 }
 MAX_MESSAGE = 4000  # characters: libraries put whole headers and lines of damaged files into theirs

@@ -24,7 +24,7 @@ FLOORS = (
     ("plugin",),
     ("data", "metrics", "run"),
     ("training",),
-    ("exporting", "benching", "shards", "doctor", "scaffold"),
+    ("exporting", "benching", "shards", "doctor", "scaffold", "watching"),
     ("testing",),
     ("api",),
     ("cli",),

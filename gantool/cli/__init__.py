@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gantool import __version__
-from gantool.cli import bench, data, doctor, evaluate, export, generate, inspect, plugins, runs, train
+from gantool.cli import bench, data, doctor, evaluate, export, generate, inspect, plugins, runs, train, watch
 from gantool.errors import GantoolError, not_installed
 from gantool.system.machine import let_idle_threads_sleep
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train.app, name="train")
+app.command("watch")(watch.command)
 app.command("export")(export.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from gantool.run import metrics_log
 from gantool.run.rundir import RunDir
 from gantool.system.files import replacing
 
+Item = TypeVar("Item")
 PANELS = ("loss", "measure", "diversity", "frechet")
+MAX_POINTS = 400  # of one line, and
+MAX_LINES = 16  # of one panel, on a page: more can't be told apart
 
 
 def draw(run: RunDir, records: list[dict[str, Any]]) -> None:
@@ -61,6 +67,48 @@ def compare(runs: list[RunDir], path: Path) -> None:
             ax.grid(alpha=0.3)
             for number, lines in enumerate(records):
                 _plot(ax, lines, name, color=f"C{number}")
+
+
+def panels(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of pages by panel: [{name, lines: [{name, steps, values}]}], each line ≤ 400 points."""
+    known = dict.fromkeys(name for record in records for name in record)
+    panels = []
+    for panel in PANELS:
+        lines = []
+        for name in (name for name in known if name == panel or name.startswith(f"{panel}.")):
+            points = [(record["step"], record[name]) for record in records if _finite(record.get(name))]
+            if points:
+                thin = downsample(points, MAX_POINTS)
+                steps, values = [step for step, _ in thin], [float(f"{value:.6g}") for _, value in thin]
+                lines.append({"name": name.removeprefix(f"{panel}."), "steps": steps, "values": values})
+        if lines:
+            panels.append({"name": panel, "lines": lines[:MAX_LINES]})
+    return panels
+
+
+def downsample(points: Sequence[tuple[int, float]], limit: int) -> list[tuple[int, float]]:
+    """At most `limit` (≥ 4) of the points, in order: the first, the last, and of each span its lowest and highest.
+
+    A mean would hide the spikes, which are what one looks for in a GAN's losses.
+    """
+    if len(points) <= limit:
+        return list(points)
+    kept = {0, len(points) - 1}
+    for part in np.array_split(np.arange(1, len(points) - 1), limit // 2 - 1):
+        kept.add(int(min(part, key=lambda i: points[i][1])))
+        kept.add(int(max(part, key=lambda i: points[i][1])))
+    return [points[i] for i in sorted(kept)]
+
+
+def spread(items: Sequence[Item], limit: int) -> list[Item]:
+    """At most `limit` (≥ 2) items, evenly from the first to the last."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (limit - 1))] for i in range(limit)]
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @contextmanager

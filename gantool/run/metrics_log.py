@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from gantool.run.rundir import RunDir
@@ -24,6 +25,11 @@ def read_events(run: RunDir) -> list[dict[str, Any]]:
     return [record for record in _read(run) if "event" in record]
 
 
+def newest(run: RunDir, limit: int) -> list[dict[str, Any]]:
+    """The lines of both kinds in the last `limit` bytes."""
+    return _read(run, limit)
+
+
 def forget_after(run: RunDir, step: int, rollbacks: int) -> None:
     """Drop the lines and samples that a killed run wrote after its checkpoint of `step`.
 
@@ -32,14 +38,17 @@ def forget_after(run: RunDir, step: int, rollbacks: int) -> None:
     kept = [r for r in _read(run) if r["step"] <= step and r.get("rollbacks", 0) <= rollbacks]
     write_bytes(run.metrics, "".join(json.dumps(record) + "\n" for record in kept).encode())
     for path in run.sample(0).parent.glob("step-*"):
-        if path.suffix in (".png", ".wav") and path.stem > run.sample(step).stem:
+        if path.suffix in (".png", ".wav", ".json") and path.stem > run.sample(step).stem:
             path.unlink()
 
 
-def _read(run: RunDir) -> list[dict[str, Any]]:
+def _read(run: RunDir, limit: int | None = None) -> list[dict[str, Any]]:
     records = []
     if run.metrics.is_file():
-        for line in run.metrics.read_bytes().splitlines():
+        with run.metrics.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - limit) if limit else 0)
+            content = file.read(limit)
+        for line in content.splitlines():
             try:
                 record = json.loads(line, parse_int=bounded_int)
             except (ValueError, RecursionError):

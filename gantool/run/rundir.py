@@ -302,6 +302,14 @@ def newest(runs: Path) -> RunDir:
     raise GantoolError(f"There is no trained run in {runs}.", "Train one first: gantool train mlp")
 
 
+def latest(runs: Path) -> RunDir:
+    """The run that began or was trained last, by the time of its run.json, which every tick writes."""
+    known = [(path.stat().st_mtime_ns, run) for run in list_runs(runs) if (path := run.path / "run.json").is_file()]
+    if not known:
+        raise GantoolError(f"There is no run in {runs}.", "Train one: gantool train mlp")
+    return max(known, key=lambda each: each[0])[1]
+
+
 def find(runs: Path, name: str) -> RunDir:
     """A run by path, by folder name, or by number (`7` or `0007`) inside `runs`."""
     for candidate in (Path(name), runs / name):

@@ -23,6 +23,8 @@ from gantool.run.rundir import RunDir
         ("matplotlib", "train", ["data", "info", "digits", "-o", "sheet.png"]),
         ("matplotlib", "train", ["bench", "--html", "report.html"]),
         ("matplotlib", "train", ["runs", "compare", "1", "1", "-o", "both.png"]),
+        ("uvicorn", "watch", ["watch"]),
+        ("starlette", "watch", ["watch"]),
         ("onnxruntime", "cpu", ["generate", "-n", "4", "-o", "images.png"]),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),

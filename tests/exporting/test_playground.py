@@ -27,7 +27,7 @@ from gantool.errors import GantoolError
 from gantool.exporting.app import history, playground
 from gantool.exporting.app.playground import split
 from gantool.plugin.architecture import Input
-from gantool.run import metrics_log
+from gantool.run import curves, metrics_log
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
@@ -166,7 +166,7 @@ POINTS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=2000).map(lambda va
 
 @given(POINTS, st.integers(4, 50))
 def test_downsampling_keeps_ends_and_extremes(points: list[tuple[int, float]], limit: int) -> None:
-    thin = history.downsample(points, limit)
+    thin = curves.downsample(points, limit)
     assert len(thin) <= limit
     assert thin == [point for point in points if point in set(thin)]
     assert (thin[0], thin[-1]) == (points[0], points[-1])
@@ -208,11 +208,11 @@ def test_a_strip_of_large_noisy_samples_stays_in_its_budget(tmp_path: Path) -> N
 
 def test_curves_hold_finite_numbers_of_known_panels(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
-    assert history.curves(run) == []
+    assert curves.panels(metrics_log.read_metrics(run)) == []
     values: list[object] = [1.23456789, math.nan, math.inf, True, "x", None, 2]
     for step, value in enumerate(values):
         metrics_log.append(run, {"step": step, "seconds": 1.0, "loss.g": value, "diversity": 0.5})
-    loss, diversity = history.curves(run)
+    loss, diversity = curves.panels(metrics_log.read_metrics(run))
     assert loss == {"name": "loss", "lines": [{"name": "g", "steps": [0, 6], "values": [1.23457, 2.0]}]}
     assert (diversity["name"], diversity["lines"][0]["name"]) == ("diversity", "diversity")
 

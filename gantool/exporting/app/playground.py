@@ -23,6 +23,7 @@ from gantool.artifact.provenance import NOUNS, SOFTWARE, of, xmp
 from gantool.errors import GantoolError, cause, printable
 from gantool.exporting.app import history
 from gantool.exporting.onnx_files.seeds import INDEX, SEED
+from gantool.run import curves, metrics_log
 from gantool.run.rundir import RunDir
 from gantool.system.files import read_bounded, read_json, reading, sha256_of
 
@@ -37,7 +38,7 @@ CHANNELS = {"image": (1, 3), "audio": (1, 2), "volume": (1,)}  # that a kit can 
 MAX_SEEDED_BYTES = 256 * 2**20  # as base64 it has to fit a string of every browser
 # in order: each may use what those before it define; `makePage` is in the last of a page's own
 FIRST = ("engine.js", "host.js", "page.js", "state.js", "picture.js", "png.js", "files.mjs", "code.js", "controls.js")
-LAST = ("training.js", "about.js", "selftest.js", "main.js")
+LAST = ("charts.js", "training.js", "about.js", "selftest.js", "main.js")
 SEEDS = ("enlarge.js", "samples.js", "between.js")
 PICTURES = ("pictures.mjs", "examples.js", "drawing.js", "opening.js", "translate.js")
 VIEWS = {
@@ -145,7 +146,7 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
         "bytes": seeded.stat().st_size,
         "file": seeded.name,
         "strip": history.strip(run, sample_width(manifest)) if run else [],
-        "curves": history.curves(run) if run else [],
+        "curves": curves.panels(metrics_log.read_metrics(run)) if run else [],
         "run": run.name if run else "",
         "provenance": _provenance(manifest) if provenance else None,
         "licence": (runtime / "LICENSE").read_text(encoding="utf-8"),

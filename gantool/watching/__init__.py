@@ -1,0 +1,1 @@
+"""`gantool watch`: a live page of a training, on loopback. No torch."""
