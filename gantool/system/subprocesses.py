@@ -32,10 +32,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from gantool.errors import GantoolError
 from gantool.system.machine import usable_cores
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 TAIL_LINES, TAIL_BYTES = 12, 4000
 KILL_SECONDS = 5.0  # a killed process that hangs in a driver may stay for ever
@@ -189,32 +192,77 @@ def in_order(
     Processes, not threads: Pillow decodes without the interpreter's lock, but the work around a small image holds it.
     On 2 cores two threads decoded PNG files of 32×32 at half the rate of one thread, two processes at 1.7 times that.
     """
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     workers = workers or (usable_cores() if files > ONE_PROCESS else 1)
     if workers == 1:
         yield from map(work, pieces)
         return
-    # spawned: a fork of a process that has threads may hang
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin_as_helper)
+    # A thread and a pipe for each process. In concurrent.futures all processes write to one pipe, whose other end this
+    # process holds, too: one that is killed while it writes leaves the reader waiting for the rest for ever.
+    idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+    pipes = _start_workers(workers)
+    for pipe in pipes:
+        idle.put(pipe)
+
+    def ask(piece: Piece) -> Result:
+        pipe = idle.get()
+        try:
+            pipe.send((work, piece))
+            error, result = pipe.recv()
+        except (EOFError, OSError) as broken:
+            raise GantoolError(
+                f"One of {workers} processes that decode was ended from outside; the memory may have run out.",
+                f"Type the same with fewer of them: --workers {max(1, workers // 2)}",
+            ) from broken
+        finally:
+            idle.put(pipe)
+        if error:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    pool = ThreadPoolExecutor(workers)
     under_way: deque[Future[Result]] = deque()
     try:
         for piece in pieces:
-            with ignore_sigint():
-                under_way.append(pool.submit(work, piece))
+            under_way.append(pool.submit(ask, piece))
             if len(under_way) == AHEAD * workers:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
-    except BrokenProcessPool as error:
-        raise GantoolError(
-            f"One of {workers} processes that decode was ended from outside; the memory may have run out.",
-            f"Type the same with fewer of them: --workers {max(1, workers // 2)}",
-        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+        for pipe in pipes:
+            pipe.close()  # which ends the process
+
+
+def _start_workers(count: int) -> list[Connection]:
+    """Start processes that answer a (function, argument) by an (error or None, result); their pipes."""
+    from multiprocessing import get_context
+
+    context = get_context("spawn")  # a fork of a process that has threads may hang
+    pipes = []
+    for _ in range(count):
+        ours, theirs = context.Pipe()
+        with ignore_sigint():
+            context.Process(target=_answer, args=(theirs,), daemon=True).start()
+        theirs.close()  # else its end would not be noticed
+        pipes.append(ours)
+    return pipes
+
+
+def _answer(pipe: Connection) -> None:
+    """For a worker of a pool: answer until the parent closes the pipe."""
+    begin_as_helper()
+    with contextlib.suppress(EOFError):
+        while True:
+            work, piece = pipe.recv()
+            answer: tuple[Exception | None, Any] = (None, None)
+            try:
+                answer = (None, work(piece))
+            except Exception as error:  # noqa: BLE001 (raised in the parent)
+                answer = (error, None)
+            pipe.send(answer)
 
 
 def begin_as_helper() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gantool.system.subprocesses import JsonProcess, describe_exit, ignore_sigint
+from gantool.errors import GantoolError
+from gantool.system.subprocesses import JsonProcess, describe_exit, ignore_sigint, in_order
 
 ECHO = """
 import os
@@ -159,3 +160,34 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def killed_while_it_answers(piece: int) -> bytes:
+    """Half of the answer leaves the process, then it is killed, as when the memory runs out."""
+    from multiprocessing.connection import Connection
+
+    def send_half(pipe: Connection, data: bytes) -> None:
+        os.write(pipe.fileno(), data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if piece == 3:
+        Connection._send = send_half  # type: ignore[attr-defined]
+    return bytes(1000)
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_its_answer_is_an_error() -> None:
+    with pytest.raises(GantoolError, match=r"One of 2 processes .* was ended from outside"):
+        list(in_order(killed_while_it_answers, range(8), 0, 2))
+
+
+def fails_at_two(piece: int) -> int:
+    if piece == 2:
+        raise OSError(f"piece {piece}")
+    return -piece
+
+
+def test_results_come_in_order_and_errors_of_the_work_are_its_own() -> None:
+    found = in_order(fails_at_two, range(5), 0, 2)
+    assert [next(found), next(found)] == [0, -1]
+    with pytest.raises(OSError, match="piece 2"):
+        next(found)
