@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gantool.api.bench import bench
     from gantool.api.evaluate import evaluate
     from gantool.api.export import export
+    from gantool.api.film import film
     from gantool.api.runs import Run, runs, train
     from gantool.api.watch import watch
     from gantool.runtime import Generator
@@ -33,6 +34,7 @@ __all__ = [
     "bench",
     "evaluate",
     "export",
+    "film",
     "runs",
     "train",
     "watch",
@@ -44,6 +46,7 @@ _MODULES = {
     "bench": "gantool.api.bench",
     "evaluate": "gantool.api.evaluate",
     "export": "gantool.api.export",
+    "film": "gantool.api.film",
     "runs": "gantool.api.runs",
     "train": "gantool.api.runs",
     "watch": "gantool.api.watch",

@@ -17,6 +17,7 @@ EXTRAS = {
     **dict.fromkeys(("soundfile", "soxr"), "audio"),
     **dict.fromkeys(("starlette", "uvicorn"), "watch"),
     **dict.fromkeys(("trimesh", "skimage"), "volume"),
+    "av": "film",
 }
 MAX_MESSAGE = 4000  # characters: libraries put whole headers and lines of damaged files into theirs
 MAX_CAUSE = 300  # characters of what a library says

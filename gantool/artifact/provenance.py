@@ -27,7 +27,7 @@ NAMESPACES = {
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
 }
-NOUNS = {"image": "image", "audio": "sound", "volume": "volume", "": "sample"}
+NOUNS = {"image": "image", "audio": "sound", "volume": "volume", "film": "film", "": "sample"}
 _MAX_NAME = 200  # characters of a name: a manifest may hold anything
 
 
@@ -36,8 +36,8 @@ class Provenance:
     """Where generated images come from: the model, and images `first … first+count-1` of `seed` if there is one.
 
     `label`: the class of all images; `labels`: the classes they have in turn. `composite`: the picture also shows real
-    samples. `values`: those of the generator that were given, by name. `kind`: image, audio or volume. Empty texts and
-    None are not written.
+    samples. `values`: those of the generator that were given, by name. `kind`: image, audio, volume or film; `through`:
+    the key frames of a film. Empty texts and None are not written.
     """
 
     architecture: str
@@ -54,13 +54,18 @@ class Provenance:
     labels: tuple[int, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict, hash=False)
     kind: str = "image"
+    through: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """ASCII on one line: software, architecture, run, step, seed, first, count, label, labels, values, data {…}."""
+        """ASCII on one line.
+
+        The keys are software, architecture, run, step, seed, first, count, label, labels, values, through, data {…}.
+        """
         data = {"name": self.data, "fingerprint": self.fingerprint, "licence": self.licence}
         about: dict[str, Any] = {"software": SOFTWARE, "architecture": self.architecture, "run": self.run}
         about |= {name: getattr(self, name) for name in ("step", "seed", "first", "count", "label")}
         about["labels"], about["values"] = list(self.labels) or None, dict(self.values) or None
+        about["through"] = list(self.through) or None
         about["data"] = {name: text for name, text in data.items() if text} or None
         return json.dumps({name: value for name, value in about.items() if value not in ("", None)})
 
@@ -71,6 +76,8 @@ class Provenance:
         if self.count is not None and self.count > 1:
             what = f"{self.count} generated {noun}s"
         parts = [what]
+        if self.through:
+            parts.append(f"through {len(self.through)} key frames")
         if self.seed is not None and self.first is not None:
             last = "" if (self.count or 1) == 1 else f" to {self.first + (self.count or 1) - 1}"
             parts.append(f"number {self.first}{last} of seed {self.seed}")

@@ -32,6 +32,26 @@ def find_artifact(given: str | None, runs: Path) -> Path:
         return _newest(runs) if given is None else _named(given, runs)
 
 
+def find_plain(path: Path) -> Path:
+    """The ONNX file that takes latents: `path`, or where that draws its own, one beside it of the same model.
+
+    One of the same precision goes first. GantoolError where there is none.
+    """
+    about = onnxfile.read_manifest(path)
+    if not about.seeded:
+        return path
+    plain = [manifest.file_name("onnx", precision) for precision in (about.precision, *manifest.PRECISIONS)]
+    for beside in (path.with_name(name) for name in plain):
+        with suppress(GantoolError):
+            if beside.is_file() and onnxfile.read_manifest(beside).model == about.model:
+                return beside
+    run = path.parent.parent if path.parent.name == "export" else "RUN"
+    raise GantoolError(
+        f"{path} draws its latents itself, and no {manifest.file_name('onnx')} of the same model is beside it.",
+        f"Write the file that takes them: gantool export {run} --onnx",
+    )
+
+
 def newest_with_classes(runs: Path) -> Path | None:
     """The folder of the newest exported run in `runs` whose generator takes labels."""
     for run in sorted(rundir.list_runs(runs), key=_exported, reverse=True):

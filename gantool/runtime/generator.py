@@ -359,11 +359,15 @@ class Generator:
 
     def latents(self, n: int, seed: int = 0, first: int = 0) -> np.ndarray:
         """The latents of images `first … first+n-1` of `seed`: float32 (n, latent_dim)."""
-        n, seed, first = check_request(n, seed, first)
-        drawn = latents.draw(self._latent_shapes(), seed, np.arange(first, first + n, dtype=np.int64))
+        drawn = self.drawn(n, seed, first)
         if len(drawn) != 1:
             raise GantoolError(f"{self.path} has {len(drawn)} latents: {excerpt(', '.join(drawn), 300) or 'none'}.")
         return next(iter(drawn.values()))
+
+    def drawn(self, n: int, seed: int = 0, first: int = 0) -> dict[str, np.ndarray]:
+        """All normal inputs of images `first … first+n-1` of `seed`, by name, float32 (n, …), as `run` takes them."""
+        n, seed, first = check_request(n, seed, first)
+        return latents.draw(self._latent_shapes(), seed, np.arange(first, first + n, dtype=np.int64))
 
     def from_latents(self, z: np.ndarray, labels: Labels = None, values: Values | None = None) -> np.ndarray:
         """Your own latents (n, latent_dim) → float32 (n, C, H, W) in [-1, 1]; `generator.onnx` only."""
