@@ -25,6 +25,7 @@ from gantool.plugin.options import closest
 from gantool.run.exports import find_artifact, find_plain
 from gantool.runtime import Generator
 from gantool.runtime.inputs import parse_values
+from gantool.system import terminal
 from gantool.system.files import replacing, replacing_folder, require_place, writing
 
 FPS, SECONDS = 30, 8.0
@@ -68,7 +69,7 @@ def film(
     loop: bool = True,
     interpolation: str = "slerp",
     easing: str = "linear",
-    label: str | None = None,
+    label: str | int | None = None,
     values: Mapping[str, float | tuple[float, float]] | None = None,
     fps: int = FPS,
     seconds: float | None = None,
@@ -80,7 +81,7 @@ def film(
     threads: int | None = None,
     provenance: bool = True,
     runs: str | os.PathLike[str] = "runs",
-    on_progress: Callable[[int, int], object] = lambda done, total: None,
+    progress: bool = True,
 ) -> Film:
     """Write a film through the latents of an exported generator; needs no PyTorch.
 
@@ -101,8 +102,8 @@ def film(
     unless `seconds` says otherwise: the louder it is, the faster the film moves; .mp4 and .webm also play it. `drive`:
     name of a value → bass, mid or treble, which moves it between its bounds, or those in `values`.
 
-    The file appears whole or not at all. `on_progress` is called with the frames done and all. Equal arguments give
-    equal frames (`Film.sha256`) on the same machine.
+    The file appears whole or not at all. Equal arguments give equal frames (`Film.sha256`) on the same machine.
+    `runs`: where a run that is given by number or name lies. `progress`: show on stderr how far it is.
 
     ArgumentError for an argument that is wrong; GantoolError for a generator of sounds, one that takes pictures, and
     a seeded file without the plain one beside it.
@@ -110,6 +111,8 @@ def film(
     target = Path(output)
     suffix = target.suffix.lower()
     _check(suffix, fps, seconds, size)
+    if suffix and target.is_dir():
+        raise ArgumentError(f"{target} is a folder.", "Name a file.")
     for given, name, known in (
         (interpolation, "interpolation", INTERPOLATIONS),
         (easing, "easing", EASINGS),
@@ -131,10 +134,14 @@ def film(
     manifest = generator.manifest
     _check_fit(generator)
     if through is None:
-        through = [(seed, row) for row in range(max(2, round(KEYS_A_SECOND * seconds)) if n is None else n)]
+        n = min(max(2, round(KEYS_A_SECOND * seconds)), keys.MAX_KEYS) if n is None else n
+        through = [(seed, row) for row in range(min(n, keys.MAX_KEYS + 1))]
     found = keys.find(generator, keys.parse(through) if isinstance(through, str) else through, seed)
     if label is not None:
-        found = replace(found, labels=np.resize(manifest.parse_classes(label, path), len(found.z)))
+        classes = manifest.parse_classes(str(label), path)
+        if len(classes) > len(found.z):
+            raise ArgumentError(f"{len(classes)} classes were given for {len(found.z)} key frames.", "Give fewer.")
+        found = replace(found, labels=np.resize(classes, len(found.z)))
     levels = song.levels(fps, count) if song else {}
     moving = frames.values_of(manifest, values or {}, drive or {}, levels, count, loop)
     if len(found.z) < 2 and not any(isinstance(value, np.ndarray) for value in moving.values()):
@@ -157,10 +164,15 @@ def film(
             frame = scaled(picture)
             digest.update(frame.tobytes())
             yield frame
-            on_progress(done + 1, count)
+            if bar is not None:
+                bar.update(done + 1)
 
+    bar: terminal.Progress | None = None
     began = time.perf_counter()
     with ExitStack() as stack:
+        if progress:
+            bar = stack.enter_context(terminal.progress("frames"))
+            bar.start("filming", count)
         if suffix == FOLDER:
             _require_frames(target)
             place = stack.enter_context(replacing_folder(target))

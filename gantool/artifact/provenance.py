@@ -77,7 +77,7 @@ class Provenance:
             what = f"{self.count} generated {noun}s"
         parts = [what]
         if self.through:
-            parts.append(f"through {len(self.through)} key frames")
+            parts.append(f"through {len(self.through)} key frame" + "s" * (len(self.through) > 1))
         if self.seed is not None and self.first is not None:
             last = "" if (self.count or 1) == 1 else f" to {self.first + (self.count or 1) - 1}"
             parts.append(f"number {self.first}{last} of seed {self.seed}")

@@ -10,7 +10,7 @@ import typer
 
 from gantool.cli.threads import THREADS
 from gantool.errors import ArgumentError, excerpt
-from gantool.system.terminal import console, megabytes, print_json, progress
+from gantool.system.terminal import console, megabytes, print_json
 
 MUSIC = "Music"
 
@@ -108,36 +108,34 @@ def command(
     from gantool.api.film import film
 
     values = {name: _number_or_range(text) for name, text in map(_named, value or [])}
-    with progress("frames") as bar:
-        bar.start("filming")
-        made = film(
-            source,
-            output,
-            through=through,
-            seed=seed,
-            n=n,
-            loop=loop,
-            interpolation=interpolation,
-            easing=easing,
-            label=label,
-            values=values,
-            fps=fps,
-            seconds=seconds,
-            size=size,
-            scaling=scaling,
-            audio=audio,
-            drive=dict(map(_named, drive or [])),
-            provider=provider,
-            threads=threads,
-            provenance=provenance,
-            runs=runs,
-            on_progress=lambda done, total: bar.update(done, total=total),
-        )
+    made = film(
+        source,
+        output,
+        through=through,
+        seed=seed,
+        n=n,
+        loop=loop,
+        interpolation=interpolation,
+        easing=easing,
+        label=label,
+        values=values,
+        fps=fps,
+        seconds=seconds,
+        size=size,
+        scaling=scaling,
+        audio=audio,
+        drive=dict(map(_named, drive or [])),
+        provider=provider,
+        threads=threads,
+        provenance=provenance,
+        runs=runs,
+    )
     if as_json:
         print_json(asdict(made))
         return
+    keys = f"{len(made.through)} key frame{'s' if len(made.through) > 1 else ''}"
     console().print(
-        f"{made.frames} frames through {len(made.through)} key frames of {made.artifact} → {output}: "
+        f"{made.frames} frames through {keys} of {made.artifact} → {output}: "
         f"{made.seconds:.1f} s, {made.width}×{made.height}, {megabytes(made.bytes)}, "
         f"{made.images_per_second:,.0f} images/s"
     )

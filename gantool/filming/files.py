@@ -68,8 +68,7 @@ def write_gif(path: Path, frames: Iterable[np.ndarray], form: Form) -> None:
             file.write(b"!\xff\x0bXMP DataXMP" + xmp(SOFTWARE).encode() + b"\1" + bytes(range(255, -1, -1)) + b"\0")
         for frame, delay in zip(frames, form.delays(100), strict=True):
             own = picture_of(frame)
-            if own.mode == "RGB":
-                own = own.convert("P", palette=Image.Palette.ADAPTIVE)
+            own = own.convert("P") if own.mode == "L" else own.convert("P", palette=Image.Palette.ADAPTIVE)
             for part in GifImagePlugin.getdata(own, duration=10 * delay, include_color_table=True):
                 file.write(part)
         file.write(b";")

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from gantool.data.sounds import HIGHEST, LOWEST
 from gantool.errors import ArgumentError, excerpt
 from gantool.system.files import reading, regular_size
 
 BANDS = ("bass", "mid", "treble")
 EDGES = np.geomspace(40, 16_000, len(BANDS) + 1)  # Hz: 40, 295, 2171, 16000
+MAX_CHANNELS = 32
 WINDOW_SECONDS = 0.046
 ATTACK, DECAY = 0.02, 0.25  # seconds in which a level follows a louder and a quieter sound by 63 %
 EXPONENT = 0.6  # of loudness as a function of amplitude (Stevens 1955, doi:10.1121/1.1908048)
@@ -65,6 +67,11 @@ def open_song(path: Path) -> Song:
         song = Song(path, file.samplerate, file.channels, file.frames / file.samplerate)
     if not song.seconds:
         raise ArgumentError(f"{path} holds no samples.", "Give another song.")
+    if not LOWEST <= song.rate <= HIGHEST or song.channels > MAX_CHANNELS:
+        raise ArgumentError(
+            f"{path} has {song.channels} channels of {song.rate:,} Hz.",
+            f"Give a song of 1 to {MAX_CHANNELS} channels, {LOWEST:,} to {HIGHEST:,} Hz.",
+        )
     return song
 
 

@@ -15,6 +15,8 @@ from support.exports import dimmed
 
 import gantool
 from gantool import ArgumentError, GantoolError, exporting
+from gantool.artifact.pictures import to_pictures
+from gantool.filming import frames
 from gantool.run.rundir import RunDir
 
 
@@ -28,9 +30,9 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def filmed(file: Path, to: Path, **options: object) -> np.ndarray:
     """The frames uint8 (n, 8, 8) of a film at 6 frames a second."""
     gantool.film(file, to, **{"size": 16, "scaling": "pixels", "fps": 6, **options})  # type: ignore[arg-type]
-    frames = np.stack([np.asarray(Image.open(path)) for path in sorted(to.glob("frame-*.png"))])
-    assert frames.shape[1:] == (16, 16)
-    return frames[:, ::2, ::2]
+    made = np.stack([np.asarray(Image.open(path)) for path in sorted(to.glob("frame-*.png"))])
+    assert made.shape[1:] == (16, 16)
+    return made[:, ::2, ::2]
 
 
 def test_key_frames_are_images_and_classes_change_midway(conditional_export: Path, tmp_path: Path) -> None:
@@ -151,7 +153,9 @@ def test_translators_can_not_be_filmed(translator: Callable[[str], Path], tmp_pa
         ({"easing": "smoth"}, "no easing 'smoth'.*Did you mean 'smooth'"),
         ({"drive": {"light": "bass"}}, "No song"),
         ({"through": [(0, -1)]}, "no image -1"),
-        ({"label": "7"}, "no class '7'"),
+        ({"label": 7}, "no class '7'"),
+        ({"label": "0,1,2", "n": 2}, "3 classes were given for 2"),
+        ({"n": 10**12}, "more than 10,000"),
     ],
 )
 def test_arguments_that_are_wrong(light: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
@@ -161,15 +165,17 @@ def test_arguments_that_are_wrong(light: Path, tmp_path: Path, options: dict[str
     assert not list(tmp_path.iterdir())
 
 
-def test_what_fails_midway_leaves_the_old_film(light: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int) -> None:
-        if done == 5:
+def test_what_fails_midway_leaves_the_old_film(light: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(samples: np.ndarray) -> np.ndarray:
+        if len(samples) < frames.BATCH:  # the last ones
             raise KeyboardInterrupt
+        return to_pictures(samples)
 
     for name in ("film.mp4", "film.webp", "frames"):
-        gantool.film(light, tmp_path / name, seconds=0.1)
+        gantool.film(light, tmp_path / name, seconds=0.1, size=64)
+    monkeypatch.setattr(frames, "to_pictures", stop)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for name in ("film.mp4", "film.webp", "frames"):
         with pytest.raises(KeyboardInterrupt):
-            gantool.film(light, tmp_path / name, on_progress=stop)
+            gantool.film(light, tmp_path / name, size=64)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -34,6 +34,11 @@ def test_a_generator_needs_no_torch() -> None:
     assert loaded & {"torch", "pydantic", "typer", "rich"} == set()
 
 
+def test_a_film_needs_no_torch() -> None:
+    loaded = loaded_by("import gantool; gantool.film; import gantool.filming.video")
+    assert loaded & {"torch", "onnx", "av", "soundfile", "rich"} == set()
+
+
 def test_every_public_name_is_there_and_documented() -> None:
     for name in gantool.__all__:
         assert name in dir(gantool)

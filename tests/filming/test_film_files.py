@@ -52,6 +52,17 @@ def test_an_animation_is_what_pillow_reads(tmp_path: Path, name: str, channels: 
         assert np.abs(shown.astype(int) - frame).mean() <= (4 if name == "webp" else 0)  # which is lossy
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["gif", "apng"])
+def test_an_animation_is_what_ffmpeg_reads(tmp_path: Path, name: str, channels: int) -> None:
+    path = tmp_path / f"film.{name}"
+    WRITERS[name](path, iter(frames(channels)), form())
+    with av.open(str(path)) as container:
+        read = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    for shown, frame in zip(read, frames(channels), strict=True):
+        assert np.abs(shown.astype(int) - frame).max() == 0
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_an_animation_says_what_made_it(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"film.{name}"
