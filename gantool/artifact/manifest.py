@@ -45,9 +45,10 @@ LAYOUTS = {
     "TC": "audio",
     "CDHW": "volume",
     "DHWC": "volume",
+    "C": "point",  # float32 only
     "C…": "",  # float32 audio or volumes, of earlier versions
 }
-AXES = {"image": 3, "audio": 2, "volume": 4}
+AXES = {"point": 1, "image": 3, "audio": 2, "volume": 4}
 MAX_RATE = 10_000_000
 _DISTRIBUTIONS = ("normal", "label", "data", "value", "seed", "index")
 
@@ -105,7 +106,7 @@ class OutputInfo:
 
     @property
     def kind(self) -> str:
-        """What a sample is: image, audio or volume; "": not known, of a file of earlier versions."""
+        """What a sample is: image, audio, volume or point; "": not known, of a file of earlier versions."""
         return LAYOUTS[self.layout]
 
     @property
@@ -122,7 +123,7 @@ class OutputInfo:
     @property
     def levels(self) -> str:
         """The dtype of a sample in whole numbers: int16 of audio, uint8 of others; "": samples are float32 only."""
-        return {"": "", "audio": "int16"}.get(self.kind, "uint8")
+        return {"": "", "point": "", "audio": "int16"}.get(self.kind, "uint8")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gantool.artifact import latents, sounds, volumes
+from gantool.artifact import latents, points, sounds, volumes
 from gantool.artifact.provenance import KEY, SOFTWARE, XMP_KEY, Provenance, xmp
 from gantool.system.files import replacing
 
@@ -27,10 +27,13 @@ def to_pictures(samples: np.ndarray, rate: int = 0) -> np.ndarray:
     """Samples (N, C, …) float in [-1, 1] → uint8 (N, H, W, 1 or 3).
 
     An image is shown as it is (its first channel when it has neither 1 nor 3), a volume by a shaded view, audio by its
-    spectrogram and waveform; `rate`: of audio, in samples a second, 0 where it is not known.
+    spectrogram and waveform, a point by its place in the plane. `rate`: of audio, in samples a second, 0 where it is
+    not known.
     """
     if samples.ndim == 5:
         return volumes.pictures(samples)
+    if samples.ndim == 2:
+        return points.pictures(samples)
     if samples.ndim == 3:
         return sounds.pictures(samples, rate)
     if samples.shape[1] not in (1, 3):

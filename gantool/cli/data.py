@@ -357,5 +357,5 @@ def fetch(
 
 
 def _pixels(shape: tuple[int, ...] | None) -> str:
-    """(C, H, W) as `width×height×channels`."""
-    return f"{shape[2]}×{shape[1]}×{shape[0]}" if shape else ""
+    """(C, H, W) as `width×height×channels`, and the axes of a point."""
+    return "×".join(map(str, (*shape[:0:-1], shape[0]))) if shape else ""

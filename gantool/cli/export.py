@@ -256,7 +256,7 @@ def _show_folder_of(artifacts: list[Artifact]) -> None:
         out.print(f"Next: gantool bench {name}", soft_wrap=True)
         if onnx[-1].manifest.picture is not None:
             out.print(f"      gantool generate {name} --input PICTURE -o out.png", soft_wrap=True)
-        elif onnx[-1].manifest.input("data") is None:
+        elif onnx[-1].manifest.input("data") is None and onnx[-1].manifest.output.kind != "point":
             out.print(f"      gantool generate {name}", soft_wrap=True)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from gantool.data.dataset import Dataset
+from gantool.data.points import COUNT, SUMMARIES, load_points
 from gantool.data.readers.emoji import GROUPS
 from gantool.errors import GantoolError
 from gantool.plugin import registry
@@ -196,7 +197,7 @@ FETCHABLE = {
         ),
     )
 }  # fmt: skip
-OWN = (DIGITS, *FETCHABLE)  # names that no plugin can have
+OWN = (DIGITS, *SUMMARIES, *FETCHABLE)  # names that no plugin can have
 
 
 # the cache
@@ -242,6 +243,8 @@ def load_named(name: str, size: int | None) -> Dataset | None:
     """
     if name == DIGITS:
         return _load_digits(size)
+    if name in SUMMARIES:
+        return load_points(name, size)
     if name in FETCHABLE:
         return _load_fetched(name, size)
     plugin = registry.find_dataset(name)
@@ -318,6 +321,7 @@ def problem_of(plugin: Plugin) -> str:
 def listing(cache: Path | None = None) -> list[Entry]:
     """All named sets, and broken plugins, which may have meant to bring one."""
     entries = [Entry(DIGITS, "handwritten digits", 10_000, (1, 28, 28), 10, DIGITS_LICENCE, "built in")]
+    entries += [Entry(name, text, COUNT, (2,), None, "", "built in", text) for name, text in SUMMARIES.items()]
     for each in FETCHABLE.values():
         folder = pack_folder(each.name, cache)
         there = is_fetched(each.name, cache)

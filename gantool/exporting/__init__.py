@@ -86,6 +86,11 @@ def _export(
 
 
 def _unseedable(run: RunDir, source: Source) -> GantoolError:
+    if source.output.kind == "point":
+        return GantoolError(
+            "Seeded files make whole numbers, which are too coarse for points.",
+            "Export it with --onnx, --torchscript or --pt2.",
+        )
     takes = ", ".join(f"{i.name} ({i.distribution})" for i in source.inputs)
     return GantoolError(
         f"The generator of {run.path} takes {takes}: no seed decides its images.",

@@ -64,7 +64,12 @@ class Source:
 
     @property
     def seedable(self) -> bool:
-        """Whether a seed and an index, or a picture with them, decide an image: no other input comes from data."""
+        """Whether a seed and an index, or a picture with them, decide an image: no other input comes from data.
+
+        Not of points: seeded files make whole numbers, which are too coarse for them.
+        """
+        if self.output.kind == "point":
+            return False
         data = [i for i in self.inputs if i.distribution == "data"]
         return self.picture is not None or (bool(self.normals) and not data)
 
@@ -259,7 +264,7 @@ def _about(
             graph.output_name(game.output),
             game.output.shape,
             "float32",
-            {"image": "CHW", "audio": "CT", "volume": "CDHW"}[game.output.kind],
+            {"image": "CHW", "audio": "CT", "volume": "CDHW", "point": "C"}[game.output.kind],
             game.output.rate,
         ),
         rng=latents.RNG_NAME,

@@ -64,7 +64,7 @@ class Extractor:
 
 
 class Pixels(Extractor):
-    """Averages over at most 64 cells (8×8, 64 or 4×4×4) of each channel: no weights, any shape.
+    """Averages over at most 64 cells (8×8, 64 or 4×4×4) of each channel; of points, the coordinates. No weights.
 
     A cheap sign of progress that sees layout and brightness only.
     """
@@ -74,7 +74,7 @@ class Pixels(Extractor):
 
     def __init__(self, spec: SampleSpec, device: torch.device) -> None:
         super().__init__(device)
-        side = max(1, round(self.CELLS ** (1 / len(spec.sides))))
+        side = max(1, round(self.CELLS ** (1 / max(1, len(spec.sides)))))
         self.sides = tuple(min(side, s) for s in spec.sides)
         self.dimension = SampleSpec((spec.channels, *self.sides)).elements
 

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from gantool.plugin.game import Game
 
 Role = Literal["generator", "discriminator"]
-Kind = Literal["audio", "image", "volume"]
-KINDS: dict[int, Kind] = {1: "audio", 2: "image", 3: "volume"}  # by the number of spatial axes
+Kind = Literal["audio", "image", "point", "volume"]
+KINDS: dict[int, Kind] = {0: "point", 1: "audio", 2: "image", 3: "volume"}  # by the number of spatial axes
 
 
 @dataclass(frozen=True)
 class SampleSpec:
     """The shape of one sample, without the batch, and what else the data has.
 
-    Image (C, H, W), audio (C, T) or volume (C, D, H, W). Inside gantool samples are float32 in [-1, 1]. `classes`: of
-    the labels; 0 without labels. `arrays`: name → shape of a row of the data's other arrays, such as paired images.
-    `rate`: of audio, in samples a second; 0 where it is not known.
+    Image (C, H, W), audio (C, T), volume (C, D, H, W), or point (2,). Inside gantool samples are float32 in [-1, 1].
+    `classes`: of the labels; 0 without labels. `arrays`: name → shape of a row of the data's other arrays, such as
+    paired images. `rate`: of audio, in samples a second; 0 where it is not known.
     """
 
     shape: tuple[int, ...]
@@ -36,8 +36,10 @@ class SampleSpec:
     rate: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.shape) - 1 not in KINDS or min(self.shape) < 1:
-            raise ValueError(f"a sample has a channel and one to three spatial axes, all ≥ 1; got {self.shape}")
+        if len(self.shape) - 1 not in KINDS or min(self.shape) < 1 or (len(self.shape) == 1 and self.shape != (2,)):
+            raise ValueError(
+                f"a sample has a channel and one to three spatial axes, all ≥ 1, or is a point (2,); got {self.shape}"
+            )
         if self.rate < 0 or (self.rate and self.kind != "audio"):
             raise ValueError(f"a rate is positive, and of audio; got {self.rate} for {self.shape}")
 
@@ -52,7 +54,7 @@ class SampleSpec:
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """The spatial axes: (H, W) for an image."""
+        """The spatial axes: (H, W) for an image, () for a point."""
         return self.shape[1:]
 
     @property
@@ -64,7 +66,7 @@ class SampleSpec:
         return math.prod(self.shape)
 
     def __str__(self) -> str:
-        return "×".join(map(str, self.shape))
+        return "×".join(map(str, self.shape)) if self.sides else str(self.shape)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ def save(
     suffix, manifest, path = output.suffix.lower(), generator.manifest, generator.path
     kind, channels = manifest.output.kind, generator.shape[-1]
     if kind not in _FORMS:
-        raise GantoolError(f"{path} makes no images but samples of {manifest.output.shape}.", "Export it again.")
+        hint = "From Python: gantool.Generator(…).sample(n)." if kind == "point" else "Export it again."
+        raise GantoolError(f"{path} makes no images but samples of {manifest.output.shape}.", hint)
     form = _FORMS[kind]
     if suffix not in form.suffixes:
         known = ", a ".join(form.suffixes[:-1])

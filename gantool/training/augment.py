@@ -48,11 +48,7 @@ def hook(game: Game, change: Change, flag: str) -> None:
     uses; loss functions need not know. `flag`: the option that wants it. GantoolError when the game has no images or no
     discriminator.
     """
-    if not game.output.is_image:
-        raise GantoolError(
-            f"{flag} is for images, and the samples of this architecture have shape {game.output}.",
-            f"Leave {flag} out: it is for samples of channels×height×width.",
-        )
+    require_images(game, flag)
     theirs = [m for p in game.players if p.role == "generator" for m in p.modules.values()] + [game.generators]
     spared = {id(inner) for module in theirs for inner in module.modules()}
     judges = {
@@ -70,6 +66,14 @@ def hook(game: Game, change: Change, flag: str) -> None:
     changing = _Hook(change, game.output.sides)
     for module in judges.values():
         module.register_forward_pre_hook(changing, with_kwargs=True)
+
+
+def require_images(game: Game, flag: str) -> None:
+    if not game.output.is_image:
+        raise GantoolError(
+            f"{flag} is for images, and the samples of this architecture have shape {game.output}.",
+            f"Leave {flag} out: it is for samples of channels×height×width.",
+        )
 
 
 class _Hook:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
 from collections.abc import Callable
@@ -14,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gantool.artifact import pictures, sounds
+from gantool.artifact import pictures, points, sounds
 from gantool.artifact.provenance import Provenance
 from gantool.errors import GantoolError
 from gantool.plugin.game import Game
 from gantool.plugin.train_options import RunOptions
 from gantool.run import best, checkpoint, metrics_log, verdict
 from gantool.run.rundir import RunDir, RunInfo, Status
+from gantool.system.files import write_bytes
+from gantool.training import field
 from gantool.training.state import State
 from gantool.training.step import Diverged, iterate
 from gantool.training.threads import Threads, computing_on
@@ -33,6 +36,7 @@ CHANGED = 0.3  # share of the steps left by which their number must differ befor
 USUAL_TICK = RunOptions.model_fields["tick"].default
 TICKS = 8  # at least, of a training with a time budget
 FEW = 0.1  # of the recipe's steps: samples will be rough
+POINTS = 500  # reals, and as many fakes, that a tick draws of two-dimensional samples
 ROLLBACKS = 3  # in a run: when an eighth of the learning rates does not help, the rates are not the cause
 
 Figures = Callable[[State], dict[str, float]]  # what a tick computes beside the losses: key → value
@@ -313,11 +317,14 @@ def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
 
     When the generator takes pictures, each of them is shown to the left of the sample made of it, and to the right what
     it should be, where the data says so. The grids of several generators are below each other. Beside the grid of
-    sounds lies a WAV of the first few.
+    sounds lies a WAV of the first few. Points are in one picture, beside reals.
     """
     rate = info.data.rate
     generators = {name: state.sampling_generator(name) for name in state.game.exports}
-    drawn = [_grid(state, state.game.of(name), generator, rate) for name, generator in generators.items()]
+    if state.game.output.kind == "point":
+        drawn = [_points(state, run)]
+    else:
+        drawn = [_grid(state, state.game.of(name), generator, rate) for name, generator in generators.items()]
     where = Provenance(
         info.architecture,
         run.name,
@@ -333,7 +340,17 @@ def draw_samples(state: State, run: RunDir, info: RunInfo) -> np.ndarray:
         sounds.save_wav(drawn[0][1], run.sound(state.step), rate)
     if state.classes:
         return _sample(generators[state.game.name], state.fixed_inputs(pictures.SAMPLES))
-    return drawn[0][1]
+    return drawn[0][1][: pictures.SAMPLES]
+
+
+def _points(state: State, run: RunDir) -> tuple[Image, np.ndarray]:
+    """A picture of reals and fakes, and the fakes. A file for `gantool watch` also has the discriminator's scores."""
+    generator, reals = state.sampling_generator(), state.game.compared
+    fakes = _sample(generator, state.fixed_inputs(POINTS))
+    shown = state.sampler.shuffled(reals, POINTS).float().cpu().numpy() if reals else fakes[:0]
+    described = json.dumps(field.described(state, shown, fakes), separators=(",", ":"))
+    write_bytes(run.sample(state.step).with_suffix(".json"), described.encode())
+    return points.scatter(shown, fakes), fakes
 
 
 def _grid(state: State, game: Game, generator: nn.Module, rate: int) -> tuple[Image, np.ndarray]:

@@ -386,6 +386,7 @@ def _check_precision(precision: str, device: torch.device) -> None:
 
 
 def _ada(game: Game, recipe: Recipe, device: torch.device, group: Group) -> Ada:
+    augment.require_images(game, "--augment ada")
     made = Ada(game.output.sides, recipe.batch_size, device, group)
     augment.hook(game, made, "--augment ada")
     return made

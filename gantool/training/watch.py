@@ -126,6 +126,8 @@ class Watch:
 
 def _pooled(samples: Tensor) -> Tensor:
     """Samples (N, C, …) → vectors (N, D): means over cells, at most about SIDE a side and at least 2 pixels wide."""
+    if samples.dim() == 2:
+        return samples.float()  # points
     kernel = [min(side, max(2, -(-side // SIDE))) for side in samples.shape[2:]]
     pool: Callable[[Tensor, list[int]], Tensor] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[len(kernel)]
     return pool(samples.float(), kernel).flatten(1)

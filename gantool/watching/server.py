@@ -31,6 +31,7 @@ _SHARED = Path(__file__).parents[1] / "exporting" / "app" / "templates" / "playg
 PAGE = {
     "/": (_PAGE / "index.html", "text/html"),
     "/watch.css": (_PAGE / "watch.css", "text/css"),
+    "/points.js": (_PAGE / "points.js", "text/javascript"),
     "/watch.js": (_PAGE / "watch.js", "text/javascript"),
     "/style.css": (_SHARED / "style.css", "text/css"),
     "/charts.js": (_SHARED / "charts.js", "text/javascript"),

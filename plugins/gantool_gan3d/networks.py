@@ -21,7 +21,7 @@ def widths(spec: SampleSpec, width: int) -> list[int]:
     GantoolError for samples that aren't cubes with a side in SIDES.
     """
     if spec.kind != "volume" or len(set(spec.sides)) > 1 or spec.sides[0] not in SIDES:
-        nearest = min(SIDES, key=lambda side: abs(side - max(spec.sides)))
+        nearest = min(SIDES, key=lambda side: abs(side - max(spec.sides, default=0)))
         raise GantoolError(
             f"gan3d can't make samples of shape {spec}.",
             f"It makes cubes of {', '.join(map(str, SIDES))} voxels a side, of any number of channels: "

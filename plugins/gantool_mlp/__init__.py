@@ -57,6 +57,7 @@ def gantool_architectures() -> list[Architecture]:
                 SampleSpec((3, 16, 16)),
                 SampleSpec((1, 512)),
                 SampleSpec((1, 8, 8, 8)),
+                SampleSpec((2,)),
             ),
         )
     ]

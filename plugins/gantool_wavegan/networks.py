@@ -30,7 +30,7 @@ def layers(spec: SampleSpec, width: int, max_width: int) -> Layers:
     sounds of one or two channels with a length in LENGTHS.
     """
     if spec.kind != "audio" or spec.channels > 2 or spec.sides[0] not in LENGTHS:
-        nearest = min(LENGTHS, key=lambda length: abs(length - spec.sides[0]))
+        nearest = min(LENGTHS, key=lambda length: abs(length - max(spec.sides, default=0)))
         hint = f"give --size {nearest}." if spec.kind == "audio" else "give a folder of sounds."
         if spec.kind == "audio" and spec.channels > 2:
             hint = "mix them: gantool data pack … --channels 1."

@@ -8,6 +8,7 @@ from gantool.data.kinds.formats import problem_of_reader, reader_of
 from gantool.data.kinds.images import Images
 from gantool.data.kinds.sounds import Sounds
 from gantool.data.kinds.volumes import Volumes
+from gantool.errors import GantoolError
 from gantool.plugin.architecture import KINDS as NAMES
 
 __all__ = ["KINDS", "Kind", "kind_of", "kind_of_shape", "problem_of_reader"]
@@ -24,5 +25,10 @@ def kind_of(suffix: str) -> str:
 
 
 def kind_of_shape(shape: tuple[int, ...]) -> Kind:
-    """Of samples (N, C, …) of `shape`."""
+    """Of samples (N, C, …) of `shape`. GantoolError for points, which no file holds."""
+    if len(shape) == 2:
+        raise GantoolError(
+            "Points are made, not read from files: there is nothing to survey, pack or resample.",
+            "Train on them: gantool train mlp --data ring",
+        )
     return KINDS[NAMES[len(shape) - 2]]

@@ -100,7 +100,7 @@ def require_fit(about: Manifest) -> None:
     if about.output.kind not in CHANNELS:
         raise GantoolError(
             f"An app kit has images, sounds or volumes; this generator makes samples of shape {about.output.shape}.",
-            "Export it with --seeded, and call gantool.runtime.Generator(…).sample(n, seed).",
+            "Export it with --onnx, and call gantool.runtime.Generator(…).sample(n, seed).",
         )
     nouns, allowed = f"{NOUNS[about.output.kind]}s", CHANNELS[about.output.kind]
     channels = about.output.channels_last[-1]

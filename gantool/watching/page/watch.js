@@ -100,11 +100,14 @@ function show() {
   const path = `samples/step-${String(step).padStart(8, "0")}`;
   $("step").textContent = thousands(step);
   $("at").setAttribute("aria-valuetext", `step ${step}`);
-  $("large").hidden = !files.includes("png");
+  const points = files.includes("json");
+  $("large").hidden = points || !files.includes("png");
   if (!$("large").hidden) {
     $("grid").src = $("large").href = `${path}.png`;
     $("grid").alt = `Samples at step ${step}`;
   }
+  $("points").hidden = !points;
+  if (points) showPoints(`${path}.json`, step);
   $("sound").hidden = !files.includes("wav");
   if (files.includes("wav") && $("sound").getAttribute("src") !== `${path}.wav`) $("sound").src = `${path}.wav`;
   for (const each of charts) each.mark(step);
