@@ -350,7 +350,7 @@ def _points(state: State, run: RunDir) -> tuple[Image, np.ndarray]:
     shown = state.sampler.shuffled(reals, POINTS).float().cpu().numpy() if reals else fakes[:0]
     described = json.dumps(field.described(state, shown, fakes), separators=(",", ":"))
     write_bytes(run.sample(state.step).with_suffix(".json"), described.encode())
-    return points.scatter(shown, fakes), fakes
+    return pictures.grid(points.scatter(shown, fakes), gap=0), fakes
 
 
 def _grid(state: State, game: Game, generator: nn.Module, rate: int) -> tuple[Image, np.ndarray]:

@@ -54,8 +54,8 @@ def test_a_point_has_two_coordinates() -> None:
 
 def test_a_picture_shows_where_a_point_lies() -> None:
     right, top = pictures.to_pictures(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32))[..., 0]
-    assert np.argwhere(right).mean(axis=0) == pytest.approx([23.5, 45], abs=1)  # row, column
-    assert np.argwhere(top).mean(axis=0) == pytest.approx([2, 23.5], abs=1)
+    assert np.argwhere(right).mean(axis=0) == pytest.approx([23.5, 44], abs=1)  # row, column
+    assert np.argwhere(top).mean(axis=0) == pytest.approx([3, 23.5], abs=1)
     assert pictures.to_pictures(np.array([[np.nan, np.inf]], np.float32)).any()
 
 
