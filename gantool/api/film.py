@@ -155,7 +155,7 @@ def film(
     if provenance:
         fixed = {name: value for name, value in moving.items() if not isinstance(value, np.ndarray)}
         about = replace(of(manifest, 0, 0, values=fixed), seed=None, first=None, count=None, kind="film")
-        about = replace(about, through=tuple(keys.named(found)))
+        about = replace(about, through=found.names[: keys.MAX_NAMED])
     form = Form(sides[1], sides[0], count, fps, about, song)
     digest = hashlib.sha256()
 

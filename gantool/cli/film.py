@@ -30,7 +30,7 @@ def command(
         str | None,
         typer.Option(
             metavar="KEYS",
-            help="Key frames: seed:index, or .npz files of latents, as 0:3,0:17,faces.npz. Default: the first -n "
+            help="Key frames: seed:index, or .npz files of latents, as 0:3,5:0,z.npz. Default: the first -n "
             "images of --seed.",
             show_default=False,
         ),
@@ -44,7 +44,7 @@ def command(
     ] = True,
     interpolation: Annotated[
         str,
-        typer.Option(metavar="slerp|great-circle", help="great-circle: all latents have the same length."),
+        typer.Option(metavar="KIND", help="slerp, or great-circle: all latents have the same length."),
     ] = "slerp",
     easing: Annotated[
         str, typer.Option(metavar="linear|smooth", help="smooth: it rests at each key frame.")
@@ -61,9 +61,9 @@ def command(
     value: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=NUMBER|FROM..TO",
-            help="A value of the generator, such as truncation=0.7; FROM..TO swings there and back over the film. May "
-            "be given again.",
+            metavar="NAME=FROM..TO",
+            help="A value of the generator: one number, as truncation=0.7, or FROM..TO, which swings there and back "
+            "over the film. May be given again.",
             show_default=False,
         ),
     ] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from gantool.system.archives import open_zip
 from gantool.system.files import regular_size
 
 MAX_KEYS = 10_000
+MAX_NAMED = 100  # key frames that a film's provenance lists
 MAX_BYTES = 2**28  # of the latents in one file
 PAIR = re.compile(r"(-?\d{1,20}):(\d{1,20})")
 
@@ -132,8 +133,3 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise GantoolError(f"{path} is damaged or no .npz file: {cause(error)}.", "Write it anew.") from error
     assert arrays[0] is not None
     return arrays[0], arrays[1]
-
-
-def named(keys: Keys, most: int = 100) -> Iterator[str]:
-    """The names of the first key frames, for a file's provenance."""
-    yield from keys.names[:most]
