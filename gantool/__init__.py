@@ -17,6 +17,7 @@ from gantool.errors import ArgumentError, GantoolError
 
 if TYPE_CHECKING:
     from gantool.api.bench import bench
+    from gantool.api.directions import directions, name_direction, remove_direction
     from gantool.api.evaluate import evaluate
     from gantool.api.export import export
     from gantool.api.film import film
@@ -32,9 +33,12 @@ __all__ = [
     "Run",
     "__version__",
     "bench",
+    "directions",
     "evaluate",
     "export",
     "film",
+    "name_direction",
+    "remove_direction",
     "runs",
     "train",
     "watch",
@@ -44,6 +48,9 @@ _MODULES = {
     "Generator": "gantool.runtime",
     "Run": "gantool.api.runs",
     "bench": "gantool.api.bench",
+    "directions": "gantool.api.directions",
+    "name_direction": "gantool.api.directions",
+    "remove_direction": "gantool.api.directions",
     "evaluate": "gantool.api.evaluate",
     "export": "gantool.api.export",
     "film": "gantool.api.film",

@@ -24,7 +24,7 @@ FLOORS = (
     ("plugin",),
     ("data", "metrics", "run"),
     ("training",),
-    ("exporting", "benching", "shards", "filming", "doctor", "scaffold", "watching"),
+    ("exporting", "benching", "shards", "filming", "doctor", "scaffold", "watching", "control"),
     ("testing",),
     ("api",),
     ("cli",),
@@ -40,7 +40,7 @@ LIGHT = {  # what a room and all below it may import besides gantool and the sta
 }
 ALSO = {  # what single modules may import besides that of their room, inside functions
     "gantool.system.terminal": {"IPython"},  # in a notebook, which has it
-    "gantool.artifact.pictures": {"PIL"},
+    "gantool.artifact.pictures": {"PIL", "matplotlib"},  # matplotlib: its font, for titles
     "gantool.artifact.volumes": {"skimage"},
     "gantool.artifact.upright": {"PIL"},  # at its top: it is imported for a picture
     "gantool.artifact.inspection": {"onnx", "google"},  # google: protobuf's errors

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 
 from gantool.api import Named, name_of
 from gantool.api.export import note
-from gantool.artifact import latents
 from gantool.artifact.manifest import SUFFIXES
 from gantool.data import Dataset, Request, load
 from gantool.data.catalog import names
@@ -23,7 +21,7 @@ from gantool.errors import ArgumentError, GantoolError
 from gantool.exporting import Source, source_of
 from gantool.metrics import evaluation
 from gantool.metrics.distances import require_torchmetrics
-from gantool.metrics.evaluation import Draw, Watch
+from gantool.metrics.evaluation import Draw
 from gantool.metrics.pairs import Rows, Translated
 from gantool.metrics.samples import BATCH, as_samples, halves, uniform
 from gantool.plugin.architecture import Input, SampleSpec
@@ -107,7 +105,7 @@ def evaluate(
         dataset = translated.reals
     if not (floor or ceiling):
         _check_shape(judged, dataset)
-    with computing_on(threads or available()), _bars(progress) as watch:
+    with computing_on(threads or available()), terminal.bars(progress) as watch:
         found = evaluation.evaluate(
             judged.draw(dataset.class_counts or judged.class_counts, translated.source if translated else None),
             dataset,
@@ -130,28 +128,6 @@ def evaluate(
     return found.to_json() | {"files": files}
 
 
-@contextmanager
-def _bars(shown: bool) -> Iterator[Watch]:
-    """A bar on stderr for each thing that is being done."""
-    if not shown:
-        yield lambda what, total: lambda done: None
-        return
-    with terminal.progress() as bar:
-
-        def watch(what: str, total: int) -> Callable[[int], None]:
-            bar.start(what, total)
-            done = 0
-
-            def advance(more: int) -> None:
-                nonlocal done
-                done += more
-                bar.update(done)
-
-            return advance
-
-        yield watch
-
-
 def _most(asked: int | None, available: int | None) -> int | None:
     """The smaller of two numbers of samples; None: no limit."""
     known = [count for count in (asked, available) if count]
@@ -167,22 +143,13 @@ def draw_from(
     what it is to translate; None: the first rows of the data that it was trained on.
     """
     generator = source.generator.to(device)
-    normal = {item.name: item.shape for item in source.normals}
 
     @torch.inference_mode()
     def draw(start: int, count: int) -> torch.Tensor:
         index = np.arange(start, start + count, dtype=np.int64)
-        drawn: dict[str, Any] = dict(latents.draw(normal, seed, index))
-        for item in source.inputs:
-            if item.distribution == "label":
-                drawn[item.name] = labels_of(index, item.classes, class_counts)
-            elif item.distribution == "value":
-                drawn[item.name] = np.full(count, item.default, np.float32)
-            elif item.is_picture and pictures:
-                drawn[item.name] = as_samples(pictures(start, count)).numpy()
-            elif item.distribution == "data":
-                drawn[item.name] = source.rows(item, start + count)[start:]
-        made: torch.Tensor = generator(*(torch.from_numpy(drawn[item.name]).to(device) for item in source.inputs))
+        given = None if pictures is None else lambda first, n: as_samples(pictures(first, n))
+        drawn = source.drawn(seed, index, class_counts, given)
+        made: torch.Tensor = generator(*(tensor.to(device) for tensor in drawn.values()))
         return made.cpu()
 
     return draw

@@ -11,6 +11,7 @@ import numpy as np
 
 from gantool.artifact import latents, points, sounds, volumes
 from gantool.artifact.provenance import KEY, SOFTWARE, XMP_KEY, Provenance, xmp
+from gantool.errors import excerpt
 from gantool.system.files import replacing
 
 if TYPE_CHECKING:
@@ -92,6 +93,27 @@ def stacked(pictures: Sequence[Image]) -> Image:
     for picture in pictures:
         canvas.paste(picture, (0, top))
         top += picture.height
+    return canvas
+
+
+def with_titles(picture: Image, titles: Sequence[str], heads: Sequence[str] = ()) -> Image:
+    """`picture`, of rows of equal height, with a title left of each row; `heads`: above its columns of equal width."""
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
+
+    # Pillow's own font has no letter beyond ASCII
+    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 13)
+    shown = [excerpt(title, 20) for title in titles]
+    left = int(max(font.getlength(title) for title in shown)) + 12
+    top = 20 if heads else 0
+    canvas = Image.new("RGB", (picture.width + left, picture.height + top), (SPACE,) * 3)
+    canvas.paste(picture, (left, top))
+    draw = ImageDraw.Draw(canvas)
+    high, wide = picture.height / len(shown), picture.width / max(1, len(heads))
+    for row, title in enumerate(shown):
+        draw.text((left - 8, top + (row + 0.5) * high), title, "white", font, anchor="rm")
+    for column, head in enumerate(heads):
+        draw.text((left + (column + 0.5) * wide, top / 2), head, "white", font, anchor="mm")
     return canvas
 
 

@@ -10,7 +10,21 @@ from typing import Annotated, Any
 import typer
 
 from gantool import __version__
-from gantool.cli import bench, data, doctor, evaluate, export, film, generate, inspect, plugins, runs, train, watch
+from gantool.cli import (
+    bench,
+    data,
+    directions,
+    doctor,
+    evaluate,
+    export,
+    film,
+    generate,
+    inspect,
+    plugins,
+    runs,
+    train,
+    watch,
+)
 from gantool.errors import GantoolError, not_installed
 from gantool.system.machine import let_idle_threads_sleep
 
@@ -28,6 +42,7 @@ app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)
 app.command("generate")(generate.command)
 app.command("film")(film.command)
+app.add_typer(directions.app, name="directions")
 app.command("bench")(bench.command)
 app.command("doctor")(doctor.command)
 app.add_typer(data.app, name="data")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gantool.artifact.pictures import grid
+from gantool.artifact.pictures import SPACE, grid, with_titles
 from gantool.data import Dataset, load
 from gantool.data.image_files import Preparation
 from gantool.data.kinds import KINDS, kind_of_shape
@@ -25,7 +25,6 @@ from gantool.data.readers.labels import find_labels
 from gantool.data.readers.npy import release
 from gantool.data.readers.npz import resized
 from gantool.data.source_files import BrokenFile
-from gantool.errors import excerpt
 from gantool.system.subprocesses import in_order
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ COLUMNS, ROWS = 12, 16  # of a contact sheet
 TILE = 64  # pixels of a side, when no size is given
 _FILES, _ROWS_BYTES = 32, 4 * 2**20  # examined together
 _GAP = 2
-_BACKGROUND = (64, 64, 64)  # of `grid`
 OnProgress = Callable[[int, int], object]
 
 
@@ -175,7 +173,7 @@ def sheet(source: str, size: int | None = None, data: Dataset | None = None) -> 
     else:
         tiles = _array_tiles(load(source) if data is None else data, size)
     columns = max(1, COLUMNS * tiles.side // tiles.width)
-    blank = np.full((3, tiles.side, tiles.width), _BACKGROUND[0], np.uint8)
+    blank = np.full((3, tiles.side, tiles.width), SPACE, np.uint8)
     titles, pictures = [], []
     if tiles.class_names:
         for label in _evenly(np.arange(len(tiles.class_names)), ROWS):
@@ -187,7 +185,7 @@ def sheet(source: str, size: int | None = None, data: Dataset | None = None) -> 
     pixels = np.stack([blank if picture is None else picture for picture in pictures]).transpose(0, 2, 3, 1)
     scale = max(1, round(48 / tiles.side))
     picture = grid(pixels, columns=min(columns, len(pixels)), gap=_GAP, scale=scale)
-    return _with_titles(picture, titles, (tiles.side + _GAP) * scale) if titles else picture
+    return with_titles(picture, titles) if titles else picture
 
 
 def _file_tiles(path: Path, size: int | None) -> _Tiles:
@@ -224,20 +222,3 @@ def _array_tiles(data: Dataset, size: int | None) -> _Tiles:
 def _evenly(numbers: np.ndarray, most: int) -> np.ndarray:
     """At most `most` of them, evenly spread."""
     return numbers if len(numbers) <= most else numbers[np.arange(most) * len(numbers) // most]
-
-
-def _with_titles(picture: Image, titles: Sequence[str], pitch: int) -> Image:
-    """`picture` with a title at the left of each row; rows are `pitch` pixels apart."""
-    import matplotlib
-    from PIL import Image, ImageDraw, ImageFont
-
-    # Pillow's own font has no letter beyond ASCII
-    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 13)
-    shown = [excerpt(title, 20) for title in titles]
-    margin = int(max(font.getlength(title) for title in shown)) + 12
-    canvas = Image.new("RGB", (picture.width + margin, picture.height), _BACKGROUND)
-    canvas.paste(picture, (margin, 0))
-    draw = ImageDraw.Draw(canvas)
-    for row, title in enumerate(shown):
-        draw.text((margin - 8, row * pitch + pitch // 2), title, fill="white", font=font, anchor="rm")
-    return canvas

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from gantool.artifact.manifest import FILES, SEEDED
 from gantool.errors import GantoolError
+from gantool.exporting import edits
 from gantool.exporting.artifacts import PartialExport, write
 from gantool.exporting.source import Artifact, Options, Source, from_game, source_of
+from gantool.run import directions
 from gantool.run.rundir import RunDir, label
 from gantool.system.files import listing, read_json
 
@@ -47,14 +49,14 @@ def export_run(
     told of damaged checkpoints that were passed over, and of what takes time. `step`: that of another checkpoint, or
     `best` (by --keep-best). `options`: of the ONNX files. GantoolError, and no file, when a check fails.
     """
-    source = source_of(run, say, step, which)
+    source = _source(run, say, step, which)
     folder, options = folder or run.export, options or Options()
     if not source.names:
         return _export(run, source, kinds, folder, options, say)
     made: list[Artifact] = []
     failed: dict[str, GantoolError] = {}
     for name in [which] if which else source.names:
-        one = source if name == source.about.which else source_of(run, step=step, which=name)
+        one = source if name == source.about.which else _source(run, step=step, which=name)
         try:
             made += _export(run, one, kinds, folder / name, options, say)
         except PartialExport as error:
@@ -67,6 +69,17 @@ def export_run(
     if failed:
         raise PartialExport(made, failed)
     return made
+
+
+def _source(
+    run: RunDir, say: Callable[[str], None] = lambda note: None, step: str | None = None, which: str = ""
+) -> Source:
+    """The generator with the run's named directions."""
+    source = source_of(run, say, step, which)
+    named = directions.named(run, source.about.which)
+    for text in edits.notes(named, int(source.about.training["step"])):
+        say(text)
+    return edits.with_directions(source, named)
 
 
 def _export(
@@ -122,7 +135,7 @@ def export_app(
             "Leave --half and --int8 out: a kit stores 16-bit weights already.",
         )
     options = dataclasses.replace(options, precisions=("float32" if full else "half-weights",))
-    source = source_of(run, say, step, which)
+    source = _source(run, say, step, which)
     app.check(folder, dataclasses.replace(source.about, batch=options.batch))
     with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
         seeded, torchscript = write(source, ["onnx-seeded", "torchscript-seeded"], Path(temporary), options, say)
@@ -155,7 +168,7 @@ def export_triton(
     if len(options.precisions) > 1 or options.batch is not None:
         raise GantoolError("A model for Triton has one precision and any batch.", "Name one precision, and no --batch.")
     with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
-        source = source_of(run, say, step, which)
+        source = _source(run, say, step, which)
         if not source.seedable:
             raise _unseedable(run, source)
         preferred: Sequence[int] = ()

@@ -30,7 +30,7 @@ from gantool.run import best, checkpoint, verdict
 from gantool.run.rundir import RunDir
 from gantool.system.files import sha256_of
 from gantool.system.terminal import megabytes
-from gantool.training.sampler import Sampler, class_ends, noise
+from gantool.training.sampler import Sampler, class_ends, labels_of, noise
 from gantool.training.session import definition_of, misfit
 from gantool.training.state import build_game, ready
 
@@ -85,6 +85,33 @@ class Source:
             return verify.STATISTICS
         pixels = max(math.prod(self.picture.shape[1:]), math.prod(self.output.sides))
         return min(verify.STATISTICS, max(MIN_STATISTICS, STATISTIC_PIXELS // pixels))
+
+    def drawn(
+        self,
+        seed: int,
+        index: np.ndarray,
+        class_counts: Sequence[int] = (),
+        pictures: Callable[[int, int], Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The inputs of the samples `index` of `seed`, by name: those of `gantool generate`.
+
+        Each class comes as often as in data with these `class_counts`. `pictures`: what it is to translate,
+        (first, count) → (count, C, H, W); None: the first rows of the data that it was trained on. Values are defaults.
+        """
+        arrays: dict[str, np.ndarray | Tensor] = dict(
+            latents.draw({item.name: item.shape for item in self.normals}, seed, index)
+        )
+        start, count = (int(index[0]), len(index)) if len(index) else (0, 0)
+        for item in self.inputs:
+            if item.distribution == "label":
+                arrays[item.name] = labels_of(index, item.classes, class_counts)
+            elif item.distribution == "value":
+                arrays[item.name] = np.full(count, item.default, np.float32)
+            elif item.is_picture and pictures:
+                arrays[item.name] = pictures(start, count)
+            elif item.distribution == "data":
+                arrays[item.name] = self.rows(item, start + count)[start:]
+        return {item.name: torch.as_tensor(arrays[item.name]) for item in self.inputs}
 
     def rounded(self) -> Source:
         """The same with weights of 16 bits, as the ONNX files of `half-weights` have them."""

@@ -13,6 +13,7 @@ import numpy as np
 from gantool.artifact.manifest import InputInfo, Manifest
 from gantool.data.readers.npy import DAMAGE, read_member
 from gantool.errors import ArgumentError, GantoolError, cause, excerpt
+from gantool.plugin.architecture import Input
 from gantool.runtime import Generator
 from gantool.runtime.inputs import check_labels
 from gantool.system.archives import open_zip
@@ -58,7 +59,7 @@ def parse(text: str) -> list[Key]:
             found.append(Path(part))
         else:
             raise ArgumentError(
-                f"{excerpt(part)!r} is no key frame.", "Give seed:index, or an .npz of latents: 0:3,0:17,faces.npz"
+                f"{excerpt(part)!r} names no sample.", "Give seed:index, or an .npz of latents: 0:3,0:17,faces.npz"
             )
     return found
 
@@ -83,7 +84,7 @@ def find(generator: Generator, through: Sequence[Key], seed: int = 0) -> Keys:
         else:
             drawn = generator.drawn(1, seed)
             del drawn[item.name]
-            z, given = _rows(key, item)
+            z, given = latents_of(key, item)
             own = np.arange(len(z)) % classes if given is None or not generator.manifest.classes else given
             check_labels(own, classes)
             where = "array" if isinstance(key, np.ndarray) else Path(key).name
@@ -99,7 +100,9 @@ def find(generator: Generator, through: Sequence[Key], seed: int = 0) -> Keys:
     return Keys(np.stack(rows), np.array(labels, np.int64), tuple(names), noise)
 
 
-def _rows(key: str | os.PathLike[str] | np.ndarray, item: InputInfo) -> tuple[np.ndarray, np.ndarray | None]:
+def latents_of(
+    key: str | os.PathLike[str] | np.ndarray, item: InputInfo | Input
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Latents float32 (n, …), and labels where a file has them."""
     if isinstance(key, np.ndarray):
         z, labels, where = key, None, "The array of key frames"

@@ -205,6 +205,28 @@ def progress(unit: str = "", every: float = EVERY) -> Iterator[Progress]:
     shown.cell.clear()
 
 
+@contextmanager
+def bars(shown: bool = True) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """A bar for each thing that is done: (what, total) → a function that is told of the parts done. Hidden: silent."""
+    if not shown:
+        yield lambda what, total: lambda more: None
+        return
+    with progress() as bar:
+
+        def start(what: str, total: int) -> Callable[[int], None]:
+            bar.start(what, total)
+            done = 0
+
+            def advance(more: int) -> None:
+                nonlocal done
+                done += more
+                bar.update(done)
+
+            return advance
+
+        yield start
+
+
 class Progress:
     """See `progress`."""
 

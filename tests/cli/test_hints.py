@@ -96,6 +96,8 @@ def wrong_in(text: str) -> Iterator[str]:
     for match in COMMAND.finditer(text):
         words = tuple(re.split(r"\s+", re.split(r" [(>|#]|\. |: |, or| or |\)", match[1])[0].strip(" .,:")))
         command, rest = command_of(words)
+        if rest != words and hasattr(command, "default") and hasattr(command, "commands"):
+            command = command.commands[command.default]
         if rest == words or (hasattr(command, "list_commands") and rest and rest[0] != "NAME"):
             yield f"there is no command: gantool {' '.join(words)}"
             continue

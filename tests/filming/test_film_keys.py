@@ -91,5 +91,5 @@ def test_too_many_and_none(tiny_export: Callable[..., Path]) -> None:
         keys.find(generator, [np.ones((10_001, 4), np.float32)])
     with pytest.raises(ArgumentError, match="no key frame"):
         keys.find(generator, [])
-    with pytest.raises(ArgumentError, match="'0:x' is no key frame"):
+    with pytest.raises(ArgumentError, match="'0:x' names no sample"):
         keys.parse("0:1,0:x")
