@@ -69,7 +69,7 @@ def app(run: RunDir, token: str, over: Callable[[], bool] = lambda: False) -> St
             return json.dumps({**look.now(), **ours.shown()}, allow_nan=False)
 
     async def page(request: Request) -> Response:
-        path, kind = PAGE[request.url.path]
+        path, kind = PAGE[request.scope["path"]]  # request.url is made with the header Host
         return FileResponse(path, headers=HEADERS, media_type=kind)
 
     def sample(request: Request) -> Response:
@@ -99,7 +99,7 @@ def app(run: RunDir, token: str, over: Callable[[], bool] = lambda: False) -> St
             raise HTTPException(403, "Open the page by the whole address that gantool watch printed.")
         with looking:
             try:
-                getattr(ours, request.url.path[1:])()
+                {"/stop": ours.stop, "/resume": ours.resume}[request.scope["path"]]()
             except GantoolError as error:
                 return JSONResponse({"error": str(error)}, 409, HEADERS)
         return JSONResponse({}, 202, HEADERS)

@@ -27,6 +27,10 @@ from gantool.watching import control, server
 from gantool.watching.picture import Look
 
 TOKEN = "t" * 32
+PIXELS = """() => {
+  const canvas = document.querySelector("#plane");
+  return [...new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)];
+}"""
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -78,6 +82,12 @@ def test_the_page_and_its_files_allow_no_foreign_code(client: TestClient) -> Non
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert "http" not in re.sub(r"http://www.w3.org/2000/svg", "", answer.text), path
+
+
+def test_a_host_with_a_path_calls_nothing_else(client: TestClient) -> None:
+    """Starlette makes request.url with that header, where it does not refuse it."""
+    answer = client.post("/stop", headers={"host": "127.0.0.1:80/shown?", server.TOKEN: TOKEN})
+    assert answer.status_code in (400, 409)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8000", ""])
@@ -245,6 +255,32 @@ def test_a_person_stops_and_resumes_a_training(tmp_path: Path) -> None:
             page.click("#stop")
             page.wait_for_selector("#status:text-is('Stopped')", timeout=20_000)
     assert f"resumed at step {reached}" in (run.path / control.LOG).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+def test_points_are_drawn_over_the_scores(tmp_path: Path, dark: bool) -> None:
+    """In Chromium. What files say is text there, never markup."""
+    small = {"widths": (8,), "latent_dim": 2, "steps": 4, "tick": 2, "device": "cpu", "progress": False}
+    run = RunDir(gantool.train("mlp", data="ring", runs=tmp_path, **small).path)
+    with run.metrics.open("a") as file:
+        file.write(
+            json.dumps({"event": "alarm", "step": 4, "alarm": "stall", "text": "<img src=x onerror=boom()>"}) + "\n"
+        )
+    with served(run) as address, hosts.browser() as browser:
+        with hosts.page(browser, address.partition("#")[0], width=360, dark=dark) as page:
+            page.goto(address)
+            page.wait_for_selector(
+                "#plane[aria-label='500 real and 500 generated points at step 4, over the discriminator\\'s scores']"
+            )
+            before = page.evaluate(PIXELS)
+            assert len(set(before)) > 500
+            page.focus("#at")
+            page.keyboard.press("Home")
+            page.wait_for_selector("#plane[aria-label*='at step 2']")
+            assert page.evaluate(PIXELS) != before
+            assert page.inner_text("#warnings li:first-child") == "Step 4: <img src=x onerror=boom()>"
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
 def wait(until: Callable[[], bool]) -> None:

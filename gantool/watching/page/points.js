@@ -69,4 +69,4 @@ function drawField(context, scores, points, extent, colour) {
   context.drawImage(small, 0, 0, SIDE, SIDE);
 }
 
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => run && show());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => run?.samples?.length && show());

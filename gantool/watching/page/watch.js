@@ -64,6 +64,7 @@ function update(now) {
   $("stop").disabled = now.stopping !== "";
   $("resume").hidden = trained || now.starting || now.status === "finished";
   $("name").textContent = now.name;
+  $("name").title = now.path;
   $("about").textContent = now.about;
   document.title = `${now.status === "running" && trained ? `${Math.round((100 * now.step) / now.steps)} % ` : ""}${now.name}: ${word.toLowerCase()}`;
   $("progress").max = now.steps;

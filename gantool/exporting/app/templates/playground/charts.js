@@ -22,7 +22,7 @@ const brief = (value) => (Math.abs(value) >= 1e4 ? value.toLocaleString("en-GB",
 
 /** A panel of lines with axes, legend, and a readout for pointer and arrow keys: {element, mark(step)}. */
 function chart(panel) {
-  const width = 640, height = 230, left = 52, right = 14, top = 10, bottom = 30;
+  const width = 640, height = 230, left = 68, right = 14, top = 10, bottom = 30;
   const steps = [...new Set(panel.lines.flatMap((line) => line.steps))].sort((a, b) => a - b);
   const values = panel.lines.flatMap((line) => line.values);
   let low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
