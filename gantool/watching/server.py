@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gantool.errors import GantoolError
 from gantool.run.rundir import RunDir
 from gantool.watching import control
-from gantool.watching.picture import SAMPLE, Look
+from gantool.watching.snapshot import SAMPLE, Look
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

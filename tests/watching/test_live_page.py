@@ -24,7 +24,7 @@ from gantool.errors import GantoolError
 from gantool.run import rundir
 from gantool.run.rundir import RunDir
 from gantool.watching import control, server
-from gantool.watching.picture import Look
+from gantool.watching.snapshot import Look
 
 TOKEN = "t" * 32
 PIXELS = """() => {
