@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from support import translators
-from support.exports import Tiny, dimmed, sounds, source, source_of
+from support.exports import Tiny, sliders, sounds, source, source_of
 from support.wavs import chunks
 from torch import nn
 from torch.utils import cpp_extension
@@ -62,7 +62,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, sources: Path) -> Path:
 
 
 def exported(name: str, folder: Path) -> Path:
-    made = dimmed() if name == "conditional" else source_of(name, 28)
+    made = sliders() if name == "conditional" else source_of(name, 28)
     exporting.write(made, ["onnx", "torchscript-seeded"], folder)
     return folder
 
@@ -134,6 +134,11 @@ def test_values(program: Path, conditional: Path, tmp_path: Path) -> None:
     with Image.open(out) as picture:
         assert_near(np.asarray(picture)[None, ..., None], wanted)
         assert json.loads(picture.text["gantool"])["values"] == {"light": 0.25}
+    out = tmp_path / "images.bin"
+    for strength in (-2.0, 0.5, 3.0):  # of a named direction
+        assert run(program, conditional, "--count", 5, "--value", f"lean={strength}", "-o", out).returncode == 0
+        wanted = Generator(conditional.with_name("generator.onnx")).sample(5, values={"lean": strength})
+        assert_near(np.fromfile(out, np.uint8).reshape(wanted.shape), wanted)
 
 
 @pytest.fixture(scope="module", params=["stereo", "mono", "volume"])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import hosts
-from support.exports import Conditional, Z, dimmed, source, source_of
+from support.exports import Conditional, Z, sliders, source, source_of
 
 from gantool import __version__, exporting
 from gantool.artifact import inspection, provenance
@@ -53,7 +53,7 @@ def kits(
     sources = {
         "dcgan": source_of("dcgan", 16, width=4, max_width=8, latent_dim=5),
         "label": dataclasses.replace(conditional, about=about),
-        "value": dimmed(),
+        "value": sliders(),
     }
     folder = tmp_path_factory.mktemp("kits")
     made = {"trained": exported_run.export, "colour": tiny_export(3, 8, 6)}
@@ -346,11 +346,17 @@ def test_kits_take_values(app: Path, python: Path, language: str) -> None:
     (folder / pasting).write_text(pasted(language, 7, 3, None, {"light": 0.25}), encoding="utf-8")
     hosts.run(program, pasting, cwd=folder)
     assert (folder / "made.bin").read_bytes() == wanted[3:4].tobytes()
+    for strength in (-2.0, 0.5, 3.0):  # of a named direction
+        values = {"light": 1.0, "lean": strength}
+        wanted = Generator(app / "generator.seeded.onnx").sample(16, 7, values=values)
+        given = [part for name, value in values.items() for part in ("--value", f"{name}={value}")]
+        hosts.run(program, script, "--seed", 7, *given, "-o", "g.png", cwd=folder)
+        check_picture(folder / "g.png", wanted, dataclasses.replace(origin(app, 7), values=values))
     for value, said in (("light=1.6", "light "), ("dark=1", "dark"), ("light", "light"), ("light=x", "x")):
         code, errors = failing(program, script, "--value", value, cwd=folder)
         assert code in (1, 2)
         assert said in errors
-    assert "| light | -0.5 to 1.5 | 1 |" in (app / "README.md").read_text()
+    assert "| light | -0.5 to 1.5 | 1 |\n| lean | -2 to 3 | 0 |" in (app / "README.md").read_text()
 
 
 @pytest.mark.parametrize("app", ["value"], indirect=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.exports import TwoLatents, dimmed, source
+from support.exports import TwoLatents, sliders, source
 from support.pages import JUDGED, Model, Open, assert_alike, saved, settle, shown
 
 from gantool import exporting
@@ -109,18 +109,23 @@ def test_several_latents_are_interpolated_and_z_alone_is_truncated(
 
 @pytest.mark.slow
 def test_values_have_sliders(opened: Open, tmp_path: Path) -> None:
-    (made,) = exporting.write(dimmed(), ["onnx-seeded"], tmp_path)
+    (made,) = exporting.write(sliders(), ["onnx-seeded"], tmp_path)
     model = Model(made.path, made.manifest)
     page = opened(model.page(tmp_path), "#a=0:0&b=0:0")
-    assert page.inner_text("#values label").split() == ["light", "1"]
+    shown_values = [label.inner_text().split() for label in page.query_selector_all("#values label")]
+    assert shown_values == [["light", "1"], ["lean", "0"]]
     assert_alike(grid(page), model.images(16))
+    for strength in (-2.0, 0.5, 3.0):  # of a named direction
+        page.fill("#value-1", str(strength))
+        assert_alike(grid(page), model.images(16, values={"lean": strength}))
+    page.fill("#value-1", "0")
     page.fill("#value-0", "0.25")
     assert_alike(grid(page), model.images(16, values={"light": 0.25}))
     assert_alike(shown(page.query_selector("#canvas-at")), model.images(1, values={"light": 0.25})[0])
     page.click("#grid button:nth-child(2)")
     assert page.inner_text("#enlarged-title").endswith("light 0.25")
     assert 'values={"light": 0.25}' in page.inner_text("#code")
-    page.wait_for_function("location.hash.includes('values=0.25')")
+    page.wait_for_function("location.hash.includes('values=0.25%2C0')")
     again = opened(model.page(tmp_path), page.evaluate("location.hash.replace('&open=1', '')"))
     assert again.input_value("#value-0") == "0.25"
     assert_alike(grid(again), model.images(16, values={"light": 0.25}))

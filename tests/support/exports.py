@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from gantool import __version__, exporting
+from gantool.exporting.edits import with_directions
 from gantool.plugin import registry
 from gantool.plugin.architecture import Input, Recipe, SampleSpec
 from gantool.plugin.game import Game
+from gantool.run.directions import Direction
 from gantool.training.state import build_game
 
 Z = Input("z", (4,), "normal")
@@ -61,6 +63,14 @@ LIGHT = Input("light", (), "value", default=1.0, low=-0.5, high=1.5)
 def dimmed() -> exporting.Source:
     """A generator that takes a label and a value."""
     return source(Dimmed(), Z, Input("label", (), "label", 3), LIGHT)
+
+
+def sliders() -> exporting.Source:
+    """The same with a named direction, `lean`."""
+    lean = Direction(
+        vector=(0.5, -1.0, 0.25, 0.0), input="z", method="sefa", about="sefa 1", step=0, name="lean", low=-2.0, high=3.0
+    )
+    return with_directions(dimmed(), [lean])
 
 
 def source(generator: nn.Module, *inputs: Input, shape: tuple[int, ...] = (1, 8, 8), rate: int = 0) -> exporting.Source:
