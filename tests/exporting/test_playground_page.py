@@ -125,7 +125,7 @@ def test_values_have_sliders(opened: Open, tmp_path: Path) -> None:
     page.click("#grid button:nth-child(2)")
     assert page.inner_text("#enlarged-title").endswith("light 0.25")
     assert 'values={"light": 0.25}' in page.inner_text("#code")
-    page.wait_for_function("location.hash.includes('values=0.25%2C0')")
+    page.wait_for_url(re.compile("values=0.25%2C0"))
     again = opened(model.page(tmp_path), page.evaluate("location.hash.replace('&open=1', '')"))
     assert again.input_value("#value-0") == "0.25"
     assert_alike(grid(again), model.images(16, values={"light": 0.25}))
