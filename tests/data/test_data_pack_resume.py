@@ -197,6 +197,34 @@ def test_sigkill_at_any_moment(folder: Path, whole: dict[str, bytes], tmp_path: 
         assert {path.name for path in out.parent.iterdir()} <= {"out", "out.partial"}
 
 
+def test_sigkill_in_the_middle_of_sounds(tmp_path: Path) -> None:
+    """Forked, as below: no kill leaves a pack, and the next call ends with the bytes of one that was not killed."""
+    soundfile = pytest.importorskip("soundfile")
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+    (tmp_path / "in").mkdir()
+    for number in range(40):
+        soundfile.write(tmp_path / "in" / f"{number:02}.wav", RNG.uniform(-0.9, 0.9, 2000), 8000, subtype="PCM_16")
+    pack(str(tmp_path / "in"), tmp_path / "whole", Options(size=2048), workers=1)
+    ends = []
+    for number, left in enumerate((60, 160, 220)):
+        out = tmp_path / str(number)
+        pid = os.fork()
+        if not pid:  # a fork must not go on as its parent
+            try:
+                _die_at_event(left)
+                pack(str(tmp_path / "in"), out, Options(size=2048), workers=1)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        ends.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        assert not out.exists() or contents(out) == contents(tmp_path / "whole")
+        if not out.exists():
+            pack(str(tmp_path / "in"), out, Options(size=2048), workers=1)
+        assert contents(out) == contents(tmp_path / "whole")
+    assert ends.count(-signal.SIGKILL) >= 2
+
+
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.truncate", "os.mkdir", "shutil.rmtree"}
 
 

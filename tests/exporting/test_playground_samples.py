@@ -102,6 +102,27 @@ def test_pads_play_the_sounds_of_the_file(stereo: Model, opened: Open, tmp_path:
     assert_close(made, stereo.images(1, seed=-7, first=1, labels=2)[0])
 
 
+# what the page plays is rendered, for a recording of its output
+OFFLINE = """globalThis.AudioContext = class extends OfflineAudioContext {
+  constructor() { super(2, 1000, 8000); globalThis.recorder = this; }
+  get state() { return "running"; }
+  resume() { return Promise.resolve(); }
+};"""
+RECORDING = """async () => {
+  const made = await recorder.startRendering();
+  return Array.from({ length: made.numberOfChannels }, (_, i) => [...made.getChannelData(i)]);
+}"""
+
+
+def test_a_recording_of_the_page_is_the_sound_of_the_file(stereo: Model, opened: Open, tmp_path: Path) -> None:
+    page = opened(stereo.page(tmp_path), "#seed=3", OFFLINE)
+    settle(page)
+    page.locator("#grid .tile").nth(6).click()
+    recording = np.array(page.evaluate(RECORDING)).T
+    assert_close(np.rint(recording[:300] * 32767), stereo.images(1, seed=3, first=6)[0])
+    assert not recording[300:].any()
+
+
 @pytest.mark.slow
 def test_saved_sounds_are_those_of_the_file(stereo: Model, opened: Open, tmp_path: Path) -> None:
     page = opened(stereo.page(tmp_path, provenance=False), "#seed=9007199254740993&open=4", SPY)
