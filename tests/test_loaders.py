@@ -17,7 +17,7 @@ from support.fuzz import TARGETS
 TESTS = Path(__file__).parent
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(1000, marks=pytest.mark.slow)])
 def test_mutants_are_read_or_refused(count: int, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "support.fuzz", "all", str(count), "--keep", str(tmp_path)],

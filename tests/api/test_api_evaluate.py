@@ -73,7 +73,7 @@ def exact_game(spec: SampleSpec) -> Game:
     )
 
 
-@pytest.fixture(params=COUNTS)
+@pytest.fixture(params=[pytest.param("rare", marks=pytest.mark.slow), "gaps"])
 def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     exact = plugin(exact_game)
     monkeypatch.setattr(registry, "find", lambda name: exact)

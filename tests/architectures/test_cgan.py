@@ -58,7 +58,7 @@ def _state(source: Dataset, **given: Any) -> State:
 # networks
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", ["mlp", pytest.param("dcgan", marks=pytest.mark.slow)])
 def test_it_conforms_on_both_bodies(body: str) -> None:
     specs = (SampleSpec((1, 16, 16), classes=10), SampleSpec((3, 32, 32), classes=2))
     check_architecture(replace(_architecture(), examples=specs), CGANConfig(**SMALL["cgan"], body=body))

@@ -42,7 +42,15 @@ def exported(
 
 
 DRAWN = [name for name in sorted(architecture_names()) if name not in ("cyclegan", "pix2pix")]  # no pictures go in
-SLOW = ("gan3d", "projected", "sngan", "stylegan2", "wgan")  # their graphs have the operators of the others
+SLOW = (
+    "dcgan",
+    "gan3d",
+    "projected",
+    "r3gan",
+    "sngan",
+    "stylegan2",
+    "wgan",
+)  # their graphs have the operators of the others
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in DRAWN])

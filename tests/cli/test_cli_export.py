@@ -53,10 +53,10 @@ def test_verbose_shows_the_checks_and_the_interface(cli: Run, run: RunDir) -> No
     [
         ("--onnx", "generator.onnx"),
         ("--seeded", "generator.seeded.onnx"),
-        ("--onnx --torchscript", "generator.onnx generator.torchscript.pt"),
+        pytest.param("--onnx --torchscript", "generator.onnx generator.torchscript.pt", marks=pytest.mark.slow),
         ("--pt2 --torchscript-seeded", "generator.pt2 generator.seeded.torchscript.pt"),
         ("--half-weights", "generator.half-weights.onnx generator.half-weights.seeded.onnx"),
-        ("--half --onnx", "generator.half.onnx"),
+        pytest.param("--half --onnx", "generator.half.onnx", marks=pytest.mark.slow),
         ("--int8 --force --seeded --pt2", "generator.int8.seeded.onnx generator.pt2"),
         ("--onnx --opset 21 --batch 3 --no-optimize", "generator.onnx"),
     ],

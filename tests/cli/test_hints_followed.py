@@ -101,7 +101,19 @@ CASES = {
     "plugin-name": Case("plugins new My_Gan", r": ([\w-]+)\.$", "plugins new {0}"),
 }  # fmt: skip
 # what is typed after them is typed after another, too: no-run, no-labels, torch-only
-SLOW = ("nothing-trained", "shards-of-labels", "file-for-torch", "kit-precision", "no-kit")
+SLOW = (
+    "nothing-trained",
+    "shards-of-labels",
+    "file-for-torch",
+    "kit-precision",
+    "no-kit",
+    "engine",
+    "triton-batch",
+    "torch-only",
+    "opset",
+    "no-labels",
+    "moved-data",
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from support.commands import environment
 NOTEBOOK = Path(__file__).parent.parent.parent / "examples/quickstart.ipynb"
 
 
+@pytest.mark.slow
 def test_the_notebook_trains_shows_exports_and_generates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment().items():
         monkeypatch.setenv(name, value)

@@ -39,7 +39,7 @@ LIMITS = {
     "pt2": FEW,
 }
 SLOW = {"web", "playground", "cpp", "torchscript", "pt2"}
-ALIKE = {"cgan", "wgan"}  # of the layers of dcgan and label
+ALIKE = {"cgan", "sngan", "wgan"}  # of the layers of dcgan and label
 SOURCES = {
     "mlp": lambda: source_of("mlp", 28, widths=(32, 64), latent_dim=16),
     "dcgan": lambda: source_of("dcgan", 16, width=4, max_width=8, latent_dim=5),

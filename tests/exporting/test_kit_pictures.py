@@ -105,6 +105,7 @@ print(*generator.self_test())
 """
 
 
+@pytest.mark.slow
 def test_python_makes_the_same_of_pictures_of_any_size(app: Path, python: Path) -> None:
     given = pictures(app)
     np.savez(app / "pictures.npz", *given)
@@ -131,6 +132,7 @@ console.log(JSON.stringify(await generator.selfTest()));
 """
 
 
+@pytest.mark.slow
 def test_node_makes_the_same_of_pictures_of_any_size(app: Path) -> None:
     node, given, asked = app / "node", pictures(app), options(app)
     (node / "program.mjs").write_text(NODE_PROGRAM)
@@ -171,6 +173,7 @@ def close(made: np.ndarray, wanted: np.ndarray) -> None:
     assert np.count_nonzero(off) <= max(1, 0.0002 * off.size)
 
 
+@pytest.mark.slow
 def test_a_browser_makes_the_same_of_pictures_of_any_size(app: Path, browser: Browser) -> None:
     (app / "web" / "empty.html").write_text('<!doctype html><link rel="icon" href="data:,">')
     asked = options(app)
@@ -220,6 +223,7 @@ def test_the_programs_read_pictures_alike(app: Path, python: Path, tmp_path: Pat
 
 
 @only("unet", "residual")
+@pytest.mark.slow
 def test_results_say_where_they_come_from(app: Path, python: Path, tmp_path: Path) -> None:
     path = saved(pictures(app)[1], tmp_path / "in.png")
     manifest = runtime(app).manifest
@@ -306,6 +310,7 @@ SAID = [
 
 
 @only("unet")
+@pytest.mark.slow
 def test_python_refuses(app: Path, python: Path) -> None:
     assert hosts.run(python, "-I", "-c", REFUSED, cwd=app).splitlines() == SAID
 
@@ -326,6 +331,7 @@ for (const call of [
 
 
 @only("unet")
+@pytest.mark.slow
 def test_node_refuses(app: Path) -> None:
     (app / "node" / "refused.mjs").write_text(NODE_REFUSED)
     assert hosts.run(hosts.node(), "refused.mjs", cwd=app / "node").splitlines() == [
@@ -396,6 +402,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("language", ["Python", "Node"])
 @only("unet", "fixed")
+@pytest.mark.slow
 def test_code_from_the_page_works_as_it_is_pasted(app: Path, python: Path, language: str) -> None:
     code = (Path(playground.ASSETS).parent / "templates" / "playground" / "code.js").read_text(encoding="utf-8")
     manifest, seeded = runtime(app).manifest, bool(runtime(app).manifest.latents)

@@ -129,7 +129,7 @@ NODES = {  # where a folded norm costs no node
 }
 
 
-@pytest.mark.parametrize("where", NORMALISED)
+@pytest.mark.parametrize("where", [pytest.param(w, marks=[pytest.mark.slow] * (w not in NODES)) for w in NORMALISED])
 def test_batch_norm_is_folded_and_changes_nothing(where: str) -> None:
     generator = lived_in(NORMALISED[where])
     z = torch.randn(5, 4, dtype=torch.float64)

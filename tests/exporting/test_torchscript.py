@@ -18,6 +18,7 @@ from gantool.exporting.torch_files import torchscript
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 
+@pytest.mark.slow
 def test_no_warning_of_torch_reaches_a_user(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from gantool import exporting; from support.exports import Tiny, source;"

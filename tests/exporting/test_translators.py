@@ -43,7 +43,7 @@ def fed(source: exporting.Source, count: int, height: int, width: int) -> dict[s
     return {item.name: arrays[item.name] for item in source.inputs}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "residual")) for n in KINDS])
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (8, 72), (104, 48)])
 def test_all_files_make_what_torch_makes_at_any_size(made: Any, name: str, height: int, width: int) -> None:
     source, folder = made(name)

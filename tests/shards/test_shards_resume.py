@@ -256,7 +256,9 @@ def test_a_limit_on_the_size_of_files(file: Path, tmp_path: Path, limit: int) ->
     assert shards.generate(file, tmp_path, **OPTIONS).made == 5
 
 
-@pytest.mark.parametrize("format", shards.FORMATS)
+@pytest.mark.parametrize(
+    "format", ["npy", *(pytest.param(f, marks=pytest.mark.slow) for f in shards.FORMATS if f != "npy")]
+)
 def test_a_full_disk_stops_it_and_what_is_finished_stays(file: Path, tmp_path: Path, format: str) -> None:
     if format == "parquet":
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")

@@ -20,7 +20,9 @@ SWAPS = ("kit", "export", "triton", "fetch")  # commands that replace more than 
 
 
 @pytest.mark.parametrize("way", killpoints.FLAGS)
-@pytest.mark.parametrize("case", killpoints.PRIMITIVES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] * (c != "files")) for c in killpoints.PRIMITIVES]
+)
 def test_every_point_of_each_way_to_write(case: str, way: str, tmp_path: Path) -> None:
     calls, points = killpoints.run(case, tmp_path, way)
     assert len(points) == calls >= 7

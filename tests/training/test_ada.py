@@ -313,6 +313,9 @@ def test_p_stays_0_while_the_discriminator_can_not_tell() -> None:
 THIRD = {"tiny-cgan": tiny_cgan, "tiny-cyclegan": tiny_cyclegan, "tiny-r1": tiny_r1, "tiny-r3": tiny_r3}
 
 
+PROJECTED = pytest.param("projected", "fp32", marks=pytest.mark.slow)  # its features take long
+
+
 def _found(name: str) -> Architecture:
     found = THIRD[name].gantool_architectures()[0] if name in THIRD else registry.find(name).architecture
     assert found is not None
@@ -322,7 +325,9 @@ def _found(name: str) -> Architecture:
 NAMES = [name for name in (*registry.architecture_names("image"), *THIRD) if name != "wgan"]  # it is refused, see below
 
 
-@pytest.mark.parametrize(("name", "precision"), [*((name, "fp32") for name in NAMES), ("dcgan", "bf16")])
+@pytest.mark.parametrize(
+    ("name", "precision"), [PROJECTED, *((name, "fp32") for name in NAMES if name != "projected"), ("dcgan", "bf16")]
+)
 def test_every_architecture_trains_with_it(
     name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

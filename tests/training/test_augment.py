@@ -121,7 +121,14 @@ def test_cutout_zeroes_a_rectangle_of_half_the_sides_anywhere(sides: tuple[int, 
 
 # the channels matter to the colours alone
 @pytest.mark.parametrize(
-    ("policy", "channels"), [("color", 1), ("color", 3), ("translation", 1), ("cutout", 1), (ALL, 3)]
+    ("policy", "channels"),
+    [
+        *(
+            pytest.param(p, c, marks=pytest.mark.slow)
+            for p, c in (("color", 1), ("color", 3), ("translation", 1), ("cutout", 1))
+        ),
+        (ALL, 3),
+    ],
 )
 def test_gradients_and_their_gradients_are_right(policy: str, channels: int) -> None:
     def changed(images: Tensor) -> Tensor:
@@ -275,7 +282,14 @@ def _state(name: str, data: Dataset, **given: Any) -> State:
     )
 
 
-@pytest.mark.parametrize(("name", "precision"), [*((name, "fp32") for name in NAMES), ("dcgan", "bf16")])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        pytest.param("projected", "fp32", marks=pytest.mark.slow),
+        *((name, "fp32") for name in NAMES if name != "projected"),
+        ("dcgan", "bf16"),
+    ],
+)
 def test_every_architecture_trains_with_it(name: str, precision: str) -> None:
     images = [spec for spec in _found(name).examples if spec.is_image]
     for spec in images:

@@ -331,7 +331,9 @@ def test_the_thread_ends_with_the_run_and_with_its_owner(tmp_path: Path) -> None
 FIT = {"steps": 40, "tick": 10}
 
 
-@pytest.mark.parametrize("name", ["mlp", "dcgan", "wgan"])
+@pytest.mark.parametrize(
+    "name", ["mlp", pytest.param("dcgan", marks=pytest.mark.slow), pytest.param("wgan", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("first", ["device", "disk"])
 def test_a_run_stopped_on_one_and_resumed_on_the_other_is_bit_equal(name: str, first: Place, tmp_path: Path) -> None:
     whole = start(name, tmp_path, data_on="device", **FIT)

@@ -25,6 +25,7 @@ from gantool.run.rundir import RunDir
 from gantool.system import files
 from gantool.training import loop, session
 
+SLOW = ("sngan", "wgan-gp", "cgan-dcgan")  # their states are like those of others
 GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp", {}),
     "dcgan": ("dcgan", {}),
@@ -80,7 +81,7 @@ def _install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "find", lambda name: tiny.get(name) or find(name))
 
 
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("game", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in GAMES])
 def test_stopped_and_resumed_is_bit_equal_to_never_stopped(
     game: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
