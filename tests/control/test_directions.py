@@ -97,12 +97,15 @@ def test_every_architecture_has_a_space_and_directions(name: str) -> None:
     assert torch.allclose(vectors @ vectors.T, torch.eye(len(vectors)), atol=1e-4)
     # at strength 0 every sample is the same, bit for bit; elsewhere it is that of the moved points
     inputs = space.inputs(0, np.arange(5))
-    changed = edited(made, vectors[0], vectors[1])
     zeros = torch.zeros(5)
-    with torch.no_grad():
-        assert torch.equal(changed.generator(*inputs.values(), zeros, zeros), space.samples(inputs))
-        moved = space.samples(inputs, space.points(inputs) + 0.7 * vectors[0] - 2 * vectors[1])
-        assert torch.allclose(changed.generator(*inputs.values(), zeros + 0.7, zeros - 2), moved, atol=1e-5)
+    for strengths in ((0.7, -2.0), (0.7, -2.0, 0.3)):  # few are added one by one
+        own = vectors[: len(strengths)]
+        changed = edited(made, *own).generator
+        with torch.no_grad():
+            assert torch.equal(changed(*inputs.values(), *[zeros for _ in own]), space.samples(inputs))
+            moved = space.points(inputs) + torch.tensor(strengths[: len(own)]) @ own
+            given = changed(*inputs.values(), *[zeros + strength for strength in strengths[: len(own)]])
+            assert torch.allclose(given, space.samples(inputs, moved), atol=1e-5)
 
 
 def test_a_generator_without_a_latent_has_none() -> None:
