@@ -13,9 +13,9 @@ from gantool.metrics.extractors import Extractor, Outputs
 from gantool.metrics.neighbours import manifolds
 from gantool.metrics.samples import gather, joined
 
-STEP, MOST = 0.25, 6.0  # strengths that are tried, in standard deviations
+STEP, MOST = 0.125, 6.0  # strengths that are tried, in standard deviations
 TRIALS = 1 + 2 * round(MOST / STEP)  # at most
-LEAST = 0.25  # the narrowest bound
+LEAST = 0.125  # the narrowest bound
 SAMPLES = 256
 REALS = 2000
 PRECISE = 0.9  # of the precision at strength 0
