@@ -93,6 +93,12 @@ def command(
         Path | None,
         typer.Option(metavar="DIR", help="A model in the Triton model repository DIR.", rich_help_panel=EMBED),
     ] = None,
+    c: Annotated[
+        Path | None,
+        typer.Option(
+            "--c", metavar="DIR", help="C99 sources and weights: needs no runtime at all.", rich_help_panel=EMBED
+        ),
+    ] = None,
     bench: Annotated[
         Path | None,
         typer.Option(
@@ -143,12 +149,12 @@ def command(
     usage(not provenance and not app, "--no-provenance needs --app DIR: its programs save pictures")
     usage(bench is not None and not triton, "--bench needs --triton DIR")
     usage(force and not int8, "--force needs --int8")
-    if kinds and not onnx and not seeded and not app and not triton:
+    if kinds and not onnx and not seeded and not (app or triton or c):
         given = {"--half": half, "--int8": int8, "--batch": batch is not None}
         given |= {"--opset": opset != OPSET, "--no-optimize": not optimize}
         for name in (name for name, on in given.items() if on):
             usage(True, f"{name} is for ONNX files: add --onnx or --seeded")
-    folders = {"--output": output if kinds else None, "--app": app, "--triton": triton}
+    folders = {"--output": output if kinds else None, "--app": app, "--triton": triton, "--c": c}
     for (one, first), (two, second) in itertools.combinations(folders.items(), 2):
         nested = first and second and (within(first, second) or within(second, first))
         usage(bool(nested), f"{one} {first} and {two} {second} overlap: name two separate folders")
@@ -163,7 +169,7 @@ def command(
     report: list[dict[str, object]] = []
     failed: exporting.PartialExport | None = None
     with ending():
-        if kinds or not (app or triton):
+        if kinds or not (app or triton or c):
             try:
                 with status():
                     artifacts = exporting.export_run(chosen, kinds or None, output, say, step, options, which)
@@ -186,6 +192,13 @@ def command(
             report += [{"file": str(path), "kind": "triton", "bytes": path.stat().st_size} for path in files]
             if not as_json:
                 _show_triton(triton, files)
+        if c:
+            with status():
+                files = exporting.export_c(chosen, c, say, step, options, which=which)
+            report += [{"file": str(path), "kind": "c", "bytes": path.stat().st_size} for path in files]
+            if not as_json:
+                _show_folder(c, files)
+                console().print(f"Build it, and check its samples: make -C {shlex.quote(str(c))} check")
     if as_json:
         print_json(report)
     if failed:

@@ -179,3 +179,30 @@ def export_triton(
         (plain,) = write(source, ["onnx"], Path(temporary), options, say)
         made = triton.write_model(folder, name, plain.path, preferred)
     return [made / path for path in listing(made)]
+
+
+def export_c(
+    run: RunDir,
+    folder: Path,
+    say: Callable[[str], None] = lambda note: None,
+    step: str | None = None,
+    options: Options | None = None,
+    *,
+    which: str = "",
+) -> list[Path]:
+    """The generator as C99 sources and weights in `folder`: see `gantool.exporting.c.write`. Returns its files.
+
+    `options.precisions`: float32, or half-weights for a file of half the size. `which`: of several generators; default:
+    the first.
+    """
+    from gantool.exporting.c import write as c
+
+    options = options or Options()
+    if options.precisions not in (("float32",), ("half-weights",)) or options.batch is not None:
+        raise GantoolError("C computes one sample in float32.", "Leave --half, --int8 and --batch out.")
+    c.check(folder)
+    source = _source(run, say, step, which)
+    c.require_fit(source.about)
+    with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
+        (plain,) = write(source, ["onnx"], Path(temporary), options, say)
+        return c.write_c(plain.path, folder, say)

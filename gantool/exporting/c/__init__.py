@@ -1,0 +1,1 @@
+"""The generator in C: `gantool export --c DIR`."""
