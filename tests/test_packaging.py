@@ -61,7 +61,8 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
     data |= {
         p.relative_to(ROOT).as_posix() for p in [*kit.glob("assets/*"), *kit.glob("templates/**/*")] if p.is_file()
     }
-    for folder in (ROOT / "gantool" / "doctor" / "graphs", ROOT / "gantool" / "watching" / "page"):
+    package = ROOT / "gantool"
+    for folder in (package / "doctor" / "graphs", package / "watching" / "page", package / "exporting/c/templates"):
         data |= {p.relative_to(ROOT).as_posix() for p in folder.iterdir()}
     assert written | data <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {

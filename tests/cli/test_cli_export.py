@@ -79,6 +79,8 @@ def test_a_flag_a_format(cli: Run, run: RunDir, flags: str, files: str) -> None:
         (["--pt2", "--opset", "25"], "--opset is for ONNX files"),
         (["--no-provenance"], "--no-provenance needs --app DIR"),
         (["--app", "x", "--triton", "x/y"], "overlap: name two separate folders"),
+        (["--c", "x", "--app", "x/y"], "overlap: name two separate folders"),
+        (["--c", "x", "--half"], "C computes one sample in float32"),
         (["--batch", "1025"], "A batch of 1025 can't be fixed"),
         (["--tflite"], "No such option: --tflite"),
     ],
@@ -231,3 +233,14 @@ def test_a_process_of_its_own_is_quiet(run: RunDir) -> None:
     assert first == f"exporting {Path('runs') / run.name} and verifying what comes out …"
     for line in others:  # one in ten seconds
         assert re.fullmatch(r"(exporting|writing|comparing|making|checking) .* …", line)
+
+
+def test_plain_c(cli: Run, run: RunDir) -> None:
+    code, out, errors = cli("export", "--c", "in c", "--half-weights")
+    assert code == 0, errors
+    assert "make -C 'in c' check" in out
+    assert names(Path("in c")) > {"generator.c", "generator.h", "kernels.h", "generator.bin"}
+    assert json.loads(Path("in c/manifest.json").read_text())["precision"] == "half-weights"
+    code, out, _ = cli("export", "--c", "in c", "--json")
+    assert {file["kind"] for file in json.loads(out)} == {"c"}
+    assert not run.export.exists()

@@ -13,7 +13,7 @@ BINARY |= {"Max": "{0} > {1} ? {0} : {1}", "Min": "{0} < {1} ? {0} : {1}"}
 UNARY = {"Relu": "{0} > 0.0f ? {0} : 0.0f", "Tanh": "fast_tanh({0})", "Sigmoid": "fast_sigmoid({0})"}
 UNARY |= {"Sqrt": "sqrtf({0})", "Reciprocal": "1.0f / {0}", "Neg": "-{0}", "Exp": "expf({0})", "Abs": "fabsf({0})"}
 UNARY |= {"LeakyRelu": "{0} > 0.0f ? {0} : {0} * {alpha}", "Elu": "{0} > 0.0f ? {0} : {alpha} * expm1f({0})"}
-UNARY |= {"Erf": "erff({0})", "Softplus": "logf(1.0f + expf({0}))", "Log": "logf({0})"}
+UNARY |= {"Erf": "erff({0})", "Log": "logf({0})"}
 ALPHA = {"LeakyRelu": 0.01, "Elu": 1.0}
 CHEAP = {"Add", "Constant", "Mul", "Neg", "Relu", "Sub"}  # computed again rather than kept
 
