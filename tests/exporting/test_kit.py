@@ -29,6 +29,8 @@ from gantool.system.files import sha256_of
 
 HOSTILE = "</script><img src=x onerror=alert(1)> `a` ```\n```sh\n| b | [c](javascript:d) **e** %%{title} \" ' \\ & #"
 FILES = {
+    *(f"samplers/{name}" for name in ("Sampler.cs", "Sampler.java", "Sampler.swift", "normals.f32")),
+    *(f"samplers/sampler.{suffix}" for suffix in ("gd", "go", "h", "rs", "wgsl")),
     "README.md",
     "generator.seeded.onnx",
     "manifest.json",

@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gantool.artifact import manifest
+from gantool.artifact import latents, manifest
 from gantool.artifact.manifest import FILES, Manifest
 from gantool.artifact.provenance import of, xmp
 from gantool.errors import GantoolError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MODEL, TORCHSCRIPT = FILES["onnx-seeded"], FILES["torchscript-seeded"]
 LANGUAGES = ("python", "node", "web", "cpp")
+SAMPLERS, NORMALS = "samplers", "normals.f32"  # for programs that draw the latents of generator.onnx themselves
 JAVASCRIPT = ("node", "web")  # what these have in common is in the folder js
 MANIFEST, README, PLAYGROUND = "manifest.json", readme.README, "playground.html"
 # made by using a kit: a kit with these in it is still replaced
@@ -71,6 +72,8 @@ def write_app(
         for language in LANGUAGES:
             if language != "cpp" or torchscript:
                 _copy(_TEMPLATES / language, kit / language)
+        if seeded.manifest.latents:
+            write_samplers(kit / SAMPLERS)
         for host in JAVASCRIPT:
             _copy(_TEMPLATES / "js", kit / host)
         _fill(kit / "node" / "package.json", name=_package_name(seeded.manifest))
@@ -91,6 +94,12 @@ def write_app(
         (kit / README).write_text(text, encoding="utf-8")
         made = listing(kit)
     return [folder / name for name in made]
+
+
+def write_samplers(folder: Path) -> None:
+    """The random generator of latents in several languages, and the table that they read."""
+    _copy(_TEMPLATES / SAMPLERS, folder)
+    (folder / NORMALS).write_bytes(latents.table().astype("<f4").tobytes())
 
 
 def fill_cpp(folder: Path, about: Manifest, provenance: bool = True) -> None:
@@ -144,7 +153,8 @@ def _names() -> set[Path]:
     """Every file that a kit may have."""
     names = {Path(MODEL), Path(MANIFEST), Path(README), Path(PLAYGROUND), Path("cpp", TORCHSCRIPT)}
     names |= {Path("web", "ort", name) for name in ORT_WEB}
-    for language in LANGUAGES:
+    names.add(Path(SAMPLERS, NORMALS))
+    for language in (*LANGUAGES, SAMPLERS):
         names |= {Path(language, item.name) for item in (_TEMPLATES / language).iterdir()}
     return names | {Path(host, item.name) for host in JAVASCRIPT for item in (_TEMPLATES / "js").iterdir()}
 

@@ -24,6 +24,7 @@ FOR = {
     "node": "a package for Node, with types",
     "web": "a page and a module for browsers, with ONNX Runtime's WebAssembly in `web/ort/`",
     "cpp": "a program in C++ for LibTorch, and its model",
+    "samplers": "the random generator of latents in other languages",
     "playground.html": "one file to play with: opens with a double click, works offline",
 }
 PRECISIONS = {
@@ -192,7 +193,7 @@ def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -
         "cpp": fill("\n\n".join(cpp), words)
         if (kit / "cpp").exists()
         else "This kit was made without the TorchScript file that the C++ part takes.",
-        "labels": _labels(about) + _values(about),
+        "labels": _samplers(about) + _labels(about) + _values(about),
         "pictures": _marked(kind["made"], kind["where"], provenance),
         "same": SAME[about.precision in ("float32", "half-weights")].format(
             tolerance=f"{about.tolerance}{' grey' * is_image} level{'' if about.tolerance == 1 else 's'}",
@@ -276,6 +277,18 @@ def _files(kit: Path, about: Manifest) -> list[tuple[str, str, str]]:
             size = sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
             rows.append((f"`{name}{'/' if path.is_dir() else ''}`", _size(size), purpose.format(**words)))
     return rows
+
+
+def _samplers(about: Manifest) -> str:
+    if not about.latents:
+        return ""
+    noise = ", then ".join(f"{markdown(item.name)} ({', '.join(map(str, item.shape))})" for item in about.latents)
+    return (
+        "## Other languages\n\nA program whose runtime does not take `generator.seeded.onnx` can run `generator.onnx` "
+        "(`gantool export --onnx`) and draw\nits latents itself: `samplers/` has the random generator in C, C#, Java, "
+        "Rust, Go, Swift, GDScript and WGSL, one small file each, which\nreads `normals.f32`. They give the same bits "
+        f"as the seeded file. The latents here: {noise}, drawn together and cut in that\norder.\n\n"
+    )
 
 
 def _labels(about: Manifest) -> str:
