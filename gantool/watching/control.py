@@ -38,9 +38,8 @@ def stop(run: RunDir) -> int:
     if sys.platform != "linux":
         raise GantoolError("A training can be stopped from here on Linux only.", _ELSEWHERE)
     try:
-        process = os.pidfd_open(
-            pid
-        )  # before the look at its locks: its number may be given to another process meanwhile
+        # opened before the look at its locks: its number may be given to another process meanwhile
+        process = os.pidfd_open(pid)
         try:
             if not _holds(pid, run.lock):
                 raise GantoolError(f"Process {pid} does not hold the run's lock.", _ELSEWHERE)
