@@ -73,7 +73,7 @@ def command(
             rich_help_panel=ONNX,
         ),
     ] = True,
-    opset: Annotated[int, typer.Option(help="ONNX opset, 17 to 25.", rich_help_panel=ONNX)] = 18,
+    opset: Annotated[int, typer.Option(help="ONNX opset, 13 to 25.", rich_help_panel=ONNX)] = 18,
     batch: Annotated[
         int | None,
         typer.Option(min=1, help="Fix the batch, for hosts that want one. Default: any.", rich_help_panel=ONNX),

@@ -125,7 +125,7 @@ class Options:
 
     - `precisions`: of `gantool.artifact.manifest.PRECISIONS`; a file each.
     - `optimize`: clean the graph and rewrite layers by fixed rules (`onnx_files.optimize`); else it stays torch's.
-    - `opset`: 17 to 25. `batch`: the one batch that the files take; None: any.
+    - `opset`: 13 to 25. `batch`: the one batch that the files take; None: any.
     - `force`: write an int8 file though its images are further from float32 than its limits allow.
     """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from gantool.plugin.architecture import Input, SampleSpec
 from gantool.system.files import MAX_MODEL_BYTES
 from gantool.training.state import copied
 
+CONVERTED_TO = 15  # the converter goes down no further; operators of ours mean the same in opsets 13 to 15
 RANDOM_NODES = {
     "RandomNormal",
     "RandomNormalLike",
@@ -106,13 +108,36 @@ def _as_batch_norm(generator: nn.Module) -> nn.Module:
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """The model in another opset; GantoolError, with the operator, where that can't say the same."""
     try:
-        return onnx.version_converter.convert_version(model, opset)
+        made = onnx.version_converter.convert_version(model, max(opset, CONVERTED_TO))
     except RuntimeError as error:
         why = first_line(error).rpartition("failed: ")[2].rstrip(".")  # after a place in the converter's source
         raise GantoolError(
             f"The generator can't be written in opset {opset}: {why}.",
             f"Leave --opset out: torch exports it in opset {opset_of(model)}.",
         ) from error
+    for entry in made.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = opset
+    shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer if len(tensor.dims) == 1}
+    for node in made.graph.node:
+        _drop_newer_attributes(node, opset, shapes)
+    return made
+
+
+def _drop_newer_attributes(node: onnx.NodeProto, opset: int, constants: Mapping[str, np.ndarray]) -> None:
+    """Drop what the operator has not in `opset`, if it has its default, which is what older ones do.
+
+    So goes `allowzero` of a Reshape to a constant shape without a zero, which it is about.
+    """
+    with suppress(onnx.defs.SchemaError):  # an operator that is not there: the checker says so
+        known = onnx.defs.get_schema(node.op_type, opset).attributes
+        newest = onnx.defs.get_schema(node.op_type).attributes
+        shape = constants.get(node.input[1]) if node.op_type == "Reshape" else None
+        idle = {"allowzero"} if shape is not None and 0 not in shape else set()
+        kept = [a for a in node.attribute if a.name in known or a != newest[a.name].default_value]
+        kept = [a for a in kept if a.name in known or a.name not in idle]
+        del node.attribute[:]
+        node.attribute.extend(kept)
 
 
 def as_float32(graph: onnx.GraphProto, kind: int) -> None:

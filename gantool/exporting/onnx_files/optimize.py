@@ -45,7 +45,7 @@ def optimize(
 ) -> tuple[onnx.ModelProto, list[Rewrite]]:
     """A graph that computes the same images as `model`, and which layers of it were rewritten.
 
-    `model`: float32, standard operators, opset 17 to 25, dynamic batch first; it is left as it was. `inputs`: seven
+    `model`: float32, standard operators, opset 13 to 25, dynamic batch first; it is left as it was. `inputs`: seven
     rows or more, with which the two are compared. Names of inputs and outputs, opset and IR version stay. Should an
     output value move by more than 1e-5, or the rewriting fail, the model itself is returned, and `say` is told why.
     """

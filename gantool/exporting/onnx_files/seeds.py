@@ -20,7 +20,7 @@ from gantool.artifact import latents
 from gantool.errors import GantoolError
 
 OPSET = 18
-OPSETS = range(17, 26)
+OPSETS = range(13, 26)
 IR_VERSION = 10  # nothing up to opset 22 needs a newer one, and older runtimes refuse it
 
 SEED, INDEX, BATCH = "seed", "index", "batch"
