@@ -70,7 +70,7 @@ def test_a_flag_a_format(cli: Run, run: RunDir, flags: str, files: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--opset", "16"], "Opset 16 can't be written"),
+        (["--opset", "12"], "Opset 12 can't be written"),
         (["--pt2", "--no-optimize"], "--no-optimize is for ONNX files"),
         (["--full"], "--full needs --app DIR"),
         (["--int8", "--app", "kit"], "computes in float32 in every language; asked for was int8"),
