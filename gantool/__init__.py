@@ -17,6 +17,7 @@ from gantool.errors import ArgumentError, GantoolError
 
 if TYPE_CHECKING:
     from gantool.api.bench import bench
+    from gantool.api.card import card
     from gantool.api.directions import directions, name_direction, remove_direction
     from gantool.api.evaluate import evaluate
     from gantool.api.export import export
@@ -33,6 +34,7 @@ __all__ = [
     "Run",
     "__version__",
     "bench",
+    "card",
     "directions",
     "evaluate",
     "export",
@@ -48,6 +50,7 @@ _MODULES = {
     "Generator": "gantool.runtime",
     "Run": "gantool.api.runs",
     "bench": "gantool.api.bench",
+    "card": "gantool.api.card",
     "directions": "gantool.api.directions",
     "name_direction": "gantool.api.directions",
     "remove_direction": "gantool.api.directions",

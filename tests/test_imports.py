@@ -24,7 +24,7 @@ FLOORS = (
     ("plugin",),
     ("data", "metrics", "run"),
     ("training",),
-    ("exporting", "benching", "shards", "filming", "doctor", "scaffold", "watching", "control"),
+    ("exporting", "benching", "shards", "filming", "doctor", "scaffold", "watching", "control", "sharing"),
     ("testing",),
     ("api",),
     ("cli",),

@@ -26,7 +26,7 @@ from gantool.metrics.pairs import Rows, Translated
 from gantool.metrics.samples import BATCH, as_samples, halves, uniform
 from gantool.plugin.architecture import Input, SampleSpec
 from gantool.run import rundir
-from gantool.run.exports import find_artifact
+from gantool.run.exports import find_artifact, run_of
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 from gantool.system import terminal
@@ -117,7 +117,12 @@ def evaluate(
             against=translated.against if translated else judged.against,
             seed=seed,
             batch=batch,
-            subject={"kind": judged.kind, "path": judged.path and str(judged.path), "step": judged.step},
+            subject={
+                "kind": judged.kind,
+                "path": judged.path and str(judged.path),
+                "step": judged.step,
+                **({"which": judged.which} if judged.which else {}),
+            },
             notes=(*judged.notes, *notes),
             watch=watch,
         )
@@ -213,6 +218,7 @@ class _Subject:
     class_counts: tuple[int, ...] = ()
     path: Path | None = None
     step: int | None = None
+    which: str = ""  # of several generators
     folder: Path | None = None
     available: int | None = None
     against: np.ndarray | None = None
@@ -299,6 +305,7 @@ def _run(
         class_counts=data.class_counts,
         path=run.path,
         step=reached,
+        which=source.about.which,
         folder=run.path / "evaluation" / (f"step-{reached:08d}" + (f".{which}" if which else "")),
         notes=notes,
     )
@@ -330,6 +337,7 @@ def _file(path: Path, seed: int, threads: int | None) -> tuple[_Subject, _Origin
         draw=draw,
         path=path,
         step=generator.manifest.training.get("step"),
+        which=generator.manifest.which,
         folder=path.with_suffix(".evaluation"),
     )
     return subject, _origin(path, generator.manifest, spec)
@@ -338,12 +346,9 @@ def _file(path: Path, seed: int, threads: int | None) -> tuple[_Subject, _Origin
 def _origin(path: Path, manifest: Manifest, spec: SampleSpec) -> _Origin:
     """Of an exported file: by the record of the run that it is in, or by its manifest."""
     name, fingerprint = manifest.data.get("name", "data"), manifest.data.get("fingerprint")
-    folder = path.resolve().parent.parent if manifest.which else path.resolve().parent
-    run = RunDir(folder.parent)
-    if run.export == folder and (run.path / "run.json").is_file():
-        found = _origin_of_run(run)
-        if found.fingerprint == fingerprint:
-            return replace(found, path=path)
+    run = run_of(path, manifest)
+    if run is not None:
+        return replace(_origin_of_run(run), path=path)
     side = spec.sides[0] if len(set(spec.sides)) == 1 else None
     asked = Request(name if name in names() else "", side, rate=spec.rate or None)
     return _Origin(path, name, asked, fingerprint)

@@ -12,6 +12,7 @@ import typer
 from gantool import __version__
 from gantool.cli import (
     bench,
+    card,
     data,
     directions,
     doctor,
@@ -40,6 +41,7 @@ app.command("watch")(watch.command)
 app.command("export")(export.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)
+app.command("card")(card.command)
 app.command("generate")(generate.command)
 app.command("film")(film.command)
 app.add_typer(directions.app, name="directions")

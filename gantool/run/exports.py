@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gantool.artifact import manifest, onnxfile
+from gantool.artifact.manifest import Manifest
 from gantool.errors import GantoolError
 from gantool.run import rundir
 from gantool.run.rundir import RunDir
@@ -50,6 +51,15 @@ def find_plain(path: Path) -> Path:
         f"{path} draws its latents itself, and no {manifest.file_name('onnx')} of the same model is beside it.",
         f"Write the file that takes them: gantool export {run} --onnx",
     )
+
+
+def run_of(path: Path, about: Manifest) -> RunDir | None:
+    """The run in whose `export/` the file is, if it was made of that run's data."""
+    folder = path.resolve().parent.parent if about.which else path.resolve().parent
+    run = RunDir(folder.parent)
+    if run.export != folder or not (run.path / "run.json").is_file():
+        return None
+    return run if run.read().data.fingerprint == about.data.get("fingerprint") else None
 
 
 def newest_with_classes(runs: Path) -> Path | None:

@@ -179,8 +179,8 @@ def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -
     values = {
         **words,
         "title": f"{markdown(_of(about.architecture, 'name'))}, trained on {markdown(_of(about.data, 'name'))}",
-        "facts": _table(("", ""), _facts(about)),
-        "files": _table(("file", "size", "for"), _files(kit, about)),
+        "facts": table(("", ""), _facts(about)),
+        "files": table(("file", "size", "for"), _files(kit, about)),
         "of": " from pictures" if use == "pictures" else "",
         "page": fill(_read(templates, f"page.{output.kind}{PART}"), {"shape": sides}),
         "python_labels": f"\nothers = generator.sample(4, seed=7, labels={last})  # four of class {last}"
@@ -227,7 +227,7 @@ def _pictures(about: Manifest) -> dict[str, str]:
         return {}
     channels, seeded = source.channels, bool(about.latents)
     return {
-        "source": _size_of(source.shape),
+        "source": size_of(source.shape),
         "sizes": "Other sizes work, too: sides that the network can't take are filled up by the last row and column,\n"
         "and the result is cut."
         if source.multiple
@@ -259,8 +259,8 @@ def _facts(about: Manifest) -> list[tuple[str, str]]:
             "licence of the data",
             markdown(about.licence) if about.licence.strip() else "not stated: ask who trained the model",
         ),
-        *([("takes", f"{_size_of(source.shape)}, uint8")] if source else []),
-        (nouns, f"{_size_of(about.output.shape, about.output.rate)}, {about.output.dtype}"),
+        *([("takes", f"{size_of(source.shape)}, uint8")] if source else []),
+        (nouns, f"{size_of(about.output.shape, about.output.rate)}, {about.output.dtype}"),
         ("weights", PRECISIONS.get(about.precision, markdown(about.precision))),
     ]
 
@@ -305,7 +305,7 @@ def _labels(about: Manifest) -> str:
         f"## Labels\n\nThe model makes {noun}s of {item.classes} classes. `labels` takes one number for all {noun}s, "
         f"or one each; without it,\n{noun} *i* has class *i* modulo the number of classes. In the model itself, the "
         f"input is {markdown(item.name)}, int64 (n).\n\n"
-        + _table(("label", "class"), rows)
+        + table(("label", "class"), rows)
         + (rest if item.classes > MAX_CLASSES else "")
         + "\n\n"
     )
@@ -319,12 +319,12 @@ def _values(about: Manifest) -> str:
     return (
         f"## Values\n\nNumbers that change the {noun}s. `values` takes them by name, one number for all {noun}s or one "
         "each; those that\nare not given have their defaults. In the model itself, each is float32 (n).\n\n"
-        + _table(("name", "from", "default"), rows)
+        + table(("name", "from", "default"), rows)
         + "\n\n"
     )
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     written = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
     return "\n".join([written[0], "|" + "---|" * len(head), *written[1:]])
 
@@ -338,7 +338,7 @@ def _read(folder: Traversable, name: str) -> str:
     return (folder / name).read_text(encoding="utf-8").strip()
 
 
-def _size_of(shape: tuple[int, ...], rate: int = 0) -> str:
+def size_of(shape: tuple[int, ...], rate: int = 0) -> str:
     """The size of a sample, channels last; `rate` of a sound, 0: not known."""
     if len(shape) == 2:
         length = f", {shape[0] / rate:.3g} s" if rate else ""

@@ -1,0 +1,1 @@
+"""Model cards: what a generator is, for people that it is shared with."""
