@@ -42,7 +42,7 @@ def test_what_a_card_says(run: RunDir, cli: Run) -> None:
     assert about["library_name"] == "gantool"
     assert about["pipeline_tag"] == "unconditional-image-generation"
     assert about["license"] == "unknown"
-    for said in ("No evaluation was made of this checkpoint", "generator.seeded.onnx",                  "MNIST", "0001-tiny"):  # fmt: skip
+    for said in ("No evaluation was made of this checkpoint", "generator.seeded.onnx", "MNIST", "0001-tiny"):
         assert said in text, said
     with Image.open(card.with_name("samples.png")) as picture:
         assert picture.text["gantool"]
