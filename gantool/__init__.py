@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gantool.api.evaluate import evaluate
     from gantool.api.export import export
     from gantool.api.film import film
+    from gantool.api.invert import invert
     from gantool.api.runs import Run, runs, train
     from gantool.api.watch import watch
     from gantool.runtime import Generator
@@ -39,6 +40,7 @@ __all__ = [
     "evaluate",
     "export",
     "film",
+    "invert",
     "name_direction",
     "remove_direction",
     "runs",
@@ -57,6 +59,7 @@ _MODULES = {
     "evaluate": "gantool.api.evaluate",
     "export": "gantool.api.export",
     "film": "gantool.api.film",
+    "invert": "gantool.api.invert",
     "runs": "gantool.api.runs",
     "train": "gantool.api.runs",
     "watch": "gantool.api.watch",

@@ -85,7 +85,7 @@ def directions(
         raise ArgumentError(f"There is no way {excerpt(str(by))!r} to find directions.", f"Use {', '.join(METHODS)}.")
     if (these or those) and by != "examples":
         raise ArgumentError("These and those are examples.", "Add --by examples.")
-    folder, space = _opened(run, step, which, runs)
+    folder, space = opened(run, step, which, runs)
     with terminal.bars(progress and by not in ("sefa", "examples")) as bars:
         advance = bars(f"looking for directions by {by}", find.SAMPLES)
         if by == "sefa":
@@ -93,9 +93,9 @@ def directions(
         elif by == "pca":
             vectors, about = find.pca(space, n, seed, advance)
         elif by == "measures":
-            vectors, about = find.measures(space, n, seed, _extractor(folder, extractor)[0], advance)
+            vectors, about = find.measures(space, n, seed, judge_of(folder, extractor)[0], advance)
         elif by == "labels":
-            vectors, about = find.labels(space, n, seed, _extractor(folder, extractor)[0], advance)
+            vectors, about = find.labels(space, n, seed, judge_of(folder, extractor)[0], advance)
         else:
             vectors, about = find.examples(space, _points(space, these), _points(space, those))
     vectors = vectors * _deviation(space, vectors, seed)
@@ -140,7 +140,7 @@ def name_direction(
     chosen = known.number(number)
     # refused before what takes long
     known.with_name(chosen.model_copy(update={"name": name, "low": -1.0, "high": 1.0}))
-    _, space = _opened(os.fspath(folder.path), None, chosen.which, runs)
+    _, space = opened(os.fspath(folder.path), None, chosen.which, runs)
     if name in {item.name for item in space.source.inputs} | {"seed", "index"}:
         raise ArgumentError(f"The generator has an input {name!r} already.", "Use another name.")
     if low is None or high is None:
@@ -164,14 +164,12 @@ def _run(run: Named | None, runs: str | os.PathLike[str]) -> RunDir:
     return rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
 
 
-def _opened(
-    run: Named | None, step: int | str | None, which: str, runs: str | os.PathLike[str]
-) -> tuple[RunDir, Space]:
+def opened(run: Named | None, step: int | str | None, which: str, runs: str | os.PathLike[str]) -> tuple[RunDir, Space]:
     folder = _run(run, runs)
     return folder, space_of(source_of(folder, note, None if step is None else str(step), which))
 
 
-def _extractor(folder: RunDir, name: str | None) -> tuple[Extractor, np.ndarray]:
+def judge_of(folder: RunDir, name: str | None) -> tuple[Extractor, np.ndarray]:
     """The extractor, and the reals that it is to look at."""
     data = load(*folder.read().request()).centred()
     made = load_extractor(name or default_extractor(data), data.spec, torch.device("cpu"))
@@ -182,7 +180,7 @@ def _bounds(
     folder: RunDir, space: Space, chosen: Direction, extractor: str | None, seed: int, progress: bool
 ) -> tuple[float, float]:
     with terminal.bars(progress) as bars:
-        judge, reals = _extractor(folder, extractor)
+        judge, reals = judge_of(folder, extractor)
         return bounds.bounds(
             space,
             torch.tensor(chosen.vector),

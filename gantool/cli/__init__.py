@@ -21,6 +21,7 @@ from gantool.cli import (
     film,
     generate,
     inspect,
+    invert,
     plugins,
     runs,
     train,
@@ -45,6 +46,7 @@ app.command("card")(card.command)
 app.command("generate")(generate.command)
 app.command("film")(film.command)
 app.add_typer(directions.app, name="directions")
+app.command("invert")(invert.command)
 app.command("bench")(bench.command)
 app.command("doctor")(doctor.command)
 app.add_typer(data.app, name="data")

@@ -53,6 +53,16 @@ class Extractor:
         """Features, and probabilities where there are any, in one pass."""
         return self._outputs(samples.to(self.device))
 
+    def differentiable(self, samples: Tensor) -> Outputs:
+        """As `outputs`, and gradients pass to `samples`. GantoolError where they can't: it may round to 8 bits."""
+        made = self._outputs(samples.to(self.device))
+        if samples.requires_grad and not made.features.requires_grad:
+            raise GantoolError(
+                f"The extractor {self.name!r} passes no gradients: nothing can be searched with it.",
+                "Use another, --extractor pixels say.",
+            )
+        return made
+
     def features(self, samples: Tensor) -> Tensor:
         return self.outputs(samples).features
 
@@ -96,6 +106,7 @@ class Scripted(Extractor):
         regular_size(path)
         try:
             self.module: Any = torch.jit.load(path, map_location="cpu").eval().to(device)  # type: ignore[no-untyped-call]
+            self.module.requires_grad_(False)
         except (RuntimeError, ValueError) as error:
             raise GantoolError(
                 f"{path} can't be opened as TorchScript: {_last_line(error)}",
