@@ -141,7 +141,7 @@ def name_direction(
     # refused before what takes long
     known.with_name(chosen.model_copy(update={"name": name, "low": -1.0, "high": 1.0}))
     _, space = opened(os.fspath(folder.path), None, chosen.which, runs)
-    if name in {item.name for item in space.source.inputs} | {"seed", "index"}:
+    if name in {item.name for item in space.source.inputs}:
         raise ArgumentError(f"The generator has an input {name!r} already.", "Use another name.")
     if low is None or high is None:
         lowest, highest = _bounds(folder, space, chosen, extractor, seed, progress)

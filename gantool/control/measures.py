@@ -17,8 +17,10 @@ def measured(samples: Tensor, spec: SampleSpec) -> dict[str, Tensor]:
       `width`, `height` and `slant` (how far its rows shift to the right from bottom to top); in colour `warmth` (red
       less blue), `green` (green less red and blue) and `saturation`.
     - Audio: `loudness`, and `pitch` (the mean of the spectrum). Volumes: `size`, and the extent `width`, `height`,
-      `depth`.
+      `depth`. Points: `x` and `y`.
     """
+    if spec.kind == "point":
+        return dict(zip("xyz", samples.unbind(1), strict=False))
     if spec.kind == "audio":
         return _of_sounds(samples)
     if spec.kind == "volume":

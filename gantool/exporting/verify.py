@@ -75,12 +75,15 @@ def reference_inputs(
     """Inputs that the checks use: latents of seed 1, labels, `rows(input, count)` for data.
 
     Labels are in turn, so that every class is checked; with `class_counts` as training draws them from such data, which
-    is what BatchNorm's statistics are for. Every other value is its default, those between them are spread evenly.
+    is what BatchNorm's statistics are for. Every other value is its default, those between them are spread evenly; of
+    several values one at a time is.
     """
     normal = {i.name: i.shape for i in inputs if i.distribution == "normal"}
     index = np.arange(count, dtype=np.int64)
     drawn = latents.draw(normal, 1, index)
     arrays: dict[str, np.ndarray] = {}
+    values = [item.name for item in inputs if item.distribution == "value"]
+    place = index // max(1, len(values))  # values move in turn: several at once may leave the data
     for item in inputs:
         if item.distribution == "normal":
             arrays[item.name] = drawn[item.name]
@@ -88,8 +91,9 @@ def reference_inputs(
             counts = class_counts if item.like_data else ()
             arrays[item.name] = labels_of(index, item.classes, counts)
         elif item.distribution == "value":
-            spread = item.low + (item.high - item.low) * (index % 8) / 7
-            arrays[item.name] = np.where(index % 2, spread, item.default).astype(np.float32)
+            spread = item.low + (item.high - item.low) * (place % 8) / 7
+            own = (place % 2 == 1) & (index % len(values) == values.index(item.name))
+            arrays[item.name] = np.where(own, spread, item.default).astype(np.float32)
         else:
             arrays[item.name] = rows(item, count)
     return arrays

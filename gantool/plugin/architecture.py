@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from gantool.artifact.manifest import MAX_VALUE
+from gantool.artifact.manifest import MAX_BATCH, MAX_VALUE
 from gantool.plugin.train_options import CHANGEABLE
 
 if TYPE_CHECKING:
     from gantool.plugin.game import Game
 
+MAX_STEPS = 10**9
 Role = Literal["generator", "discriminator"]
 Kind = Literal["audio", "image", "point", "volume"]
 KINDS: dict[int, Kind] = {0: "point", 1: "audio", 2: "image", 3: "volume"}  # by the number of spatial axes
@@ -163,8 +164,10 @@ class ObjectiveOptions(BaseModel, frozen=True, extra="forbid"):
 class Recipe(BaseModel, frozen=True, extra="forbid"):
     """Training defaults that belong to an architecture; each field is also an option of `gantool train NAME`."""
 
-    steps: int = Field(10_000, ge=1, description="iterations; each steps every player", json_schema_extra=CHANGEABLE)
-    batch_size: int = Field(64, ge=1, description="samples a batch", json_schema_extra=CHANGEABLE)
+    steps: int = Field(
+        10_000, ge=1, le=MAX_STEPS, description="iterations; each steps every player", json_schema_extra=CHANGEABLE
+    )
+    batch_size: int = Field(64, ge=1, le=MAX_BATCH, description="samples a batch", json_schema_extra=CHANGEABLE)
     optimizer: Literal["adam", "rmsprop"] = Field("adam", description="optimizer of every player")
     learning_rate: float = Field(
         2e-4, gt=0, le=1, description="step size of the generator", json_schema_extra=CHANGEABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -16,6 +17,7 @@ from gantool.system.files import read_json, write_json
 FILE = "directions.json"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")  # it becomes the name of an input
 MAX_NAMED = 32  # sliders of a file
+TAKEN = ("seed", "index", "image", "sample", "truncation", "self")  # by files, their pages, and TorchScript
 
 Method = Literal["sefa", "pca", "labels", "measures", "examples"]
 
@@ -56,16 +58,22 @@ class Directions(BaseModel, frozen=True, extra="forbid"):
         return self.found[number - 1]
 
     def with_name(self, direction: Direction) -> Directions:
-        """The same with a named direction more, or in place of the one of its name."""
+        """The same with a named direction more."""
         if not NAME.fullmatch(direction.name):
             raise ArgumentError(
                 f"{excerpt(direction.name)!r} can't be the name of an input.",
                 "Use a-z, 0-9 and '_', at most 40, a letter first.",
             )
-        others = tuple(known for known in self.named if known.name != direction.name)
-        if len(others) == MAX_NAMED:
+        if keyword.iskeyword(direction.name) or direction.name in TAKEN:
+            raise ArgumentError(f"{direction.name!r} means something else in files.", "Use another name.")
+        if direction.name in {known.name for known in self.named}:
+            raise ArgumentError(
+                f"There is a direction {direction.name!r} already.",
+                f"Use another name, or take it away first: gantool directions remove {direction.name}",
+            )
+        if len(self.named) == MAX_NAMED:
             raise ArgumentError(f"A run has at most {MAX_NAMED} named directions.", "Remove one first.")
-        return self.model_copy(update={"named": (*others, direction)})
+        return self.model_copy(update={"named": (*self.named, direction)})
 
     def without(self, name: str) -> Directions:
         """The same without the named direction `name`."""

@@ -227,6 +227,8 @@ def test_from_search_to_slider(run: RunDir, tmp_path: Path, cli: Run) -> None:
     )
     assert (code, "from -2 to 1.5" in err) == (1, True)
     assert "light" in cli("directions", tmp_path / "after" / "generator.onnx")[1]
+    code, _, err = cli("directions", "name", "1", "other", run.path)
+    assert (code, "There is a direction 'other' already" in err) == (1, True)
     cli("directions", "remove", "other", run.path)
     assert [d.name for d in stored.read(run).named] == ["light"]
 
@@ -257,7 +259,9 @@ def test_what_can_not_be_found(run: RunDir, cli: Run, line: list[str], message: 
         (99, "far", [], "no direction 99"),
         (1, "Bad name", [], "'Bad name' can't be the name"),
         (1, "z", [], "has an input 'z' already"),
-        (1, "seed", [], "has an input 'seed' already"),
+        (1, "seed", [], "'seed' means something else"),
+        (1, "class", [], "'class' means something else"),
+        (1, "image", [], "'image' means something else"),
         (1, "wide", ["--low", "1", "--high", "2"], "bounds 1 and 2 don't fit"),
     ],
 )
@@ -313,3 +317,16 @@ def test_int8_files_move_as_far(tmp_path: Path) -> None:
     moved = [g.sample(32, values={"edit_0": 3.0}).astype(int) for g in (exact, small)]
     assert np.abs(moved[0] - moved[1]).mean() < 4
     assert np.abs(moved[0] - exact.sample(32)).mean() > 8
+
+
+def test_many_names_of_one_direction_can_be_exported(tmp_path: Path) -> None:
+    """Each within its bounds; all at once would be far from the data."""
+    made = edited(leaning(), *[torch.eye(6)[0]] * 12, low=-3.0, high=3.0)
+    exporting.write(made, ["onnx"], tmp_path)
+    assert len(Generator(tmp_path / "generator.onnx").manifest.values) == 12
+
+
+def test_points_have_measures() -> None:
+    samples = torch.tensor([[0.5, -1.0], [0.0, 1.0]])
+    found = measured(samples, SampleSpec((2,)))
+    assert {name: value.tolist() for name, value in found.items()} == {"x": [0.5, 0.0], "y": [-1.0, 1.0]}
