@@ -106,7 +106,8 @@ class Scripted(Extractor):
         regular_size(path)
         try:
             self.module: Any = torch.jit.load(path, map_location="cpu").eval().to(device)  # type: ignore[no-untyped-call]
-            self.module.requires_grad_(False)
+            for parameter in self.module.parameters():
+                parameter.requires_grad_(False)
         except (RuntimeError, ValueError) as error:
             raise GantoolError(
                 f"{path} can't be opened as TorchScript: {_last_line(error)}",
