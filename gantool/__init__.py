@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gantool.api.evaluate import evaluate
     from gantool.api.export import export
     from gantool.api.film import film
+    from gantool.api.hub import pull, push
     from gantool.api.invert import invert
     from gantool.api.runs import Run, runs, train
     from gantool.api.watch import watch
@@ -42,6 +43,8 @@ __all__ = [
     "film",
     "invert",
     "name_direction",
+    "pull",
+    "push",
     "remove_direction",
     "runs",
     "train",
@@ -60,6 +63,8 @@ _MODULES = {
     "export": "gantool.api.export",
     "film": "gantool.api.film",
     "invert": "gantool.api.invert",
+    "pull": "gantool.api.hub",
+    "push": "gantool.api.hub",
     "runs": "gantool.api.runs",
     "train": "gantool.api.runs",
     "watch": "gantool.api.watch",

@@ -18,6 +18,7 @@ EXTRAS = {
     **dict.fromkeys(("starlette", "uvicorn"), "watch"),
     **dict.fromkeys(("trimesh", "skimage"), "volume"),
     "av": "film",
+    "huggingface_hub": "hub",
 }
 MAX_MESSAGE = 4000  # characters: libraries put whole headers and lines of damaged files into theirs
 MAX_CAUSE = 300  # characters of what a library says

@@ -20,6 +20,7 @@ from gantool.cli import (
     export,
     film,
     generate,
+    hub,
     inspect,
     invert,
     plugins,
@@ -43,6 +44,8 @@ app.command("export")(export.command)
 app.command("inspect")(inspect.command)
 app.command("evaluate")(evaluate.command)
 app.command("card")(card.command)
+app.command("push")(hub.push)
+app.command("pull")(hub.pull)
 app.command("generate")(generate.command)
 app.command("film")(film.command)
 app.add_typer(directions.app, name="directions")

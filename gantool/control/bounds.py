@@ -14,8 +14,9 @@ from gantool.metrics.neighbours import manifolds
 from gantool.metrics.samples import gather, joined
 
 STEP, MOST = 0.125, 6.0  # strengths that are tried, in standard deviations
+FINER = (STEP / 2, STEP / 4, STEP / 8)  # where the first is too far
+LEAST = STEP / 16  # the narrowest bound, not tried
 TRIALS = 1 + 2 * round(MOST / STEP)  # at most
-LEAST = 0.125  # the narrowest bound
 SAMPLES = 256
 REALS = 2000
 PRECISE = 0.9  # of the precision at strength 0
@@ -59,11 +60,11 @@ def bounds(
         return precision(found) >= wanted
 
     def reach(sign: int) -> float:
-        reached = LEAST
+        reached = 0.0
         for strength in torch.arange(STEP, MOST + STEP / 2, STEP).tolist():
             if not stays(outputs(sign * strength)):
                 break
             reached = strength
-        return reached
+        return reached or next((strength for strength in FINER if stays(outputs(sign * strength))), LEAST)
 
     return -reach(-1), reach(1)

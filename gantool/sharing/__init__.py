@@ -1,1 +1,1 @@
-"""Model cards: what a generator is, for people that it is shared with."""
+"""Sharing a generator: its card, for people, and its files, to a hub and back."""

@@ -27,12 +27,9 @@ from gantool.run import directions
 from gantool.run.rundir import label
 from gantool.runtime import Generator
 from gantool.runtime.saving import save
-from gantool.sharing.model import Evaluation, Model
+from gantool.sharing.model import MAX_BYTES, PICTURE, README, Evaluation, Model, is_card
 from gantool.system.files import read_bounded, replacing_files
 
-README, PICTURE = "README.md", "samples.png"
-MARK = "made by gantool card"
-MAX_BYTES = 4 * 2**20
 TASKS = {"image": "unconditional-image-generation"}  # of the hub; it has none for sounds and volumes of no input
 CARDS, POINTS = 8, 1000  # samples of a picture of test cards, and of points
 _YOURS = re.compile(r"^(?:<!--|#) yours: ([a-z ]+?)(?: -->)?\n(.*?)^(?:<!--|#) /yours", re.MULTILINE | re.DOTALL)
@@ -52,11 +49,6 @@ def write(model: Model, folder: Path, licence: str = "", datasets: Sequence[str]
         yours["metadata"] = _metadata_of_yours(yours.get("metadata", ""), licence, datasets)
         (new / README).write_text(_text(model, shown, yours), encoding="utf-8", newline="\n")
     return path
-
-
-def is_card(path: Path) -> bool:
-    """Whether a README is a card of this program."""
-    return MARK.encode() in read_bounded(path, MAX_BYTES)
 
 
 def _yours(path: Path) -> dict[str, str]:

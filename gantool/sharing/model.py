@@ -13,7 +13,11 @@ from gantool.errors import GantoolError
 from gantool.plugin.options import reason
 from gantool.run.exports import ONNX_FILES, TORCH_FILES, find_artifact, run_of
 from gantool.run.rundir import RunDir
-from gantool.system.files import read_json, reading, recover, sha256_of
+from gantool.system.files import read_bounded, read_json, reading, recover, sha256_of
+
+README, PICTURE = "README.md", "samples.png"
+MARK = "made by gantool card"
+MAX_BYTES = 4 * 2**20  # of a README
 
 
 class Subject(BaseModel):
@@ -101,10 +105,16 @@ class Model:
 
     @property
     def card(self) -> Path:
-        """Where its card is by default."""
+        """The folder of its card by default: its own where a card is there already, as in one from a hub."""
         if self.run is None:
-            return self.files[0].path.parent / "card"
+            own = self.files[0].path.parent
+            return own if (own / README).is_file() and is_card(own / README) else own / "card"
         return self.run.path / "card" / self.about.which
+
+
+def is_card(path: Path) -> bool:
+    """Whether a README is a card of this program."""
+    return MARK.encode() in read_bounded(path, MAX_BYTES)
 
 
 def find(given: str | None, runs: Path) -> Model:

@@ -25,6 +25,7 @@ from gantool.run.rundir import RunDir
         ("matplotlib", "train", ["runs", "compare", "1", "1", "-o", "both.png"]),
         ("uvicorn", "watch", ["watch"]),
         ("starlette", "watch", ["watch"]),
+        ("huggingface_hub", "hub", ["pull", "me/digits"]),
         ("av", "film", ["film", "-o", "film.mp4"]),
         ("soundfile", "audio", ["film", "-o", "film.gif", "--audio", "runs/0001-tiny/run.json"]),
         ("onnxruntime", "cpu", ["generate", "-n", "4", "-o", "images.png"]),
