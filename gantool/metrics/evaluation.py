@@ -17,7 +17,7 @@ from gantool import __version__
 from gantool.artifact.pictures import save_png
 from gantool.data import Dataset
 from gantool.errors import GantoolError
-from gantool.metrics import default_extractor, load_extractor
+from gantool.metrics import default_extractor, load_extractor, overlaps
 from gantool.metrics import pairs as paired
 from gantool.metrics.distances import (
     classifier_score,
@@ -27,7 +27,7 @@ from gantool.metrics.distances import (
 )
 from gantool.metrics.extractors import Extractor, Outputs
 from gantool.metrics.neighbours import Memorisation, Space, manifolds, memorisation, neighbours_picture
-from gantool.metrics.samples import BATCH, gather, joined, pick
+from gantool.metrics.samples import BATCH, as_samples, gather, joined, pick
 from gantool.metrics.verdict import COMPARED, FEW, nearer, verdict
 from gantool.system.files import write_json, writing
 
@@ -95,7 +95,7 @@ class Evaluation:
     data: Dataset
     extractor: Extractor
     subject: Mapping[str, Any] = field(default_factory=dict)
-    floor: Mapping[str, float] = field(default_factory=dict)  # precision, recall and coverage of a half of the reals
+    floor: Mapping[str, float] = field(default_factory=dict)  # what a half of the reals reaches, of some figures
     sources: paired.Nearness | None = None  # of the sources themselves to the targets, where there are pairs
 
     @property
@@ -233,6 +233,11 @@ def evaluate(
     if meter:
         nearness, sources = meter.result()
         figures = [*_of_pairs(nearness, extractor), *figures]
+    floor = _floor(some_reals, watch) if min(count, len(real_rows)) >= FEW else {}
+    if data.spec.kind == "volume":
+        some = as_samples(data.images[real_rows[pick(len(real_rows), len(kept), seed)]]).flatten(1)
+        figures += _of_overlaps(overlaps.matching(some, as_samples(kept).flatten(1)))
+        floor |= {each.key: each.value or 0.0 for each in _of_overlaps(overlaps.matching(some[::2], some[1::2]))}
     return Evaluation(
         fakes=count,
         reals=len(real_rows),
@@ -246,7 +251,7 @@ def evaluate(
         data=data,
         extractor=extractor,
         subject=subject or {},
-        floor=_floor(some_reals, watch) if min(count, len(real_rows)) >= FEW else {},
+        floor=floor,
         sources=sources,
     )
 
@@ -257,6 +262,13 @@ def _of_pairs(found: paired.Nearness, extractor: Extractor) -> list[Figure]:
         Figure("psnr", "PSNR to the target, dB", found.psnr, "higher"),
         *([] if found.ssim is None else [Figure("ssim", "SSIM to the target", found.ssim, "higher")]),
         Figure("features", f"difference by features ({extractor.name})", found.features, "lower"),
+    ]
+
+
+def _of_overlaps(found: overlaps.Matching) -> list[Figure]:
+    return [
+        Figure("overlap_coverage", "coverage by IoU", found.coverage, "higher"),
+        Figure("overlap", "IoU of a real with its nearest fake", found.matching, "higher"),
     ]
 
 

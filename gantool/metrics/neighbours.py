@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gantool.artifact import pictures
 from gantool.errors import GantoolError
+from gantool.metrics import overlaps
 from gantool.metrics.samples import as_samples
 
 ELEMENTS = 2**23  # distances held at once: 64 MB
@@ -75,11 +76,12 @@ def nearest(
     k: int = 1,
     own: Tensor | None = None,
     elements: int = ELEMENTS,
+    overlap: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The `k` nearest of `rows` candidates to each query (N, D), nearest first: distances and rows, both (N, k).
 
     `candidates(start, stop)` gives those rows (n, D), a part at a time. `own`: each query's own row (N,) among them,
-    which does not count.
+    which does not count. `overlap`: distances are 1 - IoU.
     """
     k = min(k, rows - (own is not None))
     best = queries.new_full((len(queries), 0), torch.inf)
@@ -87,14 +89,14 @@ def nearest(
     step = max(k, elements // max(len(queries), queries.shape[1]))
     for start in range(0, rows, step):
         part = candidates(start, min(start + step, rows)).to(queries.dtype)
-        distance = torch.cdist(queries, part)
+        distance = overlaps.distances(queries, part) if overlap else torch.cdist(queries, part)
         if own is not None:
             mine = ((own >= start) & (own < start + len(part))).nonzero().flatten()
             distance[mine, own[mine] - start] = torch.inf
         numbers = torch.arange(start, start + len(part)).expand(len(queries), -1)
         best, order = torch.cat([best, distance], 1).topk(min(k, best.shape[1] + len(part)), largest=False)
         found = torch.cat([found, numbers], 1).gather(1, order)
-    return _exact(queries, candidates, found)
+    return (best.double(), found) if overlap else _exact(queries, candidates, found)
 
 
 def _exact(queries: Tensor, candidates: Callable[[int, int], Tensor], found: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,6 +140,8 @@ def _blocks(features: Tensor, columns: int, elements: int) -> Iterator[tuple[int
 @dataclass(frozen=True)
 class Space:
     """Nearest training samples in one space. The medians are distances; `among`: how many samples were searched.
+
+    By features and by pixels a distance is Euclidean; of volumes, by 1 - IoU in place of pixels.
 
     `distances` and `rows` (fakes, SHOWN): for each fake, nearest first; `rows` are row numbers of the data.
     """
@@ -199,7 +203,7 @@ def memorisation(
         return as_samples(samples[trained_rows[start:stop]]).flatten(1)
 
     features = _nearest_reals(fake_features.double(), by_features, real_rows, advance)
-    pixels = _nearest_reals(as_samples(fakes).flatten(1), by_pixels, trained_rows, advance)
+    pixels = _nearest_reals(as_samples(fakes).flatten(1), by_pixels, trained_rows, advance, overlap=fakes.ndim == 5)
     return Memorisation(fakes, features, pixels)
 
 
@@ -224,13 +228,17 @@ def neighbours_picture(found: Memorisation, samples: np.ndarray, rate: int = 0) 
 
 
 def _nearest_reals(
-    queries: Tensor, candidates: Callable[[int, int], Tensor], rows: np.ndarray, advance: Callable[[int], None]
+    queries: Tensor,
+    candidates: Callable[[int, int], Tensor],
+    rows: np.ndarray,
+    advance: Callable[[int], None],
+    overlap: bool = False,
 ) -> Space:
-    distances, found = nearest(queries, candidates, len(rows), SHOWN)
+    distances, found = nearest(queries, candidates, len(rows), SHOWN, overlap=overlap)
     advance(1)
     # spread over the data, because sources are often sorted by class
     own = torch.linspace(0, len(rows) - 1, min(len(queries), len(rows)), dtype=torch.float64).long()
     reals = torch.cat([candidates(row, row + 1) for row in own.tolist()])
-    others, _ = nearest(reals, candidates, len(rows), own=own)
+    others, _ = nearest(reals, candidates, len(rows), own=own, overlap=overlap)
     advance(1)
     return Space(len(rows), float(np.median(distances[:, 0])), float(np.median(others)), distances, rows[found.numpy()])
