@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import trimesh
 from support import hosts
 from support.exports import sounds
 from support.wavs import chunks
@@ -172,6 +173,37 @@ def test_the_programs_write_the_same_volume(app: Path, node: Path, python: Path)
     assert (app / "python" / "volume.binvox").read_bytes() == (node / "volume.binvox").read_bytes() == wanted
 
 
+@only("volume")
+def test_the_surface_of_a_volume(app: Path, node: Path) -> None:
+    given = ("--seed", 2**63 - 1, "--first", 5, "-o", "volume.glb")
+    hosts.run(hosts.node(), "example.mjs", *given, cwd=node)
+    (node / "python.glb").write_bytes(volumes.glb(runtime(app).sample(1, 2**63 - 1, 5)[..., 0]))
+    made, wanted = (trimesh.load(node / name, force="mesh") for name in ("volume.glb", "python.glb"))
+    edges = np.unique(made.edges_sorted, axis=0, return_counts=True)[1]
+    assert (edges % 2 == 0).all()  # closed
+    assert made.volume == pytest.approx(wanted.volume, rel=0.15)  # two ways to lay a surface through few voxels
+    assert (made.vertex_normals * (made.vertices - made.center_mass)).sum(1).mean() > 0
+    ball = np.hypot.reduce(np.indices((12, 10, 14)) - np.array([6, 5, 7]).reshape(3, 1, 1, 1)) - 4
+    (node / "ball.bin").write_bytes((255 / (1 + np.exp(2 * ball))).astype(np.uint8).tobytes())
+    (node / "ball.mjs").write_text(BALL)
+    hosts.run(hosts.node(), "ball.mjs", cwd=node)
+    made = trimesh.load(node / "ball.glb", force="mesh")
+    assert made.is_watertight
+    assert made.is_winding_consistent
+    assert made.volume == pytest.approx(4 / 3 * np.pi * (4 / 14) ** 3, rel=0.1)
+    np.testing.assert_allclose(made.center_mass, np.array([0.5, -0.5, -0.5]) / 14, atol=1e-3)
+    assert not trimesh.load(node / "empty.glb").geometry
+    text = (node / "volume.glb").read_bytes()
+    assert b'"seed":9223372036854775807' in text.replace(b" ", b"")
+    assert b'"architecture"' in text
+
+
+BALL = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { glb } from "./files.mjs";
+writeFileSync("ball.glb", glb(new Uint8Array(readFileSync("ball.bin")), [12, 10, 14]));
+writeFileSync("empty.glb", glb(new Uint8Array(8), [2, 2, 2]));
+"""
 RUNS = """
 import { binvox } from "./files.mjs";
 const data = new Uint8Array(8 * 8 * 32).fill(200, 0, 765);

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trimesh
 from support.exports import sounds
 from support.pages import Model, Open, saved, settle, shown
 from support.wavs import chunks
@@ -226,6 +227,13 @@ def test_saved_volumes_are_those_of_the_file(boxes: Model, opened: Open, tmp_pat
     name, data = file(page, "#save-image")
     assert name == "tiny-seed0-5.binvox"
     assert data == volumes.binvox(boxes.images(1, first=5)[0, ..., 0] >= 128)
+    name, data = file(page, "#save-surface")
+    assert name == "tiny-seed0-5.glb"
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "python.glb").write_bytes(volumes.glb(boxes.images(1, first=5)[..., 0]))
+    made, wanted = (trimesh.load(tmp_path / each, force="mesh") for each in (name, "python.glb"))
+    assert made.volume == pytest.approx(wanted.volume, rel=0.15)  # two ways to lay a surface through few voxels
+    np.testing.assert_allclose(made.bounds, wanted.bounds, atol=0.05)
     page.fill("#slice-large", "1")
     assert page.input_value("#slice") == "1"
     page.click("#close")

@@ -78,6 +78,7 @@ WORDS = {
         "keys": "Drag a volume to turn all. " + _KEYS,
         "controls": _TURN + _SLICE.format(" " * 8, "slice"),
         "under": _SLICE.format(" " * 6, "slice-large"),
+        "save_more": '\n        <button id="save-surface" type="button">Save GLB</button>',
     },
 }
 _SEEDED_HINT = "Give the generator.seeded.onnx that `gantool export` wrote."
@@ -187,7 +188,7 @@ def _content(kind: str) -> str:
     """seeds.html in the words of a kind of samples."""
     noun = NOUNS[kind]
     usual = {"box": "dialog", "box_end": "dialog", "grid": f"{noun.title()}s. {_GRID.format(noun)}"}
-    usual |= {"noun": noun, "Noun": noun.title(), "controls": "", "under": ""}
+    usual |= {"noun": noun, "Noun": noun.title(), "controls": "", "under": "", "save_more": ""}
     return _filled(_template("seeds.html"), usual | WORDS[kind])
 
 

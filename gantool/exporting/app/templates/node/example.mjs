@@ -1,7 +1,7 @@
-// A grid of images, or what becomes of a picture, as PNG; sounds as WAV; a volume as binvox: node example.mjs --help
+// A grid of images, or what becomes of a picture, as PNG; sounds as WAV; a volume as binvox or GLB: node example.mjs --help
 import { readFile, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { binvox, wav } from "./files.mjs";
+import { binvox, glb, wav } from "./files.mjs";
 import { decode, encode } from "./png.mjs";
 
 const XMP = "%%{xmp}"; // what its files say of where they come from; empty: nothing
@@ -19,7 +19,7 @@ const HELP = `usage: node example.mjs [options]
   --first N          number of the first one (default 0)
   --label N|NAME     class of all, of a conditional generator; without it sample i has class i mod classes
   --value NAME=X     a value of the generator; may be repeated
-  -o, --output FILE  the file to write (default grid.png, sounds.wav or volume.binvox)
+  -o, --output FILE  the file to write (default grid.png, sounds.wav or volume.binvox; volume.glb: its surface)
   -h, --help         this text`;
 const OPTIONS = {
   input: { type: "string" },
@@ -47,7 +47,7 @@ async function main({ input, seed, first, count, label, value, output, help }) {
   if (help) return console.log(HELP);
   const Generator = await load();
   const generator = await Generator.open();
-  const { noun, usual, most, file, key, about: other } = FORMS[generator.kind];
+  const { noun, usual, most, file } = FORMS[generator.kind];
   count ??= input ? 1n : usual;
   output ??= file;
   if (count < 1n || count > most) throw new UsageError(`a file holds 1 to ${most} ${noun}s, not ${count}`);
@@ -58,15 +58,17 @@ async function main({ input, seed, first, count, label, value, output, help }) {
     ? await translated(generator, decode(await readFile(input)), { seed, first, count, labels: number, values })
     : await generator.sample({ seed, first, count, labels: number, values });
   const made = { count, label: number, values: value.length ? values : null };
-  const texts = XMP ? { [key]: XMP, [other]: about(generator, seed, first, made) } : {};
-  await writeFile(output, encoded(generator, samples, texts));
+  const told = XMP ? about(generator, seed, first, made) : "";
+  await writeFile(output, encoded(generator, samples, told, output));
   console.log(`${output}: ${input ? `made of ${input}` : `${count} ${noun}${count > 1n ? "s" : ""} of seed ${seed}`}`);
 }
 
-/** The bytes of a file of the samples' kind. A binvox file has no place for texts. */
-function encoded({ kind, rate, shape }, samples, texts) {
-  if (kind === "audio") return wav(samples.data, shape[1], rate, texts);
-  return kind === "volume" ? binvox(samples.data, shape) : encode(grid(samples), texts);
+/** The bytes of a file of the samples' kind. A binvox file has no place for what is `told` of its origin. */
+function encoded({ kind, rate, shape }, samples, told, output) {
+  if (kind === "volume") return output.endsWith(".glb") ? glb(samples.data, shape, told) : binvox(samples.data, shape);
+  const { key, about: other } = FORMS[kind];
+  const texts = told ? { [key]: XMP, [other]: told } : {};
+  return kind === "audio" ? wav(samples.data, shape[1], rate, texts) : encode(grid(samples), texts);
 }
 
 /** What becomes of one picture with the noise of images first … first+count-1, as `sample` gives images. */

@@ -46,11 +46,13 @@ function makeEnlarged({ ask, choose, cached, hear }) {
   $("close").onclick = () => dialog.close();
   $("use-a").onclick = () => choose("a", { seed: state.seed, index });
   $("use-b").onclick = () => choose("b", { seed: state.seed, index });
-  $("save-image").onclick = () => {
+  const saving = (save) => () => {
     if (!sample) return say(`The ${NOUN} is not finished.`);
     const seeds = { seed: state.seed, first: index, count: 1, label: labelOf(index) ?? undefined };
-    return saveSample(sample, `${fileStem()}-seed${state.seed}-${index}`, name(), seeds).catch(fail);
+    return save(sample, `${fileStem()}-seed${state.seed}-${index}`, name(), seeds).catch(fail);
   };
+  $("save-image").onclick = saving(saveSample);
+  if (KIND === "volume") $("save-surface").onclick = saving(saveSurface);
   $("close").hidden = Boolean(hear);
   if (hear) $("hear").onclick = () => sample && hear(sample, $("hear"));
   $("image-link").onclick = () => copy(`${location.href.split("#")[0]}#${hashText()}`, "Link");

@@ -102,6 +102,12 @@ async function saveSample(voxels, stem) {
   saveFile(new Blob([binvox(voxels, SHAPE)]), `${stem}.binvox`);
 }
 
+/** The surface of what is filled, for programs that show 3-D shapes. */
+async function saveSurface(voxels, stem, words, seeds) {
+  const said = told(words, seeds);
+  saveFile(new Blob([glb(voxels, SHAPE, said ? said.json : "")], { type: "model/gltf-binary" }), `${stem}.glb`);
+}
+
 /** Dragging turns all views, and sliders turn and cut them. */
 function makeTurning() {
   const sliders = ["turn", "slice", "slice-large"].map($);
