@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gantool.api.bench import bench
     from gantool.api.card import card
     from gantool.api.directions import directions, name_direction, remove_direction
+    from gantool.api.dissect import dissect
     from gantool.api.evaluate import evaluate
     from gantool.api.export import export
     from gantool.api.film import film
@@ -38,6 +39,7 @@ __all__ = [
     "bench",
     "card",
     "directions",
+    "dissect",
     "evaluate",
     "export",
     "film",
@@ -59,6 +61,7 @@ _MODULES = {
     "directions": "gantool.api.directions",
     "name_direction": "gantool.api.directions",
     "remove_direction": "gantool.api.directions",
+    "dissect": "gantool.api.dissect",
     "evaluate": "gantool.api.evaluate",
     "export": "gantool.api.export",
     "film": "gantool.api.film",

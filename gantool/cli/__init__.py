@@ -15,6 +15,7 @@ from gantool.cli import (
     card,
     data,
     directions,
+    dissect,
     doctor,
     evaluate,
     export,
@@ -50,6 +51,7 @@ app.command("generate")(generate.command)
 app.command("film")(film.command)
 app.add_typer(directions.app, name="directions")
 app.command("invert")(invert.command)
+app.command("dissect")(dissect.command)
 app.command("bench")(bench.command)
 app.command("doctor")(doctor.command)
 app.add_typer(data.app, name="data")

@@ -1,9 +1,12 @@
-"""Named directions in an exported generator: each becomes a `value` input, the strength with which it is added."""
+"""Changes to a generator's modules: named directions as `value` inputs, the strengths with which they are added.
+
+And factors of a layer's units, for `gantool dissect`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -48,6 +51,31 @@ class Edited(nn.Module):
                     inputs[item] = _adding(shift)(inputs[item])
             made: Tensor = self.generator(*inputs)
         return made
+
+
+class Scaled(nn.Module):
+    """A generator that takes factors (N, C) for each of `layers`, after its other inputs: its units are multiplied.
+
+    `layers`: names of modules with an output (N, C, …). Factors of 1 leave every sample as it is, bit for bit.
+    """
+
+    def __init__(self, generator: nn.Module, layers: Iterable[str]) -> None:
+        super().__init__()
+        self.generator = generator
+        self.layers = tuple(layers)
+
+    def forward(self, *given: Tensor) -> Tensor:
+        inputs, factors = given[: -len(self.layers)], given[-len(self.layers) :]
+        with ExitStack() as scaled:
+            for name, factor in zip(self.layers, factors, strict=True):
+                scaled.enter_context(changed(self.generator.get_submodule(name), self.times(factor)))
+            made: Tensor = self.generator(*inputs)
+        return made
+
+    @staticmethod
+    def times(factor: Tensor) -> Callable[[Tensor], Tensor]:
+        """Multiplies values (N, C, …) by `factor` (N, C)."""
+        return lambda values: values * factor.reshape(*factor.shape, *[1] * (values.dim() - 2)).to(values.dtype)
 
 
 def _shift(strengths: Sequence[Tensor], vectors: Tensor) -> Tensor:

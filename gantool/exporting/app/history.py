@@ -38,7 +38,7 @@ def strip(run: RunDir, width: int) -> list[dict[str, Any]]:
     for path in chosen:
         picture = _open(path, width)
         if picture is not None:
-            kind, data, (wide, high) = _encode(picture, STRIP_BYTES // len(chosen) * 3 // 4 - 64)
+            kind, data, (wide, high) = encode(picture, STRIP_BYTES // len(chosen) * 3 // 4 - 64)
             uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
             shown.append({"step": int(path.stem[5:]), "uri": uri, "width": wide, "height": high})
     return shown
@@ -60,8 +60,8 @@ def _open(path: Path, width: int) -> Image.Image | None:
     return Image.fromarray(small) if np.array_equal(enlarged, pixels) else picture
 
 
-def _encode(picture: Image.Image, limit: int) -> tuple[str, bytes, tuple[int, int]]:
-    """(`png` or `jpeg`, bytes, size): lossless when that fits `limit` bytes, else smaller until it does."""
+def encode(picture: Image.Image, limit: int) -> tuple[str, bytes, tuple[int, int]]:
+    """A picture for a page, (`png` or `jpeg`, bytes, size): lossless when that fits `limit`, else smaller until it does."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     if buffer.tell() <= limit:

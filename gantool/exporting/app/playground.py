@@ -138,45 +138,64 @@ def build(seeded: Path, manifest: Manifest, run: RunDir | None = None, provenanc
     latents = [item.name for item in manifest.latents]
     takes_picture = manifest.picture is not None
     drawing, making = split(model, latents) if latents or not takes_picture else (None, model)
-    runtime = ort_web()
-    fields = dataclasses.asdict(manifest)
-    for golden in fields["golden"]:
-        golden["seed"] = str(golden["seed"])  # JavaScript's numbers have 53 bits
     page = {
-        "manifest": fields,
+        "manifest": embedded_manifest(manifest),
         "bytes": seeded.stat().st_size,
         "file": seeded.name,
         "strip": history.strip(run, sample_width(manifest)) if run else [],
         "curves": curves.panels(metrics_log.read_metrics(run)) if run else [],
         "run": run.name if run else "",
         "provenance": _provenance(manifest) if provenance else None,
-        "licence": (runtime / "LICENSE").read_text(encoding="utf-8"),
     }
     payloads = {
-        "ort": _packed_file(runtime / BUNDLE),
-        "wasm": _packed_file(runtime / WASM),
-        "latents": drawing and _packed(drawing.SerializeToString(deterministic=True)),
-        "generator": _packed(making.SerializeToString(deterministic=True)),
+        "latents": drawing.SerializeToString(deterministic=True) if drawing else None,
+        "generator": making.SerializeToString(deterministic=True),
     }
     kind = manifest.output.kind
-    scripts = (*FIRST, *(PICTURES if takes_picture else (*SEEDS, *VIEWS[kind])), *LAST)
-    script = "(() => {\n" + "\n".join(_template(name) for name in scripts) + "})();\n"
-    style = _template("style.css")
+    scripts = [*FIRST, *(PICTURES if takes_picture else (*SEEDS, *VIEWS[kind])), *LAST]
+    content = template("pictures.html") if takes_picture else _content(kind)
+    return assembled(manifest, page, payloads, scripts, content)
+
+
+def assembled(
+    manifest: Manifest,
+    page: Mapping[str, Any],
+    payloads: Mapping[str, bytes | None],
+    scripts: Sequence[str],
+    content: str,
+    style: str = "",
+    what: str = "playground",
+) -> str:
+    """The text of a page around `content`: `page` is its JSON, `payloads` what its scripts unpack, beside the runtime.
+
+    `scripts`: names of templates. `style`: CSS that is added. `what`: the end of its title.
+    """
+    runtime = ort_web()
+    packed = {"ort": _packed_file(runtime / BUNDLE), "wasm": _packed_file(runtime / WASM)}
+    packed |= {name: _packed(data) for name, data in payloads.items() if data}
+    script = "(() => {\n" + "\n".join(template(name) for name in scripts) + "})();\n"
+    style = template("style.css") + style
     parts = {
-        "title": html.escape(printable(_title(manifest))),
+        "title": html.escape(printable(_title(manifest, what))),
         "policy": _policy(script, style),
         "style": style,
-        "content": _template("pictures.html") if takes_picture else _content(kind),
-        "nouns": f"{NOUNS[kind]}s",
+        "content": content,
+        "nouns": f"{NOUNS[manifest.output.kind]}s",
         "script": script,
-        "data": embedded_json(page),
+        "data": embedded_json({**page, "licence": (runtime / "LICENSE").read_text(encoding="utf-8")}),
         "payloads": "\n".join(
             f'<script type="application/octet-stream" id="payload-{name}">{text}</script>'
-            for name, text in payloads.items()
-            if text
+            for name, text in packed.items()
         ),
     }
-    return _filled(_template("index.html"), parts)
+    return filled(template("index.html"), parts)
+
+
+def embedded_manifest(manifest: Manifest) -> dict[str, Any]:
+    fields = dataclasses.asdict(manifest)
+    for golden in fields["golden"]:
+        golden["seed"] = str(golden["seed"])  # JavaScript's numbers have 53 bits
+    return fields
 
 
 def sample_width(manifest: Manifest) -> int:
@@ -189,12 +208,12 @@ def _content(kind: str) -> str:
     noun = NOUNS[kind]
     usual = {"box": "dialog", "box_end": "dialog", "grid": f"{noun.title()}s. {_GRID.format(noun)}"}
     usual |= {"noun": noun, "Noun": noun.title(), "controls": "", "under": "", "save_more": ""}
-    return _filled(_template("seeds.html"), usual | WORDS[kind])
+    return filled(template("seeds.html"), usual | WORDS[kind])
 
 
-def _filled(template: str, parts: Mapping[str, str]) -> str:
+def filled(text: str, parts: Mapping[str, str]) -> str:
     """One pass: what is filled in is never searched for placeholders."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], text)
 
 
 def split(model: onnx.ModelProto, latents: Sequence[str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -234,9 +253,9 @@ def embedded_json(value: Any) -> str:
     return text
 
 
-def _title(manifest: Manifest) -> str:
+def _title(manifest: Manifest, what: str) -> str:
     names = [manifest.architecture.get("name"), manifest.data.get("name")]
-    return " · ".join([*(name for name in names if isinstance(name, str) and name), "playground"])
+    return " · ".join([*(name for name in names if isinstance(name, str) and name), what])
 
 
 def _policy(script: str, style: str) -> str:
@@ -297,7 +316,7 @@ def as_script(bundle: str) -> str:
     return re.sub(r"^//# sourceMappingURL=.*$", "", script, flags=re.MULTILINE)  # its map is not there
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
     folder = "js" if name.endswith(".mjs") else "playground"
     text = resources.files("gantool.exporting.app").joinpath("templates", folder, name).read_text(encoding="utf-8")
     return re.sub("^export ", "", text, flags=re.MULTILINE)  # a module of the kit, as a part of the page's script

@@ -40,14 +40,22 @@ function makeEngine(ort, post) {
 
   /**
    * Latents [{name, shape, size, values}], a label each, numbers by name → the pixels, uint8 count × H × W × C.
-   * `picture` {data, width, height, channels}: of the one image, where the generator takes one.
+   * `picture` {data, width, height, channels}: of the one image, where the generator takes one. `factors` {layer:
+   * {unit: factor}}: of units that are changed, where the generator takes factors.
    */
-  async function make(latents, labels, numbers, count, picture) {
+  async function make(latents, labels, numbers, count, picture, factors = {}) {
     const feeds = {};
     for (const { name, shape, values } of latents) feeds[name] = new ort.Tensor("float32", values, [count, ...shape]);
     if (facts.label) feeds[facts.label] = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [count]);
     for (const [name, number] of Object.entries(numbers)) {
       feeds[name] = new ort.Tensor("float32", new Float32Array(count).fill(number), [count]);
+    }
+    for (const { name, size } of facts.layers || []) {
+      const values = new Float32Array(count * size).fill(1);
+      for (const [unit, factor] of Object.entries(factors[name] || {})) {
+        for (let row = 0; row < count; row++) values[row * size + Number(unit)] = factor;
+      }
+      feeds[name] = new ort.Tensor("float32", values, [count, size]);
     }
     if (picture) feeds[facts.source] = new ort.Tensor("uint8", picture.data, [1, picture.height, picture.width, picture.channels]);
     const start = performance.now();
@@ -80,7 +88,7 @@ function makeEngine(ort, post) {
   /** Images of a seed. */
   async function sampled(job, start, count) {
     const latents = await draw(job.seed, job.indexes.slice(start, start + count));
-    return make(scaled(latents, job.psi), job.labels && job.labels.slice(start, start + count), job.values, count, job.picture);
+    return make(scaled(latents, job.psi), job.labels && job.labels.slice(start, start + count), job.values, count, job.picture, job.factors);
   }
 
   /** Images between two of them; a class can't be mixed, so each takes that of the nearer end. */

@@ -11,6 +11,7 @@ async function start() {
     source: SOURCE ? SOURCE.name : null,
     output: MANIFEST.output.name,
     truncation: TRUNCATION,
+    layers: DATA.layers || [],
   });
   document.documentElement.dataset.engine = engine.place;
   $("loading").hidden = true;

@@ -1,0 +1,173 @@
+"""`gantool.dissect`: what the units of a run's generator do, and a page that switches them off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gantool.api import Named, name_of
+from gantool.api.export import note
+from gantool.control import dissect as search
+from gantool.control.dissect import Change, Layer, Unit
+from gantool.errors import ArgumentError
+from gantool.exporting import Source, source_of
+from gantool.exporting.app import atlas
+from gantool.exporting.app.playground import require_fit
+from gantool.metrics import load_extractor
+from gantool.metrics.extractors import Extractor
+from gantool.run import rundir
+from gantool.system import terminal
+from gantool.system.files import replacing, write_json, writing
+
+MAX_UNITS, MAX_SAMPLES = 4096, 100_000
+PAGE, RECORD = "index.html", "units.json"
+
+
+@dataclass(frozen=True)
+class Dissection:
+    """What the units of `layers` do in the first `samples` samples of `seed`.
+
+    `extractor`: what told their classes, "" for none.
+    """
+
+    run: str
+    step: int
+    seed: int
+    samples: int
+    extractor: str
+    layers: tuple[Layer, ...]
+    source: Source = field(repr=False, compare=False)
+
+    def as_json(self, maps: bool = True) -> dict[str, Any]:
+        """Plain values; `maps`: those of places, too, as lists of rows."""
+
+        def change(made: Change) -> dict[str, Any]:
+            shown: dict[str, Any] = {"pixels": _short(made.pixels)}
+            if made.classes is not None:
+                flips = [{"from": old, "to": new, "share": share} for old, new, share in made.flips]
+                shown |= {"classes": made.classes, "flips": flips}
+            return shown | ({"where": _rows(made.where)} if maps else {})
+
+        def unit(it: Unit) -> dict[str, Any]:
+            shown = {"number": it.number, "mean": _short(it.mean), "peak": _short(it.peak), "top": list(it.top)}
+            shown |= {"map": _rows(it.map)} if maps else {}
+            return shown | {"off": change(it.off), "boost": change(it.boost)}
+
+        about = {name: getattr(self, name) for name in ("run", "step", "seed", "samples", "extractor")}
+        layers = [
+            {"name": it.name, "shape": list(it.shape), "units": [unit(u) for u in it.units]} for it in self.layers
+        ]
+        return {**about, "layers": layers}
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `units.json`, and the page `index.html`, whose path is returned. It needs no network.
+
+        GantoolError where the generator can't be exported.
+        """
+        place = Path(folder)
+        with writing(place, "Name another folder with -o."):
+            place.mkdir(parents=True, exist_ok=True)
+            write_json(place / RECORD, self.as_json())
+        text = atlas.build(self.source, {it.name: it.shape for it in self.layers}, self._atlas(), self._shown())
+        page = place / PAGE
+        with writing(page, "Name another folder with -o."), replacing(page) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return page
+
+    def _atlas(self) -> dict[str, Any]:
+        """What the page is told."""
+
+        def change(made: Change) -> dict[str, Any]:
+            shown = {name: getattr(made, name) for name in ("pixels", "classes", "flips")}
+            return {**shown, "where": atlas.embedded_map(made.where)}
+
+        def unit(it: Unit) -> dict[str, Any]:
+            shown = {"number": it.number, "top": it.top, "map": atlas.embedded_map(it.map)}
+            return {**shown, "off": change(it.off), "boost": change(it.boost)}
+
+        layers = [{"name": it.name, "shape": it.shape, "units": [unit(u) for u in it.units]} for it in self.layers]
+        return {"seed": str(self.seed), "samples": self.samples, "classes": bool(self.extractor), "layers": layers}
+
+    @torch.no_grad()
+    def _shown(self) -> dict[int, np.ndarray]:
+        """The samples that excite a unit most."""
+        wanted = sorted({sample for layer in self.layers for unit in layer.units for sample in unit.top})
+        made: dict[int, np.ndarray] = {}
+        for start in range(0, len(wanted), 16):
+            part = wanted[start : start + 16]
+            inputs = self.source.drawn(self.seed, np.array(part, np.int64))
+            made |= zip(part, self.source.generator(*inputs.values()).numpy(), strict=True)
+        return made
+
+
+def dissect(
+    run: Named | None = None,
+    *,
+    layers: str | Sequence[str] = (),
+    units: int = 24,
+    samples: int = 100,
+    extractor: str | None = None,
+    step: int | str | None = None,
+    which: str = "",
+    seed: int = 0,
+    runs: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+) -> Dissection:
+    """What the units (channels) of a run's layers do: when they are active, and what their ablation changes.
+
+        found = gantool.dissect(run)
+        found.layers[0].units[0].off.pixels
+        found.save("atlas")
+
+    Of each layer the `units` that seem to change samples most are switched off, and doubled, one by one, in `samples`
+    samples of `seed` (Bau et al. 2019, arXiv:1811.10597). `layers`: names of modules, or `all`; default: the last of
+    each size. `extractor`: one that classifies samples, as `gantool.evaluate` takes it; default: `digits` for those.
+    `step`, `which`, `runs`: as in `gantool.export`.
+
+    GantoolError for a generator of data, of points, or without such modules; ArgumentError for what can't be.
+    """
+    if not 1 <= units <= MAX_UNITS or not 1 <= samples <= MAX_SAMPLES:
+        raise ArgumentError(f"{units} units and {samples} samples can't be.", f"1 to {MAX_UNITS}, 1 to {MAX_SAMPLES}.")
+    folder = rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
+    source = source_of(folder, note, None if step is None else str(step), which)
+    chosen = search.layers_of(source, [layers] if isinstance(layers, str) else layers)
+    require_fit(source.about)
+    judge = _judge(source, extractor, folder.read().data.source == "digits")
+    with terminal.bars(progress) as bars:
+        found = search.dissect(
+            source,
+            chosen,
+            units=units,
+            samples=samples,
+            seed=seed,
+            extractor=judge,
+            advance=bars("units off and up", search.work(chosen, units, samples)),
+        )
+    training = source.about.training
+    return Dissection(folder.name, int(training["step"]), seed, samples, judge.name if judge else "", found, source)
+
+
+def _judge(source: Source, name: str | None, digits: bool) -> Extractor | None:
+    """What tells the classes of samples; None where nothing is known to."""
+    if name is None and not (digits and source.output.is_image):
+        return None
+    made = load_extractor(name or "digits", source.output, torch.device("cpu"))
+    if not made.class_names:
+        raise ArgumentError(
+            f"The extractor {made.name} tells no classes.", "Leave --extractor out, or use one that does."
+        )
+    return made
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _rows(values: np.ndarray) -> list[list[float]]:
+    return [[_short(value) for value in row] for row in values.tolist()]
