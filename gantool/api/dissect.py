@@ -44,19 +44,18 @@ class Dissection:
     layers: tuple[Layer, ...]
     source: Source = field(repr=False, compare=False)
 
-    def as_json(self, maps: bool = True) -> dict[str, Any]:
-        """Plain values; `maps`: those of places, too, as lists of rows."""
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, without the maps."""
 
         def change(made: Change) -> dict[str, Any]:
             shown: dict[str, Any] = {"pixels": _short(made.pixels)}
             if made.classes is not None:
                 flips = [{"from": old, "to": new, "share": share} for old, new, share in made.flips]
                 shown |= {"classes": made.classes, "flips": flips}
-            return shown | ({"where": _rows(made.where)} if maps else {})
+            return shown
 
         def unit(it: Unit) -> dict[str, Any]:
             shown = {"number": it.number, "mean": _short(it.mean), "peak": _short(it.peak), "top": list(it.top)}
-            shown |= {"map": _rows(it.map)} if maps else {}
             return shown | {"off": change(it.off), "boost": change(it.boost)}
 
         about = {name: getattr(self, name) for name in ("run", "step", "seed", "samples", "extractor")}
@@ -167,7 +166,3 @@ def _judge(source: Source, name: str | None, digits: bool) -> Extractor | None:
 
 def _short(value: float) -> float:
     return float(f"{value:.5g}")
-
-
-def _rows(values: np.ndarray) -> list[list[float]]:
-    return [[_short(value) for value in row] for row in values.tolist()]

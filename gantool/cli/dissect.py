@@ -51,7 +51,7 @@ def command(
     with status():
         page = found.save(output or folder.path / "dissect" / which)
     if as_json:
-        print_json({"page": str(page), **found.as_json(maps=False)})
+        print_json({"page": str(page), **found.as_json()})
         return
     every = [(layer, unit) for layer in found.layers for unit in layer.units]
     best = sorted(every, key=lambda pair: -pair[1].off.pixels)[:ROWS]

@@ -61,7 +61,7 @@ def _open(path: Path, width: int) -> Image.Image | None:
 
 
 def encode(picture: Image.Image, limit: int) -> tuple[str, bytes, tuple[int, int]]:
-    """A picture for a page, (`png` or `jpeg`, bytes, size): lossless when that fits `limit`, else smaller until it does."""
+    """A picture for a page: `png` or `jpeg`, bytes, size. Lossless if that fits `limit`, else smaller until it fits."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     if buffer.tell() <= limit:

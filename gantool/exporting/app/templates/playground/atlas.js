@@ -28,7 +28,7 @@ Object.assign(FIELDS, {
 Object.assign(DEFAULTS, { units: [], factor: 0, layer: 0, count: PAIRS });
 
 const levels = (value) => `${value < 9.95 ? value.toFixed(1) : value.toFixed(0)} levels`;
-const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+const percent = (share) => `${(100 * share).toFixed(share && share < 0.01 ? 1 : 0)} %`;
 const flipText = ({ flips }) => (flips.length ? `${flips[0][0]} → ${flips[0][1]}` : "");
 
 /** A map of whole numbers 0 to 255, height × width in base64, as a canvas in colours. */
