@@ -42,13 +42,13 @@ def export(
         (file,) = gantool.export(run, "onnx-seeded")
         generator = gantool.Generator(file.path)
 
-    `formats`: `onnx`, `onnx-seeded`, `torchscript`, `torchscript-seeded`, `pt2`, one or several; without any, the first
-    three as far as they fit. `folder`: default: the run's `export/`. `step`: of another checkpoint than the newest, or
-    `best` (by the option keep_best). `precision` of ONNX files: `float32`, `half-weights`, `half`, `int8`, a file each;
-    `force` writes an int8 file that is less exact than it should be. `optimize`, `opset`, `batch`: as
-    `gantool export` describes them. `which`: one of several generators; default: all, each in a folder of its name.
-    `runs`: where a run that is given by number or name lies. `progress`: show on stderr what is being done. `say`: is
-    told of what a person should know.
+    `formats`: `onnx`, `onnx-seeded`, `onnx-portable`, `torchscript`, `torchscript-seeded`, `pt2`, one or several;
+    without any, `onnx`, `onnx-seeded` and `torchscript` as far as they fit. `folder`: default: the run's `export/`.
+    `step`: of another checkpoint than the newest, or `best` (by the option keep_best). `precision` of ONNX files:
+    `float32`, `half-weights`, `half`, `int8`, a file each; `force` writes an int8 file that is less exact than it
+    should be. `optimize`, `opset`, `batch`: as `gantool export` describes them. `which`: one of several generators;
+    default: all, each in a folder of its name. `runs`: where a run that is given by number or name lies. `progress`:
+    show on stderr what is being done. `say`: is told of what a person should know.
 
     GantoolError, and no file, when a check fails; ArgumentError for an argument that is wrong.
     """

@@ -107,6 +107,15 @@ def draw(shapes: Mapping[str, tuple[int, ...]], seed: int, index: NDArray[np.int
     }
 
 
+def limbs(numbers: ArrayLike) -> NDArray[np.float32]:
+    """Integers (n,) modulo 2**64 in four limbs of 16 bits, the lowest first, as a portable file takes them.
+
+    float32 (n, 4): 1, 2**16, 2**32 and 2**48 times them add up to the number.
+    """
+    rows = np.asarray(numbers).astype(np.uint64)[:, None]
+    return (rows >> np.arange(0, 64, 16, dtype=np.uint64) & np.uint64(_LEVELS - 1)).astype(np.float32)
+
+
 def check_index(index: ArrayLike) -> NDArray[np.int64]:
     """Numbers of images as int64 (n,); GantoolError for another shape, other numbers, or one out of range."""
     rows: NDArray[Any] = np.asarray(index)

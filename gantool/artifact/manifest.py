@@ -22,13 +22,15 @@ KEY = "gantool.manifest"  # the ONNX metadata key, and the name of TorchScript's
 FILES = {
     "onnx": "generator.onnx",
     "onnx-seeded": "generator.seeded.onnx",
+    "onnx-portable": "generator.portable.onnx",
     "torchscript": "generator.torchscript.pt",
     "torchscript-seeded": "generator.seeded.torchscript.pt",
     "pt2": "generator.pt2",
 }
 KINDS = tuple(FILES)
 SUFFIXES = tuple(dict.fromkeys(Path(name).suffix for name in FILES.values()))
-SEEDED = ("onnx-seeded", "torchscript-seeded")
+ONNX = ("onnx", "onnx-seeded", "onnx-portable")
+SEEDED = ("onnx-seeded", "onnx-portable", "torchscript-seeded")
 # how an ONNX file stores its weights and computes
 PRECISIONS = ("float32", "half-weights", "half", "int8")
 MAX_BATCH = 65_536
@@ -36,7 +38,7 @@ MAX_GOLDEN = 1024  # golden images of a file: a damaged count must not become ho
 MAX_VALUE = 1e30  # of a value's bounds: float32 holds it
 MAX_LISTED = 20  # classes that a message lists
 MAX_LISTED_CHARACTERS = 400
-_DTYPES = ("float32", "int64", "uint8", "int16")
+_DTYPES = ("float32", "int64", "int32", "uint8", "int16")
 # What the output's axes are → what a sample is. Channels come first in [-1, 1], or last as whole numbers.
 LAYOUTS = {
     "CHW": "image",
@@ -352,7 +354,7 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
             truncation=read.optional("truncation", str) or "",  # earlier files of schema 2 do not have these two
             which=read.optional("which", str) or "",
         )
-        if parsed.kind in ("onnx", "onnx-seeded") and parsed.graph_sha256 is None:
+        if parsed.kind in ONNX and parsed.graph_sha256 is None:
             raise read.wrong("graph_sha256", "the digest of the graph")
     most = 2**15 if parsed.output.kind == "audio" else 255
     if not 0 <= parsed.tolerance <= most:

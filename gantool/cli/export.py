@@ -32,6 +32,14 @@ def command(
         bool,
         typer.Option("--seeded", help="generator.seeded.onnx: seed, index → image, uint8.", rich_help_panel=FILES),
     ] = False,
+    portable: Annotated[
+        bool,
+        typer.Option(
+            "--portable",
+            help="generator.portable.onnx: the same without 64-bit integers, float32, for any runtime.",
+            rich_help_panel=FILES,
+        ),
+    ] = False,
     torchscript: Annotated[
         bool,
         typer.Option("--torchscript", help="generator.torchscript.pt, for LibTorch.", rich_help_panel=FILES),
@@ -139,6 +147,7 @@ def command(
     flags = {
         "onnx": onnx,
         "onnx-seeded": seeded,
+        "onnx-portable": portable,
         "torchscript": torchscript,
         "torchscript-seeded": torchscript_seeded,
         "pt2": pt2,
@@ -149,7 +158,7 @@ def command(
     usage(not provenance and not app, "--no-provenance needs --app DIR: its programs save pictures")
     usage(bench is not None and not triton, "--bench needs --triton DIR")
     usage(force and not int8, "--force needs --int8")
-    if kinds and not onnx and not seeded and not (app or triton or c):
+    if kinds and not (onnx or seeded or portable) and not (app or triton or c):
         given = {"--half": half, "--int8": int8, "--batch": batch is not None}
         given |= {"--opset": opset != OPSET, "--no-optimize": not optimize}
         for name in (name for name, on in given.items() if on):

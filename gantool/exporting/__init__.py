@@ -92,9 +92,14 @@ def _export(
 ) -> list[Artifact]:
     if kinds is None:
         usual = USUAL if options.precisions == ("float32",) else ("onnx", "onnx-seeded")
-        kinds = [kind for kind in usual if source.seedable or kind not in SEEDED]
+        kinds = [kind for kind in usual if kind in source.kinds]
     if set(SEEDED) & set(kinds) and not source.seedable:
         raise _unseedable(run, source)
+    if not set(kinds) <= set(source.kinds):
+        raise GantoolError(
+            f"The generator of {run.path} makes images of pictures: portable files take a seed only.",
+            "Leave --portable out: generator.onnx needs no 64-bit integers.",
+        )
     return write(source, kinds, folder, options, say)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gantool.artifact import manifest
-from gantool.artifact.manifest import FILES, PRECISIONS, Manifest, file_name
+from gantool.artifact.manifest import FILES, ONNX, PRECISIONS, Manifest, file_name
 from gantool.errors import GantoolError, excerpt
 from gantool.exporting import verify
 from gantool.exporting.onnx_files.write import Failures, write_onnx
@@ -52,7 +52,7 @@ def write(
     source = dataclasses.replace(source, about=dataclasses.replace(source.about, truncation=truncation))
     with replacing_files(folder) as temporary:
         golden, made, failed = write_onnx(source, kinds, options, inputs, temporary, say)
-        if not {"onnx", "onnx-seeded"} & set(kinds):
+        if not set(ONNX) & set(kinds):
             for error in failed.values():
                 say(f"without golden images, for these come from an ONNX file: {error.message}")
             failed = {}

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from gantool import __version__
 from gantool.artifact import latents
-from gantool.artifact.manifest import PRECISIONS, InputInfo, Manifest, OutputInfo
+from gantool.artifact.manifest import FILES, PRECISIONS, SEEDED, InputInfo, Manifest, OutputInfo
 from gantool.data import Dataset, load
 from gantool.errors import ArgumentError, excerpt
 from gantool.exporting import verify
 from gantool.exporting.libraries import exportable
 from gantool.exporting.onnx_files import graph, precision
+from gantool.exporting.onnx_files.portable import DIGITS
 from gantool.exporting.onnx_files.seeds import INDEX, OPSET, OPSETS, SEED
 from gantool.exporting.verify import Check
 from gantool.plugin.architecture import Input, SampleSpec
@@ -72,6 +73,12 @@ class Source:
             return False
         data = [i for i in self.inputs if i.distribution == "data"]
         return self.picture is not None or (bool(self.normals) and not data)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of files that can be made of it: seeded ones where seeds decide, portable ones without pictures."""
+        left_out = () if self.seedable else SEEDED
+        return [kind for kind in FILES if kind not in left_out and not (kind == "onnx-portable" and self.picture)]
 
     @property
     def verified(self) -> int:
@@ -310,15 +317,24 @@ def _about(
 
 
 def as_seeded(plain: Manifest, kind: str) -> Manifest:
-    """The manifest of a seeded file: seed and index in place of the latents, samples and pictures in whole numbers."""
-    drawn = (InputInfo(SEED, (), "int64", "seed"), InputInfo(INDEX, (), "int64", "index")) if plain.latents else ()
+    """The manifest of a seeded file: seed and index in place of the latents, samples and pictures in whole numbers.
+
+    Those of a portable file are of other dtypes: see `onnx_files.portable`.
+    """
+    portable = kind == "onnx-portable"
+    shape, dtype = ((DIGITS,), "float32") if portable else ((), "int64")
+    drawn = (InputInfo(SEED, shape, dtype, "seed"), InputInfo(INDEX, shape, dtype, "index")) if plain.latents else ()
     others = tuple(as_bytes(i) if i.is_picture else i for i in plain.inputs if i.distribution != "normal")
+    if portable:
+        others = tuple(replace(i, dtype="int32") if i.dtype == "int64" else i for i in others)
     made = plain.output
     return replace(
         plain,
         kind=kind,
         inputs=drawn + others,
-        output=OutputInfo(made.name, made.channels_last, made.levels, f"{made.layout[1:]}C", made.rate),
+        output=OutputInfo(
+            made.name, made.channels_last, "float32" if portable else made.levels, f"{made.layout[1:]}C", made.rate
+        ),
     )
 
 

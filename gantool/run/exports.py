@@ -16,7 +16,9 @@ from gantool.system.files import reading, recover
 
 # in order of preference
 ONNX_FILES = tuple(
-    manifest.file_name(kind, precision) for precision in manifest.PRECISIONS for kind in ("onnx-seeded", "onnx")
+    manifest.file_name(kind, precision)
+    for precision in manifest.PRECISIONS
+    for kind in ("onnx-seeded", "onnx", "onnx-portable")
 )
 TORCH_FILES = tuple(manifest.FILES[kind] for kind in ("torchscript", "torchscript-seeded", "pt2"))
 

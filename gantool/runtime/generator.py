@@ -79,7 +79,7 @@ _OTHER_NAMES = {
 
 
 class Generator:
-    """An exported generator, from `generator.onnx` or `generator.seeded.onnx`: equal images from either.
+    """An exported generator, from `generator.onnx`, `generator.seeded.onnx` or `.portable.onnx`: equal images.
 
     Image `i` of seed `s` depends on (s, i) alone, whatever the batch it is made in.
 
@@ -119,10 +119,10 @@ class Generator:
         file = onnxfile.parse(data, self.path)
         self.manifest = onnxfile.manifest_of(file, self.path)
         check_digest(file, self.path, self.manifest)
-        if self.seeded and self.manifest.latents and provider == "openvino":
+        if self.manifest.kind == "onnx-seeded" and self.manifest.latents and provider == "openvino":
             raise GantoolError(
                 f"{self.path} draws its latents with 64-bit integers; OpenVINO narrows them: wrong images.",
-                "Use generator.onnx with this provider: gantool export --onnx",
+                "Use generator.portable.onnx with this provider: gantool export --portable",
             )
         self._cores, self._image_seconds = 1, 0.0
         if provider == "cpu" and (threads is None or threads > 0):
@@ -162,7 +162,8 @@ class Generator:
         self._dtype = np.dtype(output.levels or np.float32)  # of what `sample` returns
         self._at_once = self.plan(1).rows if self._cores == 1 else scheduling.at_once(self._image_seconds, self._batch)
         self._seeds = {i.name for i in self.manifest.inputs if i.distribution == "seed"}
-        self._latest_seed = (0, np.array((0,), np.int64))
+        self._portable = self.manifest.kind == "onnx-portable"
+        self._latest_seed = (0, self._numbers(np.array((0,), np.int64)))
         self._shapes: dict[str, tuple[int, ...]] | None = None
 
     def __repr__(self) -> str:
@@ -485,8 +486,8 @@ class Generator:
         elif self._seeds:
             latest = self._latest_seed  # of all threads: one of them reads and writes the pair at once
             if latest[0] != seed:
-                latest = self._latest_seed = (seed, np.array((seed,), np.int64))
-            feeds = {"seed": latest[1], "index": index}
+                latest = self._latest_seed = (seed, self._numbers(np.array((seed,), np.int64)))
+            feeds = {"seed": latest[1], "index": self._numbers(index)}
         if self._label is not None:
             feeds |= self._labels_of(index, labels)
         for name, value in values.items():
@@ -494,6 +495,8 @@ class Generator:
         if self._picture is not None and pictures is not None:
             feeds[self._picture.name] = pictures if self._seeded else latents.floats(pictures)
         output = self._run(feeds, len(index), session, into)
+        if self._portable:  # whole numbers already
+            return output.astype(self._dtype)
         return output if output.dtype == self._dtype else latents.levels(output)
 
     def _alike(
@@ -654,10 +657,14 @@ class Generator:
         """The checked labels of the images `index`, under the input's name; for None, the classes in turn."""
         if self._label is None:
             return {}
-        if isinstance(labels, np.ndarray):
-            return {self._label.name: labels}
-        values = index % self._label.classes if labels is None else np.full(len(index), labels, np.int64)
-        return {self._label.name: values}
+        values = labels
+        if not isinstance(values, np.ndarray):
+            values = index % self._label.classes if labels is None else np.full(len(index), labels, np.int64)
+        return {self._label.name: values.astype(self._label.dtype, copy=False)}
+
+    def _numbers(self, numbers: np.ndarray) -> np.ndarray:
+        """Seeds or indices, int64 (n,), as the graph takes them."""
+        return latents.limbs(numbers) if self._portable else numbers
 
     def _input_names(self) -> str:
         return excerpt(", ".join(i.name for i in self.manifest.inputs), 300)

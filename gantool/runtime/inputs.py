@@ -73,6 +73,8 @@ def graph_input(item: InputInfo, given: Any) -> np.ndarray:
         check_labels(array, item.classes)
     elif item.distribution == "value":
         check_bounds(array, item)
+    elif item.distribution in ("seed", "index") and item.dtype == "float32":
+        check_limbs(array, item)
     elif item.distribution == "index":
         latents.check_index(array)
     elif item.distribution == "seed":
@@ -126,6 +128,16 @@ def parse_values(given: Values | None, count: int, manifest: Manifest, origin: P
         check_bounds(array, named[name])
         values[name] = array.astype(np.float32) if array.shape else float(array)
     return values
+
+
+def check_limbs(limbs: np.ndarray, item: InputInfo) -> None:
+    """GantoolError unless they are those of `latents.limbs`, of an index below 2**47."""
+    most = latents.limbs([latents.MAX_INDEX - 1 if item.distribution == "index" else 2**64 - 1])
+    if not ((limbs >= 0) & (limbs <= most) & (np.floor(limbs) == limbs)).all():
+        raise ArgumentError(
+            f"{item.name} is not four limbs of 16 bits, the lowest first.",
+            f"Give gantool.artifact.latents.limbs([NUMBER]), or use .sample({item.name}=NUMBER).",
+        )
 
 
 def check_bounds(values: np.ndarray, item: InputInfo) -> None:

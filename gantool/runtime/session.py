@@ -49,6 +49,7 @@ _opening = threading.Lock()
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
     "tensor(uint8)": "uint8",
     "tensor(int16)": "int16",
 }

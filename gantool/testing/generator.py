@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantool import exporting
-from gantool.artifact.manifest import SEEDED
 from gantool.data import Dataset
 from gantool.errors import cause
 from gantool.exporting.verify import MAX_FLOAT
@@ -171,8 +170,7 @@ def _check_files(game: Game, data: Dataset, name: str, alone: bool) -> None:
         data={},
         dataset=data,
     )
-    kinds = [kind for kind in exporting.FILES if source.seedable or kind not in SEEDED]
-    kinds = kinds[: 1 if alone else len(kinds)]
+    kinds = source.kinds[: 1 if alone else None]
     with tempfile.TemporaryDirectory() as folder:
         made = exporting.write(source, kinds, Path(folder), exporting.Options(optimize=False))
         onnx = [Generator(item.path) for item in made if item.path.suffix == ".onnx"]

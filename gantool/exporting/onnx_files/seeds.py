@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ IR_VERSION = 10  # nothing up to opset 22 needs a newer one, and older runtimes 
 
 SEED, INDEX, BATCH = "seed", "index", "batch"
 LEVELS_INPUT = "levels/input"
+Draw = Callable[[Sequence[tuple[str, tuple[int, ...]]], int], onnx.ModelProto]
 
 
 def latents_graph(
@@ -38,7 +39,7 @@ def latents_graph(
     """
     sizes = [math.prod(shape) for _, shape in inputs]
     count = latents.counters(sum(sizes))
-    emit = _Emitter("latents", opset)
+    emit = Emitter("latents", opset)
     two32 = emit.constant("two32", np.uint64(1 << 32))
 
     def swap(x: str) -> str:  # rotate by 32 bits: the halves don't overlap, so adding them is or-ing them
@@ -73,16 +74,7 @@ def latents_graph(
     high = emit("Div", bits, levels)
     low = emit("Sub", bits, emit("Mul", high, levels))
     places = emit("Cast", emit("Concat", high, low, axis=1), to=TensorProto.INT64)
-    single = len(inputs) == 1 and sizes[0] == 2 * count and len(inputs[0][1]) == 1
-    drawn = emit("Gather", emit.constant("table", latents.table()), places, name=inputs[0][0] if single else "")
-    starts_at = itertools.accumulate(sizes, initial=0)
-    for (name, shape), size, start in zip(inputs, sizes, starts_at, strict=False):
-        part, flat = drawn, len(shape) == 1
-        if size != 2 * count:
-            first, last = (emit.constant(f"{name}/{at}", np.array([at], np.int64)) for at in (start, start + size))
-            part = emit("Slice", drawn, first, last, axis1, name=name if flat else "")
-        if not flat:  # 0 keeps the batch
-            emit("Reshape", part, emit.constant(f"{name}/shape", np.array([0, *shape], np.int64)), name=name)
+    emit.deal(emit.constant("table", latents.table()), places, inputs)
 
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape]) for name, shape in inputs]
     seed = helper.make_tensor_value_info(SEED, TensorProto.INT64, [BATCH, 1] if per_row else [1])
@@ -96,6 +88,8 @@ def seeded_model(
     *,
     per_row: bool = False,
     pictures: Sequence[str] = (),
+    draw: Draw | None = None,
+    floats: bool = False,
 ) -> onnx.ModelProto:
     """The generator with its `normal_inputs` (name, shape without batch) made from `seed` and `index` inside.
 
@@ -103,7 +97,8 @@ def seeded_model(
     join requests, `seed` and `index` are int64 (batch, 1). Without `normal_inputs` there are neither. The `pictures`
     among the others are uint8 (batch, H, W, C), scaled to [-1, 1] inside. The output keeps its name; its float32
     (batch, C, …) in [-1, 1] leaves as `gantool.artifact.latents.levels` has it. Metadata is left out: it describes the
-    other file. Raises GantoolError for a generator that can't be joined.
+    other file. `draw`: makes another graph of latents. `floats`: the output is float32, and labels are int32.
+    Raises GantoolError for a generator that can't be joined.
     """
     _check(generator, normal_inputs, pictures)
     opset = opset_of(generator)
@@ -117,12 +112,14 @@ def seeded_model(
 
     joined = inner
     if normal_inputs:
-        drawn = latents_graph(normal_inputs, opset, per_row=per_row)
+        drawn = draw(normal_inputs, opset) if draw else latents_graph(normal_inputs, opset, per_row=per_row)
         joined = _join(drawn, inner, [(name, name) for name, _ in normal_inputs])
     for name in pictures:
         _take_bytes(joined, name, opset)
+    if floats:
+        _narrow(joined)
     sides = [dim.dim_value or dim.dim_param or None for dim in inner.graph.output[0].type.tensor_type.shape.dim[1:]]
-    joined = _join(joined, levels_graph(output, sides, opset), [(f"generator/{output}", LEVELS_INPUT)])
+    joined = _join(joined, levels_graph(output, sides, opset, floats=floats), [(f"generator/{output}", LEVELS_INPUT)])
     joined.graph.name = "seeded"
     onnx.checker.check_model(joined, full_check=True)
     return joined
@@ -190,7 +187,7 @@ def _take_bytes(model: onnx.ModelProto, name: str, opset: int) -> None:
     graph, scaled = model.graph, f"{name}/floats"
     for node in graph.node:
         node.input[:] = [scaled if given == name else given for given in node.input]
-    emit = _Emitter(f"{name}/bytes", opset)
+    emit = Emitter(f"{name}/bytes", opset)
     x = emit("Div", emit("Cast", name, to=TensorProto.FLOAT), emit.constant("scale", np.float32(127.5)))
     x = emit("Sub", x, emit.constant("offset", np.float32(1)))
     emit("Transpose", x, perm=[0, 3, 1, 2], name=scaled)
@@ -203,23 +200,44 @@ def _take_bytes(model: onnx.ModelProto, name: str, opset: int) -> None:
     value.CopyFrom(helper.make_tensor_value_info(name, TensorProto.UINT8, [batch, *sides, channels]))
 
 
-def levels_graph(output: str, sides: Sequence[int | str | None], opset: int = OPSET) -> onnx.ModelProto:
-    """latents.levels: float32 `levels/input` (batch, C, …) → `output` (batch, …, C), int16 of audio, else uint8."""
+def _narrow(model: onnx.ModelProto) -> None:
+    """Inputs of int64 become int32; where an operator takes int64 only, they are cast."""
+    graph = model.graph
+    labels = [value for value in graph.input if value.type.tensor_type.elem_type == TensorProto.INT64]
+    for value in labels:
+        value.type.tensor_type.elem_type = TensorProto.INT32
+        wide = f"{value.name}/int64"
+        others = [node for node in graph.node if value.name in node.input and node.op_type not in ("Gather", "Cast")]
+        for node in others:
+            node.input[:] = [wide if given == value.name else given for given in node.input]
+        if others:
+            graph.node.insert(0, helper.make_node("Cast", [value.name], [wide], name=wide, to=TensorProto.INT64))
+
+
+def levels_graph(
+    output: str, sides: Sequence[int | str | None], opset: int = OPSET, *, floats: bool = False
+) -> onnx.ModelProto:
+    """latents.levels: float32 `levels/input` (batch, C, …) → `output` (batch, …, C), int16 of audio, else uint8.
+
+    `floats`: the same whole numbers as float32.
+    """
     audio = len(sides) == 2
     scale, offset, low, high = (32767, 0.5, -32767, 32767) if audio else (127.5, 128, 0, 255)
-    emit = _Emitter("levels", opset)
+    emit = Emitter("levels", opset)
     x = emit("Mul", LEVELS_INPUT, emit.constant("scale", np.float32(scale)))
     x = emit("Add", x, emit.constant("offset", np.float32(offset)))
-    x = emit("Floor", x) if audio else x  # the cast cuts towards 0, which is down for pixels only
+    x = emit("Floor", x) if audio or floats else x  # the cast cuts towards 0, which is down for pixels only
     x = emit("Clip", x, emit.constant("low", np.float32(low)), emit.constant("high", np.float32(high)))
-    dtype = TensorProto.INT16 if audio else TensorProto.UINT8
-    emit("Cast", emit("Transpose", x, perm=[0, *range(2, len(sides) + 1), 1]), to=dtype, name=output)
+    dtype = TensorProto.FLOAT if floats else TensorProto.INT16 if audio else TensorProto.UINT8
+    turned = emit("Transpose", x, perm=[0, *range(2, len(sides) + 1), 1], name=output if floats else "")
+    if not floats:
+        emit("Cast", turned, to=dtype, name=output)
     first = helper.make_tensor_value_info(LEVELS_INPUT, TensorProto.FLOAT, [BATCH, *sides])
     last = helper.make_tensor_value_info(output, dtype, [BATCH, *sides[1:], sides[0]])
     return emit.model([first], [last])
 
 
-class _Emitter:
+class Emitter:
     """Collects nodes and constants; every name but those of the outputs starts with `prefix/`."""
 
     def __init__(self, prefix: str, opset: int) -> None:
@@ -236,6 +254,29 @@ class _Emitter:
         label = f"{self.prefix}/{operator}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [name or label], name=label, **attributes))
         return name or label
+
+    def parts(self, x: str, count: int) -> list[str]:
+        """`x` (count, …) cut into rows (1, …)."""
+        made = [f"{self.prefix}/Split_{len(self.nodes)}/{part}" for part in range(count)]
+        each = self.constant(f"each{count}", np.ones(count, np.int64))
+        self.nodes.append(helper.make_node("Split", [x, each], made, name=f"{self.prefix}/Split_{len(self.nodes)}"))
+        return made
+
+    def deal(self, table: str, places: str, inputs: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+        """The numbers of `table` at `places` (batch, columns), dealt out in order as (batch, *shape) for each name."""
+        sizes = [math.prod(shape) for _, shape in inputs]
+        columns = 2 * latents.counters(sum(sizes))
+        single = len(inputs) == 1 and sizes[0] == columns and len(inputs[0][1]) == 1
+        drawn = self("Gather", table, places, name=inputs[0][0] if single else "")
+        starts_at = itertools.accumulate(sizes, initial=0)
+        for (name, shape), size, start in zip(inputs, sizes, starts_at, strict=False):
+            part, flat = drawn, len(shape) == 1
+            if size != columns:
+                first, last = (self.constant(f"{name}/{at}", np.array([at], np.int64)) for at in (start, start + size))
+                axis1 = self.constant("axis1", np.array([1], np.int64))
+                part = self("Slice", drawn, first, last, axis1, name=name if flat else "")
+            if not flat:  # 0 keeps the batch
+                self("Reshape", part, self.constant(f"{name}/shape", np.array([0, *shape], np.int64)), name=name)
 
     def model(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, self.prefix, list(inputs), list(outputs), list(self.constants.values()))

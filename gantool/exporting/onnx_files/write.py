@@ -15,6 +15,7 @@ from gantool.artifact.manifest import Golden, Manifest, file_name
 from gantool.errors import GantoolError, cause
 from gantool.exporting import verify
 from gantool.exporting.onnx_files import drift, graph, int8, optimize, precision
+from gantool.exporting.onnx_files.portable import portable_model
 from gantool.exporting.onnx_files.seeds import declare_output, seeded_model
 from gantool.exporting.source import Artifact, Options, Source, as_seeded, parity
 from gantool.exporting.verify import Arrays, Check
@@ -68,10 +69,15 @@ def write_onnx(
                 plains[name] = writer.reduced(models[name], name)
             if "onnx" in kinds:
                 wanted.append(plains[name])
-            if "onnx-seeded" in kinds:
-                wanted.append(writer.seeded(models[name], name, plains[name]))
         except GantoolError as error:
-            failed[file_name("onnx" if name not in plains else "onnx-seeded", name)] = error
+            failed[file_name("onnx", name)] = error
+            continue
+        for kind in ("onnx-seeded", "onnx-portable"):
+            try:
+                if kind in kinds:
+                    wanted.append(writer.seeded(kind, models[name], name, plains[name]))
+            except GantoolError as error:
+                failed[file_name(kind, name)] = error
     shared = plains.get(options.torch)
     return shared.manifest.golden if shared else (), wanted, failed
 
@@ -143,16 +149,18 @@ class _Writer:
             checks.append(verify.check_alone(path.name, runtime.run, part, alone, where))
         return self._finish(model, about, runtime, checks)
 
-    def seeded(self, plain_model: onnx.ModelProto, name: str, plain: Artifact) -> Artifact:
-        path = self.folder / file_name("onnx-seeded", name)
+    def seeded(self, kind: str, plain_model: onnx.ModelProto, name: str, plain: Artifact) -> Artifact:
+        """A file of `kind`, onnx-seeded or onnx-portable: its pixels are those of the `plain` file."""
+        path = self.folder / file_name(kind, name)
         source = self.source
         doing(f"writing {path.name}")
-        model = seeded_model(
-            plain_model,
-            [(i.name, i.shape) for i in source.normals],
-            pictures=[source.picture.name] if source.picture else (),
-        )
-        about = as_seeded(plain.manifest, "onnx-seeded")
+        normals = [(i.name, i.shape) for i in source.normals]
+        if kind == "onnx-portable":
+            model = portable_model(plain_model, normals)
+        else:
+            pictures = [source.picture.name] if source.picture else ()
+            model = seeded_model(plain_model, normals, pictures=pictures)
+        about = as_seeded(plain.manifest, kind)
         declare_output(model, about.output_axes)
         about = dataclasses.replace(about, weights_sha256=inspection.weights_sha256(model))
         seeded, twin = self._save(model, about, path), Generator(plain.path)
@@ -168,7 +176,7 @@ class _Writer:
         doing(f"comparing {path.name} with PyTorch")
         checks: list[Check] = []
         if name == "float32":
-            checks = verify.check_levels("onnx-seeded", source.generator, sample, self.inputs, source.picture)
+            checks = verify.check_levels(kind, source.generator, sample, self.inputs, source.picture)
         for where, part in verify.at_sizes(self.inputs, source.picture):
             what, count = f"to {plain.path.name}{where}", verify.batches(part)[-1]
             checks.append(verify.check_equal(path.name, what, sample(part, 0, count), sample(part, 0, count, twin)))
