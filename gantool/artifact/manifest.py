@@ -33,6 +33,7 @@ ONNX = ("onnx", "onnx-seeded", "onnx-portable")
 SEEDED = ("onnx-seeded", "onnx-portable", "torchscript-seeded")
 # how an ONNX file stores its weights and computes
 PRECISIONS = ("float32", "half-weights", "half", "int8")
+LIMBS = 4  # of 16 bits, in a seed or an index of a portable file
 MAX_BATCH = 65_536
 MAX_GOLDEN = 1024  # golden images of a file: a damaged count must not become hours of work
 MAX_VALUE = 1e30  # of a value's bounds: float32 holds it
@@ -299,6 +300,12 @@ class Manifest:
         )
 
 
+def drawn_inputs(kind: str) -> tuple[InputInfo, InputInfo]:
+    """`seed` and `index` of a seeded file: int64, or limbs in float32 (`latents.limbs`) of a portable one."""
+    shape, dtype = ((LIMBS,), "float32") if kind == "onnx-portable" else ((), "int64")
+    return InputInfo("seed", shape, dtype, "seed"), InputInfo("index", shape, dtype, "index")
+
+
 def file_name(kind: str, precision: str = "float32") -> str:
     """The name of an exported file: generator.onnx, generator.int8.seeded.onnx …"""
     name = FILES[kind]
@@ -363,12 +370,11 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
         raise read.wrong("batch", f"null or 1 to {MAX_BATCH}")
     if sum(golden.count for golden in parsed.golden) > MAX_GOLDEN:
         raise read.wrong("golden", f"{MAX_GOLDEN} images at most")
-    drawn = [item.name for item in parsed.inputs if item.distribution in ("seed", "index")]
-    normal = tuple(item for item in parsed.inputs if item.distribution == "normal")
-    wanted: tuple[list[str], tuple[InputInfo, ...]] = ([], () if parsed.seeded else parsed.latents)
-    if parsed.seeded and (parsed.latents or parsed.picture is None):
-        wanted = (["seed", "index"], ())
-    if (drawn, normal) != wanted:
+    drawn = tuple(item for item in parsed.inputs if item.distribution in ("normal", "seed", "index"))
+    wanted = parsed.latents
+    if parsed.seeded:
+        wanted = drawn_inputs(parsed.kind) if parsed.latents or parsed.picture is None else ()
+    if drawn != wanted:
         raise read.wrong("inputs", f"the inputs of kind {parsed.kind}")
     return parsed
 

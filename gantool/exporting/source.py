@@ -16,14 +16,13 @@ from torch import Tensor, nn
 
 from gantool import __version__
 from gantool.artifact import latents
-from gantool.artifact.manifest import FILES, PRECISIONS, SEEDED, InputInfo, Manifest, OutputInfo
+from gantool.artifact.manifest import FILES, PRECISIONS, SEEDED, InputInfo, Manifest, OutputInfo, drawn_inputs
 from gantool.data import Dataset, load
 from gantool.errors import ArgumentError, excerpt
 from gantool.exporting import verify
 from gantool.exporting.libraries import exportable
 from gantool.exporting.onnx_files import graph, precision
-from gantool.exporting.onnx_files.portable import DIGITS
-from gantool.exporting.onnx_files.seeds import INDEX, OPSET, OPSETS, SEED
+from gantool.exporting.onnx_files.seeds import OPSET, OPSETS
 from gantool.exporting.verify import Check
 from gantool.plugin.architecture import Input, SampleSpec
 from gantool.plugin.game import Game
@@ -322,8 +321,7 @@ def as_seeded(plain: Manifest, kind: str) -> Manifest:
     Those of a portable file are of other dtypes: see `onnx_files.portable`.
     """
     portable = kind == "onnx-portable"
-    shape, dtype = ((DIGITS,), "float32") if portable else ((), "int64")
-    drawn = (InputInfo(SEED, shape, dtype, "seed"), InputInfo(INDEX, shape, dtype, "index")) if plain.latents else ()
+    drawn = drawn_inputs(kind) if plain.latents else ()
     others = tuple(as_bytes(i) if i.is_picture else i for i in plain.inputs if i.distribution != "normal")
     if portable:
         others = tuple(replace(i, dtype="int32") if i.dtype == "int64" else i for i in others)

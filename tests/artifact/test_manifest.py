@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,6 @@ goldens = st.builds(
         tuple
     ),
 )
-DRAWN = (InputInfo("seed", (), "int64", "seed"), InputInfo("index", (), "int64", "index"))
 
 
 @st.composite
@@ -72,7 +72,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         draw(others | pictures.map(lambda p: (p,))),
     )
     takes_picture = [item.is_picture for item in rest if item.distribution == "data"] == [True]
-    drawn = DRAWN if latents or not takes_picture else ()
+    drawn = manifest.drawn_inputs(kind) if latents or not takes_picture else ()
     return Manifest(
         kind=kind,
         gantool=draw(texts),
@@ -95,7 +95,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         tolerance=draw(levels),
         batch=draw(st.none() | st.integers(1, manifest.MAX_BATCH)),
         optimize=draw(objects),
-        graph_sha256=draw(texts if kind in ("onnx", "onnx-seeded") else st.none() | texts),
+        graph_sha256=draw(texts if kind in manifest.ONNX else st.none() | texts),
         which=draw(texts),
     )
 
@@ -207,8 +207,12 @@ def test_a_missing_field_is_named(place: tuple[Any, ...]) -> None:
         ({"schema_version": 3}, "has schema 3; this gantool reads up to 2"),
         ({"schema_version": True}, "no schema_version"),
         ({"schema_version": 0}, "no schema_version"),
-        ({"kind": "tflite"}, "one of onnx, onnx-seeded, torchscript, torchscript-seeded, pt2 in 'kind'"),
+        ({"kind": "tflite"}, "one of onnx, onnx-seeded, onnx-portable, torchscript, torchscript-seeded, pt2 in 'kind'"),
         ({"kind": "onnx-seeded"}, "the inputs of kind onnx-seeded in 'inputs'"),
+        (
+            {"kind": "onnx-portable", "inputs": [asdict(item) for item in manifest.drawn_inputs("onnx-seeded")]},
+            "the inputs of kind onnx-portable",
+        ),
         ({"latents": []}, "the inputs of kind onnx in 'inputs'"),
         ({"precision": "bfloat16"}, "one of float32, half-weights, half, int8 in 'precision'"),
         ({"tolerance": 256}, "0 to 255 levels in 'tolerance'"),

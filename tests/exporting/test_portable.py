@@ -1,4 +1,4 @@
-"""gantool.exporting.onnx_files.portable: the numbers of gantool.artifact.latents without 64-bit integers, everywhere."""
+"""gantool.exporting.onnx_files.portable: those numbers without 64-bit integers, on every host."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_million_in_a_browser(provider: str, tmp_path: Path) -> None:
 
 
 def test_the_graph_has_no_wide_numbers_and_nothing_that_rounds() -> None:
-    """What is multiplied by a matrix has 8 significant bits; every sum stays below 2**24. See the module's docstring."""
+    """What is multiplied by a matrix has 8 significant bits, and every sum stays below 2**24."""
     for size in (1000, 140_000):
         model = portable.latents_graph([("z", (size,))])
         onnx.checker.check_model(model, full_check=True)

@@ -152,11 +152,14 @@ def test_weights_changed_on_the_way_to_onnx(kinds: list[str], folder: Path, monk
     assert "onnx: max abs difference to torch, batch 64 is" in error.message
 
 
-def test_weights_changed_on_the_way_to_the_seeded_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = write.seeded_model
-    monkeypatch.setattr(write, "seeded_model", lambda *given, **named: tamper(honest(*given, **named), 0.5))
-    error = refused(source(Tiny()), list(exporting.FILES), folder, written=["onnx", *TORCH])
-    assert "onnx-seeded: levels off torch, batch 64 is" in error.message
+@pytest.mark.parametrize(("kind", "other"), [("seeded", "portable"), ("portable", "seeded")])
+def test_weights_changed_on_the_way_to_a_seeded_file(
+    kind: str, other: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = getattr(write, f"{kind}_model")
+    monkeypatch.setattr(write, f"{kind}_model", lambda *given, **named: tamper(honest(*given, **named), 0.5))
+    error = refused(source(Tiny()), list(exporting.FILES), folder, written=["onnx", f"onnx-{other}", *TORCH])
+    assert f"onnx-{kind}: levels off torch, batch 64 is" in error.message
     assert "pixels different to generator.onnx" in error.message
 
 

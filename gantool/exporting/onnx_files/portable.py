@@ -25,9 +25,10 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto, helper
 
 from gantool.artifact import latents
+from gantool.artifact.manifest import LIMBS as DIGITS
 from gantool.exporting.onnx_files.seeds import BATCH, INDEX, OPSET, SEED, Emitter, seeded_model
 
-DIGITS, NIBBLES = 4, 16
+NIBBLES = 16
 BASE = 1 << 16
 SQUARED = [(i, j) for k in range(NIBBLES) for i in range(k + 1) if i <= (j := k - i)]
 MULTIPLIED = [(i, k - i) for k in range(NIBBLES) for i in range(k + 1)]
