@@ -105,8 +105,8 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     @functools.cache
     def export(name: str) -> Path:
         folder = tmp_path_factory.mktemp(name)
-        kinds = list(exporting.FILES) if name in translators.WITH_ALL_FILES else ["onnx", "onnx-seeded"]
-        exporting.write(getattr(translators, name)(), kinds, folder)
+        made = getattr(translators, name)()
+        exporting.write(made, made.kinds if name in translators.WITH_ALL_FILES else ["onnx", "onnx-seeded"], folder)
         return folder
 
     return export

@@ -100,6 +100,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     )
 
 
+INT64_SEEDS = [asdict(item) for item in manifest.drawn_inputs("onnx-seeded")]
 EXAMPLE = Manifest(
     kind="onnx",
     gantool="0.1.0",

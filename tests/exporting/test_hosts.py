@@ -128,7 +128,7 @@ def test_openvino_gets_no_seeded_file_for_it_makes_one_image_over_and_over(
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["OpenVINOExecutionProvider"])
     with pytest.raises(GantoolError, match=r"seeded\.onnx draws its latents with 64-bit integers; OpenVINO") as error:
         Generator(files.seeded, "openvino")
-    assert "generator.onnx" in error.value.hint
+    assert "generator.portable.onnx" in error.value.hint
 
 
 def test_differences_are_counted() -> None:

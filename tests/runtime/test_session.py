@@ -88,7 +88,7 @@ def test_openvino_gets_no_seeded_file(plain: Path, seeded: Path, monkeypatch: py
     monkeypatch.setattr(ort, "InferenceSession", session)
     with pytest.raises(GantoolError, match="64-bit integers") as error:
         Generator(seeded, "openvino")
-    assert "gantool export --onnx" in error.value.hint
+    assert "gantool export --portable" in error.value.hint
     images = Generator(plain, "openvino").sample(3, seed=4)
     monkeypatch.undo()
     np.testing.assert_array_equal(images, Generator(seeded).sample(3, seed=4))
