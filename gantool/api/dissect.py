@@ -14,18 +14,23 @@ import torch
 from gantool.api import Named, name_of
 from gantool.api.export import note
 from gantool.control import dissect as search
+from gantool.control.classes import Linear
 from gantool.control.dissect import Change, Layer, Unit
+from gantool.data import load
 from gantool.errors import ArgumentError
 from gantool.exporting import Source, source_of
 from gantool.exporting.app import atlas
 from gantool.exporting.app.playground import require_fit
 from gantool.metrics import load_extractor
 from gantool.metrics.extractors import Extractor
+from gantool.metrics.samples import gather
 from gantool.run import rundir
+from gantool.run.rundir import RunDir
 from gantool.system import terminal
 from gantool.system.files import replacing, write_json, writing
 
 MAX_UNITS, MAX_SAMPLES = 4096, 100_000
+REALS = 4000  # that a classifier is fitted to
 PAGE, RECORD = "index.html", "units.json"
 
 
@@ -126,7 +131,8 @@ def dissect(
 
     Of each layer the `units` that seem to change samples most are switched off, and doubled, one by one, in `samples`
     samples of `seed` (Bau et al. 2019, arXiv:1811.10597). `layers`: names of modules, or `all`; default: the last of
-    each size. `extractor`: one that classifies samples, as `gantool.evaluate` takes it; default: `digits` for those.
+    each size. `extractor`: what tells the classes of samples, as `gantool.evaluate` takes it; default: `digits` for
+    those. On one that classifies nothing a linear classifier is fitted to the run's data, which then needs labels.
     `step`, `which`, `runs`: as in `gantool.export`.
 
     GantoolError for a generator of data, of points, or without such modules; ArgumentError for what can't be.
@@ -137,7 +143,7 @@ def dissect(
     source = source_of(folder, note, None if step is None else str(step), which)
     chosen = search.layers_of(source, [layers] if isinstance(layers, str) else layers)
     require_fit(source.about)
-    judge = _judge(source, extractor, folder.read().data.source == "digits")
+    judge = _judge(source, extractor, folder)
     with terminal.bars(progress) as bars:
         found = search.dissect(
             source,
@@ -152,16 +158,27 @@ def dissect(
     return Dissection(folder.name, int(training["step"]), seed, samples, judge.name if judge else "", found, source)
 
 
-def _judge(source: Source, name: str | None, digits: bool) -> Extractor | None:
+def _judge(source: Source, name: str | None, folder: RunDir) -> Extractor | None:
     """What tells the classes of samples; None where nothing is known to."""
-    if name is None and not (digits and source.output.is_image):
+    info = folder.read()
+    if name is None and not (info.data.source == "digits" and source.output.is_image):
         return None
     made = load_extractor(name or "digits", source.output, torch.device("cpu"))
-    if not made.class_names:
+    if made.class_names:
+        return made
+    if info.data.classes < 2:
         raise ArgumentError(
-            f"The extractor {made.name} tells no classes.", "Leave --extractor out, or use one that does."
+            f"The extractor {made.name} tells no classes, and the data has no labels.",
+            "Leave --extractor out, or use one that tells them, such as digits.",
         )
-    return made
+    data = load(*info.request()).centred()
+    rows = np.random.default_rng(0).permutation(len(data))[:REALS]
+    assert data.labels is not None
+    features, labels = gather(made, data.images[rows]).features, torch.from_numpy(data.labels[rows])
+    names = [data.class_names[k] if k < len(data.class_names) else str(k) for k in range(info.data.classes)]
+    linear = Linear(made, features, labels, names)
+    note(f"a linear classifier on {made.name} tells the class of {linear.right:.0%} of the data's samples")
+    return linear
 
 
 def _short(value: float) -> float:

@@ -27,7 +27,10 @@ def command(
     samples: Annotated[int, typer.Option(min=1, max=100_000, help="On which it is measured.")] = 100,
     extractor: Annotated[
         str | None,
-        typer.Option(help="What tells the classes of samples. Default: digits, for those.", show_default=False),
+        typer.Option(
+            help="What tells the classes of samples, by the data's labels. Default: digits, for those.",
+            show_default=False,
+        ),
     ] = None,
     step: Annotated[
         str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or the best by --keep-best.")

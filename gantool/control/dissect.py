@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantool.control.space import Inputs, parts, seeing
+from gantool.control.space import Inputs, seeing
 from gantool.errors import ArgumentError, GantoolError, excerpt
 from gantool.exporting import Source
 from gantool.exporting.edits import Scaled, changed
@@ -184,19 +184,19 @@ def dissect(
     one. They are found by the length of the samples' derivative by the unit's factor, for which random projections
     stand (Hutchinson 1989). `extractor`: one that classifies. `advance` is told of each forward's samples: see `work`.
     """
-    inputs = source.drawn(seed, np.arange(samples, dtype=np.int64))
     batch = min(64, max(1, ELEMENTS // source.output.elements))
     scaled = Scaled(source.generator, layers)
     seen = {name: _Seen(shape) for name, shape in layers.items()}
     signs = torch.Generator().manual_seed(seed)
-    for start, part in zip(range(0, samples, batch), parts(inputs, batch), strict=True):
-        _look(scaled, layers, seen, part, start, signs)
-        advance(len(next(iter(part.values()))))
+    parts = [np.arange(start, min(start + batch, samples), dtype=np.int64) for start in range(0, samples, batch)]
+    for index in parts:
+        _look(scaled, layers, seen, source.drawn(seed, index), int(index[0]), signs)
+        advance(len(index))
     chosen = {name: it.effect.topk(min(units, len(it.effect))).indices.tolist() for name, it in seen.items()}
     tally: dict[tuple[str, int, float], _Tally] = {}
-    for part in parts(inputs, batch):
-        _try(scaled, layers, chosen, part, extractor, tally)
-        advance(len(next(iter(part.values()))) * sum(map(len, chosen.values())) * 2)
+    for index in parts:
+        _try(scaled, layers, chosen, source.drawn(seed, index), extractor, tally)
+        advance(len(index) * sum(map(len, chosen.values())) * 2)
     names = extractor.class_names if extractor else ()
 
     def made(name: str, unit: int) -> Unit:
@@ -265,6 +265,11 @@ def _look(
     with ExitStack() as hooks:
         hooks.enter_context(seeing(scaled.generator, see))
         made = scaled(*part.values(), *factors)
+    if not made.requires_grad:
+        raise GantoolError(
+            "This generator passes no gradients to its layers, by which units are chosen.",
+            "Leave no_grad, inference_mode and detach() out of its forward.",
+        )
     for probe in range(PROBES):
         sign = torch.randint(0, 2, made.shape, generator=signs).to(made.dtype) * 2 - 1
         moved = torch.autograd.grad((made * sign).sum(), factors, retain_graph=probe + 1 < PROBES, allow_unused=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.inprocess import Run
 from support.trainings import run_until, start
@@ -53,7 +54,6 @@ def test_json_and_another_folder(run: RunDir, tmp_path: Path, cli: Run) -> None:
     ("given", "message"),
     [
         (["--layers", "nope"], "no layer 'nope'"),
-        (["--extractor", "pixels"], "tells no classes"),
         (["--extractor", "nope"], "no extractor 'nope'"),
         (["--which", "b"], "no generator 'b'"),
     ],
@@ -62,6 +62,19 @@ def test_what_can_not_be(run: RunDir, given: list[str], message: str, tmp_path: 
     code, _, err = cli("dissect", run.path, *FEW, *given, "-o", tmp_path / "atlas")
     assert (code, message in err) == (1, True), err
     assert not (tmp_path / "atlas").exists()
+
+
+def test_classes_of_the_data(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = gantool.dissect(run.path, units=2, samples=4, extractor="pixels", progress=False)
+    assert found.extractor == "pixels, on the data's classes"
+    assert found.layers[0].units[0].off.classes is not None
+    assert "a linear classifier on pixels tells the class of" in capsys.readouterr().err
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 16, 16), np.uint8)
+    np.savez(tmp_path / "bare.npz", images=images)
+    opened = start("mlp", tmp_path, steps=1, data=tmp_path / "bare.npz")
+    run_until(opened)
+    with pytest.raises(ArgumentError, match="tells no classes, and the data has no labels"):
+        gantool.dissect(opened.run.path, extractor="pixels")
 
 
 def test_from_python(run: RunDir) -> None:

@@ -13,14 +13,15 @@ from support.trainings import small_config
 from torch import Tensor, nn
 
 from gantool import exporting
+from gantool.control.classes import Linear
 from gantool.control.dissect import Layer, dissect, layers_of
 from gantool.errors import ArgumentError, GantoolError
 from gantool.exporting import Source, verify
 from gantool.exporting.app.atlas import changeable
 from gantool.exporting.onnx_files import graph, optimize
-from gantool.metrics.extractors import Extractor, Outputs
+from gantool.metrics.extractors import Extractor, Outputs, Pixels
 from gantool.plugin import registry
-from gantool.plugin.architecture import Input, Recipe
+from gantool.plugin.architecture import Input, Recipe, SampleSpec
 from gantool.training.state import build_game
 
 SQUARE, STRIPE = 3, 6  # the planted units
@@ -114,6 +115,21 @@ def test_few_samples_and_all_units_in_any_batches(monkeypatch: pytest.MonkeyPatc
     assert np.allclose([u.off.pixels for u in whole.units], [u.off.pixels for u in parts.units], rtol=1e-4)
     (one,) = look(planted, samples=1)
     assert one.units[0].top == (0,)
+
+
+def test_classes_by_a_linear_classifier_on_any_extractor() -> None:
+    dice = np.random.default_rng(0)
+    labels = torch.from_numpy(dice.integers(0, 3, 300))
+    places = torch.zeros(300, 1, 8, 8)
+    places[:, 0] = labels[:, None, None] / 2 + torch.from_numpy(dice.normal(0, 0.05, (300, 8, 8)))
+    pixels = Pixels(SampleSpec((1, 8, 8)), torch.device("cpu"))
+    linear = Linear(pixels, pixels.features(places), labels, ["dark", "grey", "light"])
+    assert (linear.right, linear.class_names) == (1.0, ("dark", "grey", "light"))
+    told = linear.probabilities(places)
+    assert told is not None
+    assert torch.equal(told.argmax(1), labels)
+    mixed = labels[torch.from_numpy(dice.permutation(300))]
+    assert Linear(pixels, pixels.features(places), mixed, ["a", "b", "c"]).right < 0.5
 
 
 def test_layers_are_told_apart() -> None:
