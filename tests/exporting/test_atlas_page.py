@@ -23,6 +23,10 @@ from gantool.runtime import Generator
 
 pytestmark = pytest.mark.usefixtures("browser_runtime")
 SQUARE = 5  # the planted unit
+COUNTS_SOUNDS = """
+  const start = AudioBufferSourceNode.prototype.start;
+  AudioBufferSourceNode.prototype.start = function () { window.started = (window.started || 0) + 1; return start.call(this); };
+"""
 HOSTILE = "</script><img src=x onerror=hacked=1>"
 
 
@@ -125,6 +129,9 @@ def test_it_works_by_keyboard_and_on_a_phone(saved: Path, opened: Open) -> None:
     numbers = [int(tile.get_attribute("data-unit")) for tile in page.query_selector_all("#units button")]
     assert numbers == sorted(numbers)
     assert page.locator("[aria-pressed=true]").get_attribute("data-unit") == second
+    page.click("#some")
+    assert page.locator("[aria-pressed=true]").count() == 4
+    assert page.locator("#chips button").count() == 4
     page.click("#reset")
     page.fill("#seed", "7")
     page.press("#seed", "Enter")
@@ -151,12 +158,16 @@ def test_of_sounds_volumes_and_colours(shape: tuple[int, ...], opened: Open, tmp
         def forward(self, z: Tensor) -> Tensor:
             return self.last(self.layer(self.first(z))).tanh()
 
-    page = opened(page_of(source(Some(), shape=shape, rate=8000 if len(shape) == 2 else 0), tmp_path))
+    made = source(Some(), shape=shape, rate=8000 if len(shape) == 2 else 0)
+    page = opened(page_of(made, tmp_path), script=COUNTS_SOUNDS)
     page.click("#units button")
     settle(page)
     assert int(page.get_attribute("#moved", "data-worst")) > 0
     page.fill("#factor", "1")
     page.wait_for_selector("#moved[data-worst='0']")
+    if len(shape) == 2:
+        page.click("#pairs button")
+        page.wait_for_function("window.started === 1")
 
 
 def test_what_no_page_shows_is_said(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 // The units of a generator: tiles that switch them off, or up, and what that does to the samples at once.
 
 const ATLAS = DATA.atlas;
-const PAIRS = 8;
+const PAIRS = 8, SOME = 8;
 const MAP = 64; // pixels of a map's side
 const HEAT = [[8, 8, 32], [140, 41, 129], [251, 136, 97], [252, 253, 191]];
 
 const ORDERS = [
-  ["change most pixels", (a, b) => b.off.pixels - a.off.pixels],
+  [KIND === "image" ? "change most pixels" : "change most", (a, b) => b.off.pixels - a.off.pixels],
   ...(ATLAS.classes ? [["change most classes", (a, b) => b.off.classes - a.off.classes || b.off.pixels - a.off.pixels]] : []),
-  ["gain most when up", (a, b) => b.boost.pixels - a.boost.pixels],
+  ["change most when doubled", (a, b) => b.boost.pixels - a.boost.pixels],
   ["by number", (a, b) => a.number - b.number],
 ];
 
@@ -60,9 +60,14 @@ function drawUnit(canvas, unit, sheet) {
 
 function makePage(ask) {
   const controls = makeControls(update);
+  const shown = new Map(); // canvas → its sample
+  const play = KIND === "audio" ? makePlayer() : null;
+  const playing = (canvas, row) => make("button", {
+    type: "button", class: "tile", "aria-label": row ? "Play it changed" : "Play it", onclick: (event) => shown.has(canvas) && play(shown.get(canvas), event.currentTarget),
+  }, canvas);
   const pairs = Array.from({ length: PAIRS }, () => {
     const canvases = [newCanvas(), newCanvas()];
-    $("pairs").append(make("div", { role: "img" }, ...canvases));
+    $("pairs").append(make("div", KIND === "audio" ? { role: "group" } : { role: "img" }, ...(KIND === "audio" ? canvases.map(playing) : canvases)));
     return canvases;
   });
   const sheet = new Image();
@@ -87,8 +92,10 @@ function makePage(ask) {
     const made = new Map();
     await ask(lane, job, (start, count, all) => {
       for (let i = 0; i < count; i++) {
-        made.set(start + i, sampleOf(all, i));
-        paintSample(pairs[start + i][row], sampleOf(all, i));
+        const sample = sampleOf(all, i), canvas = pairs[start + i][row];
+        made.set(start + i, sample);
+        shown.set(canvas, sample);
+        paintSample(canvas, sample);
       }
     });
     return made;
@@ -137,7 +144,7 @@ function makePage(ask) {
     $("reset").disabled = !state.units.length;
     pairs.forEach(([canvas], i) => {
       const of = labelOf(state.first + i);
-      canvas.parentElement.setAttribute("aria-label", `Seed ${state.seed}, ${NOUN} ${state.first + i}${of === null ? "" : `, class ${className(of)}`}: as it is, and changed`);
+      canvas.closest("#pairs > div").setAttribute("aria-label", `Seed ${state.seed}, ${NOUN} ${state.first + i}${of === null ? "" : `, class ${className(of)}`}: as it is, and changed`);
     });
     $("chips").replaceChildren(...state.units.map((unit) => {
       const button = make("button", { type: "button", text: `${nameOf(unit)} ✕`, "aria-label": `Change ${nameOf(unit)} no more` });
@@ -211,6 +218,8 @@ function makePage(ask) {
   };
   $("order").onchange = relay;
   $("factor").oninput = () => update({ factor: Number($("factor").value) });
+  $("some").textContent = `Change the first ${SOME}`;
+  $("some").onclick = () => update({ units: [...new Set([...state.units, ...tiles.slice(0, SOME).map(({ unit }) => key(state.layer, unit.number))])] });
   $("reset").onclick = () => update({ units: [] });
   $("copy-link").onclick = () => copy(`${location.href.split("#")[0]}#${hashText()}`, "Link");
   const readFirst = (value) => {
