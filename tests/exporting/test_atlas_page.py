@@ -25,7 +25,10 @@ pytestmark = pytest.mark.usefixtures("browser_runtime")
 SQUARE = 5  # the planted unit
 COUNTS_SOUNDS = """
   const start = AudioBufferSourceNode.prototype.start;
-  AudioBufferSourceNode.prototype.start = function () { window.started = (window.started || 0) + 1; return start.call(this); };
+  AudioBufferSourceNode.prototype.start = function () {
+    window.started = (window.started || 0) + 1;
+    return start.call(this);
+  };
 """
 HOSTILE = "</script><img src=x onerror=hacked=1>"
 
