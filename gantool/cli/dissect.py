@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gantool.cli.directions import AS_JSON, RUN, RUNS, SEED
+from gantool.errors import excerpt
 from gantool.system.terminal import console, print_json, print_table, status
 
 ROWS = 12  # of the table
@@ -77,4 +78,4 @@ def command(
 
 
 def _flip(flips: tuple[tuple[str, str, float], ...]) -> str:
-    return f"{flips[0][0]} → {flips[0][1]}" if flips else ""
+    return " → ".join(excerpt(name, 12) for name in flips[0][:2]) if flips else ""

@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": ["evaluate", "-n", "60"],
     "bench": ["bench"],
     "models": ["bench", "several"],
+    "dissect": ["dissect", "--samples", "2", "--units", "2", "--extractor", "digits", "-o", "atlas"],
     "doctor": ["doctor"],
 }
 PASTED = re.compile(r"(Next: +| +|Fetch one: )gantool|→ ")  # commands and paths: the terminal breaks them
@@ -48,6 +49,7 @@ def slow_parts(exported_run: RunDir, tmp_path_factory: pytest.TempPathFactory) -
     return {
         "gantool.api.bench.bench": lambda files, **_: two if files else one,
         "gantool.exporting.export_run": lambda *_: artifacts,
+        "gantool.exporting.app.atlas.build": lambda *_: "a page",
         "gantool.doctor.examine": lambda **_: examined,
         "gantool.api.evaluate.evaluate": lambda *_, **__: judged,
     }
