@@ -195,8 +195,7 @@ def dissect(
     chosen = {name: it.effect.topk(min(units, len(it.effect))).indices.tolist() for name, it in seen.items()}
     tally: dict[tuple[str, int, float], _Tally] = {}
     for index in parts:
-        _try(scaled, layers, chosen, source.drawn(seed, index), extractor, tally)
-        advance(len(index) * sum(map(len, chosen.values())) * 2)
+        _try(scaled, layers, chosen, source.drawn(seed, index), extractor, tally, advance)
     names = extractor.class_names if extractor else ()
 
     def made(name: str, unit: int) -> Unit:
@@ -286,6 +285,7 @@ def _try(
     part: Inputs,
     extractor: Extractor | None,
     tally: dict[tuple[str, int, float], _Tally],
+    advance: Callable[[int], None],
 ) -> None:
     """Turn each chosen unit off and up in a batch."""
 
@@ -305,6 +305,7 @@ def _try(
                 after = verdicts(made) if extractor else None
                 tally.setdefault((name, unit, factor), _Tally()).add((made - base).abs(), before, after)
             ones[place][:, unit] = 1
+            advance(2 * rows)
 
 
 def _map(values: Tensor) -> Tensor:

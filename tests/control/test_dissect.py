@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gantool import exporting
 from gantool.control.classes import Linear
-from gantool.control.dissect import Layer, dissect, layers_of
+from gantool.control.dissect import Layer, dissect, layers_of, work
 from gantool.errors import ArgumentError, GantoolError
 from gantool.exporting import Source, verify
 from gantool.exporting.app.atlas import changeable
@@ -113,7 +113,9 @@ def test_few_samples_and_all_units_in_any_batches(monkeypatch: pytest.MonkeyPatc
     assert len(whole.units) == 8
     assert [unit.top for unit in whole.units] == [unit.top for unit in parts.units]
     assert np.allclose([u.off.pixels for u in whole.units], [u.off.pixels for u in parts.units], rtol=1e-4)
-    (one,) = look(planted, samples=1)
+    told: list[int] = []
+    (one,) = look(planted, samples=1, advance=told.append)
+    assert sum(told) == work(layers_of(planted), 4, 1)
     assert one.units[0].top == (0,)
 
 
