@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,7 @@ from gantool.plugin.options import closest
 OFF, BOOST = 0.0, 2.0  # what a unit is multiplied with
 TOP = 4  # samples that excite a unit most
 FLIPS = 3  # pairs of classes, of a change
-PROBES = 4  # random projections of a sample
+TRIED = 2  # samples, and as many that excite it most, in which every unit is switched off
 SIDE = 32  # of maps, at most
 ELEMENTS = 2**21  # of the samples of a batch, about
 LEVELS = 127.5
@@ -82,15 +81,14 @@ class _Seen:
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.mean = torch.zeros(shape[0], dtype=torch.float64)
-        self.effect = torch.zeros(shape[0], dtype=torch.float64)
         self.peaks = torch.full((0, shape[0]), -math.inf)  # of the best samples, and which they are
         self.top = torch.zeros(0, shape[0], dtype=torch.int64)
         self.map = torch.zeros(0)
 
-    def see(self, made: Tensor, first: int) -> None:
+    def see(self, made: Tensor, samples: np.ndarray) -> None:
         flat = made.flatten(2) if made.dim() > 2 else made[:, :, None]
         self.mean += flat.mean(2).double().sum(0)
-        index = torch.arange(first, first + len(made))[:, None].expand(-1, made.shape[1])
+        index = torch.from_numpy(samples)[:, None].expand(-1, made.shape[1])
         peaks, index = torch.cat([self.peaks, flat.amax(2)]), torch.cat([self.top, index])
         self.peaks, places = peaks.topk(min(TOP, len(peaks)), 0)
         self.top = index.gather(0, places)
@@ -168,6 +166,7 @@ def layers_of(source: Source, names: Sequence[str] = ()) -> Layers:
     return {name: shape for name, shape in layers.items() if name in last or not last}
 
 
+@torch.no_grad()
 def dissect(
     source: Source,
     layers: Layers,
@@ -180,19 +179,27 @@ def dissect(
 ) -> tuple[Layer, ...]:
     """What the units of `layers` (`layers_of`) do in the first `samples` samples of `seed`.
 
-    All units are looked at; of each layer the `units` that seem to change samples most are turned off and up, one by
-    one. They are found by the length of the samples' derivative by the unit's factor, for which random projections
-    stand (Hutchinson 1989). `extractor`: one that classifies. `advance` is told of each forward's samples: see `work`.
+    All units are looked at, and switched off in four samples: two, and the two that excite it most. The `units` of each
+    layer that change these most are turned off and up in all samples, one by one. `extractor`: one that classifies.
+    `advance` is told of the samples that were made: see `work`.
     """
     batch = min(64, max(1, ELEMENTS // source.output.elements))
     scaled = Scaled(source.generator, layers)
     seen = {name: _Seen(shape) for name, shape in layers.items()}
-    signs = torch.Generator().manual_seed(seed)
     parts = [np.arange(start, min(start + batch, samples), dtype=np.int64) for start in range(0, samples, batch)]
+
+    def see(name: str, _first: Tensor, made: Tensor) -> None:
+        if name in seen:
+            seen[name].see(made.float(), index)
+
     for index in parts:
-        _look(scaled, layers, seen, source.drawn(seed, index), int(index[0]), signs)
+        with seeing(source.generator, see):
+            source.generator(*source.drawn(seed, index).values())
         advance(len(index))
-    chosen = {name: it.effect.topk(min(units, len(it.effect))).indices.tolist() for name, it in seen.items()}
+    chosen = {}
+    for place, name in enumerate(layers):
+        effects = _effects(scaled, layers, place, seen[name].top[:TRIED], source, seed, batch, advance)
+        chosen[name] = effects.topk(min(units, len(effects))).indices.tolist()
     tally: dict[tuple[str, int, float], _Tally] = {}
     for index in parts:
         _try(scaled, layers, chosen, source.drawn(seed, index), extractor, tally, advance)
@@ -217,7 +224,8 @@ def dissect(
 
 def work(layers: Layers, units: int, samples: int) -> int:
     """What `advance` of `dissect` is told of in all."""
-    return samples * (1 + 2 * sum(min(units, shape[0]) for shape in layers.values()))
+    tried = 4 * min(TRIED, samples) * sum(shape[0] for shape in layers.values())
+    return tried + samples * (1 + 2 * sum(min(units, shape[0]) for shape in layers.values()))
 
 
 class _Tally:
@@ -245,39 +253,30 @@ class _Tally:
         return Change(pixels, where, self.flips.total() / samples, tuple(flips))
 
 
-def _look(
+def _effects(
     scaled: Scaled,
     layers: Layers,
-    seen: dict[str, _Seen],
-    part: Inputs,
-    start: int,
-    signs: torch.Generator,
-) -> None:
-    """Activations of a batch, and how much its samples would move with each unit's factor."""
-    rows = len(next(iter(part.values())))
-    factors = [torch.ones(rows, shape[0], requires_grad=True) for shape in layers.values()]
-
-    def see(name: str, _first: Tensor, made: Tensor) -> None:
-        if name in seen:
-            seen[name].see(made.detach().float(), start)
-
-    with ExitStack() as hooks:
-        hooks.enter_context(seeing(scaled.generator, see))
-        made = scaled(*part.values(), *factors)
-    if not made.requires_grad:
-        raise GantoolError(
-            "This generator passes no gradients to its layers, by which units are chosen.",
-            "Leave no_grad, inference_mode and detach() out of its forward.",
-        )
-    for probe in range(PROBES):
-        sign = torch.randint(0, 2, made.shape, generator=signs).to(made.dtype) * 2 - 1
-        moved = torch.autograd.grad((made * sign).sum(), factors, retain_graph=probe + 1 < PROBES, allow_unused=True)
-        for it, slope in zip(seen.values(), moved, strict=True):
-            if slope is not None:
-                it.effect += slope.double().square().sum(0)
+    place: int,
+    top: Tensor,
+    source: Source,
+    seed: int,
+    batch: int,
+    advance: Callable[[int], None],
+) -> Tensor:
+    """How much each unit (C,) of a layer changes the first samples, and those of `top` (TRIED, C), when it is off."""
+    tried = torch.cat([torch.arange(len(top))[:, None].expand(top.shape), top]).T  # (C, samples)
+    effects = []
+    for units in torch.split(torch.arange(len(tried)), max(1, batch // tried.shape[1])):
+        given = source.drawn(seed, tried[units].flatten().numpy()).values()
+        rows = tried[units].numel()
+        factors = [torch.ones(rows, shape[0]) for shape in layers.values()]
+        factors[place][torch.arange(rows), units.repeat_interleave(tried.shape[1])] = OFF
+        away = (scaled(*given, *factors) - source.generator(*given)).abs()
+        effects.append(away.flatten(1).mean(1).view(len(units), -1).mean(1))
+        advance(2 * rows)
+    return torch.cat(effects)
 
 
-@torch.no_grad()
 def _try(
     scaled: Scaled,
     layers: Layers,

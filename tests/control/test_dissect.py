@@ -54,6 +54,23 @@ class Planted(nn.Module):
         return self.last(self.features(self.first(z))).tanh()
 
 
+class Saturated(Planted):
+    """The square is so strong that samples don't move with a small change of its unit; and every eighth has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Dropout()
+        with torch.no_grad():
+            self.first.weight.view(8, 8, 8, 4)[SQUARE] = 0
+            self.last.weight[0, SQUARE] = 12
+
+    def forward(self, z: Tensor) -> Tensor:
+        features = self.features(self.first(z))
+        square = torch.eye(8)[SQUARE]
+        there = (z[:, :1] > 1.15).float() * square + 1 - square
+        return self.last(self.gate(features * there[:, :, None, None])).tanh()
+
+
 class Bare(nn.Module):
     """Without modules."""
 
@@ -102,6 +119,13 @@ def test_planted_units_are_found_first_and_where_they_are() -> None:
     assert square.peak == pytest.approx(1.0, abs=0.1)
     best = planted.generator.first(z).view(40, 8, 8, 8)[:, STRIPE].amax((1, 2)).topk(4).indices
     assert stripe.top == tuple(best.tolist())
+
+
+def test_a_saturated_and_rare_unit_is_found_among_all() -> None:
+    planted = source(Saturated())
+    (layer,) = dissect(planted, layers_of(planted), units=2, samples=60, seed=1)
+    assert layer.name == "gate"
+    assert {unit.number for unit in layer.units} == {SQUARE, STRIPE}
 
 
 def test_few_samples_and_all_units_in_any_batches(monkeypatch: pytest.MonkeyPatch) -> None:
