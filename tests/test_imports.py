@@ -43,6 +43,7 @@ ALSO = {  # what single modules may import besides that of their room, inside fu
     "gantool.artifact.pictures": {"PIL", "matplotlib"},  # matplotlib: its font, for titles
     "gantool.artifact.volumes": {"skimage"},
     "gantool.artifact.upright": {"PIL"},  # at its top: it is imported for a picture
+    "gantool.artifact.hosts": {"onnx"},
     "gantool.artifact.inspection": {"onnx", "google"},  # google: protobuf's errors
 }
 

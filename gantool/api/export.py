@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gantool import exporting
 from gantool.api import Named, name_of
+from gantool.artifact.hosts import settle
 from gantool.errors import ArgumentError
 from gantool.exporting import FILES, Artifact
 from gantool.plugin.options import closest
@@ -29,9 +30,10 @@ def export(
     step: int | str | None = None,
     precision: str | Sequence[str] = "float32",
     optimize: bool = True,
-    opset: int = exporting.Options.opset,
+    opset: int | None = None,
     batch: int | None = None,
     force: bool = False,
+    hosts: str | Sequence[str] = (),
     which: str = "",
     runs: str | os.PathLike[str] = "runs",
     progress: bool = True,
@@ -46,9 +48,10 @@ def export(
     without any, `onnx`, `onnx-seeded` and `torchscript` as far as they fit. `folder`: default: the run's `export/`.
     `step`: of another checkpoint than the newest, or `best` (by the option keep_best). `precision` of ONNX files:
     `float32`, `half-weights`, `half`, `int8`, a file each; `force` writes an int8 file that is less exact than it
-    should be. `optimize`, `opset`, `batch`: as `gantool export` describes them. `which`: one of several generators;
-    default: all, each in a folder of its name. `runs`: where a run that is given by number or name lies. `progress`:
-    show on stderr what is being done. `say`: is told of what a person should know.
+    should be. `optimize`, `opset` (18), `batch`: as `gantool export` describes them. `hosts`: one or several of
+    docs/hosts.md, for which files are written, or refused with the node that one can't take. `which`: one of several
+    generators; default: all, each in a folder of its name. `runs`: where a run that is given by number or name lies.
+    `progress`: show on stderr what is being done. `say`: is told of what a person should know.
 
     GantoolError, and no file, when a check fails; ArgumentError for an argument that is wrong.
     """
@@ -57,7 +60,9 @@ def export(
         if kind not in FILES:
             raise ArgumentError(f"There is no format {kind!r}.", closest(kind, list(FILES)))
     precisions = (precision,) if isinstance(precision, str) else tuple(precision)
-    options = exporting.Options(precisions, optimize, opset, batch, force)
+    named = (hosts,) if isinstance(hosts, str) else tuple(hosts)
+    opset, batch = settle(named, opset, batch, precisions, kinds or ())
+    options = exporting.Options(precisions, optimize, opset or exporting.Options.opset, batch, force, named)
     target = None if folder is None else Path(folder)
     chosen = rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
     with status() if progress else nullcontext():

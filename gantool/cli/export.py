@@ -81,7 +81,21 @@ def command(
             rich_help_panel=ONNX,
         ),
     ] = True,
-    opset: Annotated[int, typer.Option(help="ONNX opset, 13 to 25.", rich_help_panel=ONNX)] = 18,
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for",
+            metavar="HOST",
+            help="Choose kind, opset and batch for unity, unity-2.6, tensorrt, openvino, webgpu, coreml, litert, ncnn, "
+            "tract, unreal or godot, and refuse what it can't take. Several: --for unity --for tract.",
+            rich_help_panel=ONNX,
+            show_default=False,
+        ),
+    ] = None,
+    opset: Annotated[
+        int | None,
+        typer.Option(help="ONNX opset, 13 to 25. Default: 18, or what --for takes.", rich_help_panel=ONNX),
+    ] = None,
     batch: Annotated[
         int | None,
         typer.Option(min=1, help="Fix the batch, for hosts that want one. Default: any.", rich_help_panel=ONNX),
@@ -141,6 +155,7 @@ def command(
 ) -> None:
     """Export a run's generator as verified files. Default: generator.onnx, the seeded one and TorchScript."""
     from gantool import exporting
+    from gantool.artifact.hosts import settle
     from gantool.exporting.onnx_files.seeds import OPSET
     from gantool.run import rundir
 
@@ -160,14 +175,18 @@ def command(
     usage(force and not int8, "--force needs --int8")
     if kinds and not (onnx or seeded or portable) and not (app or triton or c):
         given = {"--half": half, "--int8": int8, "--batch": batch is not None}
-        given |= {"--opset": opset != OPSET, "--no-optimize": not optimize}
+        given |= {"--opset": opset not in (None, OPSET), "--no-optimize": not optimize}
         for name in (name for name, on in given.items() if on):
             usage(True, f"{name} is for ONNX files: add --onnx or --seeded")
     folders = {"--output": output if kinds else None, "--app": app, "--triton": triton, "--c": c}
     for (one, first), (two, second) in itertools.combinations(folders.items(), 2):
         nested = first and second and (within(first, second) or within(second, first))
         usage(bool(nested), f"{one} {first} and {two} {second} overlap: name two separate folders")
-    options = exporting.Options(reduced or ("float32",), optimize, opset, batch, force)
+    usage(bool(hosts) and bool(app or triton or c), "--for is for ONNX files: leave --app, --triton and --c out")
+    opset, batch = settle(hosts or (), opset, batch, reduced, kinds)
+    options = exporting.Options(
+        reduced or ("float32",), optimize, OPSET if opset is None else opset, batch, force, tuple(hosts or ())
+    )
     chosen = rundir.find(runs, run) if run else rundir.newest(runs)
     progress = console(stderr=True)
     progress.print(f"exporting {chosen.path} and verifying what comes out …")

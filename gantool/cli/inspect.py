@@ -11,6 +11,9 @@ import typer
 from gantool.system.terminal import console, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gantool.artifact.hosts import Problem
     from gantool.artifact.inspection import Inspection
     from gantool.artifact.manifest import InputInfo, Manifest
 
@@ -24,15 +27,24 @@ def command(
         ),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    hosts: Annotated[
+        bool, typer.Option("--hosts", help="Show which programs take the file, such as Unity, and why not.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Show the manifest of an exported file. Exit code 1: weights or graph have changed since the export."""
+    from gantool.artifact.hosts import of_file
     from gantool.artifact.inspection import inspect
 
     found = inspect(_file(given, runs))
+    problems = of_file(found.path) if hosts else {}
     if as_json:
-        checked = {"weights_match": found.weights_match, "graph_match": found.graph_match}
+        checked: dict[str, object] = {"weights_match": found.weights_match, "graph_match": found.graph_match}
+        if hosts:
+            checked["hosts"] = {name: [asdict(each) for each in own] for name, own in problems.items()}
         print_json(asdict(found.manifest) | {"bytes": found.bytes} | checked)
+    elif hosts:
+        _show_hosts(found.path, problems)
     else:
         _show(found)
     if found.weights_match is False or found.graph_match is False:
@@ -94,6 +106,15 @@ def _show(found: Inspection) -> None:
     changed = [name for name, same in (("weights", found.weights_match), ("graph", found.graph_match)) if same is False]
     if changed:
         console().print(f"Changed since the export: {' and '.join(changed)}. Do not trust this file.")
+
+
+def _show_hosts(path: Path, problems: Mapping[str, Sequence[Problem]]) -> None:
+    rows = []
+    for name, own in problems.items():
+        more = f"; {len(own) - 1} more" if len(own) > 1 else ""
+        rows.append([name, "no" if own else "yes", f"{own[0].node} {own[0].reason}{more}" if own else ""])
+    print_table(["host", "takes it", "why not"], rows, title=f"{path} by the rules of each host")
+    console().print("Sources of the rules: docs/hosts.md, and --json. One is kept by: gantool export --for HOST")
 
 
 def _latents(m: Manifest) -> str:

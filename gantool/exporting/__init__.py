@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gantool.artifact.hosts import find
 from gantool.artifact.manifest import FILES, SEEDED
 from gantool.errors import GantoolError
 from gantool.exporting import edits
@@ -90,6 +91,9 @@ def _export(
     options: Options,
     say: Callable[[str], None],
 ) -> list[Artifact]:
+    if options.hosts:
+        forms = [next(form for form in find(name).forms if form in source.kinds) for name in options.hosts]
+        kinds = kinds or list(dict.fromkeys(forms))
     if kinds is None:
         usual = USUAL if options.precisions == ("float32",) else ("onnx", "onnx-seeded")
         kinds = [kind for kind in usual if kind in source.kinds]

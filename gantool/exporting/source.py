@@ -133,6 +133,7 @@ class Options:
     - `optimize`: clean the graph and rewrite layers by fixed rules (`onnx_files.optimize`); else it stays torch's.
     - `opset`: 13 to 25. `batch`: the one batch that the files take; None: any.
     - `force`: write an int8 file though its images are further from float32 than its limits allow.
+    - `hosts`: names of `gantool.artifact.hosts` that must take every ONNX file.
     """
 
     precisions: tuple[str, ...] = ("float32",)
@@ -140,6 +141,7 @@ class Options:
     opset: int = OPSET
     batch: int | None = None
     force: bool = False
+    hosts: tuple[str, ...] = ()
 
     @property
     def torch(self) -> str:

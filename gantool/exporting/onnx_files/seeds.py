@@ -162,9 +162,9 @@ def opset_of(model: onnx.ModelProto) -> int:
     return int(opsets.pop())
 
 
-def ir_version(opset: int) -> int:
-    """The IR version that files of an opset are written with."""
-    return max(IR_VERSION, helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
+def ir_version(opset: int, newest: int = IR_VERSION) -> int:
+    """The IR version that files of an opset are written with: at most `newest`, unless the opset needs a newer one."""
+    return max(min(newest, IR_VERSION), helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
 
 
 def _join(first: onnx.ModelProto, second: onnx.ModelProto, io_map: list[tuple[str, str]]) -> onnx.ModelProto:

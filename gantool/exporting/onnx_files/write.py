@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from gantool.artifact import inspection, latents, manifest
+from gantool.artifact import hosts, inspection, latents, manifest
 from gantool.artifact.manifest import Golden, Manifest, file_name
 from gantool.errors import GantoolError, cause
 from gantool.exporting import verify
 from gantool.exporting.onnx_files import drift, graph, int8, optimize, precision
 from gantool.exporting.onnx_files.portable import portable_model
-from gantool.exporting.onnx_files.seeds import declare_output, seeded_model
+from gantool.exporting.onnx_files.seeds import declare_output, ir_version, seeded_model
 from gantool.exporting.source import Artifact, Options, Source, as_seeded, parity
 from gantool.exporting.verify import Arrays, Check
 from gantool.runtime import Generator
@@ -51,7 +51,7 @@ def write_onnx(
             batch=options.batch,
             optimize={"enabled": options.optimize, "rewritten": [dataclasses.asdict(layer) for layer in rewrites]},
         )
-        writer = _Writer(dataclasses.replace(source, about=about), options, inputs, folder, say, exported, model)
+        writer = _Writer(dataclasses.replace(source, about=about), kinds, options, inputs, folder, say, exported, model)
         plain = writer.plain()  # always made: the others are compared with it
     except GantoolError as error:
         return (), [], {file_name("onnx"): error}
@@ -97,6 +97,7 @@ class _Writer:
     """Writes files of one generator to a folder."""
 
     source: Source
+    kinds: Sequence[str]
     options: Options
     inputs: Arrays
     folder: Path
@@ -202,6 +203,12 @@ class _Writer:
         written.CopyFrom(model)
         if self.options.batch is not None:
             graph.fix_batch(written, self.options.batch)
+        newest = hosts.newest_ir(self.options.hosts)
+        if newest is not None:
+            written.ir_version = ir_version(self.options.opset, newest)
+        if about.kind in self.kinds and about.precision in self.options.precisions:
+            for name in self.options.hosts:
+                hosts.demand(name, written, about.kind, path.name)
         digest = hashlib.sha256(written.graph.SerializeToString()).hexdigest()
         about = dataclasses.replace(about, graph_sha256=digest)
         del written.metadata_props[:]
