@@ -7,10 +7,11 @@ that no document states were found by running the host, and say so.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gantool.artifact import onnxfile
+from gantool.artifact import inspection, onnxfile
 from gantool.errors import ArgumentError, GantoolError
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class Host:
     batch: int | None = None
     axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     fixed: Mapping[tuple[str, str], tuple[object, ...]] = field(default_factory=dict)
+
+    def source(self, rule: str) -> str:
+        """Who says so; a form is what the dtypes allow, where nobody says more."""
+        return self.sources.get(rule) or self.sources["dtypes"]
 
 
 @dataclass(frozen=True)
@@ -224,12 +229,14 @@ def problems(host: Host, model: onnx.ModelProto, kind: str) -> list[Problem]:
     """Why the host can't take a file of `kind`, all that is known; nodes that are at fault are named."""
     import onnx
 
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    found = [*_of_values(host, graph), *_of_nodes(host, graph), *_of_file(host, model)]
-    if kind not in host.forms and not found:
-        source = host.sources.get("forms", host.sources.get("dtypes", RUN))
-        found.append(Problem("the file", f"is of kind {kind}; it takes {', '.join(host.forms)}", source))
-    return found
+    graph = model.graph
+    with suppress(onnx.shape_inference.InferenceError, ValueError):  # as of a file that was changed by hand
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    found = [*_of_nodes(host, graph), *_of_values(host, graph)]
+    if kind not in host.forms:
+        reason = f"is of kind {kind}; it takes {', '.join(host.forms)}"
+        found.append(Problem("the file", reason, host.source("forms")))
+    return [*found, *_of_file(host, model)]
 
 
 def of_file(path: Path) -> dict[str, list[Problem]]:
@@ -239,10 +246,9 @@ def of_file(path: Path) -> dict[str, list[Problem]]:
     data = onnxfile.read_bytes(path)
     about = onnxfile.manifest_of(onnxfile.parse(data, path), path)  # before onnx, which would follow paths in it
     try:
-        import onnx
+        model = inspection.parsed(data, path)
     except ModuleNotFoundError as error:
         raise GantoolError("Rules of hosts need the library onnx.", 'Type: pip install "gantool[train]"') from error
-    model = onnx.ModelProto.FromString(data)
     return {host.name: problems(host, model, about.kind) for host in HOSTS}
 
 
@@ -263,28 +269,31 @@ def _of_file(host: Host, model: onnx.ModelProto) -> Iterator[Problem]:
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset not in host.opsets:
         reason = f"has opset {opset}; read are {host.opsets[0]} to {host.opsets[-1]}"
-        yield Problem("the file", reason, host.sources["opsets"])
+        yield Problem("the file", reason, host.source("opsets"))
     if model.ir_version > host.ir:
-        yield Problem("the file", f"has the format IR {model.ir_version}; the newest is {host.ir}", host.sources["ir"])
+        yield Problem("the file", f"has the format IR {model.ir_version}; the newest is {host.ir}", host.source("ir"))
     for value in model.graph.input if host.batch else ():
         first = value.type.tensor_type.shape.dim[:1]
         if first and first[0].dim_value != host.batch:
             yield Problem(
-                f"input {value.name}", f"has any batch: export with --batch {host.batch}", host.sources["batch"]
+                f"input {value.name}", f"has any batch: export with --batch {host.batch}", host.source("batch")
             )
 
 
 def _of_values(host: Host, graph: onnx.GraphProto) -> Iterator[Problem]:
     """Inputs and outputs, weights, and what nodes compute, of dtypes that the host lacks."""
+    import onnx
+
     makers = {name: _label(node) for node in graph.node for name in node.output}
     kinds = [(value.name, value.type.tensor_type.elem_type) for value in (*graph.input, *graph.value_info)]
     kinds += [(value.name, value.type.tensor_type.elem_type) for value in graph.output]
-    kinds += [(tensor.name, tensor.data_type) for tensor in graph.initializer]
+    whole = onnx.TensorProto.INT64  # shapes, axes and places of constants, which converters resolve
+    kinds += [(tensor.name, tensor.data_type) for tensor in graph.initializer if tensor.data_type != whole]
     for name, kind in kinds:
         dtype = _dtype(kind)
         if dtype not in host.dtypes:
             at = makers.get(name, f"{'input' if any(v.name == name for v in graph.input) else 'constant'} {name}")
-            yield Problem(at, f"is {dtype}", host.sources["dtypes"])
+            yield Problem(at, f"is {dtype}", host.source("dtypes"))
 
 
 def _of_nodes(host: Host, graph: onnx.GraphProto) -> Iterator[Problem]:
@@ -294,15 +303,15 @@ def _of_nodes(host: Host, graph: onnx.GraphProto) -> Iterator[Problem]:
         if node.domain not in ("", "ai.onnx"):
             yield Problem(at, f"is no operator of ONNX, but of {node.domain}", ORT)
         elif operator in host.missing or (host.operators is not None and operator not in host.operators):
-            source = host.sources["missing" if host.operators is None else "operators"]
+            source = host.source("missing" if host.operators is None else "operators")
             yield Problem(at, f"is {operator}, which it lacks", source)
         elif operator in host.axes and (spatial := ranks.get(node.input[0], 4) - 2) not in host.axes[operator]:
-            yield Problem(at, f"is {operator} of {spatial} axes", host.sources["axes"])
+            yield Problem(at, f"is {operator} of {spatial} axes", host.source("axes"))
         for attribute in node.attribute:
             known = host.fixed.get((operator, attribute.name))
             value = attribute.s.decode(errors="replace") if attribute.s else attribute.i
             if known is not None and value not in known:
-                yield Problem(at, f"is {operator} with {attribute.name} {value}", host.sources["fixed"])
+                yield Problem(at, f"is {operator} with {attribute.name} {value}", host.source("fixed"))
 
 
 def _label(node: onnx.NodeProto) -> str:
@@ -326,15 +335,15 @@ def settle(
     for host in map(find, names):
         low, high = max(low, host.opsets[0]), min(high, host.opsets[-1])
         if opset is not None and opset not in host.opsets:
-            raise _contradicts(host, "opset", f"opset {opset}", f"opsets {host.opsets[0]} to {host.opsets[-1]}")
+            raise _contradicts(host, "opsets", f"opset {opset}", f"opsets {host.opsets[0]} to {host.opsets[-1]}")
         if batch is not None and host.batch not in (None, batch):
             raise _contradicts(host, "batch", f"batch {batch}", f"a batch of {host.batch}")
         for precision in precisions:
             if precision not in host.precisions:
-                raise _contradicts(host, "precisions", precision, f"{', '.join(host.precisions)}")
+                raise _contradicts(host, "precisions", f"precision {precision}", f"{', '.join(host.precisions)}")
         for kind in kinds:
             if kind not in host.forms:
-                raise _contradicts(host, "forms", kind, f"{', '.join(host.forms)}")
+                raise _contradicts(host, "forms", f"kind {kind}", f"{', '.join(host.forms)}")
         batch = batch or host.batch
     if low > high:
         raise ArgumentError(f"No opset is read by all of {', '.join(names)}.", "Export for each by itself, with -o.")
@@ -347,8 +356,7 @@ def newest_ir(names: Sequence[str]) -> int | None:
 
 
 def _contradicts(host: Host, rule: str, given: str, wanted: str) -> ArgumentError:
-    source = host.sources.get(rule) or host.sources["dtypes"]
     return ArgumentError(
-        f"{given[:1].upper()}{given[1:]} contradicts --for {host.name}: it takes {wanted} ({source}).",
+        f"{given.capitalize()} contradicts --for {host.name}: it takes {wanted} ({host.source(rule)}).",
         "Leave one of the two out. The rules of all hosts: docs/hosts.md.",
     )

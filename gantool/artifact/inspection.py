@@ -52,20 +52,28 @@ def _inspect_onnx(path: Path) -> Inspection:
     graph_match = None if found.graph_sha256 is None else found.graph_sha256 == file.graph_sha256
 
     try:
-        import onnx
-        from google.protobuf.message import DecodeError
+        model = parsed(data, path)
     except ModuleNotFoundError:  # the weights are a part of the graph, whose digest is known
         return Inspection(path, found, len(data), None, graph_match, dict(file.operators))
-
-    try:
-        model = onnx.ModelProto.FromString(data)
-    except (DecodeError, ValueError) as error:
-        raise GantoolError(f"{path} is not an ONNX file, or is damaged: {cause(error)}.", "Export it again.") from error
     try:
         weights_match = weights_sha256(model) == found.weights_sha256
     except (TypeError, ValueError, KeyError) as error:  # a shape or dtype that does not fit its bytes
         raise GantoolError(f"The weights of {path} are damaged: {cause(error)}.", "Export it again.") from error
     return Inspection(path, found, len(data), weights_match, graph_match, dict(file.operators))
+
+
+def parsed(data: bytes, path: Path) -> onnx.ModelProto:
+    """The model of bytes that `onnxfile.parse` let through; GantoolError for damaged ones.
+
+    ModuleNotFoundError without the library onnx.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx.ModelProto.FromString(data)
+    except (DecodeError, ValueError) as error:
+        raise GantoolError(f"{path} is not an ONNX file, or is damaged: {cause(error)}.", "Export it again.") from error
 
 
 def _torchscript_extra(path: Path) -> bytes:

@@ -94,6 +94,7 @@ def _export(
     if options.hosts:
         forms = [next(form for form in find(name).forms if form in source.kinds) for name in options.hosts]
         kinds = kinds or list(dict.fromkeys(forms))
+        say(f"for {', '.join(options.hosts)}: {', '.join(FILES[kind] for kind in kinds)}, opset {options.opset}")
     if kinds is None:
         usual = USUAL if options.precisions == ("float32",) else ("onnx", "onnx-seeded")
         kinds = [kind for kind in usual if kind in source.kinds]
