@@ -55,6 +55,7 @@ class Host:
 
     - `forms`: kinds of files that it takes, the best first. `opsets`: what it reads. `ir`: the newest format of files.
     - `missing`: operators that it lacks, or `operators`: all that it has; `None`: every one of ONNX.
+    - `wrong`: operators that it computes otherwise than ONNX says, without an error.
     - `dtypes`: of inputs, outputs and everything computed. `precisions`: of the files that it takes.
     - `batch`: the one that it wants; None: any. `axes`: operator → the spatial axes that it may have.
     - `fixed`: (operator, attribute) → the values that it knows.
@@ -69,6 +70,7 @@ class Host:
     ir: int = 13
     missing: frozenset[str] = frozenset()
     operators: frozenset[str] | None = None
+    wrong: frozenset[str] = frozenset()
     dtypes: frozenset[str] = FLOATS
     precisions: tuple[str, ...] = ("float32",)
     batch: int | None = None
@@ -177,8 +179,9 @@ HOSTS = (
     ),
     Host(
         "litert", "LiteRT (TensorFlow Lite) by onnx2tf",
-        {"missing": LITERT, "opsets": LITERT, "forms": RUN, "dtypes": RUN, "batch": RUN, "precisions": RUN},
+        {"missing": LITERT, "opsets": LITERT} | dict.fromkeys(("forms", "dtypes", "batch", "wrong", "precisions"), RUN),
         forms=("onnx",), opsets=range(11, 19), batch=1,
+        wrong=frozenset({"ConvTranspose"}),
         missing=_names(
             "BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CenterCropPad DFT DeformConv GroupNormalization Loop "
             "MaxRoiPool Optional Scan TfIdfVectorizer"
@@ -305,6 +308,8 @@ def _of_nodes(host: Host, graph: onnx.GraphProto) -> Iterator[Problem]:
         elif operator in host.missing or (host.operators is not None and operator not in host.operators):
             source = host.source("missing" if host.operators is None else "operators")
             yield Problem(at, f"is {operator}, which it lacks", source)
+        elif operator in host.wrong:
+            yield Problem(at, f"is {operator}, which it computes otherwise, without an error", host.source("wrong"))
         elif operator in host.axes and (spatial := ranks.get(node.input[0], 4) - 2) not in host.axes[operator]:
             yield Problem(at, f"is {operator} of {spatial} axes", host.source("axes"))
         for attribute in node.attribute:

@@ -107,6 +107,8 @@ def _as_batch_norm(generator: nn.Module) -> nn.Module:
 
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """The model in another opset; GantoolError, with the operator, where that can't say the same."""
+    if opset < 18 <= opset_of(model):
+        _split_by_slices(model)
     try:
         made = onnx.version_converter.convert_version(model, max(opset, CONVERTED_TO))
     except RuntimeError as error:
@@ -122,6 +124,29 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     for node in made.graph.node:
         _drop_newer_attributes(node, opset, shapes)
     return made
+
+
+def _split_by_slices(model: onnx.ModelProto) -> None:
+    """Turn each Split of a known side into Slices: those are the same in all opsets, and Split can't be converted."""
+    graph = model.graph
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    sides = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.input)}
+    for node in [node for node in graph.node if node.op_type == "Split" and len(node.input) == 1]:
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        side = sides[node.input[0]][axis].dim_value if node.input[0] in sides else 0
+        if not side:
+            continue
+        part, at = -(-side // len(node.output)), list(graph.node).index(node)
+        graph.node.remove(node)
+        for number, name in enumerate(node.output):
+            places = (number * part, min(side, (number + 1) * part), axis)
+            names = [f"{name}/{what}" for what in ("start", "end", "axis")]
+            graph.initializer.extend(
+                numpy_helper.from_array(np.array([place], np.int64), given)
+                for place, given in zip(places, names, strict=True)
+            )
+            slice_node = helper.make_node("Slice", [node.input[0], *names], [name], name=f"{node.name}/{number}")
+            graph.node.insert(at + number, slice_node)
 
 
 def _drop_newer_attributes(node: onnx.NodeProto, opset: int, constants: Mapping[str, np.ndarray]) -> None:
