@@ -72,6 +72,8 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
         )
     assert program is not None
     model = program.model_proto
+    if opset < 18:
+        _split_by_slices(model)
     if opset_of(model) != opset:  # the exporter returns another one without an error
         model = _converted(model, opset)
     _refuse_16_bits(model.graph)
@@ -107,8 +109,6 @@ def _as_batch_norm(generator: nn.Module) -> nn.Module:
 
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """The model in another opset; GantoolError, with the operator, where that can't say the same."""
-    if opset < 18 <= opset_of(model):
-        _split_by_slices(model)
     try:
         made = onnx.version_converter.convert_version(model, max(opset, CONVERTED_TO))
     except RuntimeError as error:
@@ -127,7 +127,7 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 
 def _split_by_slices(model: onnx.ModelProto) -> None:
-    """Turn each Split of a known side into Slices: those are the same in all opsets, and Split can't be converted."""
+    """Turn each Split of a known side into Slices: the exporter writes that of opset 18, and it can't be converted."""
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model).graph
     sides = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.value_info, *inferred.input)}
