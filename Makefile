@@ -42,7 +42,7 @@ hosts: setup
 	  command -v $${tool%%:*} > /dev/null || missing="$$missing $${tool##*:}"; done; \
 	  [ -z "$$missing" ] || { $(APT) update -qq && $(APT) install -y --no-install-recommends $$missing; }
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),parquet,ray]'
-	npm install --prefix .hosts --ignore-scripts --no-audit --no-fund onnxruntime-node@1.30.0 typescript@5.9.3 express@5.3.0 p5@2.3.4
+	npm install --prefix .hosts --ignore-scripts --no-audit --no-fund onnxruntime-node@1.30.0 onnxruntime-web@1.30.0 typescript@5.9.3 express@5.3.0 p5@2.3.4
 
 demo: setup
 	rm -rf demo

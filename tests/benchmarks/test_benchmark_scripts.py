@@ -202,3 +202,12 @@ def test_a_contest(tmp_path: Path) -> None:
         assert all(figures["frechet_distance"] > 1 for figures in row["figures"].values())
     assert "| tutorial | 3 |" in stdout
     assert {path.name for path in pictures.iterdir()} == {"dcgan-width-4-max-width-8-3.png", "tutorial-3.png"}
+
+
+@pytest.mark.slow
+def test_portable_files(tmp_path: Path) -> None:
+    report = tmp_path / "portable.json"
+    assert "| mlp 28 | 64 |" in run("portable.py", "--cases", "mlp 28", "--rounds", 3, "--json", report)
+    rows = json.loads(report.read_text())["results"]
+    assert [row["batch"] for row in rows] == [1, 16, 64]
+    assert all(low <= median <= high for row in rows for low, median, high in [row["ratio"]])

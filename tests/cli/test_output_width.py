@@ -26,6 +26,7 @@ COMMANDS = {
     "checks": ["export", "--verbose"],
     "inspect": ["inspect", "runs/0001-tiny/export/generator.seeded.onnx"],
     "onnx": ["inspect", "runs/0001-tiny/export/generator.onnx"],
+    "hosts": ["inspect", "runs/0001-tiny/export/generator.seeded.onnx", "--hosts"],
     "evaluate": ["evaluate", "-n", "60"],
     "bench": ["bench"],
     "models": ["bench", "several"],

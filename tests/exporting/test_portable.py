@@ -97,6 +97,14 @@ def test_a_million_on_the_reference() -> None:
     a_million(lambda given: evaluator.run(None, given)[0])
 
 
+@pytest.mark.slow
+def test_a_million_on_tract(tmp_path: Path) -> None:
+    tract = pytest.importorskip("tract", reason="tract is not installed: pip install tract")
+    onnx.save_model(portable.latents_graph([("z", (1000,))]), str(tmp_path / "latents.onnx"))
+    runnable = tract.onnx().load(str(tmp_path / "latents.onnx")).into_model().into_runnable()
+    a_million(lambda given: runnable.run([given["seed"], given["index"]])[0].to_numpy())
+
+
 def test_a_million_on_openvino() -> None:
     ov = pytest.importorskip("openvino")
     model = ov.Core().read_model(portable.latents_graph([("z", (1000,))]).SerializeToString())
