@@ -14,7 +14,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 help:
 	@echo "make demo      train, export, verify, generate and bench, in about three minutes on two CPU cores"
 	@echo "make setup     create .venv and install gantool in it"
-	@echo "make test      the test suite (9 minutes on two cores)"
+	@echo "make test      the test suite (8 minutes on two cores)"
 	@echo "make test-all  the test suite with its slow matrices, in every host: installs Node, Chromium and CMake (apt, npm)"
 	@echo "make assets    fetch onnxruntime-web for app kits, when there was no network at the setup"
 	@echo "make docs      build the documentation site into site/; fails on a broken link"
