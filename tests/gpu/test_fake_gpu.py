@@ -21,6 +21,7 @@ from support import fakegpu
 from gantool.plugin.registry import architecture_names
 
 TORCH = "2.13.0"
+ATTEMPTS = 4  # now and then a kernel of torch for tensors without values damages the heap, and the process dies of it
 TESTS = Path(__file__).parents[1]
 pytestmark = [
     pytest.mark.slow,
@@ -46,15 +47,19 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(library: Path, name: str, fault: str = "", **asked: Any) -> subprocess.CompletedProcess[str]:
     given = json.dumps({"name": name, "fault": fault, "options": {}, **asked})
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "support.fakegpu", library, given],
-        cwd=TESTS,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "support.fakegpu", library, given],
+            cwd=TESTS,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if done.returncode >= 0:
+            break
+    return done
 
 
 @pytest.mark.parametrize("way", list(WAYS))

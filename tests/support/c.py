@@ -6,6 +6,7 @@ import ctypes
 import math
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gantool.artifact import manifest
 from gantool.plugin import registry
 from gantool.plugin.architecture import Recipe
 from gantool.training.state import build_game
-from support.trainings import small_config
+from support.trainings import dataset, small_config
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
@@ -32,7 +33,9 @@ def source_of(name: str, example: int = 1, *, small: bool = True) -> exporting.S
     spec = made.examples[example]
     game = build_game(made, small_config(made) if small else made.config(), spec, Recipe(), seed=0)
     about = {"name": name, "plugin": "gantool", "plugin_version": __version__, "config": {}}
-    return exporting.from_game(game, architecture=about, training={}, data={"name": "none"})
+    arrays = {name: dataset(8, shape).images for name, shape in spec.arrays.items()}  # of what takes pictures
+    pictures = replace(data := dataset(8, spec.shape), arrays={**data.arrays, **arrays})
+    return exporting.from_game(game, architecture=about, training={}, data={"name": "none"}, dataset=pictures)
 
 
 def plain(source: exporting.Source, folder: Path, precision: str = "float32") -> Path:

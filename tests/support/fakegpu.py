@@ -191,12 +191,12 @@ def train(library: Path, name: str, engine: str, precision: str, options: dict[s
     """Train the architecture `name` for some iterations; what was seen. `fault`: one is planted in each step."""
     with device(library) as seen:
         import torch
-        from support.trainings import SMALL, dataset
 
         from gantool.plugin import registry
         from gantool.plugin.options import resolve
         from gantool.training.state import State
         from gantool.training.step import Meter, iterate
+        from support.trainings import SMALL, dataset
 
         architecture = registry.find(name).architecture
         own = {key: options.pop(key) for key in ("flip", "diffaugment", "ada") if key in options}
