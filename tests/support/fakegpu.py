@@ -237,6 +237,7 @@ def train(library: Path, name: str, engine: str, precision: str, options: dict[s
         for _ in range(STEPS):
             iterate(state)
         copies = list(seen.copies)
+        seen.reading = True
         saved = state.state_dict()
         elsewhere = {
             key
@@ -246,6 +247,7 @@ def train(library: Path, name: str, engine: str, precision: str, options: dict[s
             if isinstance(value, torch.Tensor) and value.device.type != "cuda"
         }
         state.load_state_dict(saved)
+        seen.reading = False
         seen.copies.clear()
         for _ in range(AFTER):
             iterate(state)
