@@ -1,6 +1,6 @@
 """Sounds and volumes: `wavegan` on spoken digits, `gan3d` on made shapes, each with its classes.
 
-    python benchmarks/spoken_digits.py DIGITS && python benchmarks/shapes.py SHAPES
+    python benchmarks/spoken_digits.py DIGITS --takes 240 && python benchmarks/shapes.py SHAPES
     python benchmarks/sounds.py --digits DIGITS --shapes SHAPES --minutes 40 \
         --json benchmarks/results/sounds-cpu.json --pictures docs/images
 
@@ -34,7 +34,7 @@ EACH = 50  # samples of a class that are classified
 SHOWN = 4  # reals, and as many samples, of a class in the picture
 FIGURES = ("frechet_distance", "kernel_distance", "precision", "recall", "coverage", "diversity")
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "digits": ("wavegan", {"preset": "tiny", "rate": 8000, "size": 8192}),
+    "digits": ("wavegan", {"preset": "tiny", "rate": 6000, "size": 4096}),
     "shapes": ("gan3d", {"preset": "tiny"}),
 }
 
