@@ -36,7 +36,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "bf16": {"engine": "graph", "precision": "bf16"},
     "augmented": {"engine": "graph", "precision": "fp32", "options": AUGMENTED},
     "ada": {"engine": "graph", "precision": "fp32", "options": {"ada": True}},
-    "simultaneous": {"engine": "graph", "precision": "fp32", "options": {"updates": "simultaneous", "discriminator_steps": 1}},
+    "simultaneous": {
+        "engine": "graph",
+        "precision": "fp32",
+        "options": {"updates": "simultaneous", "discriminator_steps": 1},
+    },
 }
 
 
