@@ -31,7 +31,7 @@ TRACT = "https://github.com/sonos/tract/tree/main/onnx/src/ops"
 UNREAL = "https://dev.epicgames.com/documentation/en-us/unreal-engine/neural-network-engine-overview-in-unreal-engine"
 GODOT = "https://github.com/edbeeching/godot_rl_agents_plugin"
 ORT = "https://onnxruntime.ai/docs/reference/compatibility.html"
-RUN = "found by running it: tests/artifact/test_hosts.py"
+RUN = "found by running it: docs/hosts.md"
 
 
 def _names(text: str) -> frozenset[str]:

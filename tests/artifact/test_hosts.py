@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support.exports import source_of
+from support.hosts import node_modules, served
 from support.inprocess import Run
 
 import gantool
@@ -296,6 +297,42 @@ def test_ncnn_runs_it(name: str, tmp_path: Path) -> None:
             extractor.input("in0", ncnn.Mat(row.copy()))
             made.append(np.array(extractor.extract("out0")[1]).reshape(generator.manifest.output.shape))
     check(latents.levels(np.stack(made).astype(np.float32)), generator)
+
+
+PAGE_OF_WEBGPU = """<!doctype html><script type="module">
+import * as ort from "./ort/ort.webgpu.bundle.min.mjs";
+ort.env.wasm.numThreads = 1;
+const session = await ort.InferenceSession.create("./generator.portable.onnx", { executionProviders: ["webgpu"] });
+globalThis.make = async ([seed, index, label]) => {
+  const four = (rows) => new ort.Tensor("float32", Float32Array.from(rows.flat()), [rows.length, 4]);
+  const feeds = { seed: four(seed), index: four(index) };
+  if (label.length) feeds.label = new ort.Tensor("int32", Int32Array.from(label), [label.length]);
+  return [...await Object.values(await session.run(feeds))[0].getData()];
+};
+globalThis.ready = Boolean(await navigator.gpu?.requestAdapter()) || "none";
+</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dcgan", "cgan", "r3gan", "projected"])
+def test_webgpu_runs_it(name: str, tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or pytest.skip("there is no chromium")
+    generator = exported(name, "webgpu", tmp_path)
+    (tmp_path / "ort").symlink_to(node_modules("onnxruntime-web") / "onnxruntime-web" / "dist")
+    (tmp_path / "index.html").write_text(PAGE_OF_WEBGPU)
+    flags = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan", "--no-sandbox"]
+    with sync_api.sync_playwright() as play, served(tmp_path) as address:
+        browser = play.chromium.launch(executable_path=chromium, args=flags)
+        page = browser.new_page()
+        page.goto(f"{address}index.html")
+        page.wait_for_function("globalThis.ready", timeout=60_000)
+        if page.evaluate("ready") == "none":
+            pytest.skip("this chromium has no WebGPU adapter")
+        seed, index, *label = (array.tolist() for array in limbs(generator))
+        made = page.evaluate("given => make(given)", [seed, index, label[0] if label else []])
+        browser.close()
+    check(np.array(made).reshape(COUNT, *generator.shape), generator)
 
 
 LITERT = """
