@@ -257,7 +257,7 @@ def limbs(generator: Generator) -> list[np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dcgan", "cgan", "r3gan", "stylegan2"])
+@pytest.mark.parametrize("name", ["dcgan", "cgan", "r3gan", "stylegan2", "projected"])
 def test_openvino_runs_it(name: str, tmp_path: Path) -> None:
     ov = pytest.importorskip("openvino")
     generator = exported(name, "openvino", tmp_path)
@@ -268,33 +268,39 @@ def test_openvino_runs_it(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlp", "dcgan", "cgan", "sngan", "r3gan"])
+@pytest.mark.parametrize("name", ["mlp", "dcgan", "cgan", "sngan", "r3gan", "stylegan2", "projected"])
 def test_tract_runs_it(name: str, tmp_path: Path) -> None:
     tract = pytest.importorskip("tract", reason="tract is not installed: pip install tract")
     generator = exported(name, "tract", tmp_path)
     runnable = tract.onnx().load(str(generator.path)).into_model().into_runnable()
-    check(runnable.run(limbs(generator))[0].to_numpy(), generator)
+    given = [*limbs(generator), *(np.ones(COUNT, np.float32) for _ in generator.manifest.values)]
+    check(runnable.run(given)[0].to_numpy(), generator)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlp", "dcgan", "sngan"])
+@pytest.mark.parametrize("name", ["mlp", "dcgan", "wgan", "sngan", "r3gan", "projected", "stylegan2"])
 def test_ncnn_runs_it(name: str, tmp_path: Path) -> None:
     ncnn = pytest.importorskip("ncnn", reason="ncnn is not installed: pip install ncnn pnnx")
     found = importlib.util.find_spec("pnnx")
     if found is None or found.origin is None:
         pytest.skip("pnnx is not installed: pip install pnnx")
     generator = exported(name, "ncnn", tmp_path)
-    converter = [str(Path(found.origin).with_name("pnnx")), generator.path.name, "inputshape=[1,5]f32", "fp16=0"]
+    inputs = generator.manifest.inputs
+    shapes = ",".join(f"[{','.join(map(str, (1, *item.shape)))}]f32" for item in inputs)
+    converter = [str(Path(found.origin).with_name("pnnx")), generator.path.name, f"inputshape={shapes}", "fp16=0"]
     subprocess.run(converter, cwd=tmp_path, check=True, capture_output=True, timeout=120)
     net = ncnn.Net()
     for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
         setattr(net.opt, option, False)
     assert net.load_param(str(tmp_path / "generator.ncnn.param")) == 0
     assert net.load_model(str(tmp_path / "generator.ncnn.bin")) == 0
+    drawn = latents.draw({item.name: item.shape for item in generator.manifest.latents}, SEED, ASKED)
     made = []
-    for row in latents.draw({"z": (5,)}, SEED, ASKED)["z"]:
+    for image in range(COUNT):
         with net.create_extractor() as extractor:
-            extractor.input("in0", ncnn.Mat(row.copy()))
+            for number, item in enumerate(inputs):
+                given = drawn[item.name][image] if item.name in drawn else np.array([item.default], np.float32)
+                extractor.input(f"in{number}", ncnn.Mat(np.ascontiguousarray(given)).clone())
             made.append(np.array(extractor.extract("out0")[1]).reshape(generator.manifest.output.shape))
     check(latents.levels(np.stack(made).astype(np.float32)), generator)
 
@@ -350,7 +356,7 @@ np.save("made.npy", made)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlp", "sngan", "r3gan"])
+@pytest.mark.parametrize("name", ["mlp", "sngan", "r3gan", "projected"])
 def test_litert_runs_it(name: str, tmp_path: Path) -> None:
     converter = shutil.which("onnx2tf") or pytest.skip("onnx2tf is not on the path: pip install onnx2tf")
     python = Path(converter).with_name(Path(sys.executable).name)
