@@ -59,7 +59,7 @@ def runners(inputs: Layout) -> list[Run]:
     return [session(model), session(model, optimise=False), reference]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(LAYOUTS), SEEDS | st.sampled_from(EDGES), INDEXES)
 def test_the_numbers_of_the_numpy_twin(inputs: Layout, seed: int, index: list[int]) -> None:
     wanted = latents.normals(seed, index, sum(math.prod(shape) for _, shape in inputs))
@@ -196,7 +196,12 @@ SOURCES: dict[str, Callable[[], Source]] = {
 }
 
 
-@pytest.fixture(scope="module", params=SOURCES)
+SLOW = {"noise", "value"}  # layouts of several latents are in the tests of the graph
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SOURCES]
+)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Generator, Generator]:
     """A seeded file, and the portable one."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -243,6 +248,7 @@ def test_no_network_computes_in_int64(pair: tuple[Generator, Generator]) -> None
     assert not [v.name for v in values if v.type.tensor_type.elem_type in (TensorProto.INT64, TensorProto.UINT64)]
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_and_16_bit_weights(tmp_path: Path) -> None:
     options = Options(("half-weights",), batch=3, opset=15)
     made = exporting.write(source(Tiny()), ["onnx", "onnx-portable"], tmp_path, options)
