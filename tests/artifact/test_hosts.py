@@ -169,6 +169,7 @@ def test_export_for_a_host(cli: Run, run: RunDir) -> None:
     assert (code, "is no ONNX file" in err) == (1, True)
 
 
+@pytest.mark.slow
 def test_the_format_that_old_runtimes_read(run: RunDir) -> None:
     (made,) = gantool.export(run.path, hosts="unreal", folder="out", progress=False, say=lambda text: None)
     assert (made.path.name, made.manifest.opset) == ("generator.seeded.onnx", 17)

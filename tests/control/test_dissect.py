@@ -200,7 +200,7 @@ def of_noise(name: str) -> Source:
     return exporting.from_game(game, architecture={"name": name}, training={}, data={})
 
 
-@pytest.mark.parametrize("name", ["mlp", "dcgan"])
+@pytest.mark.parametrize("name", ["mlp", pytest.param("dcgan", marks=pytest.mark.slow)])
 def test_factors_of_one_change_no_bit(name: str) -> None:
     equal_with_ones(of_noise(name))
 

@@ -105,6 +105,7 @@ def test_a_million_on_tract(tmp_path: Path) -> None:
     a_million(lambda given: runnable.run([given["seed"], given["index"]])[0].to_numpy())
 
 
+@pytest.mark.slow
 def test_a_million_on_openvino() -> None:
     ov = pytest.importorskip("openvino")
     model = ov.Core().read_model(portable.latents_graph([("z", (1000,))]).SerializeToString())
