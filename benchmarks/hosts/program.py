@@ -6,8 +6,8 @@ Each line of its input is one of
     time BATCH RUNS               make BATCH images of seed 1, RUNS times
 
 and each answer a line: `done`, or the milliseconds of every run. Only what a host needs is imported: `kit` runs where
-there is no gantool, torch or onnx. THREADS is 0 for what the library takes by itself. program.mjs and program.cpp
-are told the same way.
+there is no gantool, torch or onnx. THREADS is 0 for what the library takes by itself. program.mjs, program.cpp and
+program.c are told the same way.
 """
 
 from __future__ import annotations
@@ -73,6 +73,44 @@ def openvino_seeded(file: Path, threads: int) -> Sample:
     return _seeded(file, lambda feeds: model(feeds)[0])
 
 
+def openvino_portable(file: Path, threads: int) -> Sample:
+    """OpenVINO on the portable file, which takes seeds."""
+    model = _openvino(file, threads, INFERENCE_PRECISION_HINT="f32")
+    return _portable(file, lambda feeds: model(feeds)[0])
+
+
+def tract(file: Path, threads: int) -> Sample:
+    """tract on the portable file, on one thread."""
+    import tract
+
+    model = tract.onnx().load(str(file)).into_model().into_runnable()
+    return _portable(file, lambda feeds: model.run(list(feeds.values()))[0].to_numpy())
+
+
+def ncnn(folder: Path, threads: int) -> Sample:
+    """ncnn on what pnnx made of generator.onnx, image by image; its latents and pixels are those of numpy."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = threads or net.opt.num_threads
+    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+        setattr(net.opt, option, False)
+    assert net.load_param(str(folder / "generator.ncnn.param")) == 0
+    assert net.load_model(str(folder / "generator.ncnn.bin")) == 0
+    shape = _manifest(folder / "generator.ncnn.bin")["output"]["shape"]
+
+    def run(feeds: dict[str, np.ndarray]) -> np.ndarray:
+        made = []
+        for row in zip(*feeds.values(), strict=True):
+            with net.create_extractor() as extractor:
+                for i, value in enumerate(row):
+                    extractor.input(f"in{i}", ncnn.Mat(value.copy()))
+                made.append(np.array(extractor.extract("out0")[1]).reshape(shape))
+        return np.stack(made)
+
+    return _plain(folder / "generator.ncnn.bin", run)
+
+
 def torchscript(file: Path, threads: int) -> Sample:
     """torch.jit on generator.seeded.torchscript.pt: the eager host of what LibTorch runs."""
     import torch
@@ -106,9 +144,6 @@ def pt2(file: Path, threads: int) -> Sample:
     return _plain(file, run)
 
 
-HOSTS = (runtime, kit, reference, openvino, openvino_default, openvino_seeded, torchscript, pt2)
-
-
 def _openvino(file: Path, threads: int, **properties: object) -> Any:
     import openvino as ov
 
@@ -137,13 +172,23 @@ def _manifest(file: Path) -> dict[str, Any]:
 
 
 def _seeded(file: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Sample:
+    return _of_seeds(file, lambda numbers: np.asarray(numbers, np.int64), np.int64, run)
+
+
+def _portable(file: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Sample:
+    from gantool.artifact import latents
+
+    return _of_seeds(file, latents.limbs, np.int32, lambda feeds: run(feeds).astype(np.uint8))
+
+
+def _of_seeds(file: Path, numbers: Any, label: Any, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Sample:
     labels = [item for item in _manifest(file)["inputs"] if item["distribution"] == "label"]
 
     def sample(count: int, seed: int, first: int) -> np.ndarray:
         parts = []
         for index in _chunks(count, first):
-            feeds = {item["name"]: index % item["classes"] for item in labels}
-            parts.append(run({"seed": np.array([seed], np.int64), "index": index, **feeds}))
+            feeds = {item["name"]: (index % item["classes"]).astype(label) for item in labels}
+            parts.append(run({"seed": numbers([seed]), "index": numbers(index), **feeds}))
         return np.concatenate(parts)
 
     return sample
@@ -189,7 +234,7 @@ def main() -> None:
     host, file, threads = sys.argv[1:]
     pipe = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    sample = {known.__name__: known for known in HOSTS}[host](Path(file), int(threads))
+    sample: Sample = globals()[host](Path(file), int(threads))
     for line in sys.stdin:
         pipe.write(_answer(sample, *line.rstrip("\n").split(" ", 4)) + "\n")
         pipe.flush()

@@ -134,7 +134,7 @@ def bare_python(folder: Path, *wanted: str) -> Path:
 def _runtime_packages(wanted: Sequence[str]) -> set[str]:
     """numpy, onnxruntime, `wanted`, and everything that they require in turn."""
     onnxruntime = next(
-        n for n in ("onnxruntime-gpu", "onnxruntime") if importlib.util.find_spec("onnxruntime") and _has(n)
+        n for n in ("onnxruntime-gpu", "onnxruntime") if importlib.util.find_spec("onnxruntime") and has(n)
     )
     found, waiting = set(), ["numpy", onnxruntime, *wanted]
     while waiting:
@@ -146,7 +146,7 @@ def _runtime_packages(wanted: Sequence[str]) -> set[str]:
     return found
 
 
-def _has(name: str) -> bool:
+def has(name: str) -> bool:
     try:
         distribution(name)
     except PackageNotFoundError:

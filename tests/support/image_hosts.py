@@ -1,21 +1,24 @@
 """One generator in all its hosts: each makes images and times itself, in a process (or a page) of its own.
 
 A host that is not here skips, with the reason: `benchmarks/hosts.py` prints it, a test reports it. The programs that
-run in the hosts are in benchmarks/hosts/.
+run in the hosts are in benchmarks/hosts/. `ROWS` has the hosts, with what a program that embeds one ships.
 """
 
 from __future__ import annotations
 
 import base64
 import importlib.util
+import platform
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,36 +26,57 @@ import numpy as np
 import pytest
 
 from gantool.artifact import inspection, manifest
+from gantool.errors import GantoolError
 from support import hosts
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+    from gantool.exporting import Artifact, Options, Source
+    from gantool.run.rundir import RunDir
+
 PROGRAMS = hosts.ROOT / "benchmarks" / "hosts"
 PAGE_COUNTS = (64, 36, 25, 16, 9, 4, 1)  # of those that the playground offers
+KINDS = manifest.KINDS
+FEW = 0.0002  # share of the values that may differ by one level where sums are added up in another order
 PATIENCE = 120_000  # milliseconds; only a hang takes as long
 
 
 @dataclass(frozen=True)
 class Files:
-    """An app kit, into which its hosts may write, and what a kit does not hold: None where it is not there."""
+    """An app kit, into which its hosts may write, and what a kit does not hold: `refused` says why one is not there."""
 
     kit: Path
-    plain: Path | None = None  # generator.onnx, of the kit's precision
-    pt2: Path | None = None
+    folder: Path | None = None  # of exported files, by their usual names
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seeded(self) -> Path:
         return self.kit / manifest.FILES["onnx-seeded"]
 
-    @property
-    def torchscript(self) -> Path:
-        return self.kit / "cpp" / manifest.FILES["torchscript-seeded"]
+    @cached_property
+    def about(self) -> manifest.Manifest:
+        return inspection.inspect(self.seeded).manifest
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(H, W, C)"""
-        return inspection.inspect(self.seeded).manifest.output.shape
+        return self.about.output.shape
+
+    def of(self, kind: str, precision: str = "") -> Path:
+        """The file of a kind, or of a name; `precision`: of an ONNX file, "": that of the kit. Skips without."""
+        precision = precision or self.about.precision
+        if kind == "onnx-seeded" and precision == self.about.precision:
+            return self.seeded
+        if kind == "torchscript-seeded":
+            return self._there(self.kit / "cpp" / manifest.FILES[kind], manifest.FILES[kind])
+        name = manifest.file_name(kind, precision if kind in manifest.ONNX else "float32") if kind in KINDS else kind
+        return self._there(self.folder / name if self.folder else None, name)
+
+    def _there(self, path: Path | None, name: str) -> Path:
+        if path is None or not path.exists():
+            pytest.skip(self.refused.get(name, "its file was not exported"))
+        return path
 
 
 class Host(Protocol):
@@ -87,7 +111,7 @@ def difference(made: np.ndarray, wanted: np.ndarray) -> Difference:
 
 
 class Hosts:
-    """Opens hosts by their names in NAMES. What several of them need is made once, when it is first asked for.
+    """Opens hosts by their names in ROWS. What several of them need is made once, when it is first asked for.
 
     `folder`: for an environment, a build and images. `threads`: of each host that takes a number; 0: as it comes.
     """
@@ -103,7 +127,7 @@ class Hosts:
         self._stack.close()
 
     def open(self, name: str, files: Files) -> AbstractContextManager[Host]:
-        return NAMES[name](self, files)
+        return ROWS[name].open(self, files)
 
     @cached_property
     def python(self) -> Path:
@@ -257,18 +281,46 @@ class Playground:
         return spent
 
 
-def _python(name: str, of: Callable[[Files], Path | None], package: str = "onnxruntime") -> Callable[..., Any]:
-    """A host of benchmarks/hosts/program.py, in this environment."""
+@dataclass(frozen=True)
+class Row:
+    """A host on one of the exported files. `model` and `library`: what a program that embeds it ships; None: in one.
+
+    `precision`: of the file; "": that of the kit.
+    """
+
+    title: str
+    open: Callable[[Hosts, Files], AbstractContextManager[Host]]
+    model: Callable[[Files], Path]
+    library: Callable[[Hosts, Files], int] | None
+    precision: str = ""
+
+
+def _python(title: str, kind: str, host: str, package: str = "onnxruntime", precision: str = "") -> Row:
+    """A host of benchmarks/hosts/program.py, in this environment, that needs a package."""
 
     def opened(here: Hosts, files: Files) -> Program:
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed")
-        file = of(files)
-        if file is None or not file.is_file():
-            pytest.skip("its file was not exported")
-        return here.program(sys.executable, PROGRAMS / "program.py", name, file, here.threads, files=files)
+            pytest.skip(f"{package} is not installed: pip install {package}")
+        command = (sys.executable, PROGRAMS / "program.py", host, files.of(kind, precision), here.threads)
+        return here.program(*command, files=files)
 
-    return opened
+    return Row(title, opened, lambda files: files.of(kind, precision), lambda *_: _installed(package), precision)
+
+
+def _installed(package: str) -> int:
+    """Bytes of a distribution as it is installed, without what Python compiled."""
+    names = [package, f"{package}-gpu"]
+    name = next(name for name in names if hosts.has(name))
+    return _bytes(str(path.locate()) for path in distribution(name).files or [] if path.suffix != ".pyc")
+
+
+def _bytes(paths: Any) -> int:
+    return sum(path.stat().st_size for path in map(Path, paths) if path.is_file())
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of those of a folder."""
+    return _bytes(path.iterdir() if path.is_dir() else [path])
 
 
 def _kit(here: Hosts, files: Files) -> Program:
@@ -284,10 +336,36 @@ def _node(here: Hosts, files: Files) -> Program:
     return here.program(node, PROGRAMS / "program.mjs", files.kit, here.threads, files=files)
 
 
+def _node_library(here: Hosts, files: Files) -> int:
+    """Its binaries of this platform."""
+    processor = {"x86_64": "x64", "AMD64": "x64"}.get(platform.machine(), "arm64")
+    modules = hosts.node_modules("onnxruntime-node") / "onnxruntime-node"
+    return _bytes(modules.glob(f"bin/*/{sys.platform}/{processor}/*"))
+
+
 def _cpp(here: Hosts, files: Files) -> Program:
-    if not files.torchscript.is_file():
-        pytest.skip("its file was not exported")
-    return here.program(here.cpp(files), files.torchscript, here.threads, files=files)
+    file = files.of("torchscript-seeded")
+    return here.program(here.cpp(files), file, here.threads, files=files)
+
+
+def _cpp_library(here: Hosts, files: Files) -> int:
+    """The program and the shared libraries of torch that it loads."""
+    program = here.cpp(files)
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+    return _bytes([program, *(path for path in re.findall(r"=> (\S+)", listed) if "torch" in path)])
+
+
+def _c(here: Hosts, files: Files) -> Program:
+    file = files.of("c") / "generator.bin"
+    built = file.parent / "program"
+    if not built.is_file():
+        if shutil.which("cc") is None:
+            pytest.skip("cc is not installed: apt-get install gcc")
+        shutil.copyfile(PROGRAMS / "program.c", file.parent / "program.c")
+        flags = ("-O3", "-march=native", "-std=c99", "-ffp-contract=fast")
+        hosts.run("cc", *flags, "-c", "generator.c", cwd=file.parent)
+        hosts.run("cc", *flags, "-o", built, "program.c", "generator.o", "-lm", cwd=file.parent)
+    return here.program(built, file, files=files)
 
 
 @contextmanager
@@ -298,27 +376,108 @@ def _web(here: Hosts, files: Files) -> Iterator[Host]:
         yield KitPage(page, files.shape)
 
 
+def _playground_file(files: Files) -> Path:
+    path = files.kit / "playground.html"
+    return path if path.is_file() else pytest.skip("the kit has no playground.html")
+
+
 @contextmanager
 def _playground(here: Hosts, files: Files) -> Iterator[Host]:
-    if not (files.kit / "playground.html").is_file():
-        pytest.skip("the kit has no playground.html")
-    address = (files.kit / "playground.html").resolve().as_uri()
+    address = _playground_file(files).resolve().as_uri()
     with hosts.page(here.chromium, address) as page:
         page.goto(address)
         yield Playground(page, files.shape)
 
 
-NAMES: dict[str, Callable[[Hosts, Files], AbstractContextManager[Host]]] = {
-    "runtime": _python("runtime", lambda files: files.seeded),
-    "kit": _kit,
-    "node": _node,
-    "web": _web,
-    "playground": _playground,
-    "cpp": _cpp,
-    "torchscript": _python("torchscript", lambda files: files.torchscript, "torch"),
-    "pt2": _python("pt2", lambda files: files.pt2, "torch"),
-    "reference": _python("reference", lambda files: files.seeded, "onnx"),
-    "openvino": _python("openvino", lambda files: files.plain, "openvino"),
-    "openvino-default": _python("openvino_default", lambda files: files.plain, "openvino"),
-    "openvino-seeded": _python("openvino_seeded", lambda files: files.seeded, "openvino"),
+def _seeded(files: Files) -> Path:
+    return files.seeded
+
+
+ROWS: dict[str, Row] = {
+    "runtime": _python("Python, gantool.runtime", "onnx-seeded", "runtime"),
+    "runtime-float32": _python("Python, gantool.runtime", "onnx-seeded", "runtime", precision="float32"),
+    "runtime-int8": _python("Python, gantool.runtime", "onnx-seeded", "runtime", precision="int8"),
+    "runtime-portable": _python("Python, gantool.runtime, portable file", "onnx-portable", "runtime"),
+    "kit": Row("Python, the kit alone", _kit, _seeded, lambda *_: _installed("onnxruntime")),
+    "c": Row(
+        "C", _c, lambda files: files.of("c") / "generator.bin", lambda _, files: size(files.of("c") / "generator.o")
+    ),
+    "node": Row("Node", _node, _seeded, _node_library),
+    "web": Row("Chromium, web/ over HTTP", _web, _seeded, lambda _, files: size(files.kit / "web" / "ort")),
+    "playground": Row("Chromium, playground.html from disk", _playground, _playground_file, None),
+    "cpp": Row("C++, LibTorch", _cpp, lambda files: files.of("torchscript-seeded"), _cpp_library),
+    "torchscript": _python("Python, seeded TorchScript", "torchscript-seeded", "torchscript", "torch"),
+    "pt2": _python("Python, .pt2, numpy's latents", "pt2", "pt2", "torch"),
+    "tract": _python("tract, portable file", "onnx-portable", "tract", "tract"),
+    "ncnn": _python("ncnn, numpy's latents", "ncnn", "ncnn", "ncnn", "float32"),
+    "openvino-portable": _python("OpenVINO, portable file", "onnx-portable", "openvino_portable", "openvino"),
+    "openvino": _python("OpenVINO, numpy's latents", "onnx", "openvino", "openvino"),
+    "openvino-float32": _python("OpenVINO, numpy's latents", "onnx", "openvino", "openvino", "float32"),
+    "openvino-int8": _python("OpenVINO, numpy's latents", "onnx", "openvino", "openvino", "int8"),
+    "openvino-default": _python("OpenVINO as it comes, numpy's latents", "onnx", "openvino_default", "openvino"),
+    "openvino-seeded": _python(
+        "OpenVINO, seeded file (gantool refuses it)", "onnx-seeded", "openvino_seeded", "openvino"
+    ),
+    "reference": _python("ONNX reference evaluator", "onnx-seeded", "reference", "onnx"),
 }
+
+
+def export(source: Source, folder: Path, run: RunDir | None = None, *, complete: bool = True) -> Files:
+    """An app kit of half-weights in `folder`/kit and, `complete`, the files of all rows beside it."""
+    from gantool.exporting import Options
+    from gantool.exporting.app import write_app
+    from gantool.exporting.c.write import write_c
+
+    refused: dict[str, str] = {}
+    half = Options(("half-weights",))
+    kinds = ["onnx", "onnx-seeded", "onnx-portable", *(["torchscript-seeded", "pt2"] if complete else [])]
+    made = _write(source, kinds, folder, half, refused)
+    seeded = made[manifest.file_name("onnx-seeded", "half-weights")]
+    write_app(seeded, made.get(manifest.file_name("torchscript-seeded")), run, folder / "kit", playground=complete)
+    if complete:
+        _write(source, ["onnx", "onnx-seeded"], folder, Options(("float32", "int8")), refused)
+        try:
+            write_c(folder / manifest.file_name("onnx", "half-weights"), folder / "c")
+        except GantoolError as error:
+            refused["c"] = error.message
+        if _write(source, ["onnx"], folder / "batch-1", Options(batch=1, hosts=("ncnn",)), refused, "ncnn"):
+            _by_pnnx(folder / "batch-1" / "generator.onnx", folder / "ncnn", refused)
+    return Files(folder / "kit", folder, refused)
+
+
+def _write(
+    source: Source, kinds: Sequence[str], folder: Path, options: Options, refused: dict[str, str], name: str = ""
+) -> dict[str, Artifact]:
+    """What could be exported, by file names; what could not goes to `refused`, by the same or as `name`."""
+    from gantool.exporting import PartialExport, write
+
+    names = [manifest.file_name(kind, precision) for kind in kinds for precision in options.precisions]
+    try:
+        made = write(source, kinds, folder, options)
+    except PartialExport as error:
+        made = error.artifacts
+        refused.update({file: why.message for file, why in error.failed.items()})
+    except GantoolError as error:
+        made = []
+        refused.update(dict.fromkeys([name] if name else names, error.message))
+    return {item.path.name: item for item in made}
+
+
+def _by_pnnx(plain: Path, folder: Path, refused: dict[str, str]) -> None:
+    """`folder` with generator.ncnn.param, generator.ncnn.bin and the manifest."""
+    found = importlib.util.find_spec("pnnx")
+    if found is None or found.origin is None:
+        refused["ncnn"] = "pnnx is not installed: pip install ncnn pnnx"
+        return
+    shapes = ",".join(
+        str([1, *item.shape]).replace(" ", "") + "f32" for item in inspection.inspect(plain).manifest.latents
+    )
+    command = [Path(found.origin).with_name("pnnx"), plain.name, f"inputshape={shapes}", "fp16=0"]
+    done = subprocess.run(list(map(str, command)), cwd=plain.parent, capture_output=True, timeout=hosts.TIMEOUT)
+    if done.returncode:
+        refused["ncnn"] = f"pnnx can't convert it: exit status {done.returncode}"
+        return
+    folder.mkdir()
+    for name in ("generator.ncnn.param", "generator.ncnn.bin"):
+        shutil.move(plain.with_name(name), folder)
+    shutil.copyfile(manifest.beside(plain), folder / "manifest.json")
