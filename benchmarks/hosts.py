@@ -47,9 +47,9 @@ from gantool.system.files import read_json, write_bytes, write_json
 
 # steps of training and the size of the images: a minute or two for all, on two cores
 TRAININGS = {
-    "mlp": ("--steps", 1500),
-    "dcgan": ("--steps", 150, "--size", 32),
-    "r3gan": ("--steps", 100, "--size", 32),
+    "mlp": ("--steps", 600),
+    "dcgan": ("--steps", 100, "--size", 32),
+    "r3gan": ("--steps", 25, "--size", 32),
 }
 SEEDS = ((7, 0), (2**40 + 7, 2**40 + 1000))  # with the first image of each
 BATCHES = (1, 64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,10 +134,9 @@ def test_hosts_of_a_kit(tmp_path: Path, exported_run: RunDir) -> None:
     assert all(row[f"ms_per_image_at_{batch}"] > 0 for row in made.values() for batch in (1, 64))
     assert (made["runtime"]["different"], made["kit"]["different"]) == (0, 0)
     # a host that is not here is named, and not left out
-    for name, title in (("node", "Node"), ("openvino", "OpenVINO, float32, from numpy's latents")):
-        assert f"| {title} | not here: " in stdout
-        assert rows[name].keys() == {"host", "title", "missing"}
-    assert "float32 weights" not in stdout  # as the kit's own model has
+    for name, title in (("node", "Node"), ("openvino", "OpenVINO, numpy's latents")):
+        assert f"| {title} | float32 | not here: " in stdout
+        assert rows[name].keys() == {"host", "title", "precision", "missing"}
     # what was given is as it was
     assert not (tmp_path / "kit" / "node" / "node_modules").exists()
 
@@ -145,12 +145,24 @@ def test_hosts_of_a_kit(tmp_path: Path, exported_run: RunDir) -> None:
 @pytest.mark.usefixtures("browser_runtime")
 def test_hosts_of_a_short_training(tmp_path: Path) -> None:
     stdout, rows = run_hosts(
-        tmp_path / "hosts.json", "--architectures", "mlp", "--hosts", "runtime,pt2,openvino-seeded"
+        tmp_path / "hosts.json", "--architectures", "mlp", "--hosts", "runtime,c,pt2,openvino-seeded"
     )
-    assert "**mlp**, 28×28×1, half-weights:" in stdout
+    assert "### mlp, 28×28×1" in stdout
     assert rows["pt2"]["share"] < 0.001
     if rows["openvino-seeded"]["missing"] is None:
-        assert "; all images are the same |" in stdout
+        assert "**no**: all images are the same |" in stdout
+    if rows["c"]["missing"] is None:
+        assert rows["c"]["worst"] <= 1
+        assert rows["c"]["library_bytes"] < 100_000 < rows["c"]["model_bytes"] < rows["runtime"]["library_bytes"]
+
+
+def test_the_scoreboard_is_that_of_its_results(tmp_path: Path) -> None:
+    written = tmp_path / "scoreboard.md"
+    run("hosts.py", "--from", BENCHMARKS / "results" / "hosts-cpu.json", "--page", written)
+    page = written.read_text(encoding="utf-8")
+    assert page == (BENCHMARKS.parent / "docs" / "scoreboard.md").read_text(encoding="utf-8"), "write it by --page"
+    function, row = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len((function + row).splitlines()) <= 10
 
 
 @pytest.mark.slow
