@@ -23,7 +23,7 @@ import string
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -71,28 +71,29 @@ class Budget:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", nargs="?", type=Path, metavar="RUN_OR_KIT", help="instead of a short training")
+    parser.add_argument("sources", nargs="*", type=Path, metavar="RUN_OR_KIT", help="instead of short trainings")
     parser.add_argument("--architectures", default=",".join(TRAININGS), help="what to train (default: %(default)s)")
     parser.add_argument("--hosts", default=",".join(ROWS), metavar="NAME,…", help="default: all, %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="of each host but pages; 0: as it comes; default: 1")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of timing; as many starts, but 3 at most (default: 5)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the page of the docs")
     parser.add_argument("--from", dest="old", type=Path, metavar="FILE", help="measure nothing: of this JSON")
     parser.add_argument("--quick", action="store_true", help="few images, one round: does the script work?")
     given = parser.parse_args()
-    report = read_json(given.old) if given.old else measure(parser, given)
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(given.json, report)
-    if given.page:
-        write_bytes(given.page, page(report).encode())
+    for report in [read_json(given.old)] if given.old else measure(parser, given):
+        if given.json:
+            given.json.parent.mkdir(parents=True, exist_ok=True)
+            write_json(given.json, report)
+        if given.page:
+            write_bytes(given.page, page(report).encode())
 
 
-def measure(parser: argparse.ArgumentParser, given: argparse.Namespace) -> dict[str, Any]:
+def measure(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The report, after each generator: what was measured stays when a later one is interrupted."""
     names = _chosen(parser, "--hosts", given.hosts, ROWS)
     architectures = _chosen(parser, "--architectures", given.architectures, TRAININGS)
-    budget = Budget(8, 1, 1, 0.02) if given.quick else Budget(128, 3, given.rounds, 0.2)
+    budget = Budget(8, 1, 1, 0.02) if given.quick else Budget(128, min(3, given.rounds), given.rounds, 0.2)
     if given.threads:
         os.environ["OMP_NUM_THREADS"] = str(given.threads)  # of what counts its threads by itself
     results: list[dict[str, Any]] = []
@@ -100,25 +101,24 @@ def measure(parser: argparse.ArgumentParser, given: argparse.Namespace) -> dict[
     with tempfile.TemporaryDirectory() as temporary, Hosts(Path(temporary) / "hosts", given.threads) as here:
         folder = Path(temporary)
         here.folder.mkdir()
-        for run in [given.source] if given.source else train(architectures, folder / "runs", given.quick):
+        for run in given.sources or train(architectures, folder / "runs", given.quick):
             files = files_of(run, folder / run.resolve().name)
             results.append(compare(here, names, files, budget))
             print("\n" + table(results[-1]) + "\n", flush=True)
-        found = versions(here, names)
-    return {
-        "schema_version": 2,
-        "job": "n new images as uint8 (n, H, W, C), latents included; in the playground, on its canvases",
-        "threads": given.threads,
-        "seeds": [{"seed": seed, "first": first} for seed, first in SEEDS],
-        "images": budget.images,
-        "rounds": budget.rounds,
-        "seconds": budget.seconds,
-        "starts": budget.starts,
-        "load": load,
-        "machine": machine.describe(),
-        "versions": found,
-        "results": results,
-    }
+            yield {
+                "schema_version": 2,
+                "job": "n new images as uint8 (n, H, W, C), latents included; in the playground, on its canvases",
+                "threads": given.threads,
+                "seeds": [{"seed": seed, "first": first} for seed, first in SEEDS],
+                "images": budget.images,
+                "rounds": budget.rounds,
+                "seconds": budget.seconds,
+                "starts": budget.starts,
+                "load": load,
+                "machine": machine.describe(),
+                "versions": versions(here, names),
+                "results": results,
+            }
 
 
 def _chosen(parser: argparse.ArgumentParser, option: str, text: str, known: Mapping[str, Any]) -> list[str]:
