@@ -281,7 +281,10 @@ def page(report: dict[str, Any]) -> str:
     idle = "The machine was idle."
     if load is None or load > IDLE:
         others = "an unknown number of" if load is None else f"{load:.1f}"
-        idle = f"**The machine was not idle**: {others} other programs wanted its cores. On an idle one all are faster."
+        idle = (
+            f"**The machine was not idle**: {others} other programs wanted its cores. On an idle one all are faster, "
+            "calls of many milliseconds most, such as those for 64 images."
+        )
     text = string.Template((PROGRAMS / "scoreboard.md.in").read_text(encoding="utf-8"))
     return text.substitute(
         tables="\n\n".join(map(table, report["results"])),
