@@ -456,7 +456,9 @@ def _write(
         made = write(source, kinds, folder, options)
     except PartialExport as error:
         made = error.artifacts
-        refused.update({file: why.message for file, why in error.failed.items()})
+        why = " ".join(failed.message for failed in error.failed.values())
+        left_out = {*names} - {item.path.name for item in made}  # a seeded file fails with its plain one
+        refused.update({file: error.failed[file].message if file in error.failed else why for file in left_out})
     except GantoolError as error:
         made = []
         refused.update(dict.fromkeys([name] if name else names, error.message))
