@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the page of the docs")
     parser.add_argument("--from", dest="old", type=Path, metavar="FILE", help="measure nothing: of this JSON")
+    parser.add_argument("--note", default="", help="kept in the JSON and shown on the page")
     parser.add_argument("--quick", action="store_true", help="few images, one round: does the script work?")
     given = parser.parse_args()
     for report in [read_json(given.old)] if given.old else measure(parser, given):
@@ -108,6 +109,7 @@ def measure(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Itera
             yield {
                 "schema_version": 2,
                 "job": "n new images as uint8 (n, H, W, C), latents included; in the playground, on its canvases",
+                "note": given.note,
                 "threads": given.threads,
                 "seeds": [{"seed": seed, "first": first} for seed, first in SEEDS],
                 "images": budget.images,
@@ -289,7 +291,7 @@ def page(report: dict[str, Any]) -> str:
     return text.substitute(
         tables="\n\n".join(map(table, report["results"])),
         machine=f"{report['machine']['cpu']}, {cores} cores, {report['machine']['system']}",
-        idle=idle,
+        idle=f"{idle} {report['note']}".strip(),
         versions=", ".join(f"{name} {number}" for name, number in report["versions"].items()),
         threads=report["threads"] or "as many as each takes",
         images=report["images"],
