@@ -17,7 +17,7 @@ from gantool.control import dissect as search
 from gantool.control.classes import Linear
 from gantool.control.dissect import Change, Layer, Unit
 from gantool.data import load
-from gantool.errors import ArgumentError
+from gantool.errors import ArgumentError, GantoolError
 from gantool.exporting import Source, source_of
 from gantool.exporting.app import atlas
 from gantool.exporting.app.playground import require_fit
@@ -48,6 +48,7 @@ class Dissection:
     extractor: str
     layers: tuple[Layer, ...]
     source: Source = field(repr=False, compare=False)
+    folder: Path = field(repr=False, compare=False)  # in the run, where the page goes by default
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, without the maps."""
@@ -69,12 +70,14 @@ class Dissection:
         ]
         return {**about, "layers": layers}
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str] | None = None) -> Path:
         """Write `units.json`, and the page `index.html`, whose path is returned. It needs no network.
 
-        GantoolError where the generator can't be exported.
+        `folder`: new, empty, or of an earlier page; default: `dissect/` in the run. GantoolError where it is another,
+        or the generator can't be exported.
         """
-        place = Path(folder)
+        place = self.folder if folder is None else Path(folder)
+        check(place)
         with writing(place, "Name another folder with -o."):
             place.mkdir(parents=True, exist_ok=True)
             write_json(place / RECORD, self.as_json())
@@ -110,6 +113,16 @@ class Dissection:
         return made
 
 
+def check(folder: Path) -> None:
+    """GantoolError unless a page can go to `folder`: nothing else of a person is in it."""
+    if folder.exists() and not folder.is_dir():
+        raise GantoolError(f"{folder} is no folder.", "Name another with -o.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+        raise GantoolError(
+            f"{folder} holds something else than a page of gantool dissect.", "Name another folder: -o DIR"
+        )
+
+
 def dissect(
     run: Named | None = None,
     *,
@@ -142,6 +155,11 @@ def dissect(
     folder = rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
     source = source_of(folder, note, None if step is None else str(step), which)
     chosen = search.layers_of(source, [layers] if isinstance(layers, str) else layers)
+    if source.output.kind == "point":
+        raise GantoolError(
+            f"{folder.path} makes points, and a page of units shows images, sounds or volumes.",
+            "Points and what the discriminator sees of them: gantool watch",
+        )
     require_fit(source.about)
     judge = _judge(source, extractor, folder)
     with terminal.bars(progress) as bars:
@@ -155,7 +173,8 @@ def dissect(
             advance=bars("units off and up", search.work(chosen, units, samples)),
         )
     training = source.about.training
-    return Dissection(folder.name, int(training["step"]), seed, samples, judge.name if judge else "", found, source)
+    name, place = judge.name if judge else "", folder.path / "dissect" / which
+    return Dissection(folder.name, int(training["step"]), seed, samples, name, found, source, place)
 
 
 def _judge(source: Source, name: str | None, folder: RunDir) -> Extractor | None:

@@ -318,7 +318,7 @@ def beside(artifact: Path) -> Path:
 
 def from_json(text: str | bytes, origin: object) -> Manifest:
     """Parse and check a manifest that came from `origin` (named in the error)."""
-    value = parse_json(text, f"The manifest of {origin}")
+    value = parse_json(text, f"The manifest of {origin}", "Export it again.")
     if not isinstance(value, dict):
         raise GantoolError(f"The manifest of {origin} is not an object.")
     schema = value.get("schema_version")

@@ -24,7 +24,9 @@ def command(
         list[str] | None,
         typer.Option(metavar="NAME|all", help="A module; may be repeated. Default: the last of each size."),
     ] = None,
-    units: Annotated[int, typer.Option(min=1, max=4096, help="Of a layer, that are switched off and doubled.")] = 24,
+    units: Annotated[
+        int, typer.Option(min=1, max=4096, help="How many of each layer are switched off and doubled.")
+    ] = 24,
     samples: Annotated[int, typer.Option(min=1, max=100_000, help="On which it is measured.")] = 100,
     extractor: Annotated[
         str | None,
@@ -45,15 +47,15 @@ def command(
 ) -> None:
     """Find out what units of a generator do: a page where a click on one switches it off, and what that changes."""
     from gantool.api import dissect as api
-    from gantool.run import rundir
 
+    if output is not None:
+        api.check(output)
     found = api.dissect(
         run, layers=layers or (), units=units, samples=samples, extractor=extractor, step=step, which=which, seed=seed,
         runs=runs,
     )  # fmt: skip
-    folder = rundir.find(runs, run) if run else rundir.newest(runs)
     with status():
-        page = found.save(output or folder.path / "dissect" / which)
+        page = found.save(output)
     if as_json:
         print_json({"page": str(page), **found.as_json()})
         return
@@ -71,7 +73,7 @@ def command(
             ]
             for layer, unit in best
         ],
-        title=f"Units that change most of {len(every)} in {len(found.layers)} layers",
+        title=f"Units that change most of {len(every)} in {len(found.layers)} layer{'s' * (len(found.layers) > 1)}",
         right=(1, 2, 3, 4),
     )
     console().print(f"→ {page}: open it in a browser, and click a unit", soft_wrap=True)

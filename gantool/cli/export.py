@@ -8,12 +8,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gantool.errors import GantoolError
 from gantool.system.terminal import console, megabytes, print_json, print_table, status
 
 if TYPE_CHECKING:
@@ -290,6 +291,8 @@ def _show_folder_of(artifacts: list[Artifact]) -> None:
     rows = [[a.path.name, megabytes(a.path.stat().st_size), _verdict(a)] for a in artifacts]
     title = f"In {artifacts[0].path.parent}, each with its manifest beside it as .json"
     print_table(["file", "size", ""], rows, title=title, right=(1,))
+    if old := _older(artifacts):
+        console().print(f"Of an older export, and as they were: {', '.join(old)}. Export them again, or remove them.")
     onnx = [a for a in artifacts if a.path.suffix == ".onnx"]
     if onnx:
         name = shlex.quote(str(onnx[-1].path))
@@ -299,6 +302,22 @@ def _show_folder_of(artifacts: list[Artifact]) -> None:
             out.print(f"      gantool generate {name} --input PICTURE -o out.png", soft_wrap=True)
         elif onnx[-1].manifest.input("data") is None and onnx[-1].manifest.output.kind != "point":
             out.print(f"      gantool generate {name}", soft_wrap=True)
+
+
+def _older(artifacts: list[Artifact]) -> list[str]:
+    """Names of files beside them that are of another model, or have other values."""
+    from gantool.artifact import onnxfile
+    from gantool.run.exports import ONNX_FILES
+
+    folder, found = artifacts[0].path.parent, []
+    about = artifacts[0].manifest
+    for name in sorted({*ONNX_FILES} - {a.path.name for a in artifacts}):
+        with suppress(GantoolError):
+            if (folder / name).is_file():
+                other = onnxfile.read_manifest(folder / name)
+                if (other.model, other.values) != (about.model, about.values):
+                    found.append(name)
+    return found
 
 
 def _verdict(artifact: Artifact) -> str:

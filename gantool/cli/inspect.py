@@ -45,6 +45,7 @@ def command(
         print_json(asdict(found.manifest) | {"bytes": found.bytes} | checked)
     elif hosts:
         _show_hosts(found.path, problems)
+        _show_changed(found)
     else:
         _show(found)
     if found.weights_match is False or found.graph_match is False:
@@ -103,6 +104,10 @@ def _show(found: Inspection) -> None:
             [measure, f"{_number(v, 'value'):.3g}", f"{_number(v, 'limit'):g}"] for measure, v in m.parity.items()
         ]
         print_table(["verified at export", "value", "limit"], parity, right=(1, 2))
+    _show_changed(found)
+
+
+def _show_changed(found: Inspection) -> None:
     changed = [name for name, same in (("weights", found.weights_match), ("graph", found.graph_match)) if same is False]
     if changed:
         console().print(f"Changed since the export: {' and '.join(changed)}. Do not trust this file.")
@@ -114,7 +119,9 @@ def _show_hosts(path: Path, problems: Mapping[str, Sequence[Problem]]) -> None:
         more = f"; {len(own) - 1} more" if len(own) > 1 else ""
         rows.append([name, "no" if own else "yes", f"{own[0].node} {own[0].reason}{more}" if own else ""])
     print_table(["host", "takes it", "why not"], rows, title=f"{path} by the rules of each host")
-    console().print("Sources of the rules: docs/hosts.md, and --json. One is kept by: gantool export --for HOST")
+    console().print(
+        "The rules have their sources in docs/hosts.md, and with --json.\nA file for a host: gantool export --for HOST"
+    )
 
 
 def _latents(m: Manifest) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ MANIFESTS = tuple(beside(Path(name)).name for name in FILES)
 
 Show = Callable[[str, int], Callable[[int], None]]  # (what, of how many) → told of those done
 MAX_BYTES = 8 * 2**30  # of one file from a hub
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
 MAX_TEXT_BYTES = 64 * 2**20  # of a README, a picture or a manifest
 
 
@@ -53,6 +55,7 @@ def push(model: Model, repo: str, card: Path, private: bool = False, message: st
     `repo`: OWNER/NAME or NAME; it is made where it does not exist, `private` or not. Files of an older export that are
     not sent again are removed in the same commit. GantoolError: the hub refuses, or can't be reached.
     """
+    _check_name(repo, 1)
     api, send = _api(), _operations(model, card)
     with _hub_errors(repo):
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -92,11 +95,12 @@ def pull(repo: str, folder: Path, revision: str | None = None, show: Show | None
     run. `revision`: a commit, branch or tag. GantoolError: one of these is not so, the hub refuses or can't be reached,
     or `folder` has something in it.
     """
+    _check_name(repo, 2)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GantoolError(f"{folder} is there already.", "Name another folder (-o DIR), or remove this one.")
     api = _api()
     with _hub_errors(repo):
-        found = api.model_info(repo, revision=revision, files_metadata=True)
+        found = api.model_info(repo, revision=revision or None, files_metadata=True)
     known = {each.rfilename: each for each in found.siblings or () if _wanted(each.rfilename)}
     if not any(name in known for name in FILES):
         raise GantoolError(
@@ -118,6 +122,13 @@ def pull(repo: str, folder: Path, revision: str | None = None, show: Show | None
         shutil.rmtree(new / ".aside")
         _check_model(new, repo)
     return tuple(folder / name for name in known)
+
+
+def _check_name(repo: str, least: int) -> None:
+    """`least`: of its parts; of one, the owner is who is logged in."""
+    parts = repo.split("/")
+    if not least <= len(parts) <= 2 or not all(map(_NAME.fullmatch, parts)):
+        raise GantoolError(f"{excerpt(repo)!r} is no name of a model on a hub.", "Such names are OWNER/NAME.")
 
 
 def _wanted(name: str) -> bool:
@@ -181,6 +192,14 @@ def _hub_errors(repo: str) -> Iterator[None]:
         raise GantoolError(f"The hub can't do this for {repo}: {_said(error)}.", "Try again later.") from error
     except errors.LocalTokenNotFoundError as error:
         raise GantoolError("You are not logged in to a hub.", log_in) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if "README.md" in str(error):
+            raise GantoolError(
+                f"The hub refuses the card: {excerpt(cause(error), 300)}", "Mend your parts of it."
+            ) from error
+        raise GantoolError(
+            f"This does not answer as a hub does: {excerpt(cause(error))}.", "HF_ENDPOINT names the hub; is it right?"
+        ) from error
     except (httpx2.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
         raise GantoolError(
             f"The hub can't be reached: {excerpt(cause(error))}.", "Is the network there? HF_ENDPOINT names the hub."
@@ -188,4 +207,4 @@ def _hub_errors(repo: str) -> Iterator[None]:
 
 
 def _said(error: HfHubHTTPError) -> str:
-    return excerpt(error.server_message or f"status {error.response.status_code}")
+    return excerpt((error.server_message or f"status {error.response.status_code}").rstrip("."))

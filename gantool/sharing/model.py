@@ -130,7 +130,7 @@ def find(given: str | None, runs: Path) -> Model:
         found = inspect(path)
         if found.weights_match is False or found.graph_match is False:
             raise GantoolError(f"{path} has changed since its export.", "Do not share it. Export it again.")
-        if found.manifest.model == about.model:
+        if (found.manifest.model, found.manifest.values) == (about.model, about.values):
             files.append(File(path, found.manifest, found.bytes, sha256_of(path)))
         else:
             others.append(name)

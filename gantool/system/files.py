@@ -323,12 +323,12 @@ def writing(path: Path, hint: str) -> Iterator[None]:
         raise GantoolError(f"{path} can't be written: {error.strerror or error}.", hint) from error
 
 
-def parse_json(data: bytes | str, origin: object) -> Any:
+def parse_json(data: bytes | str, origin: object, hint: str = "") -> Any:
     """Parse JSON that came from `origin` (named in the error)."""
     try:
         return json.loads(data, parse_constant=_refuse, parse_float=_finite, parse_int=bounded_int)
     except (ValueError, RecursionError) as error:
-        raise GantoolError(f"{origin} does not hold valid JSON: {error}.") from error
+        raise GantoolError(f"{origin} does not hold valid JSON: {error}.", hint) from error
 
 
 def bounded_int(text: str) -> int:

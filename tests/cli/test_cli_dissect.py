@@ -64,6 +64,25 @@ def test_what_can_not_be(run: RunDir, given: list[str], message: str, tmp_path: 
     assert not (tmp_path / "atlas").exists()
 
 
+def test_a_folder_of_other_things_is_left_alone(run: RunDir, tmp_path: Path, cli: Run) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    for name, message in (
+        ("site", "holds something else than a page of gantool dissect"),
+        ("site/index.html", "is no folder"),
+    ):
+        code, _, err = cli("dissect", run.path, *FEW, "-o", tmp_path / name)
+        assert (code, message in err) == (1, True), err
+    assert (tmp_path / "site" / "index.html").read_text() == "mine"
+
+
+def test_points_are_refused(tmp_path: Path, cli: Run) -> None:
+    opened = start("mlp", tmp_path, steps=1, data="ring")
+    run_until(opened)
+    code, _, err = cli("dissect", opened.run.path, *FEW)
+    assert (code, "makes points" in err, "gantool watch" in err) == (1, True, True), err
+
+
 def test_classes_of_the_data(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = gantool.dissect(run.path, units=2, samples=4, extractor="pixels", progress=False)
     assert found.extractor == "pixels, on the data's classes"

@@ -130,6 +130,11 @@ def test_folders_with_integers_are_sorted_by_value(tmp_path: Path) -> None:
     assert load(str(tmp_path / "none")).labels is None
 
 
+def test_a_class_can_not_write_a_line_of_its_own(tmp_path: Path) -> None:
+    _, _, notes = labelled(tmp_path / "in", "a\nError: b/a.png", "c/a.png")
+    assert notes == ("labels are the 2 sub-folders: a\\nError: b, c",)
+
+
 def test_a_folder_around_the_classes(tmp_path: Path) -> None:
     classes, labels, _ = labelled(tmp_path / "in", "data/images/cat/a.png", "data/images/dog/a.png")
     assert (classes, labels) == (("cat", "dog"), [0, 1])

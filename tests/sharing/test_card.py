@@ -14,8 +14,11 @@ from PIL import Image
 from support.inprocess import Run
 
 import gantool
+from gantool import exporting
 from gantool.artifact import onnxfile
 from gantool.errors import GantoolError
+from gantool.exporting.edits import with_directions
+from gantool.run.directions import Direction
 from gantool.run.rundir import RunDir
 
 HOSTILE = "x](javascript:1)\n---\nlicense: mit <script>&|\x1b[31m"
@@ -114,3 +117,17 @@ def test_a_changed_file_has_no_card(run: RunDir) -> None:
     __import__("onnx").save(model, path)
     with pytest.raises(GantoolError, match=r"generator\.onnx has changed since its export"):
         gantool.card(path)
+
+
+def test_files_of_an_older_export_are_not_shared(run: RunDir, cli: Run) -> None:
+    """Such as one that lacks a direction which has got a name since."""
+    source = exporting.source_of(run)
+    (size,) = next(item.shape for item in source.inputs if item.distribution == "normal")
+    lean = Direction(
+        vector=(0.1,) * size, input="z", method="sefa", about="sefa 1", step=0, name="lean", low=-2.0, high=3.0
+    )
+    exporting.write(with_directions(source, [lean]), ["onnx"], run.export)
+    assert cli("card", run.export / "generator.onnx")[0] == 0
+    text = (run.path / "card" / "README.md").read_text(encoding="utf-8")
+    assert "| `generator.onnx` |" in text
+    assert "| `generator.seeded.onnx` |" not in text

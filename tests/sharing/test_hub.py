@@ -119,6 +119,9 @@ def test_a_folder_that_is_there_is_kept(hub: Hub, tmp_path: Path) -> None:
     ("how", "words"),
     [
         ("name", "is no name of a model on a hub"),
+        ("up", "is no name of a model on a hub"),
+        ("nothing", "is no name of a model on a hub"),
+        ("page", "does not answer as a hub does"),
         ("missing", "There is no model me/nothing"),
         ("revision", "has no such revision"),
         ("token", "The hub refuses this"),
@@ -132,10 +135,15 @@ def test_what_the_hub_refuses(
     monkeypatch.chdir(tmp_path)
     if how == "token":
         monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    if how == "page":
+        hub.page = b"<html>Log in to the network</html>"
     if how == "offline":
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     given = {
         "name": ["pull", "a//b"],
+        "up": ["pull", "a/.."],
+        "nothing": ["pull", ""],
+        "page": ["pull", REPO],
         "missing": ["pull", "me/nothing"],
         "revision": ["pull", REPO, "--revision", "v9"],
         "token": ["push", "me/new", run.path],

@@ -24,6 +24,7 @@ class Hub:
         self.blobs: dict[str, bytes] = {}
         self.spoil: dict[str, bytes] = {}
         self.large = 4096
+        self.page = b""  # what every address answers, as the page of a network that one has to log in to
         self.address = ""
 
     def sha(self, repo: str) -> str:
@@ -73,6 +74,9 @@ def serving() -> Iterator[Hub]:
             return False
 
         def do_GET(self) -> None:
+            if hub.page:
+                self.answer(200, hub.page)
+                return
             parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
             if parts[:2] == ["api", "models"]:
                 repo, rest = "/".join(parts[2:4]), parts[4:]

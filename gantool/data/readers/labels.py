@@ -92,7 +92,7 @@ def _folder_of(name: str, depth: int) -> str | None:
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return ", ".join(map(excerpt, names[:most])) + (", …" if len(names) > most else "")
 
 
 def _dataset_json(path: Path) -> bytes | None:
