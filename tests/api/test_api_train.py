@@ -184,6 +184,7 @@ def test_a_thread_trains_and_leaves_signals_alone() -> None:
     assert seen == [before]
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard_of_its_main_part(here: Path) -> None:
     script = here / "script.py"
     script.write_text(

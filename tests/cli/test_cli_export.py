@@ -224,6 +224,7 @@ def test_a_folder_that_can_not_be(cli: Run, run: RunDir, taken: str) -> None:
     assert f"{taken} can't be written" in err
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_is_quiet(run: RunDir) -> None:
     """No warning or progress of a library beside our own lines."""
     done = gantool("export", "--json", cwd=run.path.parent.parent)

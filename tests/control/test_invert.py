@@ -48,6 +48,7 @@ def test_own_samples_are_found_again(run: RunDir) -> None:
     assert np.array_equal(found.z, again.z)
 
 
+@pytest.mark.slow
 def test_the_class_is_found_too(styled: RunDir) -> None:
     found = gantool.invert([(1, 0), (1, 1), (1, 2)], styled.path, **FAST)
     assert found.labels is not None
@@ -57,6 +58,7 @@ def test_the_class_is_found_too(styled: RunDir) -> None:
     assert fixed.labels.tolist() == [1]
 
 
+@pytest.mark.slow
 def test_behind_a_mapping_network_it_comes_nearer(styled: RunDir) -> None:
     strange = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), np.uint8)
     z, w = (gantool.invert(strange, styled.path, space=space, **FAST) for space in ("z", "w"))

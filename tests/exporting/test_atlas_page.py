@@ -57,7 +57,7 @@ class Planted(nn.Module):
 def page_of(made: Source, folder: Path, run: str = "0001-test", **options: Any) -> Path:
     layers = layers_of(made)
     found = dissect(made, layers, units=4, samples=20, seed=0, **options)
-    return Dissection(run, 0, 0, 20, "", found, made).save(folder)
+    return Dissection(run, 0, 0, 20, "", found, made, folder).save()
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ def test_the_same_pixels(exports: Exports, here: Hosts, host: str, name: str) ->
 
 
 def test_every_host_is_held_to_a_limit() -> None:
-    # the reference; 16 bits where the processor has them, so no promise; below; in tests/artifact/test_hosts.py
+    # the reference; 16 bits where the processor has them, so no promise; below; in tests/artifact/test_host_rules.py
     beyond = {"runtime", "openvino-default", "openvino-seeded", "ncnn"}
     precisions = {name for name in image_hosts.ROWS if name.endswith(("-float32", "-int8"))}
     assert {*LIMITS, *beyond, *precisions} == set(image_hosts.ROWS)

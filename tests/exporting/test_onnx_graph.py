@@ -266,7 +266,7 @@ class Halved(Tiny):
         return torch.cat([other, one * 2], 2)
 
 
-@pytest.mark.parametrize("kind", [Tiny, Halved])
+@pytest.mark.parametrize("kind", [Tiny, pytest.param(Halved, marks=pytest.mark.slow)])
 def test_every_opset_makes_the_same_images(kind: type[Tiny]) -> None:
     feeds = {"seed": np.array([7], np.int64), "index": np.arange(5, dtype=np.int64)}
     images = []
