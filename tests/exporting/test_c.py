@@ -114,7 +114,7 @@ def test_labels_and_values(sliding: tuple[Generator, Path]) -> None:
     assert "enum { GENERATOR_VALUE_LIGHT };" in (folder / "generator.h").read_text()
 
 
-@pytest.mark.parametrize("precision", ["float32", "half-weights"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("half-weights", marks=pytest.mark.slow)])
 def test_the_self_test(tmp_path: Path, precision: str) -> None:
     generator, folder = written(c.source_of("dcgan", 1), tmp_path, precision)
     done = c.make(folder, "all", "check", "CFLAGS=-O1 -Werror")

@@ -404,7 +404,9 @@ def test_no_factor_is_made_up(seed: int) -> None:
     assert precision.factored(weight, [stream.uniform(0.1, 9, n) for n in (2, 4, 6, 8)]) is None
 
 
-@pytest.mark.parametrize("name", [each for each in NAMES if each.values[0] in ("mlp", "cgan", "sngan", "wgan")])
+@pytest.mark.parametrize(
+    "name", ["mlp", "cgan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sngan", "wgan"))]
+)
 def test_onnx_holds_the_very_weights_that_torch_has(name: str, tmp_path: Path) -> None:
     small = {"widths": (24,)} if name in ("mlp", "cgan") else {"width": 8, "max_width": 16}
     kinds = ["onnx", "onnx-seeded", "torchscript-seeded", "pt2"]

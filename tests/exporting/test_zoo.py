@@ -43,7 +43,6 @@ REFUSED: dict[str, dict[str, str]] = {
     "own-gradient": {SCRIPT: "Could not export Python function call 'OwnGradient'"},
 }
 QUICK = {
-    "transformer-encoder": HALF,  # ONNX Runtime crashed when it opened it
     "parameter-called-code": ["generator.onnx", *TORCH],
     "stars": ["generator.onnx", "generator.pt2"],
     "float64": ["generator.onnx"],

@@ -461,6 +461,7 @@ def agreed(group: Group) -> None:
     print(repr((saved["p"], saved["sums"], shares)))
 
 
+@pytest.mark.slow
 def test_all_ranks_have_one_p_from_the_signs_of_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     agreed(ALONE)
     (p, (sums,), _) = eval(capsys.readouterr().out)

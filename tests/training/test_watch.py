@@ -252,6 +252,7 @@ def test_a_discriminator_50_times_as_fast_wins(tmp_path: Path) -> None:
     assert {name for _, name in _alarms(opened)} == {"discriminator"}
 
 
+@pytest.mark.slow
 def test_a_sound_training_is_quiet(tmp_path: Path) -> None:
     opened = _on_digits(tmp_path, learning_rate=5e-4)
     assert _train(opened).notes == []
