@@ -130,7 +130,10 @@ def _working(parent: Path) -> Iterator[Path]:
     work, lock = parent / f"{_PREFIX}{secrets.token_urlsafe(6)}{_SUFFIX}", None
     try:
         while lock is None:
-            work.mkdir(exist_ok=True)  # an error of its own: where nothing can be made, as in /proc
+            try:
+                work.mkdir(exist_ok=True)  # an error of its own: where nothing can be made, as in /proc
+            except FileExistsError:
+                continue  # it went while pathlib looked whether it is a folder
             try:
                 lock = locking.acquire(work / _LOCK)
             except (locking.Busy, FileNotFoundError, FileExistsError):

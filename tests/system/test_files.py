@@ -229,6 +229,22 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"a": "a", "b": "b"}
 
 
+def test_a_folder_that_goes_while_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process's `recover` may remove it between the two calls of `Path.mkdir`."""
+    make, refused = os.mkdir, []
+
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        if ".gantool-" in str(path) and not refused:
+            refused.append(path)
+            raise FileExistsError(path)
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    files.write_bytes(tmp_path / "a", b"whole")
+    assert refused
+    assert (tmp_path / "a").read_bytes() == b"whole"
+
+
 def test_many_processes_may_write_to_one_folder_at_once(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom gantool.system import files\n"
