@@ -161,7 +161,7 @@ def remove_direction(name: str, run: Named | None = None, *, runs: str | os.Path
 
 
 def _run(run: Named | None, runs: str | os.PathLike[str]) -> RunDir:
-    return rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
+    return rundir.find_or_newest(Path(runs), None if run is None else name_of(run))
 
 
 def opened(run: Named | None, step: int | str | None, which: str, runs: str | os.PathLike[str]) -> tuple[RunDir, Space]:

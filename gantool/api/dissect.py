@@ -152,7 +152,7 @@ def dissect(
     """
     if not 1 <= units <= MAX_UNITS or not 1 <= samples <= MAX_SAMPLES:
         raise ArgumentError(f"{units} units and {samples} samples can't be.", f"1 to {MAX_UNITS}, 1 to {MAX_SAMPLES}.")
-    folder = rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
+    folder = rundir.find_or_newest(Path(runs), None if run is None else name_of(run))
     source = source_of(folder, note, None if step is None else str(step), which)
     chosen = search.layers_of(source, [layers] if isinstance(layers, str) else layers)
     if source.output.kind == "point":

@@ -64,6 +64,6 @@ def export(
     opset, batch = settle(named, opset, batch, precisions, kinds or ())
     options = exporting.Options(precisions, optimize, opset or exporting.Options.opset, batch, force, named)
     target = None if folder is None else Path(folder)
-    chosen = rundir.newest(Path(runs)) if run is None else rundir.find(Path(runs), name_of(run))
+    chosen = rundir.find_or_newest(Path(runs), None if run is None else name_of(run))
     with status() if progress else nullcontext():
         return exporting.export_run(chosen, kinds, target, say, None if step is None else str(step), options, which)

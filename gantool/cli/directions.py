@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 SEED = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the samples that are looked at.")]
 RUN = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run. Default: the newest.", show_default=False)]
 RUNS = Annotated[Path, typer.Option(help="Folder of the runs.")]
+STEP = Annotated[
+    str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or the best by --keep-best.")
+]
+WHICH = Annotated[str, typer.Option(metavar="NAME", help="A generator of a run that has several. Default: the first.")]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OUTPUT = Annotated[
     Path | None,
@@ -60,12 +64,8 @@ def find(
     ] = "",
     those: Annotated[str, typer.Option(metavar="SEED:INDEX,…", help="Samples that don't have it.")] = "",
     extractor: EXTRACTOR = None,
-    step: Annotated[
-        str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or the best by --keep-best.")
-    ] = None,
-    which: Annotated[
-        str, typer.Option(metavar="NAME", help="A generator of a run that has several. Default: the first.")
-    ] = "",
+    step: STEP = None,
+    which: WHICH = "",
     seed: SEED = 0,
     output: OUTPUT = None,
     runs: RUNS = Path("runs"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gantool.cli.directions import AS_JSON, RUN, RUNS, SEED
+from gantool.cli.directions import AS_JSON, RUN, RUNS, SEED, STEP, WHICH
 from gantool.errors import excerpt
 from gantool.system.terminal import console, print_json, print_table, status
 
@@ -35,12 +35,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    step: Annotated[
-        str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or the best by --keep-best.")
-    ] = None,
-    which: Annotated[
-        str, typer.Option(metavar="NAME", help="A generator of a run that has several. Default: the first.")
-    ] = "",
+    step: STEP = None,
+    which: WHICH = "",
     seed: SEED = 0,
     runs: RUNS = Path("runs"),
     as_json: AS_JSON = False,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gantool.cli.directions import STEP, WHICH
 from gantool.cli.threads import THREADS
 from gantool.system.terminal import console, print_json, print_table
 
@@ -18,12 +19,8 @@ def command(
         str | None,
         typer.Argument(metavar="[RUN|FILE]", help="A run, or an exported .onnx. Default: the newest run."),
     ] = None,
-    step: Annotated[
-        str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or the best by --keep-best.")
-    ] = None,
-    which: Annotated[
-        str, typer.Option(metavar="NAME", help="A generator of a run that has several. Default: the first.")
-    ] = "",
+    step: STEP = None,
+    which: WHICH = "",
     data: Annotated[
         str | None, typer.Option(help="What to compare with. Default: what it was trained on.", show_default=False)
     ] = None,

@@ -7,25 +7,19 @@ from typing import Annotated
 
 import typer
 
+from gantool.cli.card import DATASET, LICENCE, SOURCE
+from gantool.cli.directions import RUNS
 from gantool.system.terminal import console
 
 
 def push(
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="At the hub; made if it does not exist.")],
-    source: Annotated[
-        str | None,
-        typer.Argument(metavar="[RUN|FILE]", help="An exported .onnx, or a run. Default: the newest export."),
-    ] = None,
+    source: SOURCE = None,
     private: Annotated[bool, typer.Option("--private", help="When it is made: for you only.")] = False,
-    licence: Annotated[
-        str, typer.Option("--license", metavar="ID", help="Of the model, as the hub names it: mit, cc-by-4.0 …")
-    ] = "",
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="The data's name on the hub, as ylecun/mnist. May be given again."),
-    ] = None,
+    licence: LICENCE = "",
+    dataset: DATASET = None,
     message: Annotated[str, typer.Option("-m", "--message", help="Of the commit.", show_default=False)] = "",
-    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    runs: RUNS = Path("runs"),
 ) -> None:
     """Send exported files and their model card to a Hugging Face hub. The token: `hf auth login`, or HF_TOKEN."""
     from gantool.api.hub import push

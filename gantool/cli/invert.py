@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gantool.cli.directions import EXTRACTOR, RUNS
+from gantool.cli.directions import EXTRACTOR, RUNS, STEP, WHICH
 from gantool.system.terminal import console, print_json, print_table
 
 
@@ -31,12 +31,8 @@ def command(
     extractor: EXTRACTOR = None,
     starts: Annotated[int, typer.Option(min=1, max=1024, help="Of a picture, from the best of random samples.")] = 16,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Of Adam, from each start that stays good.")] = 600,
-    step: Annotated[
-        str | None, typer.Option(metavar="N|best", help="An older checkpoint of the run, or the best by --keep-best.")
-    ] = None,
-    which: Annotated[
-        str, typer.Option(metavar="NAME", help="A generator of a run that has several. Default: the first.")
-    ] = "",
+    step: STEP = None,
+    which: WHICH = "",
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the random samples.")] = 0,
     runs: RUNS = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -310,6 +310,11 @@ def latest(runs: Path) -> RunDir:
     return max(known, key=lambda each: each[0])[1]
 
 
+def find_or_newest(runs: Path, name: str | None) -> RunDir:
+    """`find`; without a name `newest`."""
+    return newest(runs) if name is None else find(runs, name)
+
+
 def find(runs: Path, name: str) -> RunDir:
     """A run by path, by folder name, or by number (`7` or `0007`) inside `runs`."""
     for candidate in (Path(name), runs / name):
