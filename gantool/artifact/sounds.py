@@ -93,18 +93,23 @@ def save_wav(sounds: np.ndarray, path: Path, rate: int = 0, *, seconds: float = 
 
 
 def wav(sound: np.ndarray, rate: int = 0, about: Provenance | None = None) -> bytes:
-    """A WAV file of int16 (T, C), PCM in 16 bits; `rate` 0: ASSUMED_RATE is written.
+    """A WAV file of int16 (T, C), PCM in 16 bits, or of float32 (T, C), floats; `rate` 0: ASSUMED_RATE is written.
 
     `about` is in the comment (chunk LIST INFO), in XMP (chunk _PMX, where audio tools look for it), and as JSON (chunk
     gant). The format: https://www.mmsp.ece.mcgill.ca/Documents/AudioFormats/WAVE/WAVE.html
     """
-    channels, rate = sound.shape[1], rate or ASSUMED_RATE
-    chunks = _chunk(b"fmt ", struct.pack("<HHIIHH", 1, channels, rate, 2 * channels * rate, 2 * channels, 16))
+    (frames, channels), size, rate = sound.shape, sound.dtype.itemsize, rate or ASSUMED_RATE
+    floats = sound.dtype.kind == "f"
+    layout = (3 if floats else 1, channels, rate, size * channels * rate, size * channels, 8 * size)
+    chunks = _chunk(b"fmt ", struct.pack("<HHIIHH", *layout) + bytes(2 * floats))  # of floats with no extension
+    if floats:
+        chunks += _chunk(b"fact", struct.pack("<I", frames))
     if about is not None:
         texts = _chunk(b"ISFT", f"{SOFTWARE}\0".encode()) + _chunk(b"ICMT", f"{about.describe()}\0".encode())
         chunks += _chunk(b"LIST", b"INFO" + texts) + _chunk(b"_PMX", xmp(SOFTWARE, about.composite).encode())
         chunks += _chunk(b"gant", about.to_json().encode())
-    return _chunk(b"RIFF", b"WAVE" + chunks + _chunk(b"data", sound.astype("<i2").tobytes()))
+    values = sound.astype(sound.dtype.newbyteorder("<"))
+    return _chunk(b"RIFF", b"WAVE" + chunks + _chunk(b"data", values.tobytes()))
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:

@@ -68,6 +68,13 @@ def command(
             "volumes a .glb or .binvox.",
         ),
     ] = Path("generated.png"),
+    wav_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pcm16|float",
+            help="Of WAV files: whole numbers of 16 bits, or float32, not rounded, of generator.onnx. Default: pcm16.",
+        ),
+    ] = None,
     provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt or openvino.")] = "cpu",
     threads: THREADS = None,
     provenance: Annotated[
@@ -87,7 +94,12 @@ def command(
         ),
     ] = None,
     format: Annotated[
-        str | None, typer.Option(metavar="npy|png-tar|parquet", help="Default: npy.", rich_help_panel=SHARDS)
+        str | None,
+        typer.Option(
+            metavar="npy|png-tar|wav-tar|glb-tar|parquet",
+            help="wav-tar: of sounds; glb-tar: of volumes. Default: npy.",
+            rich_help_panel=SHARDS,
+        ),
     ] = None,
     shard_size: Annotated[
         int | None, typer.Option(min=1, help="Images in a shard. Default: 10000.", rich_help_panel=SHARDS)
@@ -129,14 +141,19 @@ def command(
 
     With --input: pictures of pictures.
     """
-    from gantool.run.exports import find_artifact
+    from gantool.artifact import onnxfile
+    from gantool.run.exports import find_artifact, find_plain
 
     values = _values(value or [])
     asked = {
         name for name in ("n", "output") if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
     }
     if picture is not None:
-        for flag, wrong in (("-n", "n" in asked), ("--count", count is not None)):
+        for flag, wrong in (
+            ("-n", "n" in asked),
+            ("--count", count is not None),
+            ("--wav-format", wav_format is not None),
+        ):
             if wrong:
                 raise GantoolError(f"{flag} is not for pictures: each becomes one.", "Leave it or --input out.")
         path = find_artifact(source, runs)
@@ -155,11 +172,15 @@ def command(
         path = find_artifact(source, runs)
         _refuse_translators(path)
         _classes(label, path, runs)
-        _generate(path, n, seed, first, label, values, output, provider, threads, provenance)
+        if wav_format == "float" and onnxfile.read_manifest(path).output.kind == "audio":
+            path = find_plain(path)
+        _generate(path, n, seed, first, label, values, output, provider, threads, provenance, wav_format)
         return
     for name, flag, instead in (("n", "-n", "--count"), ("output", "-o", "--out")):
         if name in asked:
             raise GantoolError(f"{flag} is not for shards.", f"Use {instead} instead, or leave --count out.")
+    if wav_format is not None:
+        raise GantoolError("--wav-format is not for shards, which hold whole numbers.", "Leave it or --count out.")
     if threads is not None:
         raise GantoolError("--threads is not for shards: each worker has one.", f"Add --workers {threads} instead.")
     for flag, given in (("--address", address), ("--gather", gather)):
@@ -188,6 +209,7 @@ def _generate(
     provider: str,
     threads: int | None,
     provenance: bool,
+    wav_format: str | None,
 ) -> None:
     from gantool.artifact.provenance import NOUNS
     from gantool.runtime import Generator
@@ -205,6 +227,7 @@ def _generate(
             label=label,
             values=values,
             provenance=provenance,
+            wav_format=wav_format,
             on_progress=lambda done, total: bar.update(done, total=total),
         )
     noun = NOUNS[generator.manifest.output.kind]

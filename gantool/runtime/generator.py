@@ -370,21 +370,35 @@ class Generator:
         n, seed, first = check_request(n, seed, first)
         return latents.draw(self._latent_shapes(), seed, np.arange(first, first + n, dtype=np.int64))
 
+    @renamed(**_OTHER_NAMES)
+    def floats(
+        self, n: int, seed: int = 0, first: int = 0, labels: Labels = None, *, values: Values | None = None
+    ) -> np.ndarray:
+        """The samples of `sample` before they are rounded: float32 (n, C, …) in [-1, 1]; `generator.onnx` only."""
+        self._refuse_seeded("rounds its samples itself", "have them unrounded")
+        n, seed, first = check_request(n, seed, first)
+        drawn = self.drawn(n, seed, first)
+        return self.run({**drawn, **self._chosen(np.arange(first, first + n, dtype=np.int64), labels, values)})
+
     def from_latents(self, z: np.ndarray, labels: Labels = None, values: Values | None = None) -> np.ndarray:
         """Your own latents (n, latent_dim) → float32 (n, C, H, W) in [-1, 1]; `generator.onnx` only."""
-        if self.seeded:
-            raise GantoolError(
-                f"{self.path} draws its latents itself.",
-                "Open generator.onnx to give your own: gantool export --onnx",
-            )
+        self._refuse_seeded("draws its latents itself", "give your own")
         if len(self.manifest.latents) != 1:
             raise GantoolError(f"{self.path} takes {self._input_names()}, not one latent.", "Use .run(inputs).")
         item = self.manifest.latents[0]
         array = graph_input(item, z)
-        checked = parse_labels(labels, len(array), self.manifest, self.path)
-        checked_values = parse_values(values, len(array), self.manifest, self.path)
-        filled = {name: np.full(len(array), value, np.float32) for name, value in checked_values.items()}
-        return self.run({item.name: array, **self._labels_of(np.arange(len(array)), checked), **filled})
+        return self.run({item.name: array, **self._chosen(np.arange(len(array)), labels, values)})
+
+    def _refuse_seeded(self, why: str, to: str) -> None:
+        if self.seeded:
+            raise GantoolError(f"{self.path} {why}.", f"Open generator.onnx to {to}: gantool export --onnx")
+
+    def _chosen(self, index: np.ndarray, labels: Labels, values: Values | None) -> dict[str, np.ndarray]:
+        """The labels and values of the samples `index`, as the graph takes them."""
+        checked = parse_labels(labels, len(index), self.manifest, self.path)
+        numbers = parse_values(values, len(index), self.manifest, self.path)
+        filled = {name: np.full(len(index), value, np.float32) for name, value in numbers.items()}
+        return {**self._labels_of(index, checked), **filled}
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Run the graph itself: every input by name, any n → its output (n, …).

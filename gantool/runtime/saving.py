@@ -12,7 +12,7 @@ import numpy as np
 
 from gantool.artifact import latents
 from gantool.artifact.provenance import Provenance, of
-from gantool.errors import GantoolError
+from gantool.errors import ArgumentError, GantoolError, excerpt
 from gantool.runtime.generator import Generator
 from gantool.system.files import replacing, write_bytes, writing
 
@@ -21,6 +21,7 @@ MAX_GRID = 10_000
 MAX_ROW = 1000  # samples in one sound or shape
 FOLDER = ""  # the suffix of a folder
 MAX_ARRAY = 8 * 10**9  # bytes
+WAV_FORMATS = ("pcm16", "float")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ _FORMS = {
 class Request:
     """Images `first … first+n-1` of `seed`; image i has the class labels[i % len(labels)], or none when that is empty.
 
-    `rows` of a grid: one for each of `labels`, or 1: as square as possible. `values`: those of the generator.
+    `rows` of a grid: one for each of `labels`, or 1: as square as possible. `values`: those of the generator. `floats`:
+    sounds are written before they are rounded.
     """
 
     n: int
@@ -56,6 +58,7 @@ class Request:
     labels: Sequence[int]
     rows: int = 1
     values: Mapping[str, float] = field(default_factory=dict)
+    floats: bool = False
 
     def classes(self, first: int, count: int) -> list[int] | None:
         """The classes of images `first … first+count-1`."""
@@ -72,6 +75,7 @@ def save(
     label: str | None = None,
     values: Mapping[str, float] | None = None,
     provenance: bool = True,
+    wav_format: str | None = None,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Request:
     """Write images `first … first+n-1` of `seed` to `output`, and return what was asked for, with defaults filled in.
@@ -82,7 +86,9 @@ def save(
     and .binvox, of one. `n`: 64 by default, of .wav, .glb and .binvox 1; for a grid of several classes, 8 for each
     class or more. `label`: classes by number or name, `7`, `cat` or `3,5`, which are cycled over the images; by default
     all classes, of a grid the first 16. `values`: as `Generator.sample` takes them, a number each. `provenance`: the
-    files say which model made them. `on_progress` is called with the images done and all.
+    files say which model made them. `wav_format`: of WAV files, pcm16 (the default: whole numbers of 16 bits) or float
+    (float32, not rounded), for which `generator` must be of generator.onnx. `on_progress` is called with the images
+    done and all.
 
     GantoolError: the file makes no images, there is no such class, there are too many images, or `output` can't be
     written.
@@ -95,13 +101,15 @@ def save(
         hint = "From Python: gantool.Generator(…).sample(n)." if kind == "point" else "Export it again."
         raise GantoolError(f"{path} makes no images but samples of {manifest.output.shape}.", hint)
     form = _FORMS[kind]
+    if wav_format is not None:
+        _check_wav(wav_format, suffix, kind, generator)
     if suffix not in form.suffixes:
         known = ", a ".join(form.suffixes[:-1])
         raise GantoolError(f"{form.array.title()} can't be written as {output.name!r}.", f"Name a {known} or a folder.")
     if n is None and suffix in (".wav", ".glb", ".binvox"):
         n = 1
     request = _request(generator, n, seed, first, label, grid=suffix == ".png")
-    request = replace(request, values=values or {})
+    request = replace(request, values=values or {}, floats=wav_format == "float")
     most = {".png": MAX_GRID, ".wav": MAX_ROW, ".glb": MAX_ROW, ".binvox": 1}.get(suffix, request.n)
     if request.n > most:
         what = "A grid" if suffix == ".png" else f"One {suffix}"
@@ -131,6 +139,18 @@ def save(
                 origins = [_of_one(about, request, first + row) for row in range(request.n)]
             write_bytes(output, _file(suffix, samples, manifest.output.rate, origins))
     return request
+
+
+def _check_wav(wav_format: str, suffix: str, kind: str, generator: Generator) -> None:
+    """GantoolError where WAV files of this format can't be written."""
+    if wav_format not in WAV_FORMATS:
+        raise ArgumentError(f"There is no WAV format {excerpt(wav_format)!r}.", f"Use one of {', '.join(WAV_FORMATS)}.")
+    if kind != "audio":
+        raise ArgumentError(
+            f"--wav-format is for sounds; {generator.path} makes {_FORMS[kind].array}.", "Leave it out."
+        )
+    if suffix not in (".wav", FOLDER):
+        raise ArgumentError(f"--wav-format is for WAV files, not {suffix}.", "Name a .wav or a folder: -o sound.wav")
 
 
 def _of_one(about: Provenance, request: Request, number: int) -> Provenance:
@@ -174,18 +194,23 @@ def _with_classes(about: Provenance, request: Request, manifest: Any) -> Provena
 def _batches(generator: Generator, request: Request, on_progress: Callable[[int, int], object]) -> Iterator[np.ndarray]:
     for start in range(0, request.n, BATCH):
         first, count = request.first + start, min(BATCH, request.n - start)
-        yield generator.sample(count, request.seed, first, request.classes(first, count), values=request.values)
+        classes = request.classes(first, count)
+        if request.floats:
+            yield np.moveaxis(generator.floats(count, request.seed, first, classes, values=request.values), 1, -1)
+        else:
+            yield generator.sample(count, request.seed, first, classes, values=request.values)
         on_progress(start + count, request.n)
 
 
 def _all(generator: Generator, request: Request, on_progress: Callable[[int, int], object]) -> np.ndarray:
-    size = request.n * math.prod(generator.shape) * np.dtype(generator.manifest.output.levels).itemsize
+    dtype = np.dtype(np.float32 if request.floats else generator.manifest.output.levels)
+    size = request.n * math.prod(generator.shape) * dtype.itemsize
     if size > MAX_ARRAY:
         raise GantoolError(
             f"{request.n} images are {size / 1e9:,.1f} GB: more than one array should hold.",
             "Write a folder, or several files with --first.",
         )
-    images = np.empty((request.n, *generator.shape), generator.manifest.output.levels)
+    images = np.empty((request.n, *generator.shape), dtype)
     start = 0
     for batch in _batches(generator, request, on_progress):
         images[start : start + len(batch)] = batch

@@ -95,10 +95,10 @@ def generate(
 
     The bytes of the files do not depend on the engine or the number of workers. Called again with the same arguments,
     it makes what is missing; `verify` compares the SHA-256 of the files that are there.
-    `format`: npy (uint8 arrays (n, H, W, C)), png-tar or parquet (see gantool.shards.formats). `labels`: image i has
-    the class labels[i % len(labels)]; None: i % classes. `values`: as `Generator.sample` takes them, a number each.
-    `workers`: processes, or Ray's actors; None: one for each core or GPU. `address`: of a Ray cluster. `gather`:
-    whether its machines send their shards here; None: those that do not share the folder `out`. As with
+    `format`: npy (arrays (n, …, C) as of `Generator.sample`), png-tar, wav-tar, glb-tar or parquet of PNGs. `labels`:
+    image i has the class labels[i % len(labels)]; None: i % classes. `values`: as `Generator.sample` takes them, a
+    number each. `workers`: processes, or Ray's actors; None: one for each core or GPU. `address`: of a Ray cluster.
+    `gather`: whether its machines send their shards here; None: those that do not share the folder `out`. As with
     multiprocessing, a script that calls this must guard its main part.
 
     GantoolError: an argument is wrong or does not fit the file; `out` is not writable or holds the shards of another

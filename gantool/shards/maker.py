@@ -64,7 +64,7 @@ class Maker:
             origin = provenance.of(manifest, self.plan.seed, shard.first, values=self.plan.values)
         try:
             with files.replacing(path) as temporary:
-                formats.write(temporary, self.plan, shard, self._parts(shard, on_part), origin)
+                formats.write(temporary, self.plan, shard, self._parts(shard, on_part), origin, manifest.output.rate)
                 made = Made(shard.number, temporary.stat().st_size, files.sha256_of(temporary), os.getpid())
         except OSError as error:
             raise write_error(path, error) from error
@@ -94,10 +94,12 @@ def versions(format: str) -> dict[str, str]:
     from gantool import __version__
 
     found = {"gantool": __version__, "onnxruntime": onnxruntime.__version__}
-    if format != "npy":
+    if format in ("png-tar", "parquet"):
         import PIL
 
         found["pillow"] = PIL.__version__
+    if format == "glb-tar":
+        found["scikit-image"] = optional_library("skimage", "volume").__version__
     if format == "parquet":
         found["pyarrow"] = optional_library("pyarrow", "parquet").__version__
     return found

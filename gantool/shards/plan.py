@@ -13,7 +13,11 @@ from typing import Any
 
 from gantool.errors import GantoolError
 
-FORMATS = {"npy": "npy", "png-tar": "tar", "parquet": "parquet"}  # with the suffix of their files
+# with the suffix of their files
+FORMATS = {"npy": "npy", "png-tar": "tar", "wav-tar": "tar", "glb-tar": "tar", "parquet": "parquet"}
+# the axes and the channels that samples of a format have; a .npy takes all
+_TAKES = {"png": (3, (1, 3)), "parquet": (3, (1, 3)), "wav": (2, (1, 2)), "glb": (4, (1,))}
+_KINDS = {2: ("sounds", "wav-tar"), 3: ("images", "png-tar"), 4: ("volumes", "glb-tar")}  # by their axes
 MAX_SHARDS = 50_000  # index.json takes some 230 bytes for each, and must stay below files.MAX_JSON_BYTES
 ON_GPU = ("cuda", "tensorrt")  # providers whose workers get a GPU each
 MAX_LABELS = 65_536  # a file may claim any number of classes
@@ -73,9 +77,15 @@ class Plan:
                 f"{self.count:,} images are {len(self):,} shards of {self.shard_size:,}; at most {MAX_SHARDS:,} fit.",
                 f"Make them larger: --shard-size {fitting} or more.",
             )
-        if self.format != "npy" and (len(self.shape) != 3 or self.shape[2] not in (1, 3)):
-            what = f"{self.shape[2]} channels" if len(self.shape) == 3 else f"sounds or volumes {self.shape}"
-            raise GantoolError(f"PNG files of {what} can't be written.", "Use --format npy.")
+        axes, channels = len(self.shape), self.shape[-1]
+        takes = _TAKES.get(self.format.partition("-")[0], (axes, (channels,)))
+        if axes != takes[0] or channels not in takes[1]:
+            kind, own = _KINDS[axes]
+            other = f" or {own}" if channels in _TAKES[own[:3]][1] else ""
+            raise GantoolError(
+                f"Shards of {kind} with {channels} channels can't be written as {self.format}.",
+                f"Use --format npy{other}.",
+            )
 
     @property
     def dtype(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.inprocess import Run
+from support.wavs import chunks
 
 from gantool import __version__
+from gantool.artifact import latents
 from gantool.run.rundir import RunDir
 from gantool.runtime import Generator
 
@@ -215,7 +218,45 @@ def test_sounds(cli: Run, here: Path, tiny_export: Callable[..., Path]) -> None:
     assert cli("generate", file, "--seed", 7, "--count", 70, "--workers", 1, "--out", "shards")[0] == 0
     np.testing.assert_array_equal(np.load("shards/shard-000000.npy"), wanted)
     assert "Name a .wav, a .png, a .npz or a folder" in fails(cli, here, file, "-o", "sound.mp3")
-    assert "sounds or volumes" in fails(cli, here, file, "--count", 5, "--format", "png-tar")
+    assert "--format npy or wav-tar" in fails(cli, here, file, "--count", 5, "--format", "png-tar")
+
+
+@pytest.mark.parametrize("wav_format", ["pcm16", "float"])
+def test_other_programs_read_sounds_with_equal_values(
+    cli: Run, here: Path, tiny_export: Callable[..., Path], wav_format: str
+) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    folder = tiny_export(2, 16)
+    generator = Generator(folder / "generator.onnx")
+    wanted: np.ndarray = generator.sample(3, 7) if wav_format == "pcm16" else generator.floats(3, 7).transpose(0, 2, 1)
+    # the plain file beside it has the floats
+    asked = ("generate", folder / "generator.seeded.onnx", "--seed", 7, "-n", 3, "--wav-format", wav_format)
+    assert cli(*asked, "-o", "three.wav")[0] == cli(*asked, "-o", "folder")[0] == 0
+    paths = [here / "three.wav", *sorted((here / "folder").iterdir())]
+    for path, sound in zip(paths, [wanted.reshape(-1, 2), *wanted], strict=True):
+        made, rate = soundfile.read(path, dtype=wanted.dtype.name)
+        assert (soundfile.info(path).subtype, rate) == ({"pcm16": "PCM_16", "float": "FLOAT"}[wav_format], 16_000)
+        np.testing.assert_array_equal(made, sound, strict=True)
+        assert list(chunks(path.read_bytes()))[-4:] == ["LIST", "_PMX", "gant", "data"]
+    if sox := shutil.which("sox"):
+        code = ["-b", "16", "-e", "signed"] if wav_format == "pcm16" else ["-b", "32", "-e", "float"]
+        done = subprocess.run([sox, "-D", "three.wav", "-t", "raw", *code, "-"], capture_output=True, check=True)
+        heard = np.frombuffer(done.stdout, wanted.dtype).reshape(wanted.shape)
+        # sox computes in whole numbers, and gives floats 24 bits
+        np.testing.assert_allclose(heard, wanted, rtol=0, atol=0 if wav_format == "pcm16" else 2**-24)
+        assert not done.stderr
+    np.testing.assert_array_equal(latents.levels(generator.floats(3, 7)), generator.sample(3, 7))
+
+
+def test_wav_formats_are_for_sounds(cli: Run, here: Path, file: Path, tiny_export: Callable[..., Path]) -> None:
+    asked = ("--wav-format", "float")
+    assert "is for sounds" in fails(cli, here, file, *asked, "-o", "sound.wav")
+    sounds = tiny_export(2, 16) / "generator.seeded.onnx"
+    assert "for WAV files" in fails(cli, here, sounds, *asked, "-o", "sounds.npz")
+    assert "not for shards" in fails(cli, here, sounds, *asked, "--count", 3)
+    assert "no WAV format 'pcm24'" in fails(cli, here, sounds, "--wav-format", "pcm24", "-o", "a.wav")
+    shutil.copy(sounds, here / "alone.onnx")
+    assert "gantool export" in fails(cli, here, "alone.onnx", *asked, "-o", "a.wav")
 
 
 def test_volumes(cli: Run, here: Path, tiny_export: Callable[..., Path]) -> None:

@@ -14,6 +14,9 @@ from PIL import Image
 from support.shards import digests, index
 
 from gantool import shards
+from gantool.artifact.provenance import of
+from gantool.artifact.sounds import wav
+from gantool.artifact.volumes import glb
 from gantool.errors import GantoolError
 from gantool.runtime import Generator
 from gantool.shards.maker import Maker, manifest_digest, versions
@@ -121,6 +124,25 @@ def test_colours(tmp_path: Path, tiny_export: Callable[..., Path]) -> None:
         opened = [archive.extractfile(member) for member in archive]
         images = [pixels(one.read()) for one in opened if one is not None]
     np.testing.assert_array_equal(images, Generator(file).sample(5))
+
+
+def test_tar_of_sounds(tmp_path: Path, tiny_export: Callable[..., Path]) -> None:
+    file = tiny_export(2, 16) / "generator.seeded.onnx"
+    shards.generate(file, tmp_path / "out", count=5, seed=7, first=3, format="wav-tar", workers=1)
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as archive:
+        assert archive.getnames() == [f"seed7-{i:015d}.wav" for i in range(3, 8)]
+        files = [one.read() for one in map(archive.extractfile, archive) if one is not None]
+    for number, (content, sound) in enumerate(zip(files, Generator(file).sample(5, 7, 3), strict=True)):
+        assert content == wav(sound, 0, of(Generator(file).manifest, 7, 3 + number))
+
+
+def test_tar_of_volumes(tmp_path: Path, tiny_export: Callable[..., Path]) -> None:
+    pytest.importorskip("skimage", reason="scikit-image makes surfaces; it comes with the extra volume")
+    file = tiny_export(1, 8, 8, 8) / "generator.seeded.onnx"
+    shards.generate(file, tmp_path / "out", count=3, format="glb-tar", provenance=False, workers=1)
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as archive:
+        files = [one.read() for one in map(archive.extractfile, archive) if one is not None]
+    assert files == [glb(volume[None, ..., 0]) for volume in Generator(file).sample(3)]
 
 
 def test_other_channels_are_for_npy(tmp_path: Path, tiny_export: Callable[..., Path]) -> None:

@@ -81,7 +81,9 @@ def test_wrong_labels(labels: list[int] | None, classes: int, message: str) -> N
         ({"first": 2**47 - 9}, f"no image {2**47}"),
         ({"seed": 2**63}, "does not fit 64 bits"),
         ({"count": 10**9, "shard_size": 100}, "--shard-size 20000 or more"),
-        ({"format": "png-tar", "shape": (8, 8, 2)}, "2 channels"),
+        ({"format": "png-tar", "shape": (8, 8, 2)}, "images with 2 channels can't be written as png-tar"),
+        ({"format": "parquet", "shape": (8, 8, 8, 1)}, "volumes with 1 channels can't be written as parquet"),
+        ({"format": "glb-tar", "shape": (400, 2)}, "sounds with 2 channels can't be written as glb-tar"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
