@@ -110,7 +110,12 @@ def command(
         ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="32-bit weights in the --app kit: twice the size.", rich_help_panel=EMBED)
+        bool,
+        typer.Option(
+            "--full",
+            help="32-bit weights in the --app kit: twice the size. Default of sounds and volumes.",
+            rich_help_panel=EMBED,
+        ),
     ] = False,
     triton: Annotated[
         Path | None,

@@ -134,7 +134,8 @@ def export_app(
 ) -> list[Path]:
     """An app kit in `folder`: the files of `gantool.exporting.app`, whole or not at all.
 
-    Its model stores 16-bit weights, unless `full`. `which`: of several generators; default: the first.
+    Its model stores 16-bit weights, unless `full`; of sounds and volumes only where they are asked for: sounds would
+    be many steps off, and voxels fall to the other side. `which`: of several generators; default: the first.
     """
     from gantool.exporting import app
 
@@ -144,8 +145,9 @@ def export_app(
             f"An app kit computes in float32 in every language; asked for was {', '.join(options.precisions)}.",
             "Leave --half and --int8 out: a kit stores 16-bit weights already.",
         )
-    options = dataclasses.replace(options, precisions=("float32" if full else "half-weights",))
     source = _source(run, say, step, which)
+    whole = full or (options.precisions == ("float32",) and source.output.kind != "image")
+    options = dataclasses.replace(options, precisions=("float32" if whole else "half-weights",))
     app.check(folder, dataclasses.replace(source.about, batch=options.batch))
     with tempfile.TemporaryDirectory(prefix="gantool-") as temporary:
         seeded, torchscript = write(source, ["onnx-seeded", "torchscript-seeded"], Path(temporary), options, say)

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trimesh
-from support.exports import sounds
+from PIL import Image
+from support.exports import Tiny, sounds, source
 from support.pages import Model, Open, saved, settle, shown
 from support.wavs import chunks
+from torch import Tensor
 
 from gantool import exporting
 from gantool.artifact import inspection, volumes
@@ -48,6 +51,18 @@ def stereo(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def boxes(tiny_export: Callable[..., Path]) -> Model:
     path = tiny_export(1, 8, 6, 10) / "generator.seeded.onnx"
     return Model(path, inspection.inspect(path).manifest)
+
+
+def ball(folder: Path) -> Model:
+    """One that makes a ball, in the front upper left, of any seed."""
+    at = np.hypot.reduce(np.indices((12, 12, 12)) - np.array(4).reshape(1, 1, 1, 1)) - 3.3
+
+    class Ball(Tiny):
+        def wild(self, x: Tensor) -> Tensor:
+            return 0.02 * x - torch.from_numpy(2 * at).float()
+
+    (made,) = exporting.write(source(Ball((1, 12, 12, 12)), shape=(1, 12, 12, 12)), ["onnx-seeded"], folder)
+    return Model(made.path, made.manifest)
 
 
 def heard(page: Any) -> list[tuple[float, np.ndarray]]:
@@ -192,24 +207,55 @@ def test_a_phone_needs_no_sideways_scrolling(
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_volumes_turn_and_are_cut(boxes: Model, opened: Open, tmp_path: Path) -> None:
-    page = opened(boxes.page(tmp_path))
+# the context that views are drawn with, or none
+WEBGL = """const get = HTMLCanvasElement.prototype.getContext;
+HTMLCanvasElement.prototype.getContext = function (kind, ...options) {
+  if (kind === "webgl2" && WITHOUT) return null;
+  const context = get.call(this, kind, ...options);
+  if (kind === "webgl2") globalThis.webgl = context;
+  return context;
+};"""
+RESTED = "new Promise((resolve) => setTimeout(resolve, 400))"  # after a turn, views get sharp
+
+
+def open_volumes(boxes: Model, opened: Open, folder: Path, webgl: bool = True, **options: Any) -> Any:
+    page = opened(boxes.page(folder), script=WEBGL.replace("WITHOUT", str(not webgl).lower()), **options)
     settle(page)
+    if webgl and not page.evaluate("Boolean(globalThis.webgl)"):
+        pytest.skip("this browser has no WebGL 2")
+    return page
+
+
+@pytest.mark.parametrize("webgl", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_volumes_turn_and_are_cut(boxes: Model, opened: Open, tmp_path: Path, webgl: bool) -> None:
+    page = open_volumes(boxes, opened, tmp_path, webgl)
     assert page.inner_text("#verdict").startswith("Same volumes as the exporting machine")
     tiles = page.query_selector_all("#grid canvas")
-    before = [shown(tile) for tile in tiles]
-    assert all(len(np.unique(view)) > 20 for view in before)  # shaded
+
+    def turned(before: list[np.ndarray]) -> bool:
+        page.evaluate(RESTED)
+        return all((shown(tile) != view).any() for tile, view in zip(tiles, before, strict=True))
+
+    first = [shown(tile) for tile in tiles]
+    assert all(len(np.unique(view)) > 20 for view in first)  # shaded
+    assert {view.shape[0] for view in first} == {tiles[0].evaluate("c => c.clientWidth") if webgl else 96}
     box = tiles[0].bounding_box()
     page.mouse.move(box["x"] + 20, box["y"] + 20)
     page.mouse.down()
     page.mouse.move(box["x"] + 60, box["y"] + 30, steps=4)
     page.mouse.up()
     page.wait_for_function("document.querySelector('output[for=turn]').textContent === '15°'")
-    page.evaluate("new Promise(requestAnimationFrame)")
     assert not page.is_visible("#enlarged")  # a drag is no click
-    assert all((shown(tile) != view).any() for tile, view in zip(tiles, before, strict=True))
+    assert turned(first)
+    dragged = [shown(tile) for tile in tiles]
+    page.locator("#grid .tile").first.focus()
+    page.keyboard.press("Shift+ArrowUp")
+    assert turned(dragged)
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.input_value("#turn") == "10"
+    assert page.locator("#grid .tile").first.evaluate("tile => tile === document.activeElement")
     page.fill("#slice", "2")
-    page.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
+    page.evaluate(RESTED)
     side = shown(tiles[3]).shape[0]
     rows = np.floor((np.arange(side) + 0.5 - (side - 0.6 * side) / 2) * 10 / side).astype(int)
     columns = np.floor((np.arange(side) + 0.5) * 10 / side).astype(int)
@@ -217,6 +263,38 @@ def test_volumes_turn_and_are_cut(boxes: Model, opened: Open, tmp_path: Path) ->
     wanted = boxes.images(1, first=3)[0, 2, ..., 0][rows[inside]][:, columns]
     assert_close(shown(tiles[3])[inside, :, 0], wanted)
     assert (shown(tiles[3])[~inside] == 16).all()
+
+
+def test_both_views_show_the_same_shape(tmp_path: Path, opened: Open) -> None:
+    """A ball in a corner, from its side: WebGL's smooth view and the voxels of the other."""
+    model = ball(tmp_path)
+    views = []
+    for webgl in (True, False):
+        page = open_volumes(model, opened, tmp_path, webgl, device_scale_factor=2)
+        page.fill("#turn", "90")
+        page.evaluate(RESTED)
+        view = Image.fromarray(shown(page.query_selector("#grid canvas"))[..., 0])
+        assert view.width == (2 * page.evaluate("document.querySelector('#grid canvas').clientWidth") if webgl else 96)
+        views.append(np.array(view.resize((96, 96), Image.Resampling.BOX), float))
+    one, other = views
+    assert np.mean((one > 40) != (other > 40)) < 0.02  # where it is
+    inside = (one > 40) & (other > 40)
+    assert np.corrcoef(one[inside], other[inside])[0, 1] > 0.8  # and how it is lit
+
+
+def test_views_outlive_their_context(boxes: Model, opened: Open, tmp_path: Path) -> None:
+    page = open_volumes(boxes, opened, tmp_path)
+    tile = page.query_selector("#grid canvas")
+    before = shown(tile)
+    page.evaluate("lost = webgl.getExtension('WEBGL_lose_context'), lost.loseContext()")
+    page.fill("#turn", "50")
+    page.evaluate(RESTED)
+    assert shown(tile).shape[0] == 96  # without WebGL
+    page.evaluate("lost.restoreContext()")
+    page.fill("#turn", "35")
+    page.wait_for_function("document.querySelector('#grid canvas').width !== 96")
+    page.evaluate(RESTED)
+    np.testing.assert_array_equal(shown(tile), before)
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ TIMEOUT = 120  # seconds; only a hang takes as long
 CHROMIUM_OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
+    "--enable-unsafe-swiftshader",  # WebGL without a GPU
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

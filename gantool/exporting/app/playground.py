@@ -44,7 +44,7 @@ PICTURES = ("pictures.mjs", "examples.js", "drawing.js", "opening.js", "translat
 VIEWS = {
     "image": ("images.js", "seeds.js"),
     "audio": ("sounds.js", "pads.js"),
-    "volume": ("volumes.js", "seeds.js"),
+    "volume": ("rays.js", "volumes.js", "seeds.js"),
 }
 _KEYS = "Arrow keys move, <kbd>Enter</kbd> enlarges, <kbd>A</kbd> and <kbd>B</kbd> choose the ends below."
 _GRID = "Arrow keys move, Enter enlarges, A and B choose the ends for “Between two {}s”."
@@ -75,7 +75,7 @@ WORDS = {
         "save": "Save PNG",
         "save_strip": "Save strip PNG",
         "save_one": "Save binvox",
-        "keys": "Drag a volume to turn all. " + _KEYS,
+        "keys": "Drag a volume to turn all, or press <kbd>Shift</kbd> with an arrow key. " + _KEYS,
         "controls": _TURN + _SLICE.format(" " * 8, "slice"),
         "under": _SLICE.format(" " * 6, "slice-large"),
         "save_more": '\n        <button id="save-surface" type="button">Save GLB</button>',

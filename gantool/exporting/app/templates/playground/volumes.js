@@ -1,4 +1,5 @@
-// How volumes are shown and saved: uint8 depth × height × width, filled from 128 on. All views turn together.
+// How volumes are shown and saved: uint8 depth × height × width, filled from 128 on. All views turn together. On screen
+// they are drawn by rays.js; here is what saved pictures have, and browsers without WebGL 2.
 
 const [DEPTH, TALL, WIDE_SIDE] = SHAPE;
 const STEP = 0.6; // of a ray, in voxels
@@ -33,11 +34,16 @@ function axes() {
   return [[s, 0, c], [st * c, -ct, -st * s], [-ct * c, -st, ct * s]];
 }
 
-/** A view of side × side grey pixels, by parallel rays that end at the first filled voxel. */
-function rendered(voxels, side) {
+/** The same, and where the light comes from. */
+function lit() {
   const [right, up, near] = axes();
   const [lx, ly, lz] = [-0.5, 0.75, 0.6].map((part) => part / Math.hypot(0.5, 0.75, 0.6));
-  const light = right.map((part, i) => lx * part + ly * up[i] + lz * near[i]);
+  return { right, up, near, light: right.map((part, i) => lx * part + ly * up[i] + lz * near[i]) };
+}
+
+/** A view of side × side grey pixels, by parallel rays that end at the first filled voxel. */
+function rendered(voxels, side) {
+  const { right, up, near, light } = lit();
   const box = [DEPTH, TALL, WIDE_SIDE], soft = smooth(voxels), plane = (TALL + 4) * (WIDE_SIDE + 4);
   const out = new Uint8Array(side * side).fill(BACKGROUND);
   for (let y = 0; y < side; y++) {
@@ -62,8 +68,8 @@ function rendered(voxels, side) {
         const at = ((d + 2) * (TALL + 4) + h + 2) * (WIDE_SIDE + 4) + w + 2;
         const slope = [plane, WIDE_SIDE + 4, 1].map((stride) => soft[at - stride] - soft[at + stride]);
         const steep = Math.hypot(...slope) || 1;
-        const lit = Math.min(1, Math.max(0, slope.reduce((sum, part, i) => sum + part * light[i], 0) / steep));
-        out[y * side + x] = Math.round(255 * (AMBIENT + (1 - AMBIENT) * lit) * (0.85 - (0.15 * t) / RADIUS));
+        const bright = Math.min(1, Math.max(0, slope.reduce((sum, part, i) => sum + part * light[i], 0) / steep));
+        out[y * side + x] = Math.round(255 * (AMBIENT + (1 - AMBIENT) * bright) * (0.85 - (0.15 * t) / RADIUS));
         break;
       }
     }
@@ -87,9 +93,16 @@ function sliced(voxels, side) {
 
 const viewOf = (voxels, side) => (camera.slice < 0 ? rendered : sliced)(voxels, side);
 
-function paintSample(canvas, voxels) {
+/** On a canvas, whose pixels are then those of the screen; `coarse` times fewer a side while it turns too slowly. */
+function paintSample(canvas, voxels, coarse = 1) {
   voxelsOf.set(canvas, voxels);
-  paint(canvas, viewOf(voxels, canvas.width), canvas.width);
+  const sharp = Math.min(1024, Math.round(canvas.clientWidth * devicePixelRatio)) || canvas.width; // 0: not shown
+  const side = Math.max(48, Math.round(sharp / coarse));
+  const drawn = camera.slice < 0 ? rays(voxels, side, lit()) : null;
+  const own = drawn || camera.slice >= 0 ? side : Math.max(48, Math.round((canvas.closest(".tile") ? 1 : LARGE) * WIDTH / coarse));
+  if (canvas.width !== own) canvas.width = canvas.height = own;
+  if (drawn) canvas.getContext("2d").drawImage(drawn, 0, 0);
+  else paint(canvas, viewOf(voxels, own), own);
 }
 
 /** The views as a picture. */
@@ -108,10 +121,28 @@ async function saveSurface(voxels, stem, words, seeds) {
   saveFile(new Blob([glb(voxels, SHAPE, said ? said.json : "")], { type: "model/gltf-binary" }), `${stem}.glb`);
 }
 
-/** Dragging turns all views, and sliders turn and cut them. */
+/** All views; `turning`: those alone that are seen, `coarse` times less sharp. */
+function repaint(turning = false, coarse = 1) {
+  for (const canvas of document.querySelectorAll("main canvas")) {
+    const { top, bottom } = canvas.getBoundingClientRect();
+    if (!voxelsOf.has(canvas) || (turning && (bottom <= 0 || top >= innerHeight))) continue;
+    paintSample(canvas, voxelsOf.get(canvas), coarse);
+  }
+}
+
+const look = { radius: RADIUS, ambient: AMBIENT, background: BACKGROUND / 255 };
+const rays = makeRays(SHAPE, look, () => repaint());
+
+/** Dragging and Shift with the arrow keys turn all views, and sliders turn and cut them. */
 function makeTurning() {
   const sliders = ["turn", "slice", "slice-large"].map($);
-  let drag = null, frame = 0, moved = false;
+  let drag = null, frame = 0, rest = 0, coarse = 1, moved = false;
+
+  function turn(right, down) {
+    camera.turn = Math.round(((camera.turn - right + 540) % 360) - 180);
+    camera.tilt = Math.min(90, Math.max(-90, camera.tilt + down));
+    show();
+  }
 
   function show() {
     for (const slider of sliders) {
@@ -122,9 +153,12 @@ function makeTurning() {
     }
     frame ||= requestAnimationFrame(() => {
       frame = 0;
-      for (const canvas of document.querySelectorAll("main canvas")) {
-        if (voxelsOf.has(canvas)) paintSample(canvas, voxelsOf.get(canvas));
-      }
+      clearTimeout(rest);
+      const began = performance.now();
+      repaint(true, coarse);
+      const took = performance.now() - began;
+      coarse = took > 40 ? Math.min(4, coarse * 1.5) : took < 15 ? Math.max(1, coarse / 1.5) : coarse;
+      rest = setTimeout(repaint, 200);
     });
   }
 
@@ -145,10 +179,16 @@ function makeTurning() {
     if (!moved && Math.hypot(right, down) < 4) return;
     moved = true;
     drag = { x: event.clientX, y: event.clientY };
-    camera.turn = Math.round(((camera.turn - right / 2 + 540) % 360) - 180);
-    camera.tilt = Math.min(90, Math.max(-90, camera.tilt + down / 2));
-    show();
+    turn(right / 2, down / 2);
   });
+  addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: [-5, 0], ArrowRight: [5, 0], ArrowUp: [0, -5], ArrowDown: [0, 5] }[event.key];
+    if (!way || !event.shiftKey || event.target.matches?.("input, select")) return;
+    event.preventDefault();
+    event.stopPropagation(); // without Shift they choose another volume
+    turn(...way);
+  }, true);
+  addEventListener("resize", () => show());
   for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { drag = null; });
   addEventListener("click", (event) => {
     if (moved && event.target.closest(".tile")) event.stopPropagation(); // a drag is no click
