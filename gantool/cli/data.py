@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gantool.errors import GantoolError, excerpt
-from gantool.system.terminal import console, megabytes, print_json, print_table, progress
+from gantool.system.terminal import bars, console, megabytes, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from gantool.data.pack.build import Progress as Packed
@@ -267,7 +267,7 @@ def _advice(found: Survey) -> str:
         name = shlex.quote(f"{found.name}-{size}" if size else f"{found.name}-pack")
         return f"gantool data pack {source} -o {name}{packing}{' --skip-broken' if found.broken else ''}"
     size = f" --size {found.size}" if found.size else ""
-    return f"{_training(found.samples)} --data {source}{size}"
+    return f"{_training(found.samples, len(found.classes))} --data {source}{size}"
 
 
 def _advice_of_pictures(found: Survey, target: str, pairs: str) -> str:
@@ -283,6 +283,51 @@ def _counts(counted: dict[str, int]) -> str:
 
 def _share(count: int, total: int) -> str:
     return f"{100 * count / total:.1f} %"
+
+
+@app.command("cluster")
+def cluster(
+    source: Annotated[str, typer.Argument(help="Anything that `gantool train --data` takes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The pack to make, a folder.")],
+    count: Annotated[
+        int | None,
+        typer.Option("--clusters", min=2, help="Classes. Default: the square root of the number of samples."),
+    ] = None,
+    extractor: Annotated[
+        str | None,
+        typer.Option(
+            help="What sees likeness: an extractor of `gantool evaluate`. Default: log-mel for sounds, else pixels."
+        ),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=4, help="Side in pixels or voxels, or samples of a sound.")] = None,
+    rate: Annotated[int | None, typer.Option(help="Sounds: samples a second to resample to.")] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out files that can't be decoded.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Divide data without labels into classes of samples that look alike, as a pack: cgan learns from it sooner."""
+    import torch
+
+    from gantool.data import load
+    from gantool.data.kinds import kind_of_shape
+    from gantool.data.pack import build
+    from gantool.metrics import clusters, default_extractor, load_extractor
+
+    build.check_new(out)
+    data = load(source, size, skip_broken, rate=rate)
+    judge = load_extractor(extractor or default_extractor(data), data.spec, torch.device("cpu"))
+    with bars() as start:
+        advance = start(f"features ({judge.name})", len(data))
+        made = clusters.clustered(data, judge, count or clusters.usual_count(len(data)), advance)
+    build.save(made, out)
+    samples, counts = kind_of_shape(made.images.shape), made.class_counts
+    following = f"{_training(samples.name, len(counts))} --data {shlex.quote(str(out))}"
+    if as_json:
+        print_json({"out": str(out), "extractor": judge.name, "counts": counts, "next": following})
+        return
+    console().print(
+        f"{len(made):,} {samples.plural} in {len(counts):,} classes of {counts[-1]:,} to {counts[0]:,}, alike to "
+        f"{judge.name} → {out}\nLook at them: gantool data info {shlex.quote(str(out))} -o sheet.png\nNext: {following}"
+    )
 
 
 @app.command("list")

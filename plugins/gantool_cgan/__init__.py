@@ -51,7 +51,8 @@ def build(config: CGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     if not spec.classes:
         raise GantoolError(
             "cgan makes images of a class that is asked for, and the data has no labels.",
-            "Give a folder with a sub-folder a class, a .npz with an array 'labels', or a pack with labels: "
+            "Let it find classes that look alike: gantool data cluster SOURCE -o pack. Or give a folder with a "
+            "sub-folder a class, a .npz with an array 'labels', or a pack with labels: "
             "gantool data pack SOURCE -o pack --labels FILE.csv",
         )
     generator, discriminator = body(config, spec)

@@ -176,3 +176,20 @@ def test_pairs_are_shown_and_packed_as_training_makes_them(cli: Run, here: Path)
     assert packed.fingerprint == wanted.fingerprint
     code, out, _ = cli("data", "info", "a.npz", "--target", "pack", "--size", 8)
     assert "gantool train cyclegan --data a.npz --target pack --size 8" in out
+
+
+def test_cluster_then_train_on_its_classes(cli: Run, folder: Path) -> None:
+    code, out, err = cli("data", "cluster", folder.name, "--size", 16, "--clusters", 3, "-o", "groups")
+    assert code == 0, err
+    assert "12 images in 3 classes of " in out
+    assert out.splitlines()[-1] == "Next: gantool train cgan --data groups"
+    assert load("groups").class_names == ("group-0", "group-1", "group-2")
+    assert np.array_equal(load("groups").images, load(folder.name, 16).images)
+    code, _, err = cli(
+        "train", "cgan", "--data", "groups", "--steps", 1, "--batch-size", 4, "--widths", "8", "--device", "cpu"
+    )
+    assert code == 0, err
+    assert cli("data", "cluster", folder.name, "-o", "groups")[2].startswith("Error: groups exists.")
+    code, out, _ = cli("data", "cluster", "groups", "-o", "again", "--json")
+    told = json.loads(out)
+    assert (code, sum(told["counts"]), told["extractor"], told["out"]) == (0, 12, "pixels", "again")

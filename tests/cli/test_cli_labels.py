@@ -290,6 +290,11 @@ def test_training_without_labels_says_what_to_give(cli: Run, here: Path) -> None
     code, _, err = cli("train", "cgan", "--data", "bare.npz", "--steps", 1)
     assert code == 1
     assert "the data has no labels" in err
-    for way in ("sub-folder a class", "'labels'", "gantool data pack SOURCE -o pack --labels FILE.csv"):
+    for way in (
+        "gantool data cluster SOURCE -o pack",
+        "sub-folder a class",
+        "'labels'",
+        "gantool data pack SOURCE -o pack --labels FILE.csv",
+    ):
         assert way in err
     assert not Path("runs").exists()

@@ -127,8 +127,8 @@ def save(data: Dataset, folder: Path, *, replace: bool = False) -> None:
 
     GantoolError when `folder` exists, unless it is to be replaced.
     """
-    if folder.exists() and not replace:
-        raise GantoolError(f"{folder} exists.", "Name another folder, or remove it.")
+    if not replace:
+        check_new(folder)
     source = ArraySource(data, Options(), data.source)
     with replacing_folder(folder) as new:
         with Writer(new, source.layouts, len(data)) as writer:
@@ -136,6 +136,12 @@ def save(data: Dataset, folder: Path, *, replace: bool = False) -> None:
                 writer.append(batch)
             writer.finish()
         describe(writer, **source.description)
+
+
+def check_new(folder: Path) -> None:
+    """GantoolError when `folder` exists."""
+    if folder.exists():
+        raise GantoolError(f"{folder} exists.", "Name another folder, or remove it.")
 
 
 def broken_files(listed: Path, most: int | None = None) -> list[dict[str, str]]:
