@@ -22,6 +22,7 @@ from gantool.plugin.game import Game
 from gantool.plugin.train_options import RunOptions
 from gantool.run import best, checkpoint, metrics_log, verdict
 from gantool.run.rundir import RunDir, RunInfo, Status
+from gantool.system import machine
 from gantool.system.files import write_bytes
 from gantool.training import field
 from gantool.training.state import State
@@ -79,7 +80,7 @@ def train(
     info.status = "running"
     _write(state, run, info)
     try:
-        with computing_on():
+        with computing_on(), machine.keeping_freed_memory():
             info.status = _loop(state, run, info, listener, interrupted, figures, budget)
     except BaseException:
         info.status = "failed"

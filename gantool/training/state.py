@@ -369,10 +369,14 @@ def pick_device(name: str) -> torch.device:
 
 @torch.no_grad()
 def _to_channels_last(module: nn.Module) -> None:
-    """As `module.to(memory_format=torch.channels_last)`, which refuses modules with tensors of five axes."""
+    """As `module.to(memory_format=torch.channels_last)`, which refuses modules with tensors of five axes.
+
+    And which leaves the strides of 1×1 kernels, and of those of one channel, as they are: then these layers answer in
+    the layout of their input.
+    """
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.dim() == 4:
-            tensor.data = tensor.contiguous(memory_format=torch.channels_last)
+            tensor.data = torch.empty_like(tensor, memory_format=torch.channels_last).copy_(tensor)
 
 
 def _check_precision(precision: str, device: torch.device) -> None:

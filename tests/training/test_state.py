@@ -239,3 +239,11 @@ def test_a_generator_that_can_not_train_is_refused_in_words(
         start(plugin(lambda spec: tiny_game(spec, generator(spec))), tmp_path)
     assert hint in caught.value.hint
     assert not (tmp_path / "runs").exists()
+
+
+def test_kernels_of_one_channel_are_channels_last(tmp_path: Path) -> None:
+    """Their strides tell torch the layout of what they compute."""
+    state = start("dcgan", tmp_path).state
+    kernels = [p for module in state.game.modules().values() for p in module.parameters() if p.dim() == 4]
+    assert any(kernel.shape[1] == 1 for kernel in kernels)
+    assert all(kernel.stride(1) == 1 for kernel in kernels)
