@@ -56,6 +56,7 @@ BATCHES = (1, 64)
 SLOW = 8  # images a seed of a host in which one takes seconds
 LONGEST = 5000.0  # milliseconds of a call: what takes longer is not timed
 WARM_UPS = 3
+FEW_STEPS = 0.001  # share of the values of sounds, whose steps are 257 times as fine, that may differ by one
 NEAR = 16  # levels that a value may differ by in images that are near
 IDLE = 0.3  # programs that want to run beside this one, at most, on an idle machine
 PROGRAMS = Path(__file__).parent / "hosts"
@@ -232,9 +233,9 @@ def timed(opened: dict[str, Host], batch: int, budget: Budget) -> dict[str, floa
 
 def table(result: dict[str, Any]) -> str:
     """Markdown."""
-    height, width, channels = result["shape"]
+    few = FEW_STEPS if len(result["shape"]) == 2 else FEW
     lines = [
-        f"### {result['architecture']}, {height}×{width}×{channels}",
+        f"### {result['architecture']}, {'×'.join(map(str, result['shape']))}",
         "",
         "| runtime | precision | right? | images/s at 1 | at 64 | first image, ms | library, MB | model, MB |",
         "|---|---|---|---:|---:|---:|---:|---:|",
@@ -245,17 +246,19 @@ def table(result: dict[str, Any]) -> str:
             continue
         speeds = " | ".join(_speed(row[f"ms_per_image_at_{batch}"]) for batch in BATCHES)
         sizes = " | ".join(_megabytes(row[of]) for of in ("library_bytes", "model_bytes"))
-        cells = f"{row['title']} | {row['precision']} | {_right(row)} | {speeds} | {row['start_ms']:,.0f} | {sizes}"
+        cells = (
+            f"{row['title']} | {row['precision']} | {_right(row, few)} | {speeds} | {row['start_ms']:,.0f} | {sizes}"
+        )
         lines.append(f"| {cells} |")
     return "\n".join(lines)
 
 
-def _right(row: dict[str, Any]) -> str:
+def _right(row: dict[str, Any], few: float) -> str:
     if row["distinct_images"] == 1:
         return "**no**: all images are the same"
     if not row["different"]:
         return "yes: all values"
-    if row["worst"] <= 1 and row["share"] <= FEW:
+    if row["worst"] <= 1 and row["share"] <= few:
         return f"yes: {100 * row['share']:.4f} % differ, by 1"
     verdict = "near" if row["worst"] <= NEAR else "**no**"
     return f"{verdict}: {100 * row['share']:.2g} % differ, by {row['worst']} at most"

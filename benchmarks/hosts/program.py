@@ -2,7 +2,7 @@
 
 Each line of its input is one of
 
-    make COUNT SEED FIRST PATH    write images as raw uint8 (COUNT, H, W, C) to PATH
+    make COUNT SEED FIRST PATH    write images as raw uint8 (COUNT, H, W, C) to PATH; sounds as int16
     time BATCH RUNS               make BATCH images of seed 1, RUNS times
 
 and each answer a line: `done`, or the milliseconds of every run. Only what a host needs is imported: `kit` runs where
@@ -144,6 +144,29 @@ def pt2(file: Path, threads: int) -> Sample:
     return _plain(file, run)
 
 
+def float64(file: Path, threads: int) -> Sample:
+    """What float32 rounds: the same network and numpy's latents in double precision."""
+    import torch
+
+    _torch_threads(threads)
+    module = torch.export.load(file).module().double()
+
+    def run(feeds: dict[str, np.ndarray]) -> np.ndarray:
+        given = [torch.from_numpy(array) for array in feeds.values()]
+        with torch.inference_mode():
+            made: np.ndarray = module(*(each.double() if each.is_floating_point() else each for each in given)).numpy()
+        return made
+
+    def levels(made: np.ndarray) -> np.ndarray:
+        if made.ndim == 3:
+            steps = np.clip(np.floor(made * 32767 + 0.5), -32767, 32767)
+        else:
+            steps = np.clip(np.floor(made * 127.5 + 128), 0, 255)
+        return np.moveaxis(steps, 1, -1).astype(np.int16 if made.ndim == 3 else np.uint8)
+
+    return _plain(file, run, levels)
+
+
 def _openvino(file: Path, threads: int, **properties: object) -> Any:
     import openvino as ov
 
@@ -178,7 +201,8 @@ def _seeded(file: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> S
 def _portable(file: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Sample:
     from gantool.artifact import latents
 
-    return _of_seeds(file, latents.limbs, np.int32, lambda feeds: run(feeds).astype(np.uint8))
+    dtype = np.int16 if _manifest(file)["output"]["layout"] == "TC" else np.uint8
+    return _of_seeds(file, latents.limbs, np.int32, lambda feeds: run(feeds).astype(dtype))
 
 
 def _of_seeds(file: Path, numbers: Any, label: Any, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Sample:
@@ -194,8 +218,14 @@ def _of_seeds(file: Path, numbers: Any, label: Any, run: Callable[[dict[str, np.
     return sample
 
 
-def _plain(file: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Sample:
+def _plain(
+    file: Path,
+    run: Callable[[dict[str, np.ndarray]], np.ndarray],
+    levels: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Sample:
     from gantool.artifact import latents
+
+    levels = levels or latents.levels
 
     inputs = _manifest(file)["inputs"]
     shapes = {item["name"]: tuple(item["shape"]) for item in inputs if item["distribution"] == "normal"}
@@ -208,7 +238,7 @@ def _plain(file: Path, run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Sa
                 item["name"]: index % item["classes"] if item["distribution"] == "label" else drawn[item["name"]]
                 for item in inputs
             }
-            parts.append(latents.pixels(run(feeds)))
+            parts.append(levels(run(feeds)))
         return np.concatenate(parts)
 
     return sample
@@ -218,7 +248,7 @@ def _answer(sample: Sample, command: str, *given: str) -> str:
     if command == "make":
         count, seed, first = map(int, given[:3])
         images = sample(count, seed, first)
-        assert images.dtype == np.uint8
+        assert images.dtype in (np.uint8, np.int16)
         Path(given[3]).write_bytes(images.tobytes())
         return "done"
     batch, runs = map(int, given)

@@ -96,7 +96,7 @@ class Lines(Display):
         speed, left = "", ""
         if self.printed:
             seconds_a_step = (now - self.printed[0]) / (step - self.printed[1])
-            speed = f"{self.per_step / seconds_a_step:,.0f} images/s  "
+            speed = f"{self.per_step / seconds_a_step:,.0f} {self.state.game.output.noun}s/s  "
             left = f"  ETA {clock((steps - step) * seconds_a_step)}" if steps else ""
         far = f"step {step}/{steps}" if steps else f"step {step}"
         self.out.print(f"{far}  {speed}{losses(self.state.meter.glance())}{left}")
@@ -122,7 +122,7 @@ class Bar(Display):
         self.progress = Progress(
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]} images/s"),
+            TextColumn(f"{{task.fields[speed]}} {opened.state.game.output.noun}s/s"),
             TextColumn("ETA"),
             TimeRemainingColumn(),
         )
@@ -172,6 +172,7 @@ class Notebook(Display):
 
     def __init__(self, opened: Session) -> None:
         self.step, self.info, self.meter = opened.state.step, opened.info, opened.state.meter
+        self.noun = opened.state.game.output.noun
         self.lines = [summary(opened), *(f"note: {note}" for note in opened.notes)]
         if self.step:
             self.lines.append(f"resumed at step {self.step}")
@@ -196,7 +197,7 @@ class Notebook(Display):
         self._show()
 
     def ticked(self, record: dict[str, float]) -> None:
-        self.speed, self.losses = f"{record['images_per_second']:,.0f} images/s  ", losses(record)
+        self.speed, self.losses = f"{record['images_per_second']:,.0f} {self.noun}s/s  ", losses(record)
         self.read = time.monotonic()
         self._show(now=True)
 

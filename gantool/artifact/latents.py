@@ -158,7 +158,7 @@ def table() -> NDArray[np.float32]:
     if digest != _TABLE_SHA256:
         raise GantoolError(
             f"The table of {RNG_NAME} came out different on this machine (SHA-256 {digest[:12]}…).",
-            "Its arithmetic is not IEEE 754 double precision: seeds would give other images here.",
+            "Its arithmetic is not IEEE 754 double precision: seeds would give other samples here.",
         )
     quantiles.flags.writeable = False
     return quantiles

@@ -51,6 +51,8 @@ LAYOUTS = {
     "C": "point",  # float32 only
     "C…": "",  # float32 audio or volumes, of earlier versions
 }
+# what messages call one, by its kind
+NOUNS = {"image": "image", "audio": "sound", "volume": "volume", "point": "point", "film": "film", "": "sample"}
 AXES = {"point": 1, "image": 3, "audio": 2, "volume": 4}
 MAX_RATE = 10_000_000
 _DISTRIBUTIONS = ("normal", "label", "data", "value", "seed", "index")
@@ -111,6 +113,11 @@ class OutputInfo:
     def kind(self) -> str:
         """What a sample is: image, audio, volume or point; "": not known, of a file of earlier versions."""
         return LAYOUTS[self.layout]
+
+    @property
+    def noun(self) -> str:
+        """What messages call a sample: image, sound, volume, point or sample."""
+        return NOUNS[self.kind]
 
     @property
     def seconds(self) -> float | None:
@@ -369,7 +376,7 @@ def from_json(text: str | bytes, origin: object) -> Manifest:
     if parsed.batch is not None and not 1 <= parsed.batch <= MAX_BATCH:
         raise read.wrong("batch", f"null or 1 to {MAX_BATCH}")
     if sum(golden.count for golden in parsed.golden) > MAX_GOLDEN:
-        raise read.wrong("golden", f"{MAX_GOLDEN} images at most")
+        raise read.wrong("golden", f"{MAX_GOLDEN} samples at most")
     drawn = tuple(item for item in parsed.inputs if item.distribution in ("normal", "seed", "index"))
     wanted = parsed.latents
     if parsed.seeded:
@@ -429,11 +436,11 @@ def _golden(read: _Reader) -> Golden:
         valid = isinstance(pixel, list) and 3 <= len(pixel) <= 5 and all(_is_int(v) and v >= 0 for v in pixel[:-1])
         values = pixel[-1] if valid and isinstance(pixel[-1], list) else []
         if not values or not all(_is_int(v) and -(2**15) <= v < 2**15 for v in values):
-            raise read.wrong("pixels", "pixels [image, row, column, [values]]")
+            raise read.wrong("pixels", "pixels [sample, row, column, [values]]")
         pixels.append((*pixel[:-1], tuple(values)))
     count = read.get("count", int)
     if count < 1:
-        raise read.wrong("count", "a number of images")
+        raise read.wrong("count", "a number of samples")
     return Golden(read.get("seed", int), read.get("first", int), count, read.get("sha256", str), tuple(pixels))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from gantool import __version__
-from gantool.artifact.manifest import Manifest
+from gantool.artifact.manifest import NOUNS, Manifest
 from gantool.errors import excerpt, printable
 
 SOFTWARE = f"gantool {__version__}"
@@ -27,7 +27,6 @@ NAMESPACES = {
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
 }
-NOUNS = {"image": "image", "audio": "sound", "volume": "volume", "film": "film", "": "sample"}
 _MAX_NAME = 200  # characters of a name: a manifest may hold anything
 
 

@@ -93,7 +93,7 @@ def _recommend(cells: Cells, limits: Limits) -> dict[str, Any]:
         words.append(f"Best under {limits.p99:g} ms p99{memory}: {_in_words(within)}.")
     if smallest:
         size = f"{smallest['name']}, {smallest['bytes'] / 1e6:.3g} MB"
-        words.append(f"Smallest file within {INVISIBLE:g} grey level: {size}.")
+        words.append(f"Smallest file within {INVISIBLE:g} level of 255: {size}.")
     return {
         "best_throughput": throughput,
         "best_within_p99": within,
@@ -118,6 +118,7 @@ def _fastest(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str
         "name": cell["file"]["name"],
         **{key: cell[key] for key in ("provider", "threads", "options")},
         **{key: row[key] for key in ("batch", "images_per_second", "p99_ms")},
+        "noun": cell["file"].get("noun", "image"),
         "of_gemm": row.get("of_gemm"),
         "real_time": seconds and seconds * row["images_per_second"],
     }
@@ -128,7 +129,7 @@ def _in_words(best: dict[str, Any]) -> str:
     real = f" ({best['real_time']:,.0f} times real time)" if best["real_time"] else ""
     return (
         f"{best['name']} on {label(best)}, batch {best['batch']}: "
-        f"{best['images_per_second']:,.0f} images/s{real}, p99 {best['p99_ms']:.3g} ms{share}"
+        f"{best['images_per_second']:,.0f} {best['noun']}s/s{real}, p99 {best['p99_ms']:.3g} ms{share}"
     )
 
 
@@ -195,7 +196,7 @@ def _compare(new: Mapping[str, Any], old: Mapping[str, Any], tolerance: float) -
         chance = SIGMAS * math.hypot(spread(new["windows"]), spread(old["windows"]))
         change, noise = math.log(ratio), math.expm1(chance)
     except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
-        raise GantoolError("The baseline is damaged: a batch has no images a second, or no windows.", _HINT) from error
+        raise GantoolError("The baseline is damaged: a batch has no rate, or no windows.", _HINT) from error
     verdict = "same" if abs(change) <= chance else "faster" if change > 0 else "slower"
     regression = verdict == "slower" and ratio < 1 - tolerance
     return {"ratio": ratio, "noise": noise, "verdict": verdict, "regression": regression}

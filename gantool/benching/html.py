@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantool.benching.answer import levels_off
-from gantool.benching.tables import Names, Table, baseline, cold, compare, failed, quality, warm
+from gantool.benching.tables import Names, Table, baseline, cold, compare, failed, noun, quality, warm
 from gantool.errors import printable
 from gantool.system.files import write_bytes
 
@@ -107,7 +107,7 @@ def _answers(answer: dict[str, Any]) -> str:
 
 def _plots(ranked: Sequence[dict[str, Any]], names: Names) -> str:
     figures = [
-        _figure("Throughput", "batch", "images/s", _lines(ranked, "images_per_second")),
+        _figure("Throughput", "batch", f"{noun(ranked)}s/s", _lines(ranked, "images_per_second")),
         _figure("Latency", "batch", "p99, ms", _lines(ranked, "p99_ms")),
         *_quality_plots(ranked, names),
     ]
@@ -180,7 +180,7 @@ def _quality_plots(ranked: Sequence[dict[str, Any]], names: Names) -> list[str]:
             figures.append(
                 _figure(
                     "Size, quality and speed",
-                    "best images/s",
+                    f"best {noun([cell for _, cell in numbered])}s/s",
                     "mean level off float32",
                     _dots(numbered),
                     f"{model}. {note}" if names.several else note,

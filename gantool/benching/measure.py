@@ -54,7 +54,7 @@ def measure(
     GantoolError when the provider does not run the whole file, or the proof fails.
     """
     open_generator = open_generator or partial(open_cell, request.cell)
-    emit("first image")
+    emit("first sample")
     start = clock()
     generator = open_generator()
     opened = clock()
@@ -82,6 +82,7 @@ def measure(
             "bytes": generator.path.stat().st_size,
             "architecture": str(manifest.architecture.get("name", "")),
             "output": list(manifest.output.shape),
+            "noun": manifest.output.noun,
         },
         **request.cell.as_dict(),
         "status": "measured",

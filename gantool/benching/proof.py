@@ -159,6 +159,7 @@ def prove(
         fineness = latents.FINENESS.get(generator.manifest.output.levels, 1)
         tolerance = max(generator.manifest.tolerance, REDUCED_WORST * fineness)
         generator.manifest = replace(generator.manifest, tolerance=tolerance)  # of this session, for what follows
+    noun = generator.manifest.output.noun
     golden = generator.self_test() if generator.manifest.golden else None
     batches = sorted({*timed, EXTRA_BATCH})
     together = {batch: maker(generator, FRESH_SEED, 0, batch)() for batch in batches}
@@ -168,7 +169,7 @@ def prove(
         off = difference(images, alone[:batch])
         if not off.within(generator.manifest.tolerance):
             raise GantoolError(
-                f"{generator.path} on {generator.provider!r} makes other images in a batch of {batch} than one at a "
+                f"{generator.path} on {generator.provider!r} makes other {noun}s in a batch of {batch} than one at a "
                 f"time (by up to {off.worst:.3g} levels, on {off.share:.2%} of the values): stale or wrong output.",
                 _HINT,
             )
@@ -181,7 +182,7 @@ def prove(
         again = _in_calls_of(1, reopen(), len(alone), alive)
         if not difference(again, alone).within(generator.manifest.tolerance):
             raise GantoolError(
-                f"{generator.path} on {generator.provider!r} gives old images for new seeds: a stale output.", _HINT
+                f"{generator.path} on {generator.provider!r} gives old {noun}s for new seeds: a stale output.", _HINT
             )
     proof: dict[str, Any] = {
         "golden": golden and {"images": golden.images, "exact": golden.exact, "worst_level": golden.worst},
@@ -196,10 +197,10 @@ def prove(
         "repeated": repeated,
         "arithmetic": arithmetic,
     }
-    return {**proof, "words": _words(proof)}
+    return {**proof, "words": _words(proof, noun)}
 
 
-def _words(proof: Mapping[str, Any]) -> list[str]:
+def _words(proof: Mapping[str, Any], noun: str) -> list[str]:
     """What was proven, and what was not, in sentences."""
     single, golden, reference = proof["one_at_a_time"], proof["golden"], proof["reference"]
     fresh, repeated = proof["fresh_images"], proof["repeated"]
@@ -210,28 +211,28 @@ def _words(proof: Mapping[str, Any]) -> list[str]:
             f"are within {levels} level{'s' if levels > 1 else ''} ({single['worst_share']:.2%} of the values) of"
         )
     words = [
-        f"After timing, the same session made {fresh} images of an unused seed, "
+        f"After timing, the same session made {fresh} {noun}s of an unused seed, "
         f"{f'{fresh - repeated} of them new' if repeated else 'all of them new'}: batches of "
-        f"{', '.join(map(str, single['batches']))} {relation} the same images made one at a time."
+        f"{', '.join(map(str, single['batches']))} {relation} the same {noun}s made one at a time."
     ]
     if repeated:
-        words.append("The others repeat an image in a fresh session too: it is the generator that repeats.")
+        words.append(f"The others are repeated by a fresh session too: it is the generator that repeats its {noun}s.")
     if golden is None:
         words.append(
-            "Not proven: that they equal the exporter's. This file has no golden images (it takes more than a seed, or "
-            "makes no images)."
+            f"Not proven: that they equal the exporter's. This file has no golden {noun}s (it takes more than a seed, "
+            "or makes points)."
         )
     elif golden["exact"]:
-        words.append(f"Its {golden['images']} golden images equal the exporter's, byte for byte.")
+        words.append(f"Its {golden['images']} golden {noun}s equal the exporter's, byte for byte.")
     else:
         words.append(
-            f"Its {golden['images']} golden images are at most {golden['worst_level']} level off the exporter's on the "
-            "recorded pixels, not byte-equal."
+            f"Its {golden['images']} golden {noun}s are at most {golden['worst_level']} level off the exporter's on "
+            "the recorded values, not byte-equal."
         )
     if reference is not None:
         worst, mean = reference["worst_level"], reference["mean_level"]
         off = f"are at most {worst:.3g} levels of 255 ({mean:.2g} in the mean) off" if worst > 0 else "equal"
-        words.append(f"{reference['images']} new images {off} those of {reference['file']} on the CPU.")
+        words.append(f"{reference['images']} new {noun}s {off} those of {reference['file']} on the CPU.")
     if proof["arithmetic"] is not None:
         words.append(f"{proof['arithmetic']} keeps 10 bits of a factor: up to {REDUCED_WORST} levels pass.")
     return words
@@ -262,8 +263,8 @@ def _compare(
     worst, mean = off.worst_of_255, off.mean_of_255
     if worst > allowed.worst or mean > allowed.mean:
         raise GantoolError(
-            f"{generator.path} on {generator.provider!r} makes other images than {reference.path} on the CPU (by up to "
-            f"{worst:.3g} levels of 255, {mean:.2g} in the mean): wrong output.",
+            f"{generator.path} on {generator.provider!r} makes other {generator.manifest.output.noun}s than "
+            f"{reference.path} on the CPU (by up to {worst:.3g} levels of 255, {mean:.2g} in the mean): wrong output.",
             _HINT,
         )
     return {

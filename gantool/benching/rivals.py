@@ -112,7 +112,7 @@ def compare(
                 return "the golden ones" if generator.manifest.golden and generator.self_test() else "ours"
             off = difference(images, ours)
             if off.worst > limits(generator.manifest, path).worst:
-                raise GantoolError(f"Its images are not ours: off by up to {off.worst:.3g} levels.")
+                raise GantoolError(f"Its samples are not ours: off by up to {off.worst:.3g} levels.")
             return "the same" if off.count == 0 else f"within {max(1, round(off.worst))} on {off.share:.2%}"
 
         return {
@@ -244,7 +244,7 @@ def _through_torch(way: str, path: Path, file: Path | None, device: str) -> Make
     manifest = Generator(path).manifest
     picture = manifest.picture
     if manifest.input("data") is not None and picture is None:
-        raise GantoolError(f"{path} takes data: no seed decides its images.", "Leave out --compare.")
+        raise GantoolError(f"{path} takes data: no seed decides its samples.", "Leave out --compare.")
     levels = manifest.output.levels
     torch.set_num_threads(usable_cores())  # not what OMP_NUM_THREADS says of this process
     module, inputs = _module(path, file, device, manifest)

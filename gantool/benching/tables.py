@@ -61,6 +61,12 @@ class Table:
     left: tuple[int, ...] = (0,)
 
 
+def noun(cells: Cells) -> str:
+    """What they make: image, sound, volume or point; of several sample."""
+    found = {cell["file"].get("noun", "image") for cell in cells}
+    return found.pop() if len(found) == 1 else "sample"
+
+
 def figure(value: float | None) -> str:
     """Three digits; "–" for what is not known."""
     if value is None:
@@ -73,7 +79,7 @@ def warm(cells: Cells, names: Names, without: Sequence[str] = ()) -> Table:
     """A row a cell and batch, without the columns named and those that have no figures."""
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "batch": lambda row: str(row["batch"]),
-        "images/s": lambda row: f"{row['images_per_second']:,.0f}",
+        f"{noun(cells)}s/s": lambda row: f"{row['images_per_second']:,.0f}",
         "p50 ms": lambda row: figure(row["p50_ms"]),
         "p90 ms": lambda row: figure(row["p90_ms"]),
         "p99 ms": lambda row: figure(row["p99_ms"]),
@@ -125,9 +131,11 @@ def cold(cells: Cells, names: Names) -> Table:
         if reduced:
             row.append(cell.get("arithmetic") or cell["file"]["precision"])
         rows.append(row)
-    headings = ["cell", "MB", "interpreter", "imports", "session", "first image", "in all"]
-    headings += ["worst level", "mean level", "golden images", *(["arithmetic"] if reduced else [])]
-    note = "From the start of a process to its first image, in ms. Levels of 255 off the float32 file on the CPU."
+    headings = ["cell", "MB", "interpreter", "imports", "session", f"first {noun(cells)}", "in all"]
+    headings += ["worst level", "mean level", f"golden {noun(cells)}s", *(["arithmetic"] if reduced else [])]
+    note = (
+        f"From the start of a process to its first {noun(cells)}, in ms. Levels of 255 off the float32 file on the CPU."
+    )
     if reduced:
         note += " TF32 and fp16 keep 10 bits of a factor: up to 8 levels pass."
     return Table("Size, cold start, quality", headings, rows, note, left=(0, 9, 10))
@@ -143,10 +151,10 @@ def compare(compared: dict[str, Any] | None) -> Table | None:
     ]
     rows += [[one["name"], "", "", "", one["cause"]] for one in compared["contenders"] if "cause" in one]
     note = (
-        f"{compared['file']}: seeds to uint8 images on {compared['device']}, medians of {compared['rounds']} "
+        f"{compared['file']}: seeds to whole numbers on {compared['device']}, medians of {compared['rounds']} "
         "interleaved rounds."
     )
-    return Table("Through torch", ["", "batch", "images/s", "gantool / it", "images"], rows, note, left=(0, 4))
+    return Table("Through torch", ["", "batch", "a second", "gantool / it", "samples"], rows, note, left=(0, 4))
 
 
 def baseline(compared: dict[str, Any] | None) -> Table | None:
@@ -169,7 +177,7 @@ def quality(rows: Sequence[dict[str, Any]] | None) -> Table | None:
     if not rows:
         return None
     texts = [[r["name"], *(figure(r[k]) for k in (*CSV_LEVELS, "distance"))] for r in rows]
-    note = f"{rows[0]['images']:,} images of each on the CPU, against the float32 file's."
+    note = f"{rows[0]['images']:,} of each on the CPU, against the float32 file's."
     return Table("Quality", ["file", "worst level", "mean level", rows[0]["label"]], texts, note)
 
 

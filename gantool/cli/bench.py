@@ -72,7 +72,7 @@ def command(
         ),
     ] = None,
     quality: Annotated[
-        bool, typer.Option("--quality", help="Fréchet distance of each variant's images to the float32 file's.")
+        bool, typer.Option("--quality", help="Fréchet distance of each variant's samples to the float32 file's.")
     ] = False,
     compare: Annotated[
         str | None,
@@ -96,10 +96,10 @@ def command(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report as one HTML file.", show_default=False)] = None,
 ) -> None:
-    """Time exported generators, each in a fresh process without torch, and prove their images right.
+    """Time exported generators, each in a fresh process without torch, and prove their samples right.
 
-    Cold: from the start of a process to its first image. Warm: images a second and latencies at each batch. Then the
-    same session makes new images, and they are compared: wrong or stale ones are an error. Exit codes: 1 for an error,
+    Cold: from the start of a process to its first sample. Warm: samples a second and latencies at each batch. Then the
+    same session makes new samples, and they are compared: wrong or stale ones are an error. Exit codes: 1 for an error,
     2 for a wrong option, 3 for a regression against --baseline.
     """
     sizes = _batches(batches)
@@ -192,20 +192,20 @@ def _show_cell(cell: dict[str, Any], names: Names) -> None:
 
     out, file, cold, work = console(), cell["file"], cell["cold"], cell.get("work")
     shape = "×".join(map(str, file["output"]))
-    flops = f", {tables.figure(work['flops'] / 1e6)} MFLOP an image" if work else ""
+    flops = f", {tables.figure(work['flops'] / 1e6)} MFLOP a sample" if work else ""
     out.print(
         f"{file['path']} ({file['architecture']}, {file['kind']}, {file['precision']}, {shape}, "
         f"{megabytes(file['bytes'])}{flops}) on {label(cell)}"
     )
     print_table(
-        ["interpreter", "imports", "session", "first image", "in all"],
+        ["interpreter", "imports", "session", f"first {tables.noun([cell])}", "in all"],
         [[f"{cold[part]:.0f} ms" for part in tables.COLD]],
-        title="\nCold: a new process to its first image",
+        title=f"\nCold: a new process to its first {tables.noun([cell])}",
         right=(0, 1, 2, 3, 4),
     )
     _print_table(tables.warm([cell], names), ungrouped=True)
     split = [
-        f"{row['batch']} as calls of {row['plan']['rows']} images on {row['plan']['threads']} thread"
+        f"{row['batch']} as calls of {row['plan']['rows']} on {row['plan']['threads']} thread"
         + ("s" if row["plan"]["threads"] > 1 else "")
         for row in cell["batches"]
         if row["plan"]["threads"] > 1 or row["plan"]["rows"] < row["batch"]

@@ -27,11 +27,13 @@ FILES, ONNX, EMBED = "Which files", "How ONNX files are written", "Whole folders
 def command(
     run: Annotated[str | None, typer.Argument(help="A run: path, folder name or number. Default: the newest.")] = None,
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="generator.onnx: z → image, float32.", rich_help_panel=FILES)
+        bool, typer.Option("--onnx", help="generator.onnx: z → samples, float32.", rich_help_panel=FILES)
     ] = False,
     seeded: Annotated[
         bool,
-        typer.Option("--seeded", help="generator.seeded.onnx: seed, index → image, uint8.", rich_help_panel=FILES),
+        typer.Option(
+            "--seeded", help="generator.seeded.onnx: seed, index → samples in whole numbers.", rich_help_panel=FILES
+        ),
     ] = False,
     portable: Annotated[
         bool,
@@ -49,7 +51,7 @@ def command(
         bool,
         typer.Option(
             "--torchscript-seeded",
-            help="generator.seeded.torchscript.pt: seed, index → image, uint8, for LibTorch.",
+            help="generator.seeded.torchscript.pt: seed, index → samples in whole numbers, for LibTorch.",
             rich_help_panel=FILES,
         ),
     ] = False,
@@ -150,7 +152,7 @@ def command(
     provenance: Annotated[
         bool,
         typer.Option(
-            "--provenance/--no-provenance", help="Pictures saved by the kit's programs say that a model made them."
+            "--provenance/--no-provenance", help="Files saved by the kit's programs say that a model made them."
         ),
     ] = True,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
@@ -176,7 +178,7 @@ def command(
     kinds = [kind for kind, wanted in flags.items() if wanted]
     reduced = tuple(name for name, on in (("half-weights", half_weights), ("half", half), ("int8", int8)) if on)
     usage(full and not app, "--full needs --app DIR")
-    usage(not provenance and not app, "--no-provenance needs --app DIR: its programs save pictures")
+    usage(not provenance and not app, "--no-provenance needs --app DIR: its programs save files")
     usage(bench is not None and not triton, "--bench needs --triton DIR")
     usage(force and not int8, "--force needs --int8")
     if kinds and not (onnx or seeded or portable) and not (app or triton or c):

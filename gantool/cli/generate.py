@@ -17,7 +17,7 @@ from gantool.system.terminal import console, megabytes, print_json, progress
 if TYPE_CHECKING:
     from gantool.shards import Summary
 
-SHARDS = "Shards: very many images, by many workers"
+SHARDS = "Shards: very many samples, by many workers"
 LINE_EVERY = 60.0  # seconds between two lines of progress where there is no terminal
 
 
@@ -39,15 +39,15 @@ def command(
     ] = None,
     n: Annotated[
         int | None,
-        typer.Option("-n", min=1, help="How many images. Default: 64, or 8 or more for each class of a grid."),
+        typer.Option("-n", min=1, help="How many samples. Default: 64, or 8 or more for each class of a grid."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Image i of a seed is the same on every machine.")] = 0,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first image.")] = 0,
+    seed: Annotated[int, typer.Option(help="Sample i of a seed is the same on every machine.")] = 0,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first sample.")] = 0,
     label: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,…",
-            help="Classes of a conditional generator, by number or name. Several are cycled over the images; a grid "
+            help="Classes of a conditional generator, by number or name. Several are cycled over the samples; a grid "
             "has a row for each. Default: all, in a grid 16 at most.",
         ),
     ] = None,
@@ -79,12 +79,12 @@ def command(
     threads: THREADS = None,
     provenance: Annotated[
         bool,
-        typer.Option("--provenance/--no-provenance", help="Write into the images which model made them."),
+        typer.Option("--provenance/--no-provenance", help="Write into the files which model made the samples."),
     ] = True,
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     count: Annotated[
         int | None,
-        typer.Option(min=1, help="How many images, as shards in --out; instead of -n and -o.", rich_help_panel=SHARDS),
+        typer.Option(min=1, help="How many samples, as shards in --out; instead of -n and -o.", rich_help_panel=SHARDS),
     ] = None,
     out: Annotated[
         Path | None,
@@ -102,7 +102,7 @@ def command(
         ),
     ] = None,
     shard_size: Annotated[
-        int | None, typer.Option(min=1, help="Images in a shard. Default: 10000.", rich_help_panel=SHARDS)
+        int | None, typer.Option(min=1, help="Samples in a shard. Default: 10000.", rich_help_panel=SHARDS)
     ] = None,
     workers: Annotated[
         int | None,
@@ -168,7 +168,7 @@ def command(
         }  # fmt: skip
         for name, given in of_shards.items():
             if given is not None:
-                raise GantoolError(f"--{name} is for shards.", "Say how many images with --count instead of -n.")
+                raise GantoolError(f"--{name} is for shards.", "Say how many with --count instead of -n.")
         path = find_artifact(source, runs)
         _refuse_translators(path)
         _classes(label, path, runs)
@@ -211,12 +211,12 @@ def _generate(
     provenance: bool,
     wav_format: str | None,
 ) -> None:
-    from gantool.artifact.provenance import NOUNS
     from gantool.runtime import Generator
     from gantool.runtime.saving import save
 
     generator = Generator(path, provider, threads)
-    with progress("images") as bar:
+    noun = generator.manifest.output.noun
+    with progress(f"{noun}s") as bar:
         bar.start("generating")
         made = save(
             generator,
@@ -230,7 +230,6 @@ def _generate(
             wav_format=wav_format,
             on_progress=lambda done, total: bar.update(done, total=total),
         )
-    noun = NOUNS[generator.manifest.output.kind]
     which = f"{made.n} {noun}s ({first} … {first + made.n - 1}" if made.n > 1 else f"1 {noun} ({first}"
     rows = ""
     if made.rows > 1:
@@ -319,11 +318,13 @@ def _classes(given: str | None, path: Path, runs: Path) -> list[int] | None:
 
 def _generate_shards(path: Path, out: Path, as_json: bool, options: dict[str, Any]) -> None:
     """Show progress on stderr and a summary on stdout; exits 130 after Ctrl-C."""
+    from gantool.artifact import onnxfile
     from gantool.shards import Progress, WorkerLost, generate
 
     begun = False
     # redirected: Ray prints lost actors to stdout
-    with progress("images", LINE_EVERY) as bar, redirect_stdout(sys.stderr):
+    nouns = f"{onnxfile.read_manifest(path).output.noun}s"
+    with progress(nouns, LINE_EVERY) as bar, redirect_stdout(sys.stderr):
 
         def show(now: Progress) -> None:
             nonlocal begun
@@ -348,16 +349,16 @@ def _generate_shards(path: Path, out: Path, as_json: bool, options: dict[str, An
             {"artifact": str(path), "out": str(out), **{name: options[name] for name in shown}, **asdict(summary)}
         )
     else:
-        console().print(_sentence(path, out, options, summary))
+        console().print(_sentence(path, out, options, summary, nouns))
 
 
-def _sentence(path: Path, out: Path, options: dict[str, Any], summary: Summary) -> str:
+def _sentence(path: Path, out: Path, options: dict[str, Any], summary: Summary, nouns: str) -> str:
     first = options["first"]
-    which = f"{summary.images:,} images ({first} … {first + summary.images - 1} of seed {options['seed']})"
+    which = f"{summary.images:,} {nouns} ({first} … {first + summary.images - 1} of seed {options['seed']})"
     shards = f"{summary.shards:,} shard{'s' if summary.shards > 1 else ''}"
     size = megabytes(summary.bytes)
     if not summary.made:
         return f"{which} were all there: {shards} in {out}, {size}"
-    rate = f"{summary.images_made / max(summary.seconds, 1e-9):,.0f} images/s"
+    rate = f"{summary.images_made / max(summary.seconds, 1e-9):,.0f} {nouns}/s"
     found = f", {summary.shards - summary.made:,} were there" if summary.made < summary.shards else ""
     return f"{which} of {path} → {out}: {shards}{found}, {size}, {rate}"

@@ -94,7 +94,7 @@ def _show(found: Inspection) -> None:
         ["weights", f"SHA-256 {m.weights_sha256[:16]}…: {weights}"],
         *([["graph", f"SHA-256 {m.graph_sha256[:16]}…: {graph}"]] if m.graph_sha256 else []),
         ["nodes", ", ".join(f"{count} {name}" for name, count in sorted(found.nodes.items())) or "–"],
-        ["golden images", golden],
+        [f"golden {m.output.noun}s", golden],
         ["made by", f"gantool {m.gantool}, {m.exporter}, {m.created}"],
         ["versions", ", ".join(f"{name} {version}" for name, version in m.versions.items())],
     ]  # fmt: skip

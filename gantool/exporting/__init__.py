@@ -116,7 +116,7 @@ def _unseedable(run: RunDir, source: Source) -> GantoolError:
         )
     takes = ", ".join(f"{i.name} ({i.distribution})" for i in source.inputs)
     return GantoolError(
-        f"The generator of {run.path} takes {takes}: no seed decides its images.",
+        f"The generator of {run.path} takes {takes}: no seed decides its samples.",
         "Export it with --onnx, --torchscript or --pt2.",
     )
 

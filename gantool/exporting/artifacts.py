@@ -54,7 +54,7 @@ def write(
         golden, made, failed = write_onnx(source, kinds, options, inputs, temporary, say)
         if not set(ONNX) & set(kinds):
             for error in failed.values():
-                say(f"without golden images, for these come from an ONNX file: {error.message}")
+                say(f"without golden samples, for these come from an ONNX file: {error.message}")
             failed = {}
         if options.torch == "half-weights":
             source = source.rounded()

@@ -119,7 +119,7 @@ def preferred_batches(
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise GantoolError(
-            f"{origin} is no report of gantool bench: it has no batches with images a second.",
+            f"{origin} is no report of gantool bench: it has no batches with a rate.",
             "Make one: gantool bench --json > report.json",
         ) from error
     if architecture and architectures and architecture not in architectures:
@@ -156,7 +156,7 @@ def _servable(plain: Path) -> Manifest:
         raise GantoolError(f"{plain} gives sounds or volumes as earlier versions did.", "Export it again.")
     if manifest.picture is None and (not manifest.latents or manifest.input("data")):
         takes = ", ".join(f"{i.name} ({i.distribution})" for i in manifest.inputs)
-        raise GantoolError(f"The generator of {plain} takes {takes}: no seed decides its images.")
+        raise GantoolError(f"The generator of {plain} takes {takes}: no seed decides its samples.")
     return manifest
 
 

@@ -200,7 +200,7 @@ def check_levels(
 ) -> list[Check]:
     """Samples in whole numbers against torch on the same inputs at every batch and size, and alone against together.
 
-    The share of pixels is one of all batches: of a single small image, one pixel is more than is allowed already.
+    The share of values is one of all batches: of a single small image, one pixel is more than is allowed already.
     """
     checks = []
     for where, part in at_sizes(inputs, picture):
@@ -212,18 +212,18 @@ def check_levels(
             for batch, difference in zip(batches(part), differences, strict=True)
         ]
         limit = MAX_SHARES[sample(part, 0, 1).dtype.name]
-        checks.append(Check(artifact, f"share of pixels off torch{where}", _share(differences), limit))
+        checks.append(Check(artifact, f"share of values off torch{where}", _share(differences), limit))
         most = batches(part)[-1]
         alone = _levels(np.concatenate([sample(part, i, 1) for i in range(most)]), sample(part, 0, most))
         checks.append(Check(artifact, f"levels off, alone to batch {most}{where}", float(alone.max()), MAX_LEVELS))
         share = _share([alone])
-        checks.append(Check(artifact, f"share of pixels off, alone to batch {most}{where}", share, limit))
+        checks.append(Check(artifact, f"share of values off, alone to batch {most}{where}", share, limit))
     return checks
 
 
 def check_equal(artifact: str, what: str, images: np.ndarray, wanted: np.ndarray) -> Check:
-    """The number of pixels that differ at all must be zero."""
-    return Check(artifact, f"pixels different {what}", float((images != wanted).sum()), 0)
+    """The number of values that differ at all must be zero."""
+    return Check(artifact, f"values different {what}", float((images != wanted).sum()), 0)
 
 
 def goldens(generator: Generator) -> tuple[Golden, ...]:
@@ -260,8 +260,8 @@ def self_test(generator: Generator) -> None:
     """GantoolError unless a file as it will be shipped, opened anew, makes its golden images to the byte."""
     if generator.manifest.golden:
         test = generator.self_test()
-        levels = Check(generator.path.name, "levels off its golden images", test.worst, 0)
-        demand([levels, Check(generator.path.name, "golden images repeated", float(test.exact), 1, least=True)])
+        levels = Check(generator.path.name, "levels off its golden samples", test.worst, 0)
+        demand([levels, Check(generator.path.name, "golden samples repeated", float(test.exact), 1, least=True)])
 
 
 def _torch_levels(reference: nn.Module, inputs: Arrays, batch: int) -> np.ndarray:
@@ -306,17 +306,17 @@ def _hint(check: Check) -> str:
     if check.measure == REPEATED:
         return (
             "Its forward draws random numbers (by torch or numpy, or by a dropout that stays on): no seed repeats its "
-            "images. Make the noise an input of the game: Input(name, shape, 'normal')."
+            "samples. Make the noise an input of the game: Input(name, shape, 'normal')."
         )
     if check.measure == ALONE and of_generator:
         return (
-            "Its forward mixes the images of a batch: use BatchNorm with running statistics, or norms of each sample. "
+            "Its forward mixes the samples of a batch: use BatchNorm with running statistics, or norms of each sample. "
             "docs/plugins.md, “What exports”, lists what else does."
         )
     if "drift" in check.measure:
         return "Its BatchNorm statistics do not describe its samples: train longer, or with a larger batch."
     if of_generator:
-        return "The generator itself makes no images: look at the run's newest samples, and train again."
+        return "The generator itself makes nothing of use: look at the run's newest samples, and train again."
     for precision, hint in _PRECISION_HINTS.items():
         if f".{precision}." in check.artifact:
             return hint

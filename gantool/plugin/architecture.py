@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from gantool.artifact.manifest import MAX_BATCH, MAX_VALUE
+from gantool.artifact.manifest import MAX_BATCH, MAX_VALUE, NOUNS
 from gantool.plugin.train_options import CHANGEABLE
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class SampleSpec:
     def kind(self) -> Kind:
         """What a sample is, by its axes."""
         return KINDS[len(self.shape) - 1]
+
+    @property
+    def noun(self) -> str:
+        """What messages call a sample: image, sound, volume or point."""
+        return NOUNS[self.kind]
 
     @property
     def channels(self) -> int:

@@ -121,7 +121,7 @@ class Generator:
         check_digest(file, self.path, self.manifest)
         if self.manifest.kind == "onnx-seeded" and self.manifest.latents and provider == "openvino":
             raise GantoolError(
-                f"{self.path} draws its latents with 64-bit integers; OpenVINO narrows them: wrong images.",
+                f"{self.path} draws its latents with 64-bit integers; OpenVINO narrows them: wrong samples.",
                 "Use generator.portable.onnx with this provider: gantool export --portable",
             )
         self._cores, self._image_seconds = 1, 0.0
@@ -157,6 +157,7 @@ class Generator:
         output = self.manifest.output
         self._batch, self._row, self._names = self.manifest.batch, output.shape, [output.name]
         self._picture = self.manifest.picture
+        self._noun = self.manifest.output.noun
         self._seeded, self._label = self.manifest.seeded, self.manifest.input("label")
         self._has_values = bool(self.manifest.values)
         self._dtype = np.dtype(output.levels or np.float32)  # of what `sample` returns
@@ -220,14 +221,14 @@ class Generator:
         The next part is made while the caller uses this one, so two are in memory, whatever `n`. GantoolError at once
         for what `sample` refuses. To stop early, `close()` the iterator or drop it.
         """
-        n, seed, first = check_request(n, seed, first)
+        n, seed, first = check_request(n, seed, first, self._noun)
         self._drawn_inputs()
         checked = parse_labels(labels, n, self.manifest, self.path)
         checked_values = parse_values(values, n, self.manifest, self.path)
         if part is None:
             part = max(1, min(MAX_PART, PART_BYTES // (math.prod(self.shape) * self._dtype.itemsize)))
         elif (part := whole("part", part)) < 1:
-            raise ArgumentError(f"Parts of {part} images were asked for.", "Give 1 or more.")
+            raise ArgumentError(f"Parts of {part} {self._noun}s were asked for.", "Give 1 or more.")
         return self._stream(n, seed, first, checked, part, checked_values)
 
     def _stream(
@@ -311,7 +312,7 @@ class Generator:
         """
         item = self.require_picture()
         parsed = parse_pictures(pictures, item)
-        n, seed, first = check_request(len(parsed), seed, first)
+        n, seed, first = check_request(len(parsed), seed, first, self._noun)
         tile = None if tile is None else whole("tile", tile)
         if tile is not None and tile < 1:
             raise ArgumentError(f"Tiles of {tile} pixels were asked for.", "Give 1 or more.")
@@ -353,7 +354,7 @@ class Generator:
         item = self._picture
         if item is None:
             return self.sample(n, seed, first)
-        n, seed, first = check_request(n, seed, first)
+        n, seed, first = check_request(n, seed, first, self._noun)
         if n * math.prod(item.shape) > MAX_CARDS:
             raise GantoolError(f"{n} test cards of {shape_text(item.shape)} do not fit into memory.", "Ask for fewer.")
         return self.translate(cards.cards(first, n, *item.sides, item.channels), seed, first)
@@ -367,7 +368,7 @@ class Generator:
 
     def drawn(self, n: int, seed: int = 0, first: int = 0) -> dict[str, np.ndarray]:
         """All normal inputs of images `first … first+n-1` of `seed`, by name, float32 (n, …), as `run` takes them."""
-        n, seed, first = check_request(n, seed, first)
+        n, seed, first = check_request(n, seed, first, self._noun)
         return latents.draw(self._latent_shapes(), seed, np.arange(first, first + n, dtype=np.int64))
 
     @renamed(**_OTHER_NAMES)
@@ -376,7 +377,7 @@ class Generator:
     ) -> np.ndarray:
         """The samples of `sample` before they are rounded: float32 (n, C, …) in [-1, 1]; `generator.onnx` only."""
         self._refuse_seeded("rounds its samples itself", "have them unrounded")
-        n, seed, first = check_request(n, seed, first)
+        n, seed, first = check_request(n, seed, first, self._noun)
         drawn = self.drawn(n, seed, first)
         return self.run({**drawn, **self._chosen(np.arange(first, first + n, dtype=np.int64), labels, values)})
 
@@ -437,10 +438,10 @@ class Generator:
             exact &= hashlib.sha256(images.tobytes()).hexdigest() == golden.sha256
             worst = max(worst, worst_pixel(golden, images, self.path))
         if not made:
-            raise GantoolError(f"{self.path} has no golden images: it takes more than a seed.")
+            raise GantoolError(f"{self.path} has no golden {self._noun}s: it takes more than a seed.")
         if worst > self.manifest.tolerance:
             raise GantoolError(
-                f"{self.path} makes other images here than where it was exported (by up to {worst} levels).",
+                f"{self.path} makes other {self._noun}s here than where it was exported (by up to {worst} levels).",
                 "Its provider or this build of onnxruntime computes something wrong: try --provider cpu.",
             )
         return SelfTest(exact, made, worst)
@@ -457,11 +458,11 @@ class Generator:
     ) -> np.ndarray:
         """`sample`; calls that have not begun when `stop` is set are left out, and their images are undefined."""
         if index is None:
-            n, seed, first = check_request(n, seed, first)
+            n, seed, first = check_request(n, seed, first, self._noun)
             rows: Index = range(first, first + n)
         elif n is None and first == 0:
             rows = latents.check_index(index)
-            n, seed, _ = check_request(len(rows), seed, 0)
+            n, seed, _ = check_request(len(rows), seed, 0, self._noun)
         else:
             raise ArgumentError("`index` was given together with `n` or `first`.", "Give one or the other.")
         if self._picture is not None:
@@ -607,7 +608,7 @@ class Generator:
         """The picture that the generator takes; ArgumentError when it takes none, or other data too."""
         if self._picture is None:
             raise ArgumentError(
-                f"{self.path} makes images of no picture: it takes {self._input_names()}.",
+                f"{self.path} makes {self._noun}s of no picture: it takes {self._input_names()}.",
                 "Use .run(inputs)." if self.manifest.input("data") else "Use .sample(n, seed).",
             )
         return self._picture

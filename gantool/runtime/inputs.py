@@ -25,15 +25,15 @@ MAX_ELEMENTS = 2**31  # of one row of an input, or of one sample
 MAX_CLASSES = 2**31
 
 
-def check_request(n: Any, seed: Any, first: Any) -> tuple[int, int, int]:
-    """The three as int (NumPy's integers too); GantoolError unless images first … first+n-1 of `seed` exist."""
+def check_request(n: Any, seed: Any, first: Any, noun: str = "sample") -> tuple[int, int, int]:
+    """The three as int (NumPy's integers too); GantoolError unless samples first … first+n-1 of `seed` exist."""
     if not type(n) is type(seed) is type(first) is int:
         n, seed, first = whole("n", n), whole("seed", seed), whole("first", first)
     if n < 0:
-        raise ArgumentError(f"{n} images were asked for.", "Give 0 or more.")
+        raise ArgumentError(f"{n} {noun}s were asked for.", "Give 0 or more.")
     if not 0 <= first <= latents.MAX_INDEX - n:
         raise ArgumentError(
-            f"There is no image {first + n - 1 if first >= 0 else first}.", "They run from 0 to 2**47 - 1."
+            f"There is no {noun} {first + n - 1 if first >= 0 else first}.", "They run from 0 to 2**47 - 1."
         )
     if not -(2**63) <= seed < 2**63:
         latents.key_from_seed(seed)  # raises: a graph would cut it to 64 bits
@@ -190,7 +190,7 @@ def worst_pixel(golden: Golden, images: np.ndarray, path: Path) -> int:
     for *at, values in golden.pixels:
         place = (*at, len(values) - 1)
         if images.ndim != len(place) or any(i >= side for i, side in zip(place, images.shape, strict=True)):
-            raise GantoolError(f"{path}: a golden pixel lies outside its images.", "Export it again.")
+            raise GantoolError(f"{path}: a golden value lies outside its samples.", "Export it again.")
         pixel = images[tuple(at)][: len(values)].astype(int)
         worst = max(worst, int(np.abs(pixel - np.array(values)).max()))
     return worst

@@ -99,7 +99,7 @@ def save(
     kind, channels = manifest.output.kind, generator.shape[-1]
     if kind not in _FORMS:
         hint = "From Python: gantool.Generator(…).sample(n)." if kind == "point" else "Export it again."
-        raise GantoolError(f"{path} makes no images but samples of {manifest.output.shape}.", hint)
+        raise GantoolError(f"{path} makes no images, sounds or volumes but samples of {manifest.output.shape}.", hint)
     form = _FORMS[kind]
     if wav_format is not None:
         _check_wav(wav_format, suffix, kind, generator)
@@ -207,7 +207,7 @@ def _all(generator: Generator, request: Request, on_progress: Callable[[int, int
     size = request.n * math.prod(generator.shape) * dtype.itemsize
     if size > MAX_ARRAY:
         raise GantoolError(
-            f"{request.n} images are {size / 1e9:,.1f} GB: more than one array should hold.",
+            f"{request.n} {generator.manifest.output.noun}s are {size / 1e9:,.1f} GB: more than one array should hold.",
             "Write a folder, or several files with --first.",
         )
     images = np.empty((request.n, *generator.shape), dtype)

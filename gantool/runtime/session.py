@@ -150,8 +150,8 @@ def failed(path: Path, error: Exception) -> GantoolError:
     """The error for what onnxruntime raised while it ran a file."""
     if found := _TOO_MUCH.search(str(error)):
         return GantoolError(
-            f"{path} asks for {int(found[1]) / 1e9:,.1f} GB of memory at once, far more than its images explain.",
-            "Do not trust it. If you do, make fewer images at a time.",
+            f"{path} asks for {int(found[1]) / 1e9:,.1f} GB of memory at once, far more than its samples explain.",
+            "Do not trust it. If you do, make fewer at a time.",
         )
     return GantoolError(f"{path} failed to run: {cause(error, MAX_CAUSE)}")
 

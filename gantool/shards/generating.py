@@ -147,7 +147,7 @@ def generate(
                 lost[event.number] += 1
                 if lost[event.number] > MAX_RETRIES:
                     raise GantoolError(
-                        f"{shard.name} (images {shard.first} … {shard.first + shard.count - 1}) was tried "
+                        f"{shard.name} ({shard.first} … {shard.first + shard.count - 1}) was tried "
                         f"{MAX_RETRIES + 1} times, and its worker was lost each time: the last {event.why}.",
                         "If memory ran out, use fewer --workers. The same command continues; finished shards are kept.",
                     )
@@ -180,7 +180,9 @@ def _shape(manifest: Manifest, path: Path) -> tuple[int, ...]:
     """The shape of a sample in whole numbers; GantoolError when the file makes none."""
     output = manifest.output
     if not output.levels or min(output.shape) < 1:
-        raise GantoolError(f"{path} makes no images but samples of {output.shape}.", "Export it again.")
+        raise GantoolError(
+            f"{path} makes no images, sounds or volumes but samples of {output.shape}.", "Export it again."
+        )
     return output.channels_last
 
 

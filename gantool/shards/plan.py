@@ -70,11 +70,12 @@ class Plan:
         key_from_seed(self.seed)
         if self.first < 0 or self.first + self.count > MAX_INDEX:
             last = self.first + self.count - 1 if self.first >= 0 else self.first
-            raise GantoolError(f"There is no image {last}.", "They run from 0 to 2**47 - 1.")
+            raise GantoolError(f"There is no {self._noun} {last}.", "They run from 0 to 2**47 - 1.")
         if len(self) > MAX_SHARDS:
             fitting = math.ceil(self.count / MAX_SHARDS)
             raise GantoolError(
-                f"{self.count:,} images are {len(self):,} shards of {self.shard_size:,}; at most {MAX_SHARDS:,} fit.",
+                f"{self.count:,} {self._noun}s are {len(self):,} shards of {self.shard_size:,}; at most {MAX_SHARDS:,} "
+                "fit.",
                 f"Make them larger: --shard-size {fitting} or more.",
             )
         axes, channels = len(self.shape), self.shape[-1]
@@ -86,6 +87,10 @@ class Plan:
                 f"Shards of {kind} with {channels} channels can't be written as {self.format}.",
                 f"Use --format npy{other}.",
             )
+
+    @property
+    def _noun(self) -> str:
+        return _KINDS[len(self.shape)][0][:-1]
 
     @property
     def dtype(self) -> str:

@@ -19,7 +19,7 @@ from gantool import __version__
 from gantool.artifact import pictures, points
 from gantool.artifact.cards import cards
 from gantool.artifact.manifest import InputInfo, Manifest
-from gantool.artifact.provenance import NOUNS, of
+from gantool.artifact.provenance import of
 from gantool.errors import GantoolError, excerpt
 from gantool.exporting.app.readme import KINDS, fill, markdown, table
 from gantool.metrics.verdict import COPIES
@@ -86,7 +86,7 @@ def _text(model: Model, shown: str, yours: Mapping[str, str]) -> str:
         "title": name + (f" ({markdown(about.which)})" if about.which else ""),
         "warnings": "".join(f"> **Note.** {text}\n\n" for text in _warnings(model, yours["metadata"])),
         "picture": f"![samples of this model]({PICTURE})\n\n{shown}\n" if shown else "",
-        "noun": _noun(about),
+        "noun": about.output.noun,
         **_use(about, model.files[0].path.name),
         "limits": "\n".join(f"- {text}" for text in _limits(model)),
         "data": table(("", ""), _data(model)),
@@ -174,7 +174,7 @@ def _warnings(model: Model, yours: str) -> list[str]:
 
 
 def _limits(model: Model) -> list[str]:
-    about, noun = model.about, _noun(model.about)
+    about, noun = model.about, model.about.output.noun
     found = [
         f"Its {noun}s are made after {markdown(_data_name(about))}: faults and biases of these data are in them, too."
     ]
@@ -196,7 +196,7 @@ def _limits(model: Model) -> list[str]:
 def _use(about: Manifest, file: str) -> dict[str, str]:
     """The lines of Python, and the command."""
     opened, kind = f'import gantool\n\ngenerator = gantool.Generator("{file}")\n', about.output.kind
-    noun, shape = _noun(about), ", ".join(map(str, about.output.channels_last))
+    noun, shape = about.output.noun, ", ".join(map(str, about.output.channels_last))
     if about.picture is not None:
         opened = opened.replace("\n\n", "\nfrom PIL import Image\n\n", 1)
         line = f'{noun}s = generator.translate(Image.open("picture.png"))  # uint8 (1, {shape})'
@@ -212,7 +212,11 @@ def _use(about: Manifest, file: str) -> dict[str, str]:
 def _samples(model: Model, path: Path) -> str:
     """Draw samples of the first file; what they are, "" where the file needs data that is not there."""
     about, file = model.about, model.files[0].path
-    generator, noun, origin = Generator(file), _noun(model.about), f"of seed 0, made by `{model.files[0].path.name}`"
+    generator, noun, origin = (
+        Generator(file),
+        model.about.output.noun,
+        f"of seed 0, made by `{model.files[0].path.name}`",
+    )
     if about.picture is not None:
         given = cards(0, CARDS, *about.picture.sides, about.picture.channels)
         shown = pictures.side_by_side(given, generator.translate(given))
@@ -329,7 +333,9 @@ def _interfaces(model: Model) -> str:
     for file in model.files:
         rows = [("in", markdown(i.name), i.dtype, _sides(i), _meaning(i)) for i in file.about.inputs]
         out = file.about.output
-        meant = f"{_noun(file.about)}s, axes {out.layout}" + (f", {out.rate:,} samples a second" if out.rate else "")
+        meant = f"{file.about.output.noun}s, axes {out.layout}" + (
+            f", {out.rate:,} samples a second" if out.rate else ""
+        )
         rows.append(("out", markdown(out.name), out.dtype, _sides(None, file.about.output_axes), meant))
         alike.setdefault(table(("", "name", "type", "shape", "what"), rows), []).append(f"`{file.path.name}`")
     return "".join(f"### {', '.join(names)}\n\n{rows}\n\n" for rows, names in alike.items())
@@ -372,10 +378,6 @@ def _golden(model: Model) -> str:
         return "The files have none."
     how = "`gantool.Generator(FILE).self_test()` makes them again and compares. Digests are of bytes, channels last."
     return f"{how}\n\n{table(('files', 'seed', 'samples', 'SHA-256'), rows)}"
-
-
-def _noun(about: Manifest) -> str:
-    return NOUNS.get(about.output.kind, "point")
 
 
 def _data_name(about: Manifest) -> str:

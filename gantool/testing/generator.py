@@ -96,7 +96,7 @@ def _check_samples(state: State, which: str, what: str) -> None:
 def _check_alone(generator: nn.Module, inputs: dict[str, Tensor], samples: Tensor, what: str) -> None:
     why = (
         "something uses statistics of the batch in eval mode (BatchNorm with track_running_stats=False, a mean over "
-        "axis 0), which would make images depend on those beside them"
+        "axis 0), which would make samples depend on those beside them"
     )
     try:
         with torch.no_grad():
@@ -177,4 +177,4 @@ def _check_files(game: Game, data: Dataset, name: str, alone: bool) -> None:
         if source.seedable:
             first, *rest = (generator.reference_images(5, seed=3, first=2) for generator in onnx)
             for images in rest:
-                assert np.array_equal(first, images), f"{name}: two ONNX files make different images"
+                assert np.array_equal(first, images), f"{name}: two ONNX files make different samples"

@@ -292,7 +292,7 @@ def test_numbers_that_json_does_not_have(number: str) -> None:
 def test_a_hostile_count_of_golden_images_is_no_work() -> None:
     value = copy.deepcopy(json.loads(EXAMPLE.to_json()))
     value["golden"][0]["count"] = 10**12
-    with pytest.raises(GantoolError, match="1024 images at most in 'golden'"):
+    with pytest.raises(GantoolError, match="1024 samples at most in 'golden'"):
         read(value)
 
 

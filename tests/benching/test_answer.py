@@ -43,7 +43,7 @@ def test_words(report: dict[str, Any]) -> None:
     assert found["words"] == [
         "Best throughput: generator.int8.onnx on cpu, batch 64: 900 images/s, p99 12 ms.",
         "Best under 10 ms p99: generator.half-weights.onnx on cpu, batch 64: 300 images/s, p99 9 ms.",
-        "Smallest file within 1 grey level: generator.half-weights.onnx, 3 MB.",
+        "Smallest file within 1 level of 255: generator.half-weights.onnx, 3 MB.",
     ]
 
 

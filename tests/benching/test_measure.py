@@ -72,7 +72,7 @@ def test_report(exported: Path, kind: str) -> None:
     assert (proof["reference"]["images"], proof["reference"]["worst_level"]) == (70, 0)
     assert proof["one_at_a_time"]["batches"] == [1, 7, 8, 70]
     assert (proof["fresh_images"], proof["repeated"]) == (70, 0)
-    assert stages == ["first image", "batch 1", "batch 8", "batch 70", "proof"]
+    assert stages == ["first sample", "batch 1", "batch 8", "batch 70", "proof"]
     json.dumps(report, allow_nan=False)
 
 

@@ -42,7 +42,7 @@ def test_table(runs: Path) -> None:
     for part in ("Cold", "interpreter", "images/s", "p99 ms", "var.", "peak MB", "Proof:", "byte for byte"):
         assert part in result.stdout
     assert "0001-mlp-a" in result.stdout
-    for part in ("Best throughput: ", "Best under 10 ms p99: ", "Smallest file within 1 grey level: "):
+    for part in ("Best throughput: ", "Best under 10 ms p99: ", "Smallest file within 1 level of 255: "):
         assert part in result.stdout
 
 

@@ -41,7 +41,7 @@ def test_verbose_shows_the_checks_and_the_interface(cli: Run, run: RunDir) -> No
     for text in (
         "eval against train drift",
         "max abs difference to torch, batch 64",
-        "pixels different to generator.onnx",
+        "values different to generator.onnx",
         "z float32 (n, 4) → image float32 (n, 1, 8, 8)",
         "seed int64 (1,), index int64 (n,) → image uint8 (n, 8, 8, 1)",
     ):

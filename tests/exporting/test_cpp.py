@@ -117,7 +117,7 @@ def test_other_images_fail_the_self_test(program: Path, folder: Path, tmp_path: 
     assert done.stdout.endswith("other images than were exported\n")
     torchscript.save(module, tmp_path / "other.pt", replace(described, golden=()).to_json())
     done = run(program, tmp_path / "other.pt", "--self-test")
-    assert (done.returncode, done.stderr.startswith("generate: the file has no golden images")) == (1, True)
+    assert (done.returncode, done.stderr.startswith("generate: the file has no golden samples")) == (1, True)
 
 
 def test_labels(program: Path, conditional: Path, tmp_path: Path) -> None:

@@ -143,4 +143,4 @@ def test_each_file_and_check_is_named_where_a_status_is_open(run: RunDir, capsys
         assert f"writing {name}" in said
     for name in ("generator.onnx", "generator.seeded.onnx"):
         assert f"comparing {name} with PyTorch" in said
-        assert f"making the golden images of {name}" in said
+        assert f"making the golden samples of {name}" in said

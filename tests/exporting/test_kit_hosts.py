@@ -164,8 +164,8 @@ def test_python_writes_a_picture(app: Path, python: Path) -> None:
 
 PYTHON_REFUSED = [
     ("generator.sample(1, 2**63)", "ValueError", "does not fit 64 bits"),
-    ("generator.sample(-1)", "ValueError", "no images"),
-    ("generator.sample(2, 0, 2**47 - 1)", "ValueError", "no images"),
+    ("generator.sample(-1)", "ValueError", "no samples"),
+    ("generator.sample(2, 0, 2**47 - 1)", "ValueError", "no samples"),
     ("generator.sample(1.5)", "TypeError", "integer"),
     ("generator.sample(1, 0, 0, 3)", "ValueError", "there is no class 3: they are 0 to 2"),
     ("generator.sample(1, labels='none')", "ValueError", "there is no class 'none': they are "),
@@ -495,7 +495,7 @@ REFUSED = [
     ("{ labels: 3 }", "RangeError", "take one from 0 to 2"),
     ("{ labels: 1.5 }", "RangeError", "not a whole number"),
     ("{ labels: 'none' }", "RangeError", "There is no class 'none': they are "),
-    ("{ count: 3, labels: [0, 1] }", "RangeError", "2 labels for 3 images"),
+    ("{ count: 3, labels: [0, 1] }", "RangeError", "2 labels for 3 samples"),
 ]
 REFUSING_PROGRAM = """
 import { Generator } from "./generator.mjs";

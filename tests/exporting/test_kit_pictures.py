@@ -304,7 +304,7 @@ SAID = [
     "the picture is float64 (32, 32, 3): give uint8 (height, width, 3)",
     "the picture is uint8 (0, 32, 3): give uint8 (height, width, 3)",
     "this generator takes no labels",
-    f"there are no images {2**47} to {2**47}: they run from 0 to 2**47 - 1",
+    f"there are no samples {2**47} to {2**47}: they run from 0 to 2**47 - 1",
     "strength goes from 0 to 1.5",
 ]
 

@@ -99,7 +99,7 @@ def test_it_is_compared_at_three_sizes_and_batches(made: Any) -> None:
             assert f"max abs difference to torch, batch {batch}{where}" in plain
             assert f"levels off torch, batch {batch}{where}" in seeded
         assert f"max abs difference, alone to batch 7{where}" in plain
-        assert seeded[f"pixels different to generator.onnx{where}"]["value"] == 0
+        assert seeded[f"values different to generator.onnx{where}"]["value"] == 0
 
 
 def test_golden_images_are_made_of_test_cards(made: Any) -> None:

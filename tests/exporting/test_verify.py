@@ -160,7 +160,7 @@ def test_weights_changed_on_the_way_to_a_seeded_file(
     monkeypatch.setattr(write, f"{kind}_model", lambda *given, **named: tamper(honest(*given, **named), 0.5))
     error = refused(source(Tiny()), list(exporting.FILES), folder, written=["onnx", f"onnx-{other}", *TORCH])
     assert f"onnx-{kind}: levels off torch, batch 64 is" in error.message
-    assert "pixels different to generator.onnx" in error.message
+    assert "values different to generator.onnx" in error.message
 
 
 def test_weights_changed_on_the_way_to_torchscript(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_torch_files_do_not_depend_on_onnx(folder: Path) -> None:
     notes: list[str] = []
     (made,) = exporting.write(source(Bessel()), ["torchscript"], folder, say=notes.append)
     assert made.manifest.golden == ()
-    assert "without golden images" in notes[0]
+    assert "without golden samples" in notes[0]
 
 
 def test_a_failing_first_export_leaves_no_file(tmp_path: Path) -> None:

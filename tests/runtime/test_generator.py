@@ -818,7 +818,7 @@ def test_too_many_golden_images_are_not_made(plain: Generator, tmp_path: Path) -
         golden = dataclasses.replace(described.golden[0], count=manifest.MAX_GOLDEN)
         return dataclasses.replace(described, golden=(golden,) * 1000)
 
-    with pytest.raises(GantoolError, match="should have 1024 images at most in 'golden'"):
+    with pytest.raises(GantoolError, match="should have 1024 samples at most in 'golden'"):
         Generator(described_as(plain.path, tmp_path / "g.onnx", many))
 
 
@@ -827,7 +827,7 @@ def test_a_golden_pixel_outside_the_image(plain: Generator, tmp_path: Path) -> N
         golden = dataclasses.replace(described.golden[0], pixels=((0, 8, 0, (0,)),))
         return dataclasses.replace(described, golden=(golden,))
 
-    with pytest.raises(GantoolError, match="lies outside its images"):
+    with pytest.raises(GantoolError, match="lies outside its samples"):
         Generator(described_as(plain.path, tmp_path / "g.onnx", outside)).self_test()
 
 

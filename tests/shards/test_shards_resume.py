@@ -238,7 +238,7 @@ def test_a_shard_whose_worker_is_lost_twice_is_made(file: Path, tmp_path: Path) 
 
 def test_a_shard_that_kills_every_worker_is_given_up(file: Path, tmp_path: Path) -> None:
     options = {"count": 2 * LONG, "shard_size": LONG, "workers": 1}
-    with pytest.raises(GantoolError, match=r"shard-000001\.npy \(images 100000 … 199999\) was tried 3 times") as error:
+    with pytest.raises(GantoolError, match=r"shard-000001\.npy \(100000 … 199999\) was tried 3 times") as error:
         shards.generate(file, tmp_path, on_progress=kill_workers(3, 1), **options)
     assert "was killed by SIGKILL" in error.value.message
     assert sorted(digests(tmp_path)) == ["index.json", "shard-000000.npy"]

@@ -85,13 +85,14 @@ def sounds() -> exporting.Source:
 
 
 def source_of(name: str, side: int, **options: object) -> exporting.Source:
-    """An installed architecture with its first weights of seed 0, for one channel of `side` pixels.
+    """An installed architecture with its first weights of seed 0, for one channel of `side` pixels, voxels or samples.
 
-    As many classes as its first example has.
+    As many axes and classes as its first example has.
     """
     architecture = registry.find(name).architecture
     assert architecture is not None
-    spec = SampleSpec((1, side, side), architecture.examples[0].classes)
+    example = architecture.examples[0]
+    spec = SampleSpec((1, *[side] * len(example.sides)), example.classes)
     game = build_game(architecture, architecture.config(**options), spec, Recipe(), seed=0)
     about = {"name": name, "plugin": "gantool", "plugin_version": __version__, "config": {}}
     return exporting.from_game(game, architecture=about, training={}, data={})

@@ -60,8 +60,12 @@ class Files:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(H, W, C)"""
+        """(H, W, C); of sounds (T, C), of volumes (D, H, W, C)"""
         return self.about.output.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.about.output.levels)
 
     def of(self, kind: str, precision: str = "") -> Path:
         """The file of a kind, or of a name; `precision`: of an ONNX file, "": that of the kit. Skips without."""
@@ -85,7 +89,7 @@ class Host(Protocol):
     start_ms: float
 
     def make(self, count: int, seed: int, first: int) -> np.ndarray:
-        """Images first … first+count-1 of `seed`: uint8 (count, H, W, C)."""
+        """Samples first … first+count-1 of `seed`: uint8 (count, H, W, C), or as `Generator.sample` gives others."""
 
     def time(self, batch: int, runs: int) -> list[float]:
         """Milliseconds of each of `runs` calls that make `batch` images."""
@@ -106,7 +110,7 @@ class Difference:
 
 def difference(made: np.ndarray, wanted: np.ndarray) -> Difference:
     assert (made.shape, made.dtype) == (wanted.shape, wanted.dtype)
-    off = np.abs(made.astype(np.int16) - wanted)
+    off = np.abs(made.astype(np.int32) - wanted)
     return Difference(int(np.count_nonzero(off)), off.size, int(off.max(initial=0)))
 
 
@@ -139,7 +143,7 @@ class Hosts:
         return self._stack.enter_context(hosts.browser())
 
     def program(self, *command: object, files: Files) -> Program:
-        return Program(list(map(str, command)), self.folder, files.shape)
+        return Program(list(map(str, command)), self.folder, files)
 
     def cpp(self, files: Files) -> Path:
         """benchmarks/hosts/program.cpp, built as the kit's own program is; once, for it is the same for all kits."""
@@ -163,8 +167,8 @@ class Hosts:
 class Program:
     """A program of benchmarks/hosts/ in a process of its own: a line in, a line out."""
 
-    def __init__(self, command: list[str], folder: Path, shape: tuple[int, ...]) -> None:
-        self.shape, self.path = shape, folder / "images.bin"
+    def __init__(self, command: list[str], folder: Path, files: Files) -> None:
+        self.files, self.path = files, folder / "images.bin"
         began = time.perf_counter()
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -181,7 +185,7 @@ class Program:
 
     def make(self, count: int, seed: int, first: int) -> np.ndarray:
         assert self._ask(f"make {count} {seed} {first} {self.path}") == "done"
-        return np.fromfile(self.path, np.uint8).reshape(count, *self.shape)
+        return np.fromfile(self.path, self.files.dtype).reshape(count, *self.files.shape)
 
     def time(self, batch: int, runs: int) -> list[float]:
         return [float(ms) for ms in self._ask(f"time {batch} {runs}").split()]
@@ -199,14 +203,14 @@ class Program:
 class KitPage:
     """benchmarks/hosts/page.html in a kit's web/."""
 
-    def __init__(self, page: Page, shape: tuple[int, ...]) -> None:
-        self.page, self.shape = page, shape
+    def __init__(self, page: Page, files: Files) -> None:
+        self.page, self.files = page, files
         page.wait_for_function("globalThis.started", timeout=PATIENCE)
         self.start_ms = float(page.evaluate("started"))
 
     def make(self, count: int, seed: int, first: int) -> np.ndarray:
         data = self.page.evaluate("asked => make(asked)", [count, str(seed), str(first)])
-        return np.frombuffer(base64.b64decode(data), np.uint8).reshape(count, *self.shape)
+        return np.frombuffer(base64.b64decode(data), self.files.dtype).reshape(count, *self.files.shape)
 
     def time(self, batch: int, runs: int) -> list[float]:
         spent: list[float] = self.page.evaluate("asked => time(asked)", [batch, runs])
@@ -373,10 +377,12 @@ def _web(here: Hosts, files: Files) -> Iterator[Host]:
     shutil.copyfile(PROGRAMS / "page.html", files.kit / "web" / "page.html")
     with hosts.served(files.kit) as address, hosts.page(here.chromium, address) as page:
         page.goto(f"{address}web/page.html")
-        yield KitPage(page, files.shape)
+        yield KitPage(page, files)
 
 
 def _playground_file(files: Files) -> Path:
+    if files.about.output.kind != "image":
+        pytest.skip("its canvases show no numbers")
     path = files.kit / "playground.html"
     return path if path.is_file() else pytest.skip("the kit has no playground.html")
 
@@ -408,6 +414,7 @@ ROWS: dict[str, Row] = {
     "cpp": Row("C++, LibTorch", _cpp, lambda files: files.of("torchscript-seeded"), _cpp_library),
     "torchscript": _python("Python, seeded TorchScript", "torchscript-seeded", "torchscript", "torch"),
     "pt2": _python("Python, .pt2, numpy's latents", "pt2", "pt2", "torch"),
+    "float64": _python("Python, PyTorch in float64, numpy's latents", "pt2", "float64", "torch"),
     "tract": _python("tract, portable file", "onnx-portable", "tract", "tract"),
     "ncnn": _python("ncnn, numpy's latents", "ncnn", "ncnn", "ncnn", "float32"),
     "openvino-portable": _python("OpenVINO, portable file", "onnx-portable", "openvino_portable", "openvino"),
@@ -423,21 +430,21 @@ ROWS: dict[str, Row] = {
 
 
 def export(source: Source, folder: Path, run: RunDir | None = None, *, complete: bool = True) -> Files:
-    """An app kit of half-weights in `folder`/kit and, `complete`, the files of all rows beside it."""
+    """An app kit in `folder`/kit and, `complete`, the files of all rows beside it."""
     from gantool.exporting import Options
     from gantool.exporting.app import write_app
     from gantool.exporting.c.write import write_c
 
     refused: dict[str, str] = {}
-    half = Options(("half-weights",))
+    own = "half-weights" if source.output.is_image else "float32"  # as in kits
     kinds = ["onnx", "onnx-seeded", "onnx-portable", *(["torchscript-seeded", "pt2"] if complete else [])]
-    made = _write(source, kinds, folder, half, refused)
-    seeded = made[manifest.file_name("onnx-seeded", "half-weights")]
+    made = _write(source, kinds, folder, Options((own,)), refused)
+    seeded = made[manifest.file_name("onnx-seeded", own)]
     write_app(seeded, made.get(manifest.file_name("torchscript-seeded")), run, folder / "kit", playground=complete)
     if complete:
         _write(source, ["onnx", "onnx-seeded"], folder, Options(("float32", "int8")), refused)
         try:
-            write_c(folder / manifest.file_name("onnx", "half-weights"), folder / "c")
+            write_c(folder / manifest.file_name("onnx", own), folder / "c")
         except GantoolError as error:
             refused["c"] = error.message
         if _write(source, ["onnx"], folder / "batch-1", Options(batch=1, hosts=("ncnn",)), refused, "ncnn"):

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from gantool.artifact import pictures
-from gantool.artifact.provenance import NOUNS
+from gantool.artifact.manifest import NOUNS
 from gantool.exporting import artifacts, verify
 from gantool.exporting.app import playground
 from gantool.exporting.app.history import encode

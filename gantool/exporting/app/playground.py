@@ -18,8 +18,8 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from gantool.artifact.manifest import Manifest
-from gantool.artifact.provenance import NOUNS, SOFTWARE, of, xmp
+from gantool.artifact.manifest import NOUNS, Manifest
+from gantool.artifact.provenance import SOFTWARE, of, xmp
 from gantool.errors import GantoolError, cause, printable
 from gantool.exporting.app import history
 from gantool.exporting.onnx_files.seeds import INDEX, SEED
@@ -103,7 +103,7 @@ def require_fit(about: Manifest) -> None:
             f"An app kit has images, sounds or volumes; this generator makes samples of shape {about.output.shape}.",
             "Export it with --onnx, and call gantool.runtime.Generator(…).sample(n, seed).",
         )
-    nouns, allowed = f"{NOUNS[about.output.kind]}s", CHANNELS[about.output.kind]
+    nouns, allowed = f"{about.output.noun}s", CHANNELS[about.output.kind]
     channels = about.output.channels_last[-1]
     if channels not in allowed:
         raise GantoolError(
@@ -180,7 +180,7 @@ def assembled(
         "policy": _policy(script, style),
         "style": style,
         "content": content,
-        "nouns": f"{NOUNS[manifest.output.kind]}s",
+        "nouns": f"{manifest.output.noun}s",
         "script": script,
         "data": embedded_json({**page, "licence": (runtime / "LICENSE").read_text(encoding="utf-8")}),
         "payloads": "\n".join(
@@ -281,7 +281,7 @@ def _policy(script: str, style: str) -> str:
 def _provenance(manifest: Manifest) -> dict[str, Any]:
     """What a picture says of the model; the page adds which images it shows."""
     source = dataclasses.replace(of(manifest, 0, 0), seed=None, first=None, count=None)
-    made = source.describe().removeprefix(f"A generated {NOUNS[manifest.output.kind]}, ")
+    made = source.describe().removeprefix(f"A generated {manifest.output.noun}, ")
     return {"xmp": xmp(SOFTWARE), "software": SOFTWARE, "model": json.loads(source.to_json()), "made": made}
 
 

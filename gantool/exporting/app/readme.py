@@ -9,7 +9,6 @@ from pathlib import Path
 from string import Template
 
 from gantool.artifact.manifest import Manifest
-from gantool.artifact.provenance import NOUNS
 from gantool.artifact.sounds import ASSUMED_RATE
 
 MARKER = "<!-- An app kit, made by gantool export --app: the whole folder is replaced by the next one. -->\n"
@@ -163,7 +162,7 @@ def text(kit: Path, about: Manifest, templates: Traversable, provenance: bool) -
     use = "seeds" if about.picture is None else "pictures"
     template = _read(templates, README).replace("%%{use}", _read(templates, f"README.{use}.md"))
     cpp = [_read(templates / "cpp", f"README.{name}") for name in (PART[1:], use + PART)]
-    output, noun = about.output, NOUNS[about.output.kind]
+    output, noun = about.output, about.output.noun
     sides = ", ".join(map(str, output.shape))
     rate = f"the rate is not known, {ASSUMED_RATE:,} a second is taken"
     if output.rate:
@@ -247,7 +246,7 @@ def _facts(about: Manifest) -> list[tuple[str, str]]:
     source = about.picture
     architecture, training, data = about.architecture, about.training, about.data
     plugin = f"{_of(architecture, 'plugin')} {architecture.get('plugin_version', '')}"
-    nouns = f"{NOUNS[about.output.kind]}s"
+    nouns = f"{about.output.noun}s"
     samples = f", {data['count']} {nouns}" if isinstance(data.get("count"), int) else ""
     steps = f", {training['step']} steps" if isinstance(training.get("step"), int) else ""
     return [
@@ -269,7 +268,7 @@ def _files(kit: Path, about: Manifest) -> list[tuple[str, str, str]]:
     rows = []
     words = {
         "inputs": "`seed` and `index`" if about.picture is None else "a picture",
-        "nouns": f"{NOUNS[about.output.kind]}s",
+        "nouns": f"{about.output.noun}s",
     }
     for name, purpose in FOR.items():
         path = kit / name
@@ -299,7 +298,7 @@ def _labels(about: Manifest) -> str:
     if not isinstance(names, list) or len(names) != item.classes:
         names = list(range(item.classes))
     rows = [(str(number), markdown(name)) for number, name in enumerate(names[:MAX_CLASSES])]
-    noun = NOUNS[about.output.kind]
+    noun = about.output.noun
     rest = f"\n\nThe other names are in `manifest.json`, under `data`, up to label {item.classes - 1}."
     return (
         f"## Labels\n\nThe model makes {noun}s of {item.classes} classes. `labels` takes one number for all {noun}s, "
@@ -314,7 +313,7 @@ def _labels(about: Manifest) -> str:
 def _values(about: Manifest) -> str:
     if not about.values:
         return ""
-    noun = NOUNS[about.output.kind]
+    noun = about.output.noun
     rows = [(markdown(i.name), f"{i.low:g} to {i.high:g}", f"{i.default:g}") for i in about.values]
     return (
         f"## Values\n\nNumbers that change the {noun}s. `values` takes them by name, one number for all {noun}s or one "

@@ -51,7 +51,7 @@ def drift(reference: np.ndarray, images: np.ndarray) -> Drift:
     Float samples are turned into levels as `latents.pixels` does. Raises ValueError for other shapes or dtypes.
     """
     if reference.shape != images.shape or not images.size:
-        raise ValueError(f"images of shape {images.shape} can't be compared with {reference.shape}")
+        raise ValueError(f"samples of shape {images.shape} can't be compared with {reference.shape}")
     finite = float(np.isfinite(images).mean()) if images.dtype.kind == "f" else 1.0
     if finite < 1:
         return Drift(math.nan, math.nan, finite, math.nan)
@@ -109,7 +109,7 @@ def _levels(images: np.ndarray) -> np.ndarray:
     if images.dtype == np.uint8:
         return images
     if images.dtype != np.float32:
-        raise ValueError(f"images of {images.dtype}; wanted: uint8 or float32")
+        raise ValueError(f"samples of {images.dtype}; wanted: uint8 or float32")
     return latents.pixels(images.reshape(len(images), 1, 1, -1))
 
 

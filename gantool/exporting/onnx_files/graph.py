@@ -85,7 +85,7 @@ def to_onnx(generator: nn.Module, inputs: Sequence[Input], spec: SampleSpec, ops
     random = sorted({node.op_type for node in model.graph.node} & RANDOM_NODES)
     if random:
         raise GantoolError(
-            f"The generator draws random numbers inside its graph ({', '.join(random)}): no seed repeats its images.",
+            f"The generator draws random numbers inside its graph ({', '.join(random)}): no seed repeats its samples.",
             "Make the noise an input of the game: Input(name, shape, 'normal').",
         )
     with refusing("torch exported a graph that is not valid ONNX", hint):

@@ -186,7 +186,7 @@ class _Writer:
     def _finish(self, model: onnx.ModelProto, about: Manifest, runtime: Generator, checks: list[Check]) -> Artifact:
         """Save again, with what was measured and the golden images that the file itself makes."""
         verify.demand(checks)
-        doing(f"making the golden images of {runtime.path.name}")
+        doing(f"making the golden samples of {runtime.path.name}")
         golden = verify.goldens(runtime) if self.source.seedable else ()
         about = dataclasses.replace(about, parity=parity(checks), golden=golden)
         runtime = self._save(model, about, runtime.path)

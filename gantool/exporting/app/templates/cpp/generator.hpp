@@ -96,7 +96,7 @@ class Generator {
     if (source_) throw Error("this generator takes a picture: call translate");
     if (count < 1) throw Error("count is " + std::to_string(count) + ": give 1 or more");
     if (count > max_index || first < 0 || first > max_index - count) {
-      throw Error("there are no " + std::to_string(count) + " images from " + std::to_string(first) +
+      throw Error("there are no " + std::to_string(count) + " samples from " + std::to_string(first) +
                   " on: they run from 0 to 2**47 - 1");
     }
     const std::vector<double> numbers = checked(label, values);

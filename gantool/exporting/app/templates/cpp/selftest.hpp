@@ -33,7 +33,7 @@ inline SelfTest self_test(Generator& generator) {
   SelfTest result{0, 0, 0, tolerance.integer()};
   cursor.key("golden");
   cursor.expect('[');
-  if (cursor.take(']')) throw Error("the file has no golden images: a seed alone decides none");
+  if (cursor.take(']')) throw Error("the file has no golden samples: a seed alone decides none");
   do {
     cursor.expect('{');
     const auto number = [&](const char* name) {
@@ -57,13 +57,13 @@ inline SelfTest self_test(Generator& generator) {
       for (int64_t axis = 0; axis < images.dim() - 1; ++axis) {
         const int64_t here = cursor.integer();
         cursor.expect(',');
-        if (here < 0 || here >= images.size(axis)) throw Error("a golden pixel lies outside its image");
+        if (here < 0 || here >= images.size(axis)) throw Error("a golden value lies outside its sample");
         place = place * images.size(axis) + here;
       }
       cursor.expect('[');
       int64_t channel = 0;
       do {
-        if (channel == images.size(-1)) throw Error("a golden pixel has more channels than its image");
+        if (channel == images.size(-1)) throw Error("a golden pixel has more channels than its sample");
         const int64_t level = images.data_ptr<int64_t>()[place * images.size(-1) + channel++];
         result.worst = std::max(result.worst, std::abs(level - cursor.integer()));
       } while (cursor.take(','));

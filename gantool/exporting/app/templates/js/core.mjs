@@ -156,7 +156,7 @@ export class BaseGenerator {
   #classes(labels, first, count) {
     if (labels === null || labels === undefined) return (i) => (first + i) % this.classes;
     if (["number", "bigint", "string"].includes(typeof labels)) labels = new Array(count).fill(labels);
-    if (labels.length !== count) throw new RangeError(`There are ${labels.length} labels for ${count} images.`);
+    if (labels.length !== count) throw new RangeError(`There are ${labels.length} labels for ${count} samples.`);
     const checked = Array.from(labels, (label) => this.classNumber(label));
     return (i) => checked[i];
   }
@@ -171,7 +171,7 @@ export class BaseGenerator {
     return this.values.map(({ name, default: usual, low, high }) => {
       const number = given[name] ?? usual;
       const each = typeof number === "number" ? new Array(count).fill(number) : Array.from(number);
-      if (each.length !== count) throw new RangeError(`There are ${each.length} numbers of ${name} for ${count} images.`);
+      if (each.length !== count) throw new RangeError(`There are ${each.length} numbers of ${name} for ${count} samples.`);
       const wrong = each.find((one) => !(one >= low && one <= high));
       if (wrong !== undefined) throw new RangeError(`${name} is ${wrong}: it goes from ${low} to ${high}.`);
       return [name, (i) => each[i]];

@@ -146,7 +146,7 @@ class Generator:
         if not -(2**63) <= seed < 2**63:
             raise ValueError(f"seed {seed} does not fit 64 bits: take one from -2**63 to 2**63 - 1")
         if n < 0 or not 0 <= first <= MAX_INDEX - n:
-            raise ValueError(f"there are no images {first} to {first + n - 1}: they run from 0 to 2**47 - 1")
+            raise ValueError(f"there are no samples {first} to {first + n - 1}: they run from 0 to 2**47 - 1")
         index = np.arange(first, first + n, dtype=np.int64)
         feeds = {"seed": np.array([seed], np.int64), "index": index} if self.seeded else {}
         if self._label:
