@@ -78,6 +78,32 @@ def test_whole_convolutions(channels: int, kernel: tuple[int, int], more: int, l
     _assert_equal(plain, faster, (3, channels, kernel[0] + more, kernel[1]), layout)
 
 
+def _doubling(**changes: Any) -> nn.Sequential:
+    return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 5, 3, **{"padding": 1, **changes}))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_of_a_doubled_map(bias: bool) -> None:
+    plain, faster = _both(lambda: _doubling(bias=bias))
+    assert isinstance(faster[1], layers.DoublingConv2d)  # type: ignore[index]
+    _assert_equal(plain, faster, (2, 3, 5, 4), torch.channels_last)
+
+
+def test_other_convolutions_of_a_doubled_map_stay_as_they_are() -> None:
+    tripled = nn.Sequential(nn.Upsample(scale_factor=3), nn.Conv2d(8, 8, 3, 1, 1))
+    for layer in (_doubling(stride=2), _doubling(padding=0), tripled):
+        layers.rewrite(layer)
+        assert type(layer[0]) is nn.Upsample
+        assert not isinstance(layer[1], layers.DoublingConv2d)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_gated_linear_units(axis: int) -> None:
+    plain, faster = _both(lambda: nn.GLU(axis))
+    assert isinstance(faster, layers.HalvedGLU)
+    _assert_equal(plain, faster, (3, 4, 5, 6), torch.channels_last)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
