@@ -60,7 +60,7 @@ class Projected(Tiny):
 HINTS = {
     "no such layer": (Projected, "float32", "generator.onnx failed to run", "check_architecture"),
     "random numbers": (NumpyNoise, "float32", "repeated call", "Make the noise an input of the game"),
-    "a mixed batch": (BatchMean, "float32", "alone to batch 7", "mixes the images of a batch"),
+    "a mixed batch": (BatchMean, "float32", "alone to batch 7", "mixes the samples of a batch"),
     "overflow": (Overflowing, "half", "newly saturated", "leave --half out, or use --half-weights"),
     "coarse steps": (Fine, "half", "levels off float32", "leave --half out, or use --half-weights"),
     "autocast": (Autocast, "float32", "computes in bfloat16", "leave .half(), .bfloat16() and autocast out"),
