@@ -6,7 +6,7 @@
 
 Each contender trains in a process of its own on one core and one thread, as many side by side as there are cores. The
 clock is the processor time of that process, so what else the machine does costs it nothing; it stops while a contender
-is measured. All make pictures without regard to their classes. At equal times each is asked for
+is measured. None is told their classes; `+clusters=256` finds some. At equal times each is asked for
 the Fréchet distance (EfficientNet-Lite0) of its samples to all pictures; at the end for all figures, by that extractor
 and by a classifier of the pictures' own classes, which has nothing of ImageNet. `projected` is trained on features of
 EfficientNet-Lite0, so judge it by the classifier.
@@ -51,13 +51,14 @@ from gantool import data
 from gantool.artifact import pictures
 from gantool.data import Dataset
 from gantool.metrics import evaluation, load_extractor
+from gantool.metrics.clusters import clustered
 from gantool.metrics.distances import Moments, between
 from gantool.metrics.samples import as_samples, gather
 from gantool.plugin import registry
 from gantool.plugin.options import resolve
 from gantool.system import machine
 from gantool.system.files import write_json
-from gantool.training import augment
+from gantool.training import augment, finetune
 from gantool.training.state import State
 from gantool.training.step import iterate
 
@@ -116,17 +117,26 @@ def _without_cuda(path: Path, peers: Path) -> Any:
 
 
 def ours(text: str, dataset: Dataset, seed: int, progress: Callable[[], float]) -> Iterator[Sample]:
-    """gantool's loop. `text`: NAME[+OPTION=JSON…]; `progress`: the share of the time that is over, for schedules."""
+    """gantool's loop. `text`: NAME[+OPTION=JSON…]; `progress`: the share of the time that is over, for schedules.
+
+    Options that are not an architecture's: `clusters`, learn from so many classes that `gantool data cluster` finds,
+    which counts as time, too; `ada`, `diffaugment` and `init_from` (a run), as of `gantool train`.
+    """
     name, *options = text.split("+")
-    given = {key: json.loads(value) for key, value in (option.split("=", 1) for option in options)}
+    given: dict[str, Any] = {key: json.loads(value) for key, value in (option.split("=", 1) for option in options)}
     policies = augment.parse(given.pop("diffaugment", ""))
+    ada, base = given.pop("ada", False), given.pop("init_from", "")
+    if count := given.pop("clusters", 0):
+        dataset = clustered(dataset, load_extractor("pixels", dataset.spec, CPU), count)
     architecture = registry.find(name).architecture
     assert architecture is not None
     config, recipe = resolve(architecture, given)
     state = State(
         architecture, config, recipe, dataset, seed=seed, device=CPU, precision="fp32", engine="auto",
-        diffaugment=policies,
+        diffaugment=policies, ada=ada,
     )  # fmt: skip
+    if base:
+        print(finetune.take(state, finetune.read(base, Path("runs")), base), flush=True)
     while True:
         state.held = progress()
         iterate(state)
@@ -176,23 +186,39 @@ def train_classifier(dataset: Dataset, path: Path, epochs: int) -> None:
 # one training
 
 
+def chosen(dataset: Dataset, group: str, count: int | None) -> tuple[Dataset, Dataset]:
+    """What is learned from and what is compared with, without classes: all pictures, or those of `group`.
+
+    Of these only `count`, at random, are learned from.
+    """
+    rows = np.arange(len(dataset))
+    if group:
+        assert dataset.labels is not None
+        rows = np.flatnonzero(dataset.labels == dataset.class_names.index(group))
+    few = np.sort(np.random.default_rng(0).permutation(rows)[:count])
+    seen, compared = (
+        replace(dataset, arrays={"images": dataset.images[part]}, class_names=(), stored_fingerprint="")
+        for part in (few, rows)
+    )
+    return seen, compared
+
+
 def train_one(arguments: argparse.Namespace) -> None:
     """Train `arguments.one` for the minutes, and write what was measured to the folder `arguments.work`."""
     os.sched_setaffinity(0, {arguments.core})
     torch.set_num_threads(1)
-    dataset = data.load(arguments.data, arguments.size)
-    dataset = replace(dataset, arrays={"images": dataset.images}, class_names=())  # none makes images of a class
+    seen, dataset = chosen(data.load(arguments.data, arguments.size), arguments.group, arguments.count)
     name, seed = arguments.one, arguments.seeds[0]
     extractor = load_extractor("efficientnet-lite0", dataset.spec, CPU)
     reals = Moments(**torch.load(arguments.work / "moments.pt", weights_only=True))
     budget, seconds, curve = 60 * arguments.minutes, 0.0, []
     began = time.process_time()
     if name == "lightweight-gan":
-        loop = lightweight(dataset, seed, arguments.peers)
+        loop = lightweight(seen, seed, arguments.peers)
     elif name == "tutorial":
-        loop = (in_chunks(sample) for sample in tutorial("dcgan", dataset, None, CPU, 64, seed))
+        loop = (in_chunks(sample) for sample in tutorial("dcgan", seen, None, CPU, 64, seed))
     else:
-        loop = ours(name, dataset, seed, lambda: min(1.0, (seconds + time.process_time() - began) / budget))
+        loop = ours(name, seen, seed, lambda: min(1.0, (seconds + time.process_time() - began) / budget))
     for iteration, sample in enumerate(loop, start=1):
         now = seconds + time.process_time() - began
         if now < budget * (len(curve) + 1) / arguments.points:
@@ -248,8 +274,9 @@ def run_all(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     if not (arguments.work / "classifier.pt").exists():
         train_classifier(dataset, arguments.work / "classifier.pt", arguments.epochs)
     if not (arguments.work / "moments.pt").exists():
+        _, compared = chosen(dataset, arguments.group, None)
         extractor = load_extractor("efficientnet-lite0", dataset.spec, CPU)
-        features = gather(extractor, dataset.images[: arguments.reals or len(dataset)]).features
+        features = gather(extractor, compared.images[: arguments.reals]).features
         torch.save(vars(Moments.of(features)), arguments.work / "moments.pt")
     waiting = [(name, seed) for seed in arguments.seeds for name in arguments.who]
     waiting = [(name, seed) for name, seed in waiting if not (arguments.work / f"{slug(name)}-{seed}.json").exists()]
@@ -296,6 +323,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="emoji")
     parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--group", default="", help="only the pictures of this class")
+    parser.add_argument("--count", type=int, default=None, help="learn from so many of them")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     names = [name for name in registry.architecture_names("image") if name not in ("mlp", "cgan", "wgan")]
@@ -327,7 +356,9 @@ def main() -> None:
             (arguments.pictures / name).write_bytes((arguments.work / name).read_bytes())
     if arguments.json:
         about = {**machine.describe(), "torch": torch.__version__}
-        settings = {key: getattr(arguments, key) for key in ("data", "size", "minutes", "samples", "final")}
+        settings = {
+            key: getattr(arguments, key) for key in ("data", "size", "group", "count", "minutes", "samples", "final")
+        }
         write_json(arguments.json, {"machine": about, "settings": settings, "rows": rows})
 
 
