@@ -291,7 +291,7 @@ def cluster(
     out: Annotated[Path, typer.Option("--out", "-o", help="The pack to make, a folder.")],
     count: Annotated[
         int | None,
-        typer.Option("--clusters", min=2, help="Classes. Default: the square root of the number of samples."),
+        typer.Option("--clusters", min=2, help="Classes. Default: half the square root of the number of samples."),
     ] = None,
     extractor: Annotated[
         str | None,
