@@ -81,7 +81,7 @@ def test_every_command_takes_one(cli: Run, here: Path) -> None:
     found = json.loads(out)
     assert (found["kind"], found["count"], found["classes"]) == ("zip", 6, [["0", 3], ["1", 3]])
     code, out, err = cli("data", "info", made)
-    assert "gantool train dcgan --data" in out
+    assert "gantool train cgan --data" in out
     tiny = ("--widths", 8, "--latent-dim", 4, "--steps", 2, "--tick", 2, "--batch-size", 4)
     code, _, err = cli("train", "mlp", "--data", made, *tiny)
     assert code == 0, err

@@ -45,7 +45,7 @@ def test_one_value_that_is_not_finite_fails_every_check(value: float) -> None:
 def test_what_can_not_be_compared() -> None:
     image = np.zeros((1, 2, 2, 1), np.uint8)
     for other in (np.zeros((2, 2, 2, 1), np.uint8), np.zeros((1, 2, 2, 1), np.int64)):
-        with pytest.raises(ValueError, match="images of"):
+        with pytest.raises(ValueError, match="samples of"):
             drift.drift(image, other)
     with pytest.raises(ValueError, match="images of"):
         drift.drift(image[:0], image[:0])

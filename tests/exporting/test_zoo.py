@@ -15,7 +15,7 @@ TORCH = [file for file in ALL if file not in ONNX]
 HALF = ["generator.half.onnx", "generator.half.seeded.onnx"]
 
 ANY, OF_ONNX, SCRIPT = "", r"\.onnx$", "torchscript"
-RANDOM, MIXED = "repeated call is .* draws random numbers", "alone to batch 7 is .* mixes the images of a batch"
+RANDOM, MIXED = "repeated call is .* draws random numbers", "alone to batch 7 is .* mixes the samples of a batch"
 # what is refused, by generator: files as a pattern, and words of the message; every other file is right
 REFUSED: dict[str, dict[str, str]] = {
     "batch-norm-no-statistics": {ANY: MIXED},
