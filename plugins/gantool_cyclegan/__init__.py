@@ -40,11 +40,6 @@ class CycleGANConfig(BaseModel, frozen=True, extra="forbid"):
         description="generators begin by returning the picture, and learn what to add; else they make a new one, as "
         "the paper's do",
     )
-    norm: Literal["instance", "batch", "none"] = Field(
-        "instance",
-        description="what is normalised behind a convolution: each picture, so that no network sees how bright or "
-        "coloured it is; a batch; or nothing, which recolours sooner",
-    )
     cycle: float = Field(
         10.0, ge=0, le=1e6, description="weight of the way there and back: |F(G(a)) - a|, |G(F(b)) - b|"
     )
@@ -75,12 +70,8 @@ def build(config: CycleGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
             "Give two: --data FROM --target TO. Or a folder with two sub-folders, or labels of 0 and 1.",
         )
     check_sides(spec)
-    to_b, to_a = (
-        Generator(spec, config.width, config.blocks, config.enlarge, config.residual, config.norm) for _ in range(2)
-    )
-    judge_a, judge_b = (
-        PatchDiscriminator(spec.channels, spec, config.width, config.patch_layers, config.norm) for _ in range(2)
-    )
+    to_b, to_a = (Generator(spec, config.width, config.blocks, config.enlarge, config.residual) for _ in range(2))
+    judge_a, judge_b = (PatchDiscriminator(spec.channels, spec, config.width, config.patch_layers) for _ in range(2))
     history_a, history_b = (History(config.history, spec.shape) for _ in range(2))
     fakes_a, fakes_b = Fakes(to_a), Fakes(to_b)
     objective = objectives.LeastSquares()

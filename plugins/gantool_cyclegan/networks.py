@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from gantool_pix2pix.networks import Enlarge, Norm, enlarging, norm, start
+from gantool_dcgan.networks import initialise
+from gantool_pix2pix.networks import Enlarge, enlarging, norm
 from torch import Tensor, nn
 
 from gantool.plugin import GantoolError, SampleSpec
 
 SMALLEST, LARGEST = 16, 512  # sides
 MULTIPLE = 4  # two halvings
-SMALL = 0.1  # what a block adds at first, where nothing is normalised
 
 
 def check_sides(spec: SampleSpec) -> None:
@@ -25,23 +25,17 @@ def check_sides(spec: SampleSpec) -> None:
 class Block(nn.Module):
     """(N, C, H, W) → the same shape: two convolutions, added; borders are reflected."""
 
-    def __init__(self, channels: int, how: Norm) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=how == "none"),
-            norm(channels, how),
+            nn.Conv2d(channels, channels, 3, bias=False),
+            norm(channels),
             nn.ReLU(),
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=how == "none"),
-            norm(channels, how),
+            nn.Conv2d(channels, channels, 3, bias=False),
+            norm(channels),
         )
-
-    def shrink(self) -> None:
-        """Begin with adding little."""
-        last = self.layers[-2]
-        assert isinstance(last, nn.Conv2d)
-        last.weight.data.mul_(SMALL)
 
     def forward(self, maps: Tensor) -> Tensor:
         added: Tensor = maps + self.layers(maps)
@@ -51,8 +45,8 @@ class Block(nn.Module):
 class Generator(nn.Module):
     """Picture (N, C, H, W) → picture of the other domain, same shape, in [-1, 1]; H and W any multiples of MULTIPLE.
 
-    `how`: what is normalised. `blocks` None: 9 from 256 pixels, 6 from 128, 4 below. `residual`: what the network makes
-    is added to the picture; it begins as nothing.
+    `blocks` None: 9 from 256 pixels, 6 from 128, 4 below. `residual`: what the network makes is added to the picture;
+    it begins as nothing.
     """
 
     def __init__(
@@ -62,31 +56,27 @@ class Generator(nn.Module):
         blocks: int | None = None,
         enlarge: Enlarge = "nearest",
         residual: bool = False,
-        how: Norm = "instance",
     ) -> None:
         super().__init__()
         side = min(spec.sides)
         blocks = blocks or (9 if side >= 256 else 6 if side >= 128 else 4)
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(3),
-            nn.Conv2d(spec.channels, width, 7, bias=how == "none"),
-            norm(width, how),
+            nn.Conv2d(spec.channels, width, 7, bias=False),
+            norm(width),
             nn.ReLU(),
         ]
         for inner in (width, 2 * width):
-            layers += [nn.Conv2d(inner, 2 * inner, 3, 2, 1, bias=how == "none"), norm(2 * inner, how), nn.ReLU()]
-        layers += [Block(4 * width, how) for _ in range(blocks)]
+            layers += [nn.Conv2d(inner, 2 * inner, 3, 2, 1, bias=False), norm(2 * inner), nn.ReLU()]
+        layers += [Block(4 * width) for _ in range(blocks)]
         for inner in (4 * width, 2 * width):
-            layers += [*enlarging(inner, inner // 2, enlarge, 3, bias=how == "none"), norm(inner // 2, how), nn.ReLU()]
+            layers += [*enlarging(inner, inner // 2, enlarge, 3, bias=False), norm(inner // 2), nn.ReLU()]
         last = nn.Conv2d(width, spec.channels, 7)
         layers += [nn.ReflectionPad2d(3), last]
         # two names, so that neither takes the other's weights
         self.layers = None if residual else nn.Sequential(*layers, nn.Tanh())
         self.added = nn.Sequential(*layers) if residual else None
-        start(self, how)
-        for block in self.modules() if how == "none" else ():
-            if isinstance(block, Block):
-                block.shrink()
+        initialise(self)
         if residual:
             nn.init.zeros_(last.weight)
 

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from gantool.plugin import GantoolError, SampleSpec
 
 Enlarge = Literal["nearest", "transposed"]
-Norm = Literal["instance", "batch", "none"]
 
 SMALLEST, LARGEST = 16, 512  # sides of a target
 MOST_LEVELS = 8  # halvings; the paper's 256 pixels become one
@@ -68,19 +67,8 @@ def fitted(source: Tensor, scale: float) -> Tensor:
     return source if scale == 1 else F.avg_pool2d(source, round(1 / scale))
 
 
-def norm(channels: int, how: Norm = "instance") -> nn.Module:
-    """What follows a convolution: statistics of each picture, of the batch, or nothing."""
-    if how == "none":
-        return nn.Identity()
-    return nn.BatchNorm2d(channels) if how == "batch" else nn.InstanceNorm2d(channels, affine=True)
-
-
-def start(module: nn.Module, how: Norm) -> None:
-    """First weights: the papers' N(0, 0.02); where nothing is normalised as large as keeps values (He et al. 2015)."""
-    initialise(module)
-    for layer in module.modules() if how == "none" else ():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+def norm(channels: int) -> nn.Module:
+    return nn.InstanceNorm2d(channels, affine=True)
 
 
 def enlarging(before: int, after: int, how: Enlarge, kernel: int, bias: bool = True) -> tuple[nn.Module, ...]:
@@ -157,9 +145,7 @@ class PatchDiscriminator(nn.Module):
     the sides of `spec`.
     """
 
-    def __init__(
-        self, channels: int, spec: SampleSpec, width: int, layers: int | None = None, how: Norm = "instance"
-    ) -> None:
+    def __init__(self, channels: int, spec: SampleSpec, width: int, layers: int | None = None) -> None:
         super().__init__()
         side = min(spec.sides)
         layers = layers or (3 if side >= 256 else 2 if side >= 64 else 1)
@@ -172,9 +158,9 @@ class PatchDiscriminator(nn.Module):
         parts: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(SLOPE)]
         for number, (before, after) in enumerate(pairwise(widths), 1):
             stride = 1 if number == layers else 2
-            parts += [nn.Conv2d(before, after, 4, stride, 1, bias=how == "none"), norm(after, how), nn.LeakyReLU(SLOPE)]
+            parts += [nn.Conv2d(before, after, 4, stride, 1, bias=False), norm(after), nn.LeakyReLU(SLOPE)]
         self.layers = nn.Sequential(*parts, nn.Conv2d(widths[-1], 1, 4, 1, 1))
-        start(self, how)
+        initialise(self)
 
     def forward(self, *pictures: Tensor) -> Tensor:
         scores: Tensor = self.layers(torch.cat(pictures, 1)).flatten(1)
