@@ -47,7 +47,7 @@ def test_what_can_not_be_compared() -> None:
     for other in (np.zeros((2, 2, 2, 1), np.uint8), np.zeros((1, 2, 2, 1), np.int64)):
         with pytest.raises(ValueError, match="samples of"):
             drift.drift(image, other)
-    with pytest.raises(ValueError, match="images of"):
+    with pytest.raises(ValueError, match="samples of"):
         drift.drift(image[:0], image[:0])
 
 

@@ -672,6 +672,7 @@ def test_close_ends_a_stream_within_a_part(slow: Slow) -> None:
 def test_ctrl_c_ends_a_stream_within_a_part(slow: Slow) -> None:
     def interrupt() -> None:
         assert slow.begun.wait(30)
+        time.sleep(0.3)  # until the main thread waits: a signal right before that is only seen after the wait
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
 
     sender = threading.Thread(target=interrupt)
