@@ -44,20 +44,19 @@ def clustered(
     fitted = pick(len(data), min(len(data), FIT), seed=0)
     features = gather(extractor, data.images[fitted], advance=advance).features
     mean = features.mean(0)
-    centres = _centres(F.normalize(features - mean), count)
+    points = F.normalize(features - mean)
+    centres = _centres(points, count)
     labels = np.empty(len(data), np.int64)
-    labels[fitted] = _nearest(F.normalize(features - mean), centres)
+    labels[fitted] = _nearest(points, centres)
     others = np.setdiff1d(np.arange(len(data)), fitted)
     for start in range(0, len(others), BATCH):
         rows = others[start : start + BATCH]
         made = gather(extractor, data.images[rows], advance=advance).features
         labels[rows] = _nearest(F.normalize(made - mean), centres)
     counts = np.bincount(labels, minlength=len(centres))
-    order = np.argsort(-counts, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    digits = len(str(np.count_nonzero(counts) - 1))
-    names = tuple(f"group-{number:0{digits}}" for number in range(np.count_nonzero(counts)))
+    place = np.argsort(np.argsort(-counts, kind="stable"))  # of each centre among all, by their size
+    found = np.count_nonzero(counts)
+    names = tuple(f"group-{number:0{len(str(found - 1))}}" for number in range(found))
     note = f"Its classes are {len(names)} groups that look alike to {extractor.name}."
     return replace(
         data,
@@ -80,7 +79,7 @@ def _centres(points: Tensor, count: int) -> Tensor:
         chosen.append(points[int(torch.multinomial(distance, 1, generator=random))])
     centres, labels = torch.stack(chosen), torch.empty(0, dtype=torch.int64)
     for _ in range(ROUNDS):
-        before, labels = labels, torch.from_numpy(_nearest(points, centres))
+        before, labels = labels, _nearest(points, centres)
         if torch.equal(before, labels):
             break
         sums = torch.zeros_like(centres).index_add_(0, labels, points)
@@ -89,7 +88,7 @@ def _centres(points: Tensor, count: int) -> Tensor:
     return centres
 
 
-def _nearest(points: Tensor, centres: Tensor) -> np.ndarray:
-    """The number of the centre nearest to each point; points have one length."""
+def _nearest(points: Tensor, centres: Tensor) -> Tensor:
+    """The number of the centre nearest to each point."""
     parts = [(centres.square().sum(1) - 2 * part @ centres.T).argmin(1) for part in torch.split(points, 4096)]
-    return torch.cat(parts).numpy()
+    return torch.cat(parts)

@@ -377,7 +377,6 @@ class Generator:
     ) -> np.ndarray:
         """The samples of `sample` before they are rounded: float32 (n, C, …) in [-1, 1]; `generator.onnx` only."""
         self._refuse_seeded("rounds its samples itself", "have them unrounded")
-        n, seed, first = check_request(n, seed, first, self._noun)
         drawn = self.drawn(n, seed, first)
         return self.run({**drawn, **self._chosen(np.arange(first, first + n, dtype=np.int64), labels, values)})
 

@@ -212,11 +212,7 @@ def _use(about: Manifest, file: str) -> dict[str, str]:
 def _samples(model: Model, path: Path) -> str:
     """Draw samples of the first file; what they are, "" where the file needs data that is not there."""
     about, file = model.about, model.files[0].path
-    generator, noun, origin = (
-        Generator(file),
-        model.about.output.noun,
-        f"of seed 0, made by `{model.files[0].path.name}`",
-    )
+    generator, noun, origin = Generator(file), about.output.noun, f"of seed 0, made by `{file.name}`"
     if about.picture is not None:
         given = cards(0, CARDS, *about.picture.sides, about.picture.channels)
         shown = pictures.side_by_side(given, generator.translate(given))
@@ -333,9 +329,7 @@ def _interfaces(model: Model) -> str:
     for file in model.files:
         rows = [("in", markdown(i.name), i.dtype, _sides(i), _meaning(i)) for i in file.about.inputs]
         out = file.about.output
-        meant = f"{file.about.output.noun}s, axes {out.layout}" + (
-            f", {out.rate:,} samples a second" if out.rate else ""
-        )
+        meant = f"{out.noun}s, axes {out.layout}" + (f", {out.rate:,} samples a second" if out.rate else "")
         rows.append(("out", markdown(out.name), out.dtype, _sides(None, file.about.output_axes), meant))
         alike.setdefault(table(("", "name", "type", "shape", "what"), rows), []).append(f"`{file.path.name}`")
     return "".join(f"### {', '.join(names)}\n\n{rows}\n\n" for rows, names in alike.items())

@@ -68,9 +68,8 @@ class Threads:
         return "" if self.info.threads_used == used else self._words(speeds)
 
     def _words(self, speeds: dict[int, float]) -> str:
-        rates = ", ".join(
-            f"{speed:,.0f} {self.state.game.output.noun}s/s with {count}" for count, speed in speeds.items()
-        )
+        unit = f"{self.state.game.output.noun}s/s"
+        rates = ", ".join(f"{speed:,.0f} {unit} with {count}" for count, speed in speeds.items())
         return f"computing on {self.info.threads_used} of {self.most} threads: {rates}"
 
 
