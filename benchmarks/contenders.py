@@ -1,6 +1,6 @@
 """The processes that benchmarks/throughput.py times: one way each to make images, a line of JSON in, {"answer": …} out.
 
-    {"batch", "seconds"}            → images a second, as numpy on the host
+    {"batch", "seconds"}            → images a second, as numpy on the host; {"clock": "processor"}: of processor time
     {"batch", "seconds", "stay"}    → the same, but that images stay on the device
     {"check", "first"}              → images first … first+check-1 of seed 0, as nested lists
 
@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,17 +65,18 @@ def export(name: str, folder: Path, variants: tuple[str, ...] = ("int8",)) -> No
 
 
 def start(way: str, **request: Any) -> Contender:
-    """`way`: runtime (`file`, `settings`, `bound`, `graph`), torch (`kind`, `precision`) or openvino (`streams`).
+    """`way`: runtime (`file`, `settings`, `bound`, `graph`), torch (`kind`, `precision`) or openvino (`streams`, with
+    the `chunks` to try).
 
     All: `name`, `folder`, `threads`, `device` (cpu or cuda).
     """
     folder = Path(request["folder"])
     if way == "runtime":
         return _runtime(folder / request["file"], request)
-    latent = tuple(json.loads((folder / "work.json").read_text())["latent"])
     if way == "openvino":
-        return _openvino(folder / "generator.onnx", latent, request["threads"], request["streams"])
-    return _torch(folder, latent, request)
+        chunks = request.get("chunks", STREAM_CHUNKS)
+        return _openvino(folder / "generator.onnx", request["threads"], request["streams"], chunks)
+    return _torch(folder, tuple(json.loads((folder / "work.json").read_text())["latent"]), request)
 
 
 def _runtime(path: Path, request: dict[str, Any]) -> Contender:
@@ -176,28 +177,35 @@ def _torch(folder: Path, latent: tuple[int, ...], request: dict[str, Any]) -> Co
     return Contender(chunked if kind == "chunks" else whole, of_seed, stay)
 
 
-def _openvino(path: Path, latent: tuple[int, ...], threads: int, streams: bool) -> Contender:
-    """OpenVINO on the plain file, in float32, bytes made inside its graph: at once, or in chunks over its streams."""
+def _openvino(path: Path, threads: int, streams: bool, chunks: Sequence[int]) -> Contender:
+    """OpenVINO on the plain file, in float32, whole numbers made inside its graph: at once, or in chunks over its
+    streams, of which the quickest at each batch counts. Classes are taken in turn, values as they are by default.
+    """
     import openvino
     from openvino import opset13
 
-    from gantool.artifact import latents
+    from gantool.artifact import latents, onnxfile
 
-    core = openvino.Core()
+    core, about = openvino.Core(), onnxfile.read_manifest(path)
     model = core.read_model(path)
-    levels = opset13.add(opset13.multiply(model.get_results()[0].input_value(0), np.float32(127.5)), np.float32(128))
-    pixels = opset13.convert(opset13.clamp(levels, 0.0, 255.0), "u8")
-    rows = opset13.transpose(pixels, np.array([0, 2, 3, 1]))
+    values = model.get_results()[0].input_value(0)
+    if about.output.levels == "int16":
+        levels = opset13.round(opset13.multiply(opset13.clamp(values, -1.0, 1.0), np.float32(32767)), "half_to_even")
+        whole = opset13.convert(levels, "i16")
+    else:
+        levels = opset13.add(opset13.multiply(values, np.float32(127.5)), np.float32(128))
+        whole = opset13.convert(opset13.clamp(levels, 0.0, 255.0), "u8")
+    rows = opset13.transpose(whole, np.array([0, *range(2, 1 + len(about.output.shape)), 1]))
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     if streams:
         settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": threads}
-    compiled = core.compile_model(openvino.Model([rows], model.get_parameters(), "pixels"), "CPU", settings)
-    side, random = compiled.output(0).partial_shape, np.random.default_rng(1)
+    compiled = core.compile_model(openvino.Model([rows], model.get_parameters(), "levels"), "CPU", settings)
+    random = np.random.default_rng(1)
     queue = openvino.AsyncInferQueue(compiled, threads) if streams else None
     chunk_of: dict[int, int] = {}
 
-    def over_streams(z: np.ndarray, chunk: int) -> np.ndarray:
-        images = np.empty((len(z), *(side[axis].get_length() for axis in (1, 2, 3))), np.uint8)
+    def over_streams(inputs: dict[str, np.ndarray], n: int, chunk: int) -> np.ndarray:
+        images = np.empty((n, *about.output.channels_last), about.output.levels)
         assert queue is not None
 
         def take(request: Any, begin: int) -> None:
@@ -205,29 +213,36 @@ def _openvino(path: Path, latent: tuple[int, ...], threads: int, streams: bool) 
             images[begin : begin + len(made)] = made
 
         queue.set_callback(take)
-        for begin in range(0, len(z), chunk):
-            queue.start_async({0: z[begin : begin + chunk]}, begin)
+        for begin in range(0, n, chunk):
+            queue.start_async({name: array[begin : begin + chunk] for name, array in inputs.items()}, begin)
         queue.wait_all()
         return images
 
-    def images(z: np.ndarray) -> np.ndarray:
+    def images(drawn: dict[str, np.ndarray], n: int) -> np.ndarray:
+        label = {i.name: np.arange(n) % i.classes for i in about.inputs if i.distribution == "label"}
+        inputs = {**drawn, **label, **{i.name: np.full(n, i.default, np.float32) for i in about.values}}
         if queue is None:
-            made: np.ndarray = compiled(z)[0]
+            made: np.ndarray = compiled(inputs)[0]
             return made
-        if len(z) not in chunk_of:
+        if n not in chunk_of:
             tried = {}
-            for chunk in {min(c, -(-len(z) // threads)) for c in STREAM_CHUNKS}:
-                over_streams(z, chunk)
+            for chunk in {min(c, -(-n // threads)) for c in chunks}:
+                over_streams(inputs, n, chunk)
                 begin = time.perf_counter()
-                over_streams(z, chunk)
+                over_streams(inputs, n, chunk)
                 tried[chunk] = time.perf_counter() - begin
-            chunk_of[len(z)] = min(tried, key=lambda chunk: tried[chunk])
-        return over_streams(z, chunk_of[len(z)])
+            chunk_of[n] = min(tried, key=lambda chunk: tried[chunk])
+        return over_streams(inputs, n, chunk_of[n])
+
+    shapes = {item.name: item.shape for item in about.latents}
+
+    def fresh(n: int) -> np.ndarray:
+        return images({k: random.standard_normal((n, *shape), np.float32) for k, shape in shapes.items()}, n)
 
     def of_seed(first: int, n: int) -> np.ndarray:
-        return images(latents.draw({"z": latent}, 0, np.arange(first, first + n, dtype=np.int64))["z"])
+        return images(latents.draw(shapes, 0, np.arange(first, first + n, dtype=np.int64)), n)
 
-    return Contender(lambda n: images(random.standard_normal((n, *latent), np.float32)), of_seed)
+    return Contender(fresh, of_seed)
 
 
 def reading(size: int, seconds: float) -> float:
@@ -308,7 +323,8 @@ def serve(request: dict[str, Any]) -> None:
             if "check" in command:
                 return contender.of_seed(command.get("first", 0), command["check"]).tolist()
             make = contender.stay if command.get("stay") else contender.sample
-            return rate(make, command["batch"], command["seconds"], time.perf_counter) if make else None
+            clock = time.process_time if command.get("clock") == "processor" else time.perf_counter
+            return rate(make, command["batch"], command["seconds"], clock) if make else None
 
     for command in json_input():
         send({"answer": answer(command)})
