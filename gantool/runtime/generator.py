@@ -157,7 +157,7 @@ class Generator:
         output = self.manifest.output
         self._batch, self._row, self._names = self.manifest.batch, output.shape, [output.name]
         self._picture = self.manifest.picture
-        self._noun = self.manifest.output.noun
+        self._noun = output.noun
         self._seeded, self._label = self.manifest.seeded, self.manifest.input("label")
         self._has_values = bool(self.manifest.values)
         self._dtype = np.dtype(output.levels or np.float32)  # of what `sample` returns

@@ -17,7 +17,7 @@ from gantool.errors import GantoolError
 FORMATS = {"npy": "npy", "png-tar": "tar", "wav-tar": "tar", "glb-tar": "tar", "parquet": "parquet"}
 # the axes and the channels that samples of a format have; a .npy takes all
 _TAKES = {"png": (3, (1, 3)), "parquet": (3, (1, 3)), "wav": (2, (1, 2)), "glb": (4, (1,))}
-_KINDS = {2: ("sounds", "wav-tar"), 3: ("images", "png-tar"), 4: ("volumes", "glb-tar")}  # by their axes
+_KINDS = {2: ("sound", "wav"), 3: ("image", "png"), 4: ("volume", "glb")}  # by their axes: one, and its files
 MAX_SHARDS = 50_000  # index.json takes some 230 bytes for each, and must stay below files.MAX_JSON_BYTES
 ON_GPU = ("cuda", "tensorrt")  # providers whose workers get a GPU each
 MAX_LABELS = 65_536  # a file may claim any number of classes
@@ -81,16 +81,16 @@ class Plan:
         axes, channels = len(self.shape), self.shape[-1]
         takes = _TAKES.get(self.format.partition("-")[0], (axes, (channels,)))
         if axes != takes[0] or channels not in takes[1]:
-            kind, own = _KINDS[axes]
-            other = f" or {own}" if channels in _TAKES[own[:3]][1] else ""
+            own = _KINDS[axes][1]
+            other = f" or {own}-tar" if channels in _TAKES[own][1] else ""
             raise GantoolError(
-                f"Shards of {kind} with {channels} channels can't be written as {self.format}.",
+                f"Shards of {self._noun}s with {channels} channels can't be written as {self.format}.",
                 f"Use --format npy{other}.",
             )
 
     @property
     def _noun(self) -> str:
-        return _KINDS[len(self.shape)][0][:-1]
+        return _KINDS[len(self.shape)][0]
 
     @property
     def dtype(self) -> str:
