@@ -19,12 +19,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contenders import versions  # beside this file
 
 from gantool.system import machine
 
@@ -64,7 +64,7 @@ def main() -> None:
         "seconds": seconds,
         "threads": given.threads,
         "machine": machine.describe(),
-        "versions": {name: version(name) for name in ("gantool", "torch", "onnxruntime-gpu", "numpy")},
+        "versions": versions(),
         "results": results,
     }
     print(table(results))

@@ -338,7 +338,12 @@ def main() -> None:
     parser.add_argument("--final", type=int, default=5000, help="images of the last one")
     parser.add_argument("--epochs", type=int, default=10, help="of the classifier")
     parser.add_argument("--peers", type=Path, default=Path("peers"), help="folder with lightweight-gan")
-    parser.add_argument("--work", type=Path, default=Path("contest"), help="what is there already is not trained again")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("contest"),
+        help="one for each data, size, group and time: what is there already is not trained again",
+    )
     parser.add_argument("--pictures", type=Path, default=None, metavar="FOLDER")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     parser.add_argument("--one", default=None, help=argparse.SUPPRESS)

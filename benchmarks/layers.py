@@ -3,7 +3,7 @@
     python benchmarks/layers.py
 
 Each pair is timed in turn; shown are milliseconds of both, and the median ratio. Layers are those of dcgan at 32 and 64
-pixels and of the mlp, with the gradients that training asks them for.
+pixels, of sngan, of projected and of the mlp, with the gradients that training asks them for.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ def main() -> None:
         compare(f"first of D, {side} px, its input", first, (BATCH, 1, side, side), True, False)
         compare(f"last of D, {side} px, both", nn.Conv2d(wide, 1, 4), (BATCH, wide, 4, 4), True, True)
         compare(f"last of G, {side} px, both", last, (BATCH, 64, side // 2, side // 2), True, True)
+    doubled = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(128, 64, 3, padding=1))
+    compare("doubled and convolved, 32 px, both", doubled, (BATCH, 128, 16, 16), True, True)
+    compare("gated units, 32 px", nn.GLU(1), (BATCH, 64, 32, 32), True, False)
     compare("dropout of 1,024", nn.Dropout(0.3), (2 * BATCH, 1024), True, False)
 
 

@@ -22,7 +22,7 @@ import torch
 
 from gantool.errors import GantoolError
 from gantool.plugin import SampleSpec, registry
-from gantool.plugin.options import resolve
+from gantool.plugin.options import PRESET, resolve
 from gantool.system import machine
 from gantool.system.files import write_json
 from gantool.testing import synthetic
@@ -42,7 +42,7 @@ def measure(name: str, preset: str, arguments: argparse.Namespace) -> dict[str, 
     classes = 10 if all(example.classes for example in architecture.examples) else 0  # those that need labels
     spec = SampleSpec((arguments.channels, arguments.size, arguments.size), classes)
     try:
-        config, recipe = resolve(architecture, dict(architecture.presets.get(preset, {})))
+        config, recipe = resolve(architecture, {PRESET: preset})
         data = synthetic(spec, 4 * recipe.batch_size)
         device = pick_device(arguments.device)
         state = State(architecture, config, recipe, data, seed=0, device=device, precision="fp32", engine="auto")

@@ -24,7 +24,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantool.plugin import SampleSpec, registry
-from gantool.plugin.options import resolve
+from gantool.plugin.options import PRESET, resolve
 from gantool.system import machine
 from gantool.system.files import write_json
 from gantool.testing import synthetic
@@ -50,7 +50,7 @@ def state_of(case: str) -> State:
     name, preset, shape = CASES[case]
     architecture = registry.find(name).architecture
     assert architecture is not None
-    config, recipe = resolve(architecture, dict(architecture.presets.get(preset, {})))
+    config, recipe = resolve(architecture, {PRESET: preset})
     data = synthetic(SampleSpec(shape), 4 * recipe.batch_size)
     device = torch.device("cpu")
     state = State(architecture, config, recipe, data, seed=0, device=device, precision="fp32", engine="auto")

@@ -64,6 +64,28 @@ def test_quality_against_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_where_a_steps_time_goes(tmp_path: Path) -> None:
+    report = tmp_path / "shares.json"
+    run("shares.py", "--cases", "mlp 28", "--threads", 1, "--json", report)
+    (row,) = json.loads(report.read_text())["rows"]
+    assert sum(row["shares"].values()) == pytest.approx(1, abs=0.01)
+    assert min(row["shares"].values()) >= 0
+    assert 0 < row["of_matrix_rate"] <= row["products_of_matrix_rate"]
+
+
+@pytest.mark.slow
+def test_many_samples_at_once_against_openvino(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    report = tmp_path / "bulk.json"
+    # labels, a value beside two latents, and int16: each way makes the same samples, or the script fails
+    cases = ("cgan 28", "stylegan2 tiny 32", "wavegan 8192")
+    run("bulk.py", "--cases", *cases, "--batch", 32, "--rounds", 1, "--seconds", 0.05, "--json", report)
+    rows = json.loads(report.read_text())["rows"]
+    assert [row["case"] for row in rows] == list(cases)
+    assert all(row["ratio"] > 0 and min(row["per_cpu_second"].values()) > 0 for row in rows)
+
+
+@pytest.mark.slow
 def test_toys(tmp_path: Path) -> None:
     report = tmp_path / "toys.json"
     small = ("--minutes", 0.05, "--points", 1, "--count", 2000, "--samples", 200)
