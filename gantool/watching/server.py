@@ -158,6 +158,7 @@ def serve(run: RunDir, port: int, ready: Callable[[str], object]) -> None:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
+        listening.listen()  # before the address is told: who connects at once waits, and is not refused
     except OSError as error:
         listening.close()
         raise GantoolError(
