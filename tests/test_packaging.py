@@ -71,6 +71,7 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
         "gantool_cyclegan",
         "gantool_dcgan",
         "gantool_gan3d",
+        "gantool_icgan",
         "gantool_mlp",
         "gantool_pix2pix",
         "gantool_projected",

@@ -121,9 +121,9 @@ def class_rows(classes: int) -> tuple[int, int]:
     """Rows and columns of a grid with a row for each of the first MAX_ROWS `classes`, and at least 8 columns.
 
     As in the first paper on conditional GANs (Mirza & Osindero 2014, arXiv:1411.1784, figure 2). With fewer than two
-    classes: SAMPLES images in one row, which `grid` breaks into several.
+    classes, or more than SAMPLES: SAMPLES images, each of another class, in one row, which `grid` breaks into several.
     """
-    if classes < 2:
+    if not 2 <= classes <= SAMPLES:
         return 1, SAMPLES
     rows = min(classes, MAX_ROWS)
     return rows, min(MAX_COLUMNS, max(MIN_COLUMNS, SAMPLES // rows))

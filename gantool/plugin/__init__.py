@@ -14,7 +14,7 @@ from gantool.plugin.hookspecs import DataSource, Reader, SourceFile, Wanted, hoo
 
 if TYPE_CHECKING:
     from gantool.plugin import objectives
-    from gantool.plugin.game import Batch, Export, Game, Loss, Player, two_player
+    from gantool.plugin.game import Batch, Export, Game, Loss, Player, Rows, two_player
 
 __all__ = [
     "Architecture",
@@ -31,6 +31,7 @@ __all__ = [
     "Reader",
     "Recipe",
     "Role",
+    "Rows",
     "SampleSpec",
     "SourceFile",
     "Wanted",
@@ -44,7 +45,7 @@ def __getattr__(name: str) -> Any:
     """Import what needs torch when it is first asked for."""
     if name == "objectives":
         return import_module("gantool.plugin.objectives")
-    if name in ("Batch", "Export", "Game", "Loss", "Player", "two_player"):
+    if name in ("Batch", "Export", "Game", "Loss", "Player", "Rows", "two_player"):
         return getattr(import_module("gantool.plugin.game"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -15,6 +15,11 @@ from gantool.plugin.architecture import Input, Optimizer, Role, SampleSpec
 from gantool.plugin.objectives import Objective
 
 Batch = Mapping[str, Tensor]
+Rows = Callable[[str, int], Iterator[Tensor]]
+"""(name of a `data` input, n) → n rows of it, or all where there are fewer, at random and some at a time (N, *shape).
+
+Always the same rows; samples are float32 in [-1, 1].
+"""
 _NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")  # of a generator: part of paths and options
 
 
@@ -88,6 +93,10 @@ class Game:
 
     `others`: further generators by name, as CycleGAN (Zhu et al. 2017, arXiv:1703.10593) has two; `name` is then that
     of the first. Each gets an average, a grid of samples and exported files of its own.
+
+    `begin(rows)`: is called before the first step, to fill buffers of the game's modules with what it must know of the
+    data (means, components, examples). They are saved with the weights. When a training starts from the weights of
+    another (`--init-from`) it is called a second time, after these were loaded.
     """
 
     generator: nn.Module
@@ -99,6 +108,7 @@ class Game:
     reals: str = ""
     name: str = ""
     others: Mapping[str, Export] = field(default_factory=dict)
+    begin: Callable[[Rows], None] | None = None
 
     def __post_init__(self) -> None:
         known = list(dict.fromkeys(item.name for item in (*self.inputs, *self.data, *self.draws.values())))

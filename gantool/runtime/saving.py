@@ -174,10 +174,12 @@ def _request(generator: Generator, n: int | None, seed: int, first: int, label: 
     from gantool.artifact import pictures
 
     classes = generator.manifest.classes
-    labels: Sequence[int] = range(min(classes, pictures.MAX_ROWS) if grid else classes)
+    rows = pictures.class_rows(classes)[0] if grid else 1
+    labels: Sequence[int] = range(rows if rows > 1 else classes)
     if label is not None:
         labels = generator.manifest.parse_classes(label, generator.path)
-    if not grid or len(labels) < 2:
+        rows = pictures.class_rows(len(labels))[0] if grid else 1
+    if rows < 2:
         return Request(n or pictures.SAMPLES, seed, first, labels)
     n = n or len(labels) * pictures.class_rows(len(labels))[1]
     return Request(n, seed, first, labels, len(labels) if n > len(labels) else 1)

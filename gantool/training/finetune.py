@@ -45,9 +45,12 @@ def take(state: State, saved: Mapping[str, Any], source: str) -> str:
             f"Nothing of {source!r} fits: no tensor has the name and the shape of one of this architecture.",
             "Give a run or a checkpoint of the same architecture.",
         )
+    if game.begin:
+        game.begin(state.sampler.rows)
     if state.ema:
         fits, _ = _fitting(state.ema.module, saved["ema"] or saved["modules"].get(generator, {}))
         state.ema.module.load_state_dict({**game.generators.state_dict(), **fits})
+        state.ema.copy_buffers(state.generators)
     more = f" and {len(left) - LISTED} more" if len(left) > LISTED else ""
     new = f"; these begin anew: {', '.join(left[:LISTED])}{more}" if left else ""
     return f"{taken} of {taken + len(left)} tensors come from {source}{new}"

@@ -357,7 +357,8 @@ def _points(state: State, run: RunDir) -> tuple[Image, np.ndarray]:
 def _grid(state: State, game: Game, generator: nn.Module, rate: int) -> tuple[Image, np.ndarray]:
     """The grid of the first generator's fixed samples, and the samples."""
     rows, columns = pictures.class_rows(0 if game.source else len(state.classes))
-    samples = _sample(generator, state.fixed_inputs(rows * columns, state.classes[:rows], game.name))
+    classes = state.classes[:rows] if rows > 1 else ()
+    samples = _sample(generator, state.fixed_inputs(rows * columns, classes, game.name))
     images = pictures.to_pictures(samples, rate)
     if game.source is None:
         return pictures.grid(*pictures.in_rows(images, rows)), samples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from gantool.plugin.train_options import Place
 from gantool.training.distributed import ALONE, Group
 from gantool.training.feed import Feed, Source, load_whole, read_by_batch
 
+ROWS = 256  # that `Sampler.rows` gives at once
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -129,6 +130,12 @@ class Sampler:
     def shuffled(self, item: Input, count: int) -> Tensor:
         """The first `count` rows of a data input in the order of training, whatever was drawn already."""
         return self._take(item, self._streams[item.label].shuffled(count))
+
+    def rows(self, name: str, count: int) -> Iterator[Tensor]:
+        """At most `count` rows of the data input `name`, in the order of training, ROWS at a time."""
+        item, stream = self.inputs[name], self._streams[self.inputs[name].label]
+        for start in range(0, min(count, stream.length), ROWS):
+            yield self._take(item, stream.shuffled(min(ROWS, count - start, stream.length - start), start))
 
     def close(self) -> None:
         """End the threads that read ahead. The next `draw` starts them again."""
@@ -254,11 +261,11 @@ class _Stream:
         position = torch.arange(count, device=self._device) % self.length
         return self._read(position if self._rows is None else self._rows[position])
 
-    def shuffled(self, count: int) -> _Rows:
-        """The first `count` rows in the order of training."""
-        mirrored = self._mirrored.slice(0, count) if self._mirrored else None
-        corners = self._corners.slice(0, count) if self._corners else None
-        return self._read(self._order.slice(0, count), mirrored, corners)
+    def shuffled(self, count: int, start: int = 0) -> _Rows:
+        """`count` rows from `start` on in the order of training."""
+        mirrored = self._mirrored.slice(start, count) if self._mirrored else None
+        corners = self._corners.slice(start, count) if self._corners else None
+        return self._read(self._order.slice(start, count), mirrored, corners)
 
     def close(self) -> None:
         if self._feed:

@@ -87,8 +87,12 @@ class State:
         self.ada = _ada(self.game, recipe, device, group) if ada else None
         self.sampler = Sampler(self.game.draws, data, recipe.batch_size, seed, device, group, place=place, flip=flip)
         for module in self.game.modules().values():
+            module.to(device)
+        if self.game.begin:
+            self.game.begin(self.sampler.rows)
+        for module in self.game.modules().values():
             group.copy([*module.parameters(), *module.buffers()])  # other processors may have rounded otherwise
-            module.to(device).train()
+            module.train()
             if any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in module.modules()):
                 _to_channels_last(module)
                 self.sampler.memory_format = torch.channels_last
@@ -275,6 +279,10 @@ class EMA:
         weight = self._weight(step)
         averages = [p.detach() for p in self.module.parameters()]
         torch._foreach_lerp_(averages, [p.detach() for p in module.parameters()], weight)
+        self.copy_buffers(module)
+
+    @torch.no_grad()
+    def copy_buffers(self, module: nn.Module) -> None:
         buffers = list(self.module.buffers())
         if buffers:
             torch._foreach_copy_(buffers, list(module.buffers()))

@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sngan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
     "wavegan": {"width": 1, "max_width": 8, "latent_dim": 5, "embed_dim": 3},
     "gan3d": {"width": 8, "latent_dim": 5, "embed_dim": 3},
+    "icgan": {"width": 4, "max_width": 8, "latent_dim": 3, "code_dim": 4, "instances": 6},
     "wgan": {"width": 4, "max_width": 8, "latent_dim": 5, "discriminator_steps": 2},
     "r3gan": {"channel_base": 64, "max_width": 8, "group_width": 8, "latent_dim": 5, "embed_dim": 3},
     "stylegan2": {"channel_base": 64, "max_width": 8, "latent_dim": 5},
