@@ -251,10 +251,14 @@ def _affine(space: Space) -> dict[str, bool]:
 
 
 def _affine_layers(space: Space) -> Sequence[str]:
-    """The innermost layers with weights that get the points as they are, and are affine in them."""
+    """The innermost layers with weights that get the points as they are, and are affine in them.
+
+    Where there are none, the first that gets something affine, such as points of which a part was scaled.
+    """
     parts = dict(space.source.generator.named_modules())
-    return [
-        name
+    weighty = {
+        name: isometric
         for name, isometric in _affine(space).items()
-        if isometric and any(p.dim() > 1 for p in parts[name].parameters(recurse=False))
-    ]
+        if any(p.dim() > 1 for p in parts[name].parameters(recurse=False))
+    }
+    return [name for name, isometric in weighty.items() if isometric] or list(weighty)[:1]

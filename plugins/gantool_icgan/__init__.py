@@ -25,14 +25,14 @@ class ICGANConfig(ObjectiveOptions):
     latent_dim: int = Field(36, ge=1, le=4096, description="numbers of z beside those that move the code")
     code_dim: int = Field(64, ge=1, le=1024, description="numbers of a code")
     code_noise: float = Field(
-        0.25,
+        0.35,
         ge=0,
         le=10,
         description="how far z moves codes, whose numbers have deviation 1: samples of a label differ more, and follow "
         "its picture less",
     )
     instances: int = Field(
-        1024, ge=1, le=65_536, description="pictures whose codes the generator keeps; each is a label of the file"
+        4096, ge=1, le=65_536, description="pictures whose codes the generator keeps; each is a label of the file"
     )
     width: int = Field(32, ge=1, le=1024, description="channels of the layer next to the image")
     max_width: int = Field(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from gantool.plugin import Batch, Game, Input, Loss, Player, Rows, SampleSpec, objectives
-from gantool_icgan.networks import Coder, Discriminator, Generator
+from gantool.plugin.game import Fakes
+from gantool_icgan.networks import Coder, Discriminator, Generator, Imitator
 
 if TYPE_CHECKING:
     from gantool_icgan import ICGANConfig
 
-LEARNED_FROM = 4096  # pictures, at least: the components need no more
+LEARNED_FROM = 4096  # pictures, at least
 
 
 def instance_conditioned(config: ICGANConfig, spec: SampleSpec) -> Game:
@@ -29,20 +28,17 @@ def instance_conditioned(config: ICGANConfig, spec: SampleSpec) -> Game:
     discriminator = Discriminator(spec, config.code_dim, config.width, config.max_width)
     objective = objectives.make(config.objective, label_smoothing=config.label_smoothing)
 
-    def parts(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Reals, their codes, z, and the codes that z has moved."""
-        codes = coder(batch["real"])
-        return batch["real"], codes, batch["z"], generator.moved(codes, batch["z"])
+    fakes = Fakes(Imitator(coder, generator))
 
     def discriminator_loss(batch: Batch) -> Loss:
-        real, codes, z, moved = parts(batch)
-        return Loss(
-            *objective.discriminator(discriminator(real, moved), discriminator(generator.near(codes, z), moved))
-        )
+        real, z = batch["real"], batch["z"]
+        code = generator.moved(coder(real), z)
+        return Loss(*objective.discriminator(discriminator(real, code), discriminator(fakes.make((real, z)), code)))
 
     def generator_loss(batch: Batch) -> Loss:
-        _, codes, z, moved = parts(batch)
-        return Loss({"adversarial": objective.generator(discriminator(generator.near(codes, z), moved))})
+        real, z = batch["real"], batch["z"]
+        scores = discriminator(fakes.take((real, z)), generator.moved(coder(real), z))
+        return Loss({"adversarial": objective.generator(scores)})
 
     def begin(rows: Rows) -> None:
         generator.keep(coder.learn(rows("real", max(LEARNED_FROM, config.instances))))

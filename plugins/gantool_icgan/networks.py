@@ -88,6 +88,17 @@ class Generator(nn.Module):
         self.codes.copy_(codes[torch.arange(len(self.codes), device=codes.device) % len(codes)])
 
 
+class Imitator(nn.Module):
+    """Images (N, C, S, S), z → fakes of their codes, which z has moved."""
+
+    def __init__(self, coder: Coder, generator: Generator) -> None:
+        super().__init__()
+        self.coder, self.generator = coder, generator
+
+    def forward(self, images: Tensor, z: Tensor) -> Tensor:
+        return self.generator.near(self.coder(images), z)
+
+
 class Discriminator(nn.Module):
     """Image (N, C, S, S), code (N, code_dim) → logit (N,): the body's, plus ⟨features, a matrix times the code⟩.
 
