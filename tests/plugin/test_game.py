@@ -11,10 +11,12 @@ import torch
 from support.trainings import NoOptions, TinyDiscriminator, TinyGenerator, dataset, tiny_game
 from torch import Tensor, nn
 
+from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.plugin import objectives
 from gantool.plugin.architecture import Architecture, Input, Recipe, SampleSpec
-from gantool.plugin.game import Export, Game, Loss, Player, two_player
+from gantool.plugin.game import Export, Game, Loss, Player, Rows, two_player
+from gantool.training import finetune
 from gantool.training.sampler import Sampler
 from gantool.training.state import State
 from gantool.training.step import iterate
@@ -236,6 +238,63 @@ def test_each_role_has_its_step_size() -> None:
     assert Recipe(learning_rate=0.1).learning_rate_of("discriminator") == 0.1
     both = Recipe(learning_rate=0.1, discriminator_rate=0.3)
     assert (both.learning_rate_of("generator"), both.learning_rate_of("discriminator")) == (0.1, 0.3)
+
+
+class _Centred(nn.Module):
+    """A generator of a third party, whose samples lie around the mean of the data."""
+
+    def __init__(self, spec: SampleSpec) -> None:
+        super().__init__()
+        self.body = TinyGenerator(spec)
+        self.mean: Tensor
+        self.register_buffer("mean", torch.zeros(spec.shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        made: Tensor = self.body(z) + self.mean
+        return made
+
+
+def test_a_game_reads_the_data_before_its_first_step_and_a_checkpoint_keeps_what_it_learned() -> None:
+    calls: list[int] = []
+
+    def build(config: object, spec: SampleSpec, recipe: Recipe) -> Game:
+        torch.manual_seed(0)
+        generator = _Centred(spec)
+
+        def begin(rows: Rows) -> None:
+            read = torch.cat(list(rows("real", 1000)))
+            calls.append(len(read))
+            generator.mean.copy_(read.mean(0))
+
+        objective = objectives.make("hinge")
+        game = two_player(generator, TinyDiscriminator(spec), objective, spec=spec, latent_dim=4)
+        return replace(game, begin=begin)
+
+    architecture, recipe = Architecture("centred", "", NoOptions, build), Recipe(batch_size=4)
+
+    def state(data: Dataset) -> State:
+        return State(architecture, NoOptions(), recipe, data, seed=0, device=torch.device("cpu"), precision="fp32")
+
+    def mean(data: Dataset) -> Tensor:
+        return torch.from_numpy(data.images.astype("float32")).mean(0) / 127.5 - 1
+
+    many, few = dataset(30, (1, 4, 4)), dataset(7, (1, 4, 4))
+    one = state(many)
+    assert calls == [30]
+    assert torch.allclose(one.sampling_generator().mean, mean(many), atol=1e-5)
+    iterate(one)
+    saved = one.state_dict()
+    other = state(few)
+    assert torch.allclose(other.sampling_generator().mean, mean(few), atol=1e-5)
+    other.load_state_dict(saved)
+    assert torch.allclose(other.sampling_generator().mean, mean(many), atol=1e-5)
+    # a fine-tuned one learns of its own data, after it took the weights
+    tuned = state(few)
+    finetune.take(tuned, saved, "one")
+    assert calls == [30, 7, 7, 7]
+    for module in (tuned.game.generator, tuned.sampling_generator()):
+        assert torch.allclose(module.mean, mean(few), atol=1e-5)
+    assert torch.equal(tuned.game.generator.body.linear.weight, one.game.generator.body.linear.weight)
 
 
 class _Counted(nn.Module):

@@ -185,11 +185,24 @@ def test_rows_read_at_once_are_shuffled_and_do_not_disturb_what_is_read_ahead(tm
     before = _readers()
     for source in (device, disk):  # whatever was drawn before
         assert torch.equal(source.shuffled(source.inputs["odd"], 20), wanted)
+    for source in (device, disk):
+        assert torch.equal(torch.cat(list(source.rows("odd", 20))), wanted)
     device.load_state_dict(disk.state_dict())
     assert_same(disk.draw(["real", "odd"]), device.draw(["real", "odd"]))
     assert _readers() == before
     assert all(thread.is_alive() for thread in before)
     disk.close()
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 600, 10_000])
+def test_rows_come_some_at_a_time_and_never_twice(count: int) -> None:
+    values = np.arange(600, dtype=np.float32).reshape(-1, 1, 1, 1)
+    data = Dataset(name="numbers", source="numbers", arrays={"images": values})
+    made = Sampler({"real": Input("real", (1, 1, 1), "data")}, data, 4, seed=0, device=torch.device("cpu"))
+    parts = list(made.rows("real", count))
+    assert all(0 < len(part) <= 256 for part in parts)
+    numbers = torch.cat(parts).flatten().tolist()
+    assert len(set(numbers)) == len(numbers) == min(count, 600)
 
 
 def test_a_cpu_leaves_large_files_on_the_disk_and_takes_small_ones(
