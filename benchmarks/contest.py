@@ -233,14 +233,20 @@ def train_one(arguments: argparse.Namespace) -> None:
             break
         began = time.process_time()
     images = _drawn(sample, arguments.final)
+    stem = arguments.work / f"{slug(name)}-{seed}"
     figures = {}
     for judge in (extractor, load_extractor(str(arguments.work / "classifier.pt"), dataset.spec, CPU)):
         found = evaluation.evaluate(
             lambda start, n: images[start : start + n], dataset, samples=len(images), extractor=judge
         )
-        figures[judge.name] = {figure.key: figure.value for figure in found.figures}
+        copies = found.memorisation
+        figures[judge.name] = {
+            **{figure.key: figure.value for figure in found.figures},
+            "nearest_by_features": copies.features.ratio,
+            "nearest_by_pixels": copies.pixels.ratio,
+        }
+        pictures.save_png(found.picture(), stem.with_name(f"{stem.name}-nearest.png"))
     shown = ((images[:64].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    stem = arguments.work / f"{slug(name)}-{seed}"
     pictures.save_png(pictures.grid(shown, 8), stem.with_suffix(".png"))
     row = {"name": name, "seed": seed, "iterations": iteration, "curve": curve, "figures": figures}
     write_json(stem.with_suffix(".json"), row)

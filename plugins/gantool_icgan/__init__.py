@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 class ICGANConfig(ObjectiveOptions):
     latent_dim: int = Field(36, ge=1, le=4096, description="numbers of z beside those that move the code")
-    code_dim: int = Field(64, ge=1, le=1024, description="numbers of a code")
+    code_dim: int = Field(128, ge=1, le=1024, description="numbers of a code")
     code_noise: float = Field(
-        0.5,
+        0.35,
         ge=0,
         le=10,
         description="how far z moves codes, whose numbers have deviation 1: samples of a label differ more, and follow "
@@ -34,7 +34,7 @@ class ICGANConfig(ObjectiveOptions):
     instances: int = Field(
         4096, ge=1, le=16_384, description="pictures whose codes the generator keeps; each is a label of the file"
     )
-    width: int = Field(32, ge=1, le=1024, description="channels of the layer next to the image")
+    width: int = Field(64, ge=1, le=1024, description="channels of the layer next to the image")
     max_width: int = Field(
         512, ge=1, le=4096, description="most channels of any layer; they double away from the image"
     )
