@@ -33,7 +33,11 @@ ROOT = Path(__file__).parents[1]
 DIGITS = ("cgan", "mlp", "dcgan", "wgan", "sngan")
 PRESETS = ("quick", "tiny")  # for a CPU, where there is one
 README = "made.png"  # its picture: columns of these
-COLUMNS = (("gallery-digits-cgan",), ("pictures-edges-to-emoji-pix2pix", "pictures-small-to-large-pix2pix"))
+COLUMNS = (
+    ("contest/icgan-0",),
+    ("gallery-digits-cgan",),
+    ("pictures-edges-to-emoji-pix2pix", "pictures-small-to-large-pix2pix"),
+)
 TRANSLATED = {
     "edges-to-emoji": "edges of drawings → drawings (`--pairs edges`)",
     "grey-to-colour": "grey → colour (`--pairs grey`)",

@@ -130,7 +130,9 @@ def test_a_command_that_fails_is_told_with_its_last_words(road: ModuleType, tmp_
 def test_all_that_are_installed_have_a_row_and_one_no_is_a_failure(
     road: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    names, report = registry.architecture_names("image"), tmp_path / "new" / "road.json"
+    translators = {"cyclegan", "pix2pix"}  # the digits are no pairs of pictures
+    names = [name for name in registry.architecture_names("image") if name not in translators]
+    report = tmp_path / "new" / "road.json"
     monkeypatch.setattr(
         road, "walked", lambda walk: dict.fromkeys(road.ROAD, answer if walk.architecture.name == names[-1] else "yes")
     )
