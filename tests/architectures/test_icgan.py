@@ -10,10 +10,13 @@ import torch
 from gantool_dcgan.networks import SIDES
 from gantool_icgan import ICGANConfig
 from gantool_icgan.networks import Coder, Generator
+from PIL import Image
+from support.inprocess import Run
 from support.trainings import SMALL
 from torch import nn
 
 import gantool
+from gantool.artifact import pictures
 from gantool.data import Dataset
 from gantool.errors import GantoolError
 from gantool.plugin import registry
@@ -148,7 +151,7 @@ def test_fine_tuning_keeps_the_components_and_takes_the_new_pictures() -> None:
     assert torch.equal(state.ema.module.codes, generator.codes)
 
 
-def test_a_label_is_a_kind_of_picture(tmp_path: Path) -> None:
+def test_a_label_is_a_kind_of_picture(tmp_path: Path, cli: Run) -> None:
     """Dark and bright pictures: after a short training, the samples of a label are as bright as its picture."""
     random = np.random.default_rng(0)
     bright = np.where(random.random(64) < 0.5, 40, 215)[:, None, None, None] + random.integers(-9, 10, (64, 1, 16, 16))
@@ -157,7 +160,7 @@ def test_a_label_is_a_kind_of_picture(tmp_path: Path) -> None:
         **SMALL["icgan"],
         "width": 16,
         "max_width": 32,
-        "instances": 16,
+        "instances": 70,
         "code_noise": 0.0,
         "steps": 150,
         "tick": 150,
@@ -167,6 +170,11 @@ def test_a_label_is_a_kind_of_picture(tmp_path: Path) -> None:
     )
     (file,) = run.export("onnx-seeded")
     generator = gantool.Generator(file.path)
-    shown = generator.sample(64, labels=np.arange(64) % 16).reshape(4, 16, -1).mean(2)
+    # more labels than a grid has rows for: an image of each, in turn; asked for, variations of one
+    for labels, words in ((np.arange(64) % 70, ()), (np.full(64, 7), ("--label", "7"))):
+        assert cli("generate", file.path, "-o", tmp_path / "grid.png", *words)[0] == 0
+        wanted = pictures.grid(generator.sample(64, labels=labels))
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "grid.png")), np.asarray(wanted))
+    shown = generator.sample(70 * 4, labels=np.arange(70 * 4) % 70).reshape(4, 70, -1).mean(2)
     assert np.ptp(shown.mean(0)) > 100  # both kinds are there
     assert np.ptp(shown, axis=0).max() < 60  # and each label has one
