@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SAMPLES = 64  # images of a grid by default
 MAX_ROWS = 16  # classes that a grid shows: more would not fit on a screen
 MIN_COLUMNS, MAX_COLUMNS = 8, 16  # of a grid with a row a class
+MOST = 256  # classes that have rows: icgan has thousands, one of each picture
 SPACE = 64  # the grey between images
 
 
@@ -121,9 +122,10 @@ def class_rows(classes: int) -> tuple[int, int]:
     """Rows and columns of a grid with a row for each of the first MAX_ROWS `classes`, and at least 8 columns.
 
     As in the first paper on conditional GANs (Mirza & Osindero 2014, arXiv:1411.1784, figure 2). With fewer than two
-    classes, or more than SAMPLES: SAMPLES images, each of another class, in one row, which `grid` breaks into several.
+    classes, or so many that they are no kinds (MOST): SAMPLES images, each of another class, in one row, which `grid`
+    breaks into several.
     """
-    if not 2 <= classes <= SAMPLES:
+    if not 2 <= classes <= MOST:
         return 1, SAMPLES
     rows = min(classes, MAX_ROWS)
     return rows, min(MAX_COLUMNS, max(MIN_COLUMNS, SAMPLES // rows))

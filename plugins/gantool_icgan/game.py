@@ -15,7 +15,6 @@ LEARNED_FROM = 4096  # pictures, at least
 
 
 def instance_conditioned(config: ICGANConfig, spec: SampleSpec) -> Game:
-    coder = Coder(spec, config.code_dim)
     generator = Generator(
         spec,
         config.code_dim,
@@ -25,6 +24,7 @@ def instance_conditioned(config: ICGANConfig, spec: SampleSpec) -> Game:
         config.width,
         config.max_width,
     )
+    coder = Coder(spec, config.code_dim)
     discriminator = Discriminator(spec, config.code_dim, config.width, config.max_width)
     objective = objectives.make(config.objective, label_smoothing=config.label_smoothing)
 

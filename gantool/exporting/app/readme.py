@@ -295,15 +295,16 @@ def _labels(about: Manifest) -> str:
     if item is None:
         return ""
     names = about.data.get("class_names")
-    known = names if isinstance(names, list) and len(names) == item.classes else []
-    rows = [(str(number), markdown(name)) for number, name in enumerate(known[:MAX_CLASSES])]
+    if not isinstance(names, list) or len(names) != item.classes:
+        names = list(range(item.classes)) if item.classes <= MAX_CLASSES else []
+    rows = [(str(number), markdown(name)) for number, name in enumerate(names[:MAX_CLASSES])]
     noun = about.output.noun
     rest = f"\n\nThe other names are in `manifest.json`, under `data`, up to label {item.classes - 1}."
     return (
         f"## Labels\n\nThe model makes {noun}s of {item.classes} classes, 0 to {item.classes - 1}. `labels` takes one "
         f"number for all {noun}s, or one each; without it,\n{noun} *i* has class *i* modulo the number of classes. In "
         f"the model itself, the input is {markdown(item.name)}, int64 (n).\n\n"
-        + (table(("label", "class"), rows) + (rest if item.classes > MAX_CLASSES else "") + "\n\n" if known else "")
+        + (table(("label", "class"), rows) + (rest if item.classes > MAX_CLASSES else "") + "\n\n" if rows else "")
     )
 
 
