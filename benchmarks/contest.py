@@ -24,6 +24,7 @@ it is imported.
 from __future__ import annotations
 
 import argparse
+import importlib.machinery
 import itertools
 import json
 import os
@@ -102,7 +103,8 @@ def _without_cuda(path: Path, peers: Path) -> Any:
     """The module in the file `path`, which asks for CUDA and torchvision, made to run on a CPU without them."""
     sys.path.insert(0, str(peers))
     for name in ("torchvision", "torchvision.transforms"):
-        sys.modules.setdefault(name, types.ModuleType(name))
+        empty = sys.modules.setdefault(name, types.ModuleType(name))
+        empty.__spec__ = importlib.machinery.ModuleSpec(name, None)  # others ask whether it is there
     sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]  # type: ignore[attr-defined]
     source = path.read_text()
     source = re.sub(r"^assert torch\.cuda\.is_available\(\).*$", "", source, flags=re.MULTILINE)
