@@ -36,8 +36,8 @@ import sys, time
 from pathlib import Path
 from gantool.system import locking
 lock = locking.acquire(Path(sys.argv[1]))
-print("held", flush=True)
 try:
+    print("held", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
