@@ -247,7 +247,7 @@ def train_one(arguments: argparse.Namespace) -> None:
             "nearest_by_features": copies.features.ratio,
             "nearest_by_pixels": copies.pixels.ratio,
         }
-        pictures.save_png(found.picture(), stem.with_name(f"{stem.name}-nearest.png"))
+    pictures.save_png(found.picture(), stem.with_name(f"{stem.name}-nearest.png"))  # by the classifier
     shown = ((images[:64].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     pictures.save_png(pictures.grid(shown, 8), stem.with_suffix(".png"))
     row = {"name": name, "seed": seed, "iterations": iteration, "curve": curve, "figures": figures}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SAMPLES = 64  # images of a grid by default
 MAX_ROWS = 16  # classes that a grid shows: more would not fit on a screen
 MIN_COLUMNS, MAX_COLUMNS = 8, 16  # of a grid with a row a class
-MOST = 256  # classes that have rows: icgan has thousands, one of each picture
+MOST = 256  # classes that have rows: more are single samples rather than kinds
 SPACE = 64  # the grey between images
 
 

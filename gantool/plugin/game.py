@@ -94,9 +94,10 @@ class Game:
     `others`: further generators by name, as CycleGAN (Zhu et al. 2017, arXiv:1703.10593) has two; `name` is then that
     of the first. Each gets an average, a grid of samples and exported files of its own.
 
-    `begin(rows)`: is called before the first step, to fill buffers of the game's modules with what it must know of the
-    data (means, components, examples). They are saved with the weights. When a training starts from the weights of
-    another (`--init-from`) it is called a second time, after these were loaded.
+    `begin(rows)`: fills buffers of the game's modules with what it must know of the data (means, components, examples).
+    It is called when a training is opened, before the first step. A checkpoint holds the buffers; a resume calls it,
+    too, and then loads them. When a training starts from the weights of another (`--init-from`) it is called a second
+    time, after these were loaded.
     """
 
     generator: nn.Module

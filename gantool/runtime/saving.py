@@ -174,14 +174,15 @@ def _request(generator: Generator, n: int | None, seed: int, first: int, label: 
     from gantool.artifact import pictures
 
     classes = generator.manifest.classes
-    rows = pictures.class_rows(classes)[0] if grid else 1
-    labels: Sequence[int] = range(rows if rows > 1 else classes)
+    labels: Sequence[int] = range(classes)
     if label is not None:
         labels = generator.manifest.parse_classes(label, generator.path)
-        rows = pictures.class_rows(len(labels))[0] if grid else 1
+    elif grid and (shown := pictures.class_rows(classes)[0]) > 1:
+        labels = range(shown)
+    rows, columns = pictures.class_rows(len(labels)) if grid else (1, 0)
     if rows < 2:
         return Request(n or pictures.SAMPLES, seed, first, labels)
-    n = n or len(labels) * pictures.class_rows(len(labels))[1]
+    n = n or len(labels) * columns
     return Request(n, seed, first, labels, len(labels) if n > len(labels) else 1)
 
 

@@ -127,15 +127,16 @@ class Sampler:
         """The first `count` rows of a data input, repeated when there are fewer: fixed inputs for samples."""
         return self._take(item, self._streams[item.label].first(count))
 
-    def shuffled(self, item: Input, count: int) -> Tensor:
-        """The first `count` rows of a data input in the order of training, whatever was drawn already."""
-        return self._take(item, self._streams[item.label].shuffled(count))
+    def shuffled(self, item: Input, count: int, start: int = 0) -> Tensor:
+        """`count` rows of a data input from `start` on in the order of training, whatever was drawn already."""
+        return self._take(item, self._streams[item.label].shuffled(count, start))
 
     def rows(self, name: str, count: int) -> Iterator[Tensor]:
         """At most `count` rows of the data input `name`, in the order of training, ROWS at a time."""
-        item, stream = self.inputs[name], self._streams[self.inputs[name].label]
-        for start in range(0, min(count, stream.length), ROWS):
-            yield self._take(item, stream.shuffled(min(ROWS, count - start, stream.length - start), start))
+        item = self.inputs[name]
+        count = min(count, self.length(item.label))
+        for start in range(0, count, ROWS):
+            yield self.shuffled(item, min(ROWS, count - start), start)
 
     def close(self) -> None:
         """End the threads that read ahead. The next `draw` starts them again."""

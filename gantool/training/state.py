@@ -283,6 +283,7 @@ class EMA:
 
     @torch.no_grad()
     def copy_buffers(self, module: nn.Module) -> None:
+        """Take the buffers of `module`, which are not averaged."""
         buffers = list(self.module.buffers())
         if buffers:
             torch._foreach_copy_(buffers, list(module.buffers()))

@@ -1,12 +1,12 @@
 """`icgan`: instance-conditioned GAN (Casanova, Careil, Verbeek, Drozdzal & Romero-Soriano 2021, arXiv:2109.05070).
 
-Generator and discriminator are told what a picture of the data looks like, roughly: a code. Its label in the exported
-file is the number of a picture whose code the generator keeps, and z varies it. So no classes are needed, all kinds of
-pictures in the data are made, and the first good samples come after a minute on a CPU.
+Generator and discriminator are told a code: roughly what a picture of the data looks like. The generator keeps the
+codes of some pictures; a label of the exported file is the number of one, and z varies it. No classes are needed, and
+samples can be recognised after two minutes on a CPU.
 
-Simpler than the paper: a code is principal components of the picture's own pixels, not features of a trained network,
-and instead of a code's nearest neighbours in the data, the discriminator sees the picture with a code that noise has
-moved, which is as good for the distances of these codes. The networks are those of `dcgan`.
+Two things are simpler than in the paper. A code is made of the picture's pixels (principal components), not of features
+of a trained network. And the discriminator sees each picture with its own code, moved by noise, not its neighbours with
+its code. Fréchet distances are as good or better (benchmarks/README.md). The networks are those of `dcgan`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 class ICGANConfig(ObjectiveOptions):
     latent_dim: int = Field(36, ge=1, le=4096, description="numbers of z beside those that move the code")
-    code_dim: int = Field(128, ge=1, le=1024, description="numbers of a code")
+    code_dim: int = Field(
+        128, ge=1, le=1024, description="numbers of a code, which tells roughly what a picture looks like"
+    )
     code_noise: float = Field(
         0.35,
         ge=0,
@@ -51,7 +53,7 @@ def gantool_architectures() -> list[Architecture]:
     return [
         Architecture(
             name="icgan",
-            summary="told what a picture looks like: all kinds of the data, soon; images of 16 to 256 pixels a side",
+            summary="variations of the pictures in the data, soon on a CPU; images of 16 to 256 pixels a side, or 28",
             config=ICGANConfig,
             # chosen by benchmarks/contest.py on emoji: the rates of cgan's preset `quick`, with smaller batches
             recipe=Recipe(
