@@ -47,6 +47,8 @@ def take(state: State, saved: Mapping[str, Any], source: str) -> str:
         )
     if game.begin:
         game.begin(state.sampler.rows)
+        for module in game.modules().values():
+            state.group.copy(module.buffers())  # other processors may have rounded otherwise
     if state.ema:
         fits, _ = _fitting(state.ema.module, saved["ema"] or saved["modules"].get(generator, {}))
         state.ema.module.load_state_dict({**game.generators.state_dict(), **fits})
