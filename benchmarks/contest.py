@@ -122,19 +122,20 @@ def ours(text: str, dataset: Dataset, seed: int, progress: Callable[[], float]) 
     """gantool's loop. `text`: NAME[+OPTION=JSON…]; `progress`: the share of the time that is over, for schedules.
 
     Options that are not an architecture's: `clusters`, learn from so many classes that `gantool data cluster` finds,
-    which counts as time, too; `ada`, `diffaugment` and `init_from` (a run), as of `gantool train`.
+    which counts as time, too; `ada`, `diffaugment`, `precision` and `init_from` (a run), as of `gantool train`.
     """
     name, *options = text.split("+")
     given: dict[str, Any] = {key: json.loads(value) for key, value in (option.split("=", 1) for option in options)}
     policies = augment.parse(given.pop("diffaugment", ""))
     ada, base = given.pop("ada", False), given.pop("init_from", "")
+    precision = given.pop("precision", "fp32")
     if count := given.pop("clusters", 0):
         dataset = clustered(dataset, load_extractor("pixels", dataset.spec, CPU), count)
     architecture = registry.find(name).architecture
     assert architecture is not None
     config, recipe = resolve(architecture, given)
     state = State(
-        architecture, config, recipe, dataset, seed=seed, device=CPU, precision="fp32", engine="auto",
+        architecture, config, recipe, dataset, seed=seed, device=CPU, precision=precision, engine="auto",
         diffaugment=policies, ada=ada,
     )  # fmt: skip
     if base:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ from support.trainings import run_until
 from support.zoo import gantool_architectures, gantool_datasets
 
 COUNT, SEED = 5, 3
-ONNX_KINDS = ("onnx", "onnx-seeded")
+ONNX_KINDS = ("onnx", "onnx-seeded", "onnx-portable")
 ALL = [file_name(kind, name) for kind in ONNX_KINDS for name in PRECISIONS] + [
     file_name(kind) for kind in FILES if kind not in ONNX_KINDS
 ]
@@ -72,8 +73,8 @@ def examine(name: str, folder: Path, doing: Doing, files: Sequence[str] = ALL) -
             cells[artifact.path.name] = compared(artifact.path, artifact.manifest, state, " ".join(notes))
         except Exception:  # noqa: BLE001
             cells[artifact.path.name] = ("crashed", "opening: " + traceback.format_exc(limit=-3))
-    for file in files:  # a seeded file goes with its plain one, and both with that of float32
-        plain = cells.get(file.replace(".seeded", ""), cells.get("generator.onnx"))
+    for file in files:  # a seeded or portable file goes with its plain one, and all with that of float32
+        plain = cells.get(re.sub(r"\.(seeded|portable)", "", file), cells.get("generator.onnx"))
         if file not in cells and plain is not None:
             cells[file] = plain
     return cells
@@ -99,6 +100,10 @@ def compared(path: Path, about: Manifest, state: State, notes: str) -> tuple[str
     with torch.no_grad():
         wanted = levels(state.sampling_generator()(*map(torch.from_numpy, inputs.values())).numpy())
     own = {"seed": np.array([SEED], np.int64), "index": index, **labels} if about.seeded else inputs
+    portable = about.kind == "onnx-portable"
+    if portable:
+        own = {"seed": latents.limbs([SEED]), "index": latents.limbs(index)}
+        own |= {name: label.astype(np.int32) for name, label in labels.items()}
     found = []
     for host, make in hosts(path, about).items():
         try:
@@ -108,6 +113,8 @@ def compared(path: Path, about: Manifest, state: State, notes: str) -> tuple[str
                 raise
             found.append(f"{host} can't: {type(error).__name__}: {str(error)[:100]}")
             continue
+        if portable:
+            made = made.astype(np.uint8)  # whole numbers, as float32
         if made.dtype == np.uint8 and made.ndim == 4:
             made = made.transpose(0, 3, 1, 2)
         off = float(np.abs(levels(made) - wanted).max()) if made.shape == wanted.shape else math.inf
