@@ -25,8 +25,12 @@ LEARNED_FROM = 4096  # pictures, at least
 
 class ICGANConfig(ObjectiveOptions):
     latent_dim: int = Field(36, ge=1, le=4096, description="numbers of z beside those that move the code")
-    code_dim: int = Field(
-        128, ge=1, le=1024, description="numbers of a code, which tells roughly what a picture looks like"
+    code_dim: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="numbers of a code, which tells roughly what a picture looks like: one for each 16 pictures of the "
+        "data at most; none: one for each 24 values of a picture, and at most 128",
     )
     code_noise: float = Field(
         0.35,
@@ -47,19 +51,20 @@ class ICGANConfig(ObjectiveOptions):
 def build(config: ICGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
     from gantool.plugin import Game, Input, Loss, Player, objectives
     from gantool.plugin.game import Fakes
-    from gantool_icgan.networks import Coder, Discriminator, Generator, Imitator
+    from gantool_icgan.networks import Coder, Discriminator, Generator, Imitator, codes_of
 
+    code_dim = config.code_dim or codes_of(spec)
     generator = Generator(
         spec,
-        config.code_dim,
+        code_dim,
         config.latent_dim,
         config.code_noise,
         config.instances,
         config.width,
         config.max_width,
     )
-    coder = Coder(spec, config.code_dim)
-    discriminator = Discriminator(spec, config.code_dim, config.width, config.max_width)
+    coder = Coder(spec, code_dim)
+    discriminator = Discriminator(spec, code_dim, config.width, config.max_width)
     objective = objectives.make(config.objective, label_smoothing=config.label_smoothing)
     fakes = Fakes(Imitator(coder, generator))
 
@@ -90,7 +95,7 @@ def build(config: ICGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
             Player("generator", "generator", {"generator": generator}, generator_loss, draws, reuses=draws),
         ),
         inputs=(
-            Input("z", (config.code_dim + config.latent_dim,), "normal"),
+            Input("z", (code_dim + config.latent_dim,), "normal"),
             Input("label", (), "label", config.instances),
         ),
         data=(Input("real", spec.shape, "data"),),

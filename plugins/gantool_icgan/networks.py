@@ -12,13 +12,20 @@ from torch.nn import functional as F
 from gantool.plugin import SampleSpec
 
 VIEW = 32  # pixels: larger pictures are made smaller for their codes
+VALUES, MOST = 24, 128  # of a code without --code-dim: a number for so many values of a picture, and at most so many
+PICTURES = 16  # for each number of a code: with fewer a code tells which picture it is, and samples are copies
+
+
+def codes_of(spec: SampleSpec) -> int:
+    """How many numbers codes of such pictures have: 32 for digits of 28 pixels, 128 for 32 pixels in colour."""
+    return max(1, min(MOST, spec.channels * min(spec.sides[0], VIEW) ** 2 // VALUES))
 
 
 class Coder(nn.Module):
     """Images (N, C, S, S) in [-1, 1] → codes (N, code_dim): principal components, of variance 1 over the data.
 
-    Numbers for which the data has no components left (fewer pictures or pixels than numbers) are 0. Until it has seen
-    data its directions are random.
+    There is a number for each PICTURES of the data at most; those above, and those for which the pixels have no
+    components left, are 0. Until it has seen data its directions are random.
     """
 
     def __init__(self, spec: SampleSpec, code_dim: int) -> None:
@@ -48,7 +55,7 @@ class Coder(nn.Module):
         seen = torch.cat([self.seen(some.to(self.mean.device)) for some in images])
         if not self.fitted:
             self.mean.copy_(seen.mean(0))
-            count = min(self.directions.shape[1], *seen.shape)
+            count = min(self.directions.shape[1], seen.shape[1], max(1, len(seen) // PICTURES))
             with torch.random.fork_rng([]):
                 torch.manual_seed(0)  # svd_lowrank begins with random directions
                 _, scales, found = torch.svd_lowrank(seen.cpu() - self.mean.cpu(), min(count + 8, *seen.shape), niter=4)
