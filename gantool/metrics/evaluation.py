@@ -106,7 +106,7 @@ class Evaluation:
         sentence = verdict(min(self.fakes, self.reals), figures, self.floor, self.classes, copies)
         if self.sources is None:
             return sentence
-        return f"{nearer(figures['difference'] or 0.0, self.sources.difference)} {sentence}"
+        return f"{nearer(figures, self.sources.difference, self.fakes)} {sentence}"
 
     def picture(self) -> Image:
         """The most suspicious fakes, a row each, beside their nearest reals by features and by pixels."""
@@ -232,7 +232,7 @@ def evaluate(
     sources = None
     if meter:
         nearness, sources = meter.result()
-        figures = [*_of_pairs(nearness, extractor), *figures]
+        figures = [*_of_pairs(nearness, meter.nearer, extractor), *figures]
     floor = _floor(some_reals, watch) if min(count, len(real_rows)) >= FEW else {}
     if data.spec.kind == "volume":
         some = as_samples(data.images[real_rows[pick(len(real_rows), len(kept), seed)]]).flatten(1)
@@ -256,9 +256,10 @@ def evaluate(
     )
 
 
-def _of_pairs(found: paired.Nearness, extractor: Extractor) -> list[Figure]:
+def _of_pairs(found: paired.Nearness, nearer: float | None, extractor: Extractor) -> list[Figure]:
     return [
         Figure("difference", "difference to the target, levels", found.difference, "lower"),
+        *([] if nearer is None else [Figure("nearer", "share nearer than their sources", nearer, "higher")]),
         Figure("psnr", "PSNR to the target, dB", found.psnr, "higher"),
         *([] if found.ssim is None else [Figure("ssim", "SSIM to the target", found.ssim, "higher")]),
         Figure("features", f"difference by features ({extractor.name})", found.features, "lower"),

@@ -98,7 +98,7 @@ class Meter:
 
     def __init__(self, pairs: Pairs, extractor: Extractor) -> None:
         self._pairs, self._extractor = pairs, extractor
-        self._results, self._sources = _Sum(), _Sum()
+        self._results, self._sources, self._nearer = _Sum(), _Sum(), 0
 
     def add(self, start: int, results: np.ndarray | Tensor, features: Tensor) -> None:
         """The results start … (N, *shape), and their features (N, D)."""
@@ -106,14 +106,20 @@ class Meter:
             as_samples(rows(start, len(results))) for rows in (self._pairs.targets, self._pairs.sources)
         )
         wanted = gather(self._extractor, targets).features
-        self._results.add(as_samples(results).cpu(), targets, features, wanted)
+        of_results = self._results.add(as_samples(results).cpu(), targets, features, wanted)
         sources = _fitted(sources, targets)
         if sources.shape == targets.shape:
-            self._sources.add(sources, targets, gather(self._extractor, sources).features, wanted)
+            of_sources = self._sources.add(sources, targets, gather(self._extractor, sources).features, wanted)
+            self._nearer += int((of_results < of_sources).sum())
 
     def result(self) -> tuple[Nearness, Nearness | None]:
         """Of the results, and of the sources as they are; None: they can't be shown as targets are."""
         return self._results.result(), self._sources.result() if self._sources.count else None
+
+    @property
+    def nearer(self) -> float | None:
+        """The share of results that are nearer to their targets than the sources are; None: these can't be shown so."""
+        return self._nearer / self._sources.count if self._sources.count else None
 
 
 def _fitted(sources: Tensor, targets: Tensor) -> Tensor:
@@ -131,13 +137,16 @@ class _Sum:
         self._psnr: Any = PeakSignalNoiseRatio(data_range=2.0)
         self._ssim: Any = StructuralSimilarityIndexMeasure(data_range=2.0)
 
-    def add(self, made: Tensor, wanted: Tensor, features: Tensor, wanted_features: Tensor) -> None:
+    def add(self, made: Tensor, wanted: Tensor, features: Tensor, wanted_features: Tensor) -> Tensor:
+        """The differences (N,) of what is added."""
         self.count += len(made)
-        self._difference += float((made - wanted).abs().flatten(1).mean(1).sum()) * 127.5
+        differences = (made - wanted).abs().flatten(1).mean(1)
+        self._difference += float(differences.sum()) * 127.5
         self._features += float((1 - F.cosine_similarity(features.double(), wanted_features.double())).sum())
         self._psnr.update(made, wanted)
         if min(made.shape[2:]) >= LEAST_SIDE:
             self._ssim.update(made, wanted)
+        return differences
 
     def result(self) -> Nearness:
         ssim = float(self._ssim.compute()) if self._ssim.update_called else None

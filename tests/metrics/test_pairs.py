@@ -62,7 +62,23 @@ def test_the_identity_is_no_better_than_the_sources(paired: Dataset) -> None:
     assert found.sources is not None
     assert values(found)["difference"] == pytest.approx(found.sources.difference)
     assert values(found)["ssim"] == found.sources.ssim
+    assert values(found)["nearer"] == 0
     assert found.verdict.startswith("The results are no nearer to their targets")
+
+
+@pytest.mark.parametrize(
+    ("better", "words"),
+    [(1.0, "a little nearer to their targets"), (0.7, "a little nearer"), (0.6, "no nearer"), (0.2, "no nearer")],
+)
+def test_a_little_nearer_needs_most_of_the_results(paired: Dataset, better: float, words: str) -> None:
+    """A share of the results goes a twentieth of the way to the targets, and the others stay."""
+    targets, sources = (array.astype(np.float64) for array in (paired.images, paired.arrays["sources"]))
+    order = np.random.default_rng(0).permutation(COUNT)
+    way = np.zeros(len(targets))
+    way[order[: round(better * COUNT)]] = 0.05
+    found = judge(np.rint(sources + way[:, None, None, None] * (targets - sources)).astype(np.uint8), paired)
+    assert values(found)["nearer"] == pytest.approx(better, abs=0.02)
+    assert found.verdict.startswith(f"The results are {words}")
 
 
 @pytest.mark.parametrize("factor", [1, 2])
