@@ -1,9 +1,17 @@
 """`cyclegan`: pictures of one kind into pictures of another and back, learned without pairs (Zhu, Park, Isola & Efros
 2017, arXiv:1703.10593).
 
-Networks, losses and optimizer are those of the paper; its sizes are the preset `paper`. Two things are ours, for
-trainings that are short: maps are enlarged by repeating pixels and a convolution (--enlarge transposed: as in the
-paper), and a generator adds to the picture (--no-residual: it makes a new one). Both generators are exported.
+Networks, losses and optimizer are those of the paper, and its sizes, in the preset `paper`. The other presets are for
+trainings that are short, and differ in four points:
+
+- Maps are enlarged by repeating pixels and a convolution (--enlarge transposed: as in the paper).
+- A generator adds to the picture (--no-residual: it makes a new one).
+- It also changes each pixel by its colour, and a second discriminator judges single pixels: the PixelGAN of Isola et
+  al. 2017 (arXiv:1611.07004). Colours so change within minutes (--no-colours: without both).
+- The way back is compared by the Huber loss. The paper's distance has its steepest slope where generators change
+  nothing, which is where they begin, and many never leave (--slack 0: as in the paper).
+
+Both generators are exported.
 """
 
 from __future__ import annotations
@@ -15,6 +23,8 @@ from pydantic import BaseModel, Field
 from gantool.plugin import Architecture, GantoolError, Input, Recipe, SampleSpec, hookimpl
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from gantool.plugin import Game
     from gantool.plugin.game import Batch, Loss
 
@@ -40,6 +50,18 @@ class CycleGANConfig(BaseModel, frozen=True, extra="forbid"):
         description="generators begin by returning the picture, and learn what to add; else they make a new one, as "
         "the paper's do",
     )
+    colours: bool = Field(
+        True,
+        description="generators that add to the picture also change each pixel by its colour, and a second "
+        "discriminator judges pixels one at a time",
+    )
+    slack: float = Field(
+        0.5,
+        ge=0,
+        le=2,
+        description="differences of pixels (from 0 to 2) up to this weigh by their square in the two losses below, so "
+        "that little changes cost little; 0: the paper's distance",
+    )
     cycle: float = Field(
         10.0, ge=0, le=1e6, description="weight of the way there and back: |F(G(a)) - a|, |G(F(b)) - b|"
     )
@@ -61,7 +83,7 @@ def build(config: CycleGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
 
     from gantool.plugin import Export, Game, Loss, Player, objectives
     from gantool.plugin.game import Fakes
-    from gantool_cyclegan.networks import MULTIPLE, Generator, History, check_sides
+    from gantool_cyclegan.networks import MULTIPLE, Generator, History, OfPixels, check_sides
 
     if spec.classes != 2:
         what = f"this data has {spec.classes} classes" if spec.classes else "this data is one set, without classes"
@@ -70,36 +92,51 @@ def build(config: CycleGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
             "Give two: --data FROM --target TO. Or a folder with two sub-folders, or labels of 0 and 1.",
         )
     check_sides(spec)
-    to_b, to_a = (Generator(spec, config.width, config.blocks, config.enlarge, config.residual) for _ in range(2))
+    sizes = config.width, config.blocks, config.enlarge, config.residual, config.colours
+    to_b, to_a = (Generator(spec, *sizes) for _ in range(2))
     judge_a, judge_b = (PatchDiscriminator(spec.channels, spec, config.width, config.patch_layers) for _ in range(2))
     history_a, history_b = (History(config.history, spec.shape) for _ in range(2))
+    colours_a, colours_b = (OfPixels(spec.channels, 1) for _ in range(2)) if config.colours else (None, None)
     fakes_a, fakes_b = Fakes(to_a), Fakes(to_b)
     objective = objectives.LeastSquares()
 
+    def judged(judge: nn.Module, colours: nn.Module | None, real: Tensor, shown: Tensor) -> Loss:
+        terms, measures = objective.discriminator(judge(real), judge(shown))
+        if colours is not None:
+            of_pixels, _ = objective.discriminator(colours(real), colours(shown))
+            terms |= {f"{name}_colours": term for name, term in of_pixels.items()}
+        return Loss(terms, measures)
+
     def discriminator_a(batch: Batch) -> Loss:
-        shown = history_a.exchange(fakes_a.make((batch["b"],)))
-        return Loss(*objective.discriminator(judge_a(batch["a"]), judge_a(shown)))
+        return judged(judge_a, colours_a, batch["a"], history_a.exchange(fakes_a.make((batch["b"],))))
 
     def discriminator_b(batch: Batch) -> Loss:
-        shown = history_b.exchange(fakes_b.make((batch["a"],)))
-        return Loss(*objective.discriminator(judge_b(batch["b"]), judge_b(shown)))
+        return judged(judge_b, colours_b, batch["b"], history_b.exchange(fakes_b.make((batch["a"],))))
+
+    def far(made: Tensor, wanted: Tensor) -> Tensor:
+        if not config.slack:
+            return F.l1_loss(made, wanted)
+        return F.huber_loss(made, wanted, delta=config.slack) / config.slack
 
     def generators(batch: Batch) -> Loss:
         a, b = batch["a"], batch["b"]
         fake_a, fake_b = fakes_a.take((b,)), fakes_b.take((a,))
-        adversarial = objective.generator(judge_a(fake_a)) + objective.generator(judge_b(fake_b))
-        terms = {
-            "adversarial": 2 * adversarial,  # the paper's has no ½
-            "cycle": config.cycle * (F.l1_loss(to_a(fake_b), a) + F.l1_loss(to_b(fake_a), b)),
-        }
+        # the paper's have no ½
+        terms = {"adversarial": 2 * (objective.generator(judge_a(fake_a)) + objective.generator(judge_b(fake_b)))}
+        if colours_a is not None and colours_b is not None:
+            terms["colours"] = 2 * (objective.generator(colours_a(fake_a)) + objective.generator(colours_b(fake_b)))
+        terms["cycle"] = config.cycle * (far(to_a(fake_b), a) + far(to_b(fake_a), b))
         if config.identity:
-            terms["identity"] = config.identity * (F.l1_loss(to_b(b), b) + F.l1_loss(to_a(a), a))
+            terms["identity"] = config.identity * (far(to_b(b), b) + far(to_a(a), a))
         return Loss(terms)
 
     a = Input("a", spec.shape, "data", label=0, multiple=MULTIPLE)
     b = Input("b", spec.shape, "data", label=1, multiple=MULTIPLE)
     draws = ("a", "b")
-    modules_a, modules_b = {"judge": judge_a, "history": history_a}, {"judge": judge_b, "history": history_b}
+    modules_a: dict[str, nn.Module] = {"judge": judge_a, "history": history_a}
+    modules_b: dict[str, nn.Module] = {"judge": judge_b, "history": history_b}
+    if colours_a is not None and colours_b is not None:
+        modules_a["colours"], modules_b["colours"] = colours_a, colours_b
     return Game(
         generator=to_b,
         players=(
@@ -121,6 +158,8 @@ PAPER = {
     "width": 64,
     "enlarge": "transposed",
     "residual": False,
+    "colours": False,
+    "slack": 0.0,
     "batch_size": 1,
     "steps": 266_800,
     "learning_rate": 2e-4,

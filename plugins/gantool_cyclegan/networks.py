@@ -1,4 +1,6 @@
-"""Networks of `cyclegan`: a residual generator, and the history of what a discriminator was shown."""
+"""Networks of `cyclegan`: a residual generator, what sees pixels one at a time, and the history of what a discriminator
+was shown.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from gantool.plugin import GantoolError, SampleSpec
 
 SMALLEST, LARGEST = 16, 512  # sides
 MULTIPLE = 4  # two halvings
+PIXEL_WIDTH = 32  # channels of what sees pixels one at a time
 
 
 def check_sides(spec: SampleSpec) -> None:
@@ -42,11 +45,21 @@ class Block(nn.Module):
         return added
 
 
+class OfPixels(nn.Sequential):
+    """Picture (N, C, H, W) → maps (N, `made`, H, W), each pixel from its own colour alone."""
+
+    def __init__(self, channels: int, made: int) -> None:
+        inner: list[nn.Module] = []
+        for before in (channels, PIXEL_WIDTH):
+            inner += [nn.Conv2d(before, PIXEL_WIDTH, 1), nn.LeakyReLU(0.2)]
+        super().__init__(*inner, nn.Conv2d(PIXEL_WIDTH, made, 1))
+
+
 class Generator(nn.Module):
     """Picture (N, C, H, W) → picture of the other domain, same shape, in [-1, 1]; H and W any multiples of MULTIPLE.
 
     `blocks` None: 9 from 256 pixels, 6 from 128, 4 below. `residual`: what the network makes is added to the picture;
-    it begins as nothing.
+    it begins as nothing. `colours`: so is a change of each pixel by its colour.
     """
 
     def __init__(
@@ -56,6 +69,7 @@ class Generator(nn.Module):
         blocks: int | None = None,
         enlarge: Enlarge = "nearest",
         residual: bool = False,
+        colours: bool = False,
     ) -> None:
         super().__init__()
         side = min(spec.sides)
@@ -77,13 +91,19 @@ class Generator(nn.Module):
         self.layers = None if residual else nn.Sequential(*layers, nn.Tanh())
         self.added = nn.Sequential(*layers) if residual else None
         initialise(self)
+        self.colours = OfPixels(spec.channels, spec.channels) if residual and colours else None
         if residual:
             nn.init.zeros_(last.weight)
+        if self.colours is not None:
+            nn.init.zeros_(self.colours[-1].weight)  # type: ignore[arg-type]
+            nn.init.zeros_(self.colours[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, picture: Tensor) -> Tensor:
         if self.added is not None:
-            added: Tensor = self.added(picture)
-            return (picture + added).clamp(-1, 1)
+            changed: Tensor = picture + self.added(picture)
+            if self.colours is not None:
+                changed = changed + self.colours(picture)
+            return changed.clamp(-1, 1)
         assert self.layers is not None
         made: Tensor = self.layers(picture)
         return made

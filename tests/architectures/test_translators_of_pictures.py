@@ -11,6 +11,7 @@ import torch
 from gantool_cyclegan.networks import History
 from support.trainings import different, run_until, start
 
+import gantool
 from gantool.errors import GantoolError
 from gantool.plugin import registry
 from gantool.plugin.architecture import Recipe, SampleSpec
@@ -145,6 +146,38 @@ def test_a_stopped_run_of_cyclegan_goes_on_exactly_with_a_full_history(tmp_path:
     again = session.resume(half.run)
     run_until(again)
     assert different(again.state.state_dict(), whole.state.state_dict()) == []
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_a_generator_of_cyclegan_begins_by_returning_the_picture(colours: bool) -> None:
+    game = build("cyclegan", SampleSpec((3, 32, 32), classes=2), colours=colours)
+    picture = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert all(torch.equal(game.of(name).generator(picture), picture) for name in game.exports)
+
+
+def test_cyclegan_learns_the_colours_of_the_other_kind(tmp_path: Path) -> None:
+    """Orange rectangles and purple ones, without pairs: each gets the other's colour and stays where it is."""
+
+    def rectangles(colour: tuple[int, int, int], count: int, seed: int) -> np.ndarray:
+        random = np.random.default_rng(seed)
+        images = np.full((count, 16, 16, 3), 255, np.uint8)
+        for image in images:
+            top, left, height, width = random.integers((0, 0, 5, 5), (8, 8, 9, 9))
+            image[top : top + height, left : left + width] = colour
+        return images
+
+    orange, purple = (220, 60, 40), (150, 80, 190)
+    learned = np.concatenate([rectangles(orange, 64, 0), rectangles(purple, 64, 1)])
+    np.savez(tmp_path / "data.npz", images=np.moveaxis(learned, 3, 1), labels=np.repeat([0, 1], 64))
+    run = gantool.train(
+        "cyclegan", data=str(tmp_path / "data.npz"), steps=150, batch_size=4, width=8, blocks=1, runs=tmp_path,
+        device="cpu", progress=False,
+    )  # fmt: skip
+    (file,) = run.export("onnx-seeded", which="a-to-b")
+    sources, wanted = (rectangles(colour, 32, 2).astype(int) for colour in (orange, purple))
+    made = gantool.Generator(file.path).translate(sources.astype(np.uint8))
+    assert abs(made - wanted).mean() < abs(sources - wanted).mean() / 4
 
 
 def test_both_directions_are_exported(tmp_path: Path) -> None:
