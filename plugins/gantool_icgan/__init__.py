@@ -1,8 +1,8 @@
 """`icgan`: instance-conditioned GAN (Casanova, Careil, Verbeek, Drozdzal & Romero-Soriano 2021, arXiv:2109.05070).
 
 Generator and discriminator are told a code: roughly what a picture of the data looks like. The generator keeps the
-codes of some pictures; a label of the exported file is the number of one, and z varies it. No classes are needed, and
-samples can be recognised after two minutes on a CPU.
+codes of some pictures; a label of the exported file is the number of one, and z varies it, as far as the file's value
+`variation` says. No classes are needed, and samples can be recognised after two minutes on a CPU.
 
 Two things are simpler than in the paper. A code is made of the picture's pixels (principal components), not of features
 of a trained network. And the discriminator sees each picture with its own code, moved by noise, not its neighbours with
@@ -97,6 +97,7 @@ def build(config: ICGANConfig, spec: SampleSpec, recipe: Recipe) -> Game:
         inputs=(
             Input("z", (code_dim + config.latent_dim,), "normal"),
             Input("label", (), "label", config.instances),
+            Input("variation", (), "value", default=1.0, high=2.0),
         ),
         data=(Input("real", spec.shape, "data"),),
         output=spec,

@@ -67,7 +67,10 @@ class Coder(nn.Module):
 
 
 class Generator(nn.Module):
-    """z (N, code_dim + latent_dim), label (N,) int64 → image (N, C, S, S): a variation of an instance."""
+    """z (N, code_dim + latent_dim), label (N,) int64, variation (N,) → image (N, C, S, S): a variation of an instance.
+
+    `variation` is how far z moves the code: 1 as in training, 0 not at all.
+    """
 
     def __init__(
         self, spec: SampleSpec, code_dim: int, latent_dim: int, noise: float, instances: int, width: int, max_width: int
@@ -78,8 +81,10 @@ class Generator(nn.Module):
         self.noise = noise
         self.body = dcgan.Generator(spec, code_dim + latent_dim, width, max_width)
 
-    def forward(self, z: Tensor, label: Tensor) -> Tensor:
-        return self.near(F.embedding(label, self.codes), z)
+    def forward(self, z: Tensor, label: Tensor, variation: Tensor) -> Tensor:
+        moves = self.codes.shape[1]
+        far = torch.cat((variation[:, None] * z[:, :moves], z[:, moves:]), 1)
+        return self.near(F.embedding(label, self.codes), far)
 
     def near(self, codes: Tensor, z: Tensor) -> Tensor:
         """Images of codes (N, code_dim), moved by z's first numbers."""

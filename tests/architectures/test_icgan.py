@@ -70,7 +70,7 @@ def _samples(data: Dataset) -> torch.Tensor:
 def test_every_promised_size(side: int, channels: int) -> None:
     game = _build(channels, side, side)
     with torch.no_grad():
-        image = game.generator(torch.randn(2, 7), torch.tensor([0, 5]))
+        image = game.generator(torch.randn(2, 7), torch.tensor([0, 5]), torch.ones(2))
         assert image.shape == (2, channels, side, side)
         assert game.players[0].modules["discriminator"](image, torch.randn(2, 4)).shape == (2,)
 
@@ -152,6 +152,18 @@ def test_the_discriminator_is_told_the_code_that_the_generator_makes() -> None:
     assert all(torch.equal(code, moved) for code in told)
     assert len(told) == 2
     assert torch.equal(made[0], torch.cat((moved, batch["z"][:, 4:]), 1))
+
+
+def test_variation_is_how_far_z_moves_the_code() -> None:
+    _, generator = _parts(_state(_pictures(100)))
+    seen: list[torch.Tensor] = []
+    generator.body.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    z, label = torch.randn(3, 7), torch.tensor([0, 0, 2])
+    with torch.no_grad():
+        generator(z, label, torch.tensor([0.0, 1.0, 2.0]))
+    codes = generator.codes[label]
+    moved = codes + torch.tensor([0.0, 0.35, 0.7])[:, None] * z[:, :4]
+    assert torch.allclose(seen[0], torch.cat((moved, z[:, 4:]), 1))
 
 
 def test_fine_tuning_keeps_the_components_and_takes_the_new_pictures() -> None:
