@@ -15,6 +15,7 @@ the digits smaller, which takes a quarter of the time; the classifier sees them 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -108,7 +109,7 @@ def follow(name: str, arguments: argparse.Namespace, reals: Dataset, judge: Call
     architecture = registry.find("r3gan").architecture
     assert architecture is not None
     architecture = replace(architecture, build=partial(gantool_r3gan.build, objective=LOSSES[name]()))
-    config, recipe = resolve(architecture, {})
+    config, recipe = resolve(architecture, arguments.options)
     state = State(architecture, config, recipe, reals, seed=arguments.seed, device=CPU, precision="fp32", engine="auto")
     budget, seconds, curve = 60 * arguments.minutes, 0.0, list[dict[str, Any]]()
     while len(curve) < arguments.points:
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=SIDE, help="pixels a side")
     parser.add_argument("--samples", type=int, default=26_000, help="samples that are read")
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
+    parser.add_argument("--options", type=json.loads, default={}, help='of r3gan, as JSON, such as {"gamma": 2}')
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=Path, default=None, metavar="FOLDER")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
@@ -155,7 +157,7 @@ def main() -> None:
     judge = partial(covered, classifier=classifier, of_data=np.maximum(of_data, 1))
     runs = [follow(name, arguments, reals, judge) for name in arguments.losses]
     if arguments.json:
-        about = {key: getattr(arguments, key) for key in ("minutes", "count", "size", "samples", "seed")}
+        about = {key: getattr(arguments, key) for key in ("minutes", "count", "size", "samples", "options", "seed")}
         write_json(arguments.json, {"machine": machine.describe(), **about, "dirac": points, "runs": runs})
 
 

@@ -66,7 +66,7 @@ class CycleGANConfig(BaseModel, frozen=True, extra="forbid"):
         10.0, ge=0, le=1e6, description="weight of the way there and back: |F(G(a)) - a|, |G(F(b)) - b|"
     )
     identity: float = Field(
-        5.0,
+        1.0,
         ge=0,
         le=1e6,
         description="weight of leaving the target as it is, which keeps colours: |G(b) - b|, |F(a) - a|",
@@ -160,6 +160,7 @@ PAPER = {
     "residual": False,
     "colours": False,
     "slack": 0.0,
+    "identity": 5.0,
     "batch_size": 1,
     "steps": 266_800,
     "learning_rate": 2e-4,
@@ -179,7 +180,7 @@ def gantool_architectures() -> list[Architecture]:
             # a step size and an average for few epochs on a CPU
             recipe=Recipe(
                 steps=5_000,
-                batch_size=4,
+                batch_size=2,
                 learning_rate=5e-4,
                 ema_half_life=5_000,
                 ema_ramp=0.05,
