@@ -7,7 +7,7 @@ trainings that are short, and differ in four points:
 - Maps are enlarged by repeating pixels and a convolution (--enlarge transposed: as in the paper).
 - A generator adds to the picture (--no-residual: it makes a new one).
 - It also changes each pixel by its colour, and a second discriminator judges single pixels: the PixelGAN of Isola et
-  al. 2017 (arXiv:1611.07004). Colours so change within minutes (--no-colours: without both).
+  al. 2017 (arXiv:1611.07004). So colours change within minutes (--no-colours: without both).
 - The way back is compared by the Huber loss. The paper's distance has its steepest slope where generators change
   nothing, which is where they begin, and many never leave (--slack 0: as in the paper).
 

@@ -18,7 +18,7 @@ PICTURES = 16  # for each number of a code: with fewer a code tells which pictur
 
 def codes_of(spec: SampleSpec) -> int:
     """How many numbers codes of such pictures have: 32 for digits of 28 pixels, 128 for 32 pixels in colour."""
-    return max(1, min(MOST, spec.channels * min(spec.sides[0], VIEW) ** 2 // VALUES))
+    return max(1, min(MOST, spec.shape[0] * min(spec.shape[-1], VIEW) ** 2 // VALUES))
 
 
 class Coder(nn.Module):

@@ -77,9 +77,10 @@ def test_every_promised_size(side: int, channels: int) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 30, 30), (2, 32, 32), (3, 32, 64), (1, 64), (1, 8, 16, 16), (2,)])
 def test_another_size_is_named_with_what_to_type(shape: tuple[int, ...]) -> None:
-    with pytest.raises(GantoolError, match="×".join(map(str, shape))) as caught:
-        _build(*shape)
-    assert "--size" in caught.value.hint
+    for options in ({}, SMALL["icgan"]):
+        with pytest.raises(GantoolError, match="×".join(map(str, shape))) as caught:
+            _architecture().build(ICGANConfig(**options), SampleSpec(shape), Recipe())
+        assert "--size" in caught.value.hint
 
 
 @pytest.mark.parametrize("side", [16, 64])
