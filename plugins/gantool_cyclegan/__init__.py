@@ -59,8 +59,8 @@ class CycleGANConfig(BaseModel, frozen=True, extra="forbid"):
         0.5,
         ge=0,
         le=2,
-        description="differences of pixels (from 0 to 2) up to this weigh by their square in the two losses below, so "
-        "that little changes cost little; 0: the paper's distance",
+        description="--cycle and --identity weigh the square of differences up to this (a pixel goes from -1 to 1), so "
+        "small changes cost little; 0: the paper's distance",
     )
     cycle: float = Field(
         10.0, ge=0, le=1e6, description="weight of the way there and back: |F(G(a)) - a|, |G(F(b)) - b|"
